@@ -1,0 +1,221 @@
+"""Validation errors in plain words: where, what is wrong with the value seen, what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ptv2_cli.config import names
+from ptv2_cli.config.faults import Fault, grouped, read_fault
+from ptv2_cli.config.overrides import Override
+from ptv2_cli.config.places import KeyPath, Place, Places, dotted
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.wording import RAISED, better, seen, wanted
+from ptv2_cli.config.yaml12 import Document
+from ptv2_cli.errors import Problem
+
+if TYPE_CHECKING:
+    from ptv2_cli.config.load import LoadedConfig
+
+_M = TypeVar("_M", bound=BaseModel)
+
+_EXAMPLES = {
+    "method": "write method: ptuning_v2 (ptv2 list methods shows all)",
+    "backbone": "write backbone: roberta-large (a hub id, a folder or package:NAME/FOLDER)",
+    "task": "write task: superglue/rte (ptv2 list tasks shows all)",
+}
+_SAMPLES = {"prompt_len": "20", "train.lr": "5e-3"}
+_SWEPT = {"prompt_len": "--prompt-len", "train.lr": "--lr", "train.seed": "--seed"}
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a message is made from: the places, the model and the data below `prefix`."""
+
+    places: Places
+    prefix: KeyPath
+    model: type[BaseModel]
+    data: Mapping[str, Any]
+
+    def key(self, fault: Fault) -> str:
+        return dotted((*self.prefix, *fault.path))
+
+    def place(self, fault: Fault) -> Place:
+        return self.places.find((*self.prefix, *fault.path))
+
+    def argument(self, fault: Fault) -> bool:
+        return str(self.place(fault)).startswith("--")
+
+
+def problems_from(
+    error: ValidationError,
+    places: Places,
+    prefix: KeyPath = (),
+    *,
+    model: type[BaseModel] = RunConfig,
+    data: Mapping[str, Any],
+) -> list[Problem]:
+    """Problems with place, key, plain words and hint, in the order of the places.
+
+    `data` is what `model` was validated from, and stands at `prefix` of the config.
+    """
+    scene = _Scene(places, prefix, model, data)
+    groups = grouped([read_fault(details, data) for details in error.errors(include_url=False)])
+    meant = {key for group in groups for key in _suggested(group[0], scene)}
+    told = [
+        _problem(group, scene)
+        for group in groups
+        if not (group[0].kind == "missing" and scene.key(group[0]) in meant)
+    ]
+    return ordered(told)
+
+
+def options_from(
+    model: type[_M], options: Mapping[str, Any], loaded: LoadedConfig, section: str
+) -> tuple[_M | None, list[Problem]]:
+    """Parse the open options of a section with the options model of the thing it names.
+
+    Derive `model` from `schema.Section`. Returns the options, or None and every problem they
+    have, keys that `--unset` misspelled included; raises nothing.
+    """
+    known = tuple(dict.fromkeys((*model.model_fields, *_known((section,)))))
+    problems = [
+        _unknown_unset(override, known, (section,))
+        for override in loaded.unset
+        if override.path[0] == section and override.path[1:2] and override.path[1] not in known
+    ]
+    try:
+        parsed = model.model_validate(dict(options))
+    except ValidationError as error:
+        found = problems_from(error, loaded.places, (section,), model=model, data=options)
+        return None, [*found, *problems]
+    return (None if problems else parsed), problems
+
+
+def foreign_problems(document: Document) -> list[Problem]:
+    """Names from elsewhere in the sections whose keys are otherwise open."""
+    problems = []
+    for section in ("method", "task"):
+        keys = document.data.get(section)
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            if names.foreign(key):
+                place = str(document.places.find((section, key)))
+                hint = names.suggest(key, value, argument=place.startswith("--")).hint
+                problems.append(Problem(place, f"unknown key {section}.{key}", hint))
+    return problems
+
+
+def unset_problems(overrides: Iterable[Override]) -> list[Problem]:
+    """`--unset` of keys that no config has. Options of open sections: see `options_from`."""
+    return [
+        _unknown_unset(override, _known(override.path[:-1]), override.path[:-1])
+        for override in overrides
+        if not _possible(RunConfig, override.path)
+    ]
+
+
+def ordered(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems by file and line, those of the command line last, otherwise as they come."""
+
+    def rank(problem: Problem) -> tuple[bool, str, int]:
+        file, _, line = problem.where.rpartition(":")
+        argument = problem.where.startswith("--")
+        if argument or not line.isdigit():
+            return (argument, "" if argument else problem.where, 0)
+        return (False, file, int(line))
+
+    return sorted(problems, key=rank)
+
+
+def _possible(model: type[BaseModel], path: KeyPath) -> bool:
+    """Whether a config can have the key `path`, as far as the schema knows."""
+    name, *rest = path
+    field = model.model_fields.get(str(name))
+    if field is None:
+        return model.model_config.get("extra") == "allow"
+    below = names.submodel(field.annotation)
+    if below is not None and rest:
+        return _possible(below, tuple(rest))
+    return not rest or "dict" in str(field.annotation)
+
+
+def _unknown_unset(override: Override, known: Sequence[str], parents: KeyPath) -> Problem:
+    found = names.suggest(override.path[len(parents)], "", known, dotted(parents))
+    hint = f"type --unset {found.keys[0]}" if found.keys else found.hint
+    return Problem(override.origin, f"unknown key {dotted(override.path)}", hint)
+
+
+def _known(path: KeyPath) -> tuple[str, ...]:
+    """The keys that the schema declares for the section at `path`."""
+    model = names.model_at(RunConfig, path)
+    return tuple(model.model_fields) if model else ()
+
+
+def _suggested(fault: Fault, scene: _Scene) -> tuple[str, ...]:
+    """The keys that an unknown key may have meant: they are not reported as missing too."""
+    return _suggestion(fault, scene).keys if fault.kind == "extra_forbidden" else ()
+
+
+def _suggestion(fault: Fault, scene: _Scene) -> names.Suggestion:
+    *parents, last = fault.path
+    model = names.model_at(scene.model, tuple(parents))
+    section = dotted((*scene.prefix, *parents))
+    known = tuple(model.model_fields) if model else ()
+    if not parents and scene.prefix:
+        known += tuple(key for key in _known(scene.prefix) if key not in known)
+    value = fault.details["input"]
+    return names.suggest(str(last), value, known, section, scene.argument(fault))
+
+
+def _problem(group: list[Fault], scene: _Scene) -> Problem:
+    fault = group[0]
+    key, place = scene.key(fault), str(scene.place(fault))
+    if fault.kind == "extra_forbidden":
+        return Problem(place, f"unknown key {key}", _suggestion(fault, scene).hint)
+    if fault.kind == "missing":
+        hint = _EXAMPLES.get(key.removesuffix(".name"), f"write {names.in_file(key, '...')}")
+        return Problem(place, f"{key} is missing", hint)
+    context = fault.details.get("ctx", {})
+    if "what" in context:
+        return Problem(place, f"{key}: {context['what']}", str(context.get("hint", "")))
+    parts = list(dict.fromkeys(wanted(member) for member in group))
+    value = fault.details["input"]
+    if fault.kind in RAISED and not parts[0].startswith("must be "):
+        return Problem(place, f"{key}: {parts[0]}", _hint(fault, scene, value))
+    text = " or ".join(part.removeprefix("must be ") for part in parts)
+    what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
+    return Problem(place, what, _hint(fault, scene, value))
+
+
+def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
+    """The next thing to type."""
+    key, argument = scene.key(fault), scene.argument(fault)
+    if fault.path == ("prompt_len",) and not scene.prefix and fault.kind == "greater_than":
+        run = "type --set method=head_only" if argument else "write method: head_only"
+        return f"{run}; head_only is the run without prompts"
+    if isinstance(value, list) and fault.kind not in ("list_type", "tuple_type"):
+        flag = _SWEPT.get(key)
+        return "to try several, type ptv2 sweep " + (f"{flag} A,B" if flag else f"--grid {key}=A,B")
+    meant = better(fault, value) or _SAMPLES.get(key)
+    if meant:
+        return f"type --set {key}={meant}" if argument else f"write {names.in_file(key, meant)}"
+    model = names.model_at(scene.model, fault.path)
+    if model:
+        return f"the keys of {key} are: {', '.join(model.model_fields)}"
+    return _default(fault, scene, argument)
+
+
+def _default(fault: Fault, scene: _Scene, argument: bool) -> str:
+    """How to return to the default, or to give the value that a key without one wants."""
+    key = scene.key(fault)
+    holder = names.model_at(scene.model, fault.path[:-1])
+    field = holder.model_fields.get(str(fault.path[-1])) if holder and fault.path else None
+    if field is None or field.is_required():
+        return _EXAMPLES.get(key.removesuffix(".name"), f"edit {key} in {scene.places.file}")
+    default = None if field.default_factory else names.shown(field.default)
+    value = f" ({default})" if default not in (None, "null") else ""
+    way = f"type --unset {key}" if argument else f"leave {key} out"
+    return f"{way} for its default{value}"

@@ -1,0 +1,101 @@
+"""From a YAML file, the files it extends and the command line's overrides to a RunConfig."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ptv2_cli.config import merge
+from ptv2_cli.config.explain import foreign_problems, ordered, problems_from, unset_problems
+from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
+from ptv2_cli.config.places import Places
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.yaml12 import Document, read_yaml
+from ptv2_cli.errors import ConfigError
+
+__all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config, the merged mapping it was read from, and where each key was said."""
+
+    config: RunConfig
+    raw: Mapping[str, Any]
+    places: Places
+    path: Path
+    unset: tuple[Override, ...] = ()
+
+    def where(self, *path: str | int) -> str:
+        """`file:line` or `--set key` of a key, of its nearest parent, or the file."""
+        return self.places.where(*path)
+
+
+def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
+    """Read a config, or a run directory's resolved config, with everything it extends.
+
+    Raises:
+        ConfigError: with every problem that the files and the overrides have.
+    """
+    path = _existing(path)
+    document = applied(_chain(path, ()), overrides)
+    document.data.pop("extends", None)
+    unset = tuple(override for override in overrides if override.unset)
+    problems = [*foreign_problems(document), *unset_problems(unset)]
+    try:
+        config = RunConfig.model_validate(document.data)
+    except ValidationError as error:
+        problems += problems_from(error, document.places, data=document.data)
+    if problems:
+        raise ConfigError(*ordered(problems))
+    return LoadedConfig(config, document.data, document.places, path, unset)
+
+
+def _existing(path: Path) -> Path:
+    path = merge.expanded(str(path))
+    if path.is_dir():
+        if (path / "config.yaml").is_file():
+            return path / "config.yaml"
+        raise ConfigError.at(str(path), "is a folder without a config.yaml", _others(path / "x"))
+    if not path.exists():
+        raise ConfigError.at(str(path), "there is no such config file", _others(path))
+    return path
+
+
+def _others(path: Path) -> str:
+    """What may have been meant by a file that is not there."""
+    names = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.name else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    if near:
+        return f"did you mean {path.parent / near[0]}?"
+    listing = "ptv2 list configs shows the recipes that come with ptv2"
+    if not names:
+        return listing
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{path.parent} has {shown}; {listing}"
+
+
+def _chain(path: Path, above: tuple[Path, ...]) -> Document:
+    """The document of `path` on top of those it extends; `above` are the files that led here."""
+    own = merge.anchored(merge.normalised(read_yaml(path)), path.absolute().parent)
+    target = own.data.get("extends")
+    if target is None:
+        return own
+    where = own.places.where("extends")
+    if not isinstance(target, str) or not target:
+        hint = "write extends: other.yaml"
+        raise ConfigError.at(where, "extends must be the name of one file", hint)
+    parent = path.parent / merge.expanded(target)
+    seen = (*above, path)
+    if parent.resolve() in {file.resolve() for file in seen}:
+        circle = " -> ".join(str(file) for file in (*seen, parent))
+        raise ConfigError.at(where, f"extends runs in a circle: {circle}", "delete one extends")
+    if not parent.is_file():
+        what = f"extends {target}, but there is no file {parent}"
+        raise ConfigError.at(where, what, _others(parent))
+    return merge.merged(_chain(parent, seen), own)

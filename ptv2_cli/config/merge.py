@@ -1,0 +1,144 @@
+"""One config on top of another: `extends`, and overrides from the command line."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config.places import KeyPath, Places
+from ptv2_cli.config.yaml12 import Document
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.registry import HEADS, METHODS, Registry
+
+NAMED = ("method", "backbone", "task", "head")
+"""Sections that may be given as a bare name."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+def normalised(document: Document) -> Document:
+    """The document with bare names written out: `method: x` as `method: {name: x}`."""
+    data = dict(document.data)
+    for section in NAMED:
+        value = data.get(section)
+        if value is not None and not isinstance(value, dict | list):
+            data[section] = {"name": value}
+    return Document(data, document.places)
+
+
+def anchored(document: Document, base: Path) -> Document:
+    """The document with its relative paths made absolute, seen from the folder `base`.
+
+    `task.data` and `method.init.run` are always paths. `backbone.name` is one if it begins with
+    `.` or `~`, or holds a separator and exists. `package:NAME/FOLDER` stays as it is.
+    """
+    data = copy.deepcopy(document.data)
+    backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
+    if _looks_like_path(_text(backbone, "name"), base):
+        backbone["name"] = _absolute(_text(backbone, "name"), base)
+    if _is_local(_text(task, "data")):
+        task["data"] = _absolute(_text(task, "data"), base)
+    init = _mapping(method, "init")
+    if _is_local(_text(init, "run")):
+        init["run"] = _absolute(_text(init, "run"), base)
+    return Document(data, document.places)
+
+
+def merged(parent: Document, child: Document) -> Document:
+    """`child` on top of `parent`: mappings merge, lists and scalars replace.
+
+    A section that names another thing than the parent's starts empty: the parent's options
+    belong to the parent's method, backbone, task or head. Both documents are normalised.
+    """
+    data = copy.deepcopy(parent.data)
+    places = Places(child.places.file, dict(parent.places.entries))
+    for section in NAMED:
+        old, new = _mapping(data, section), _mapping(child.data, section)
+        if {"name"} <= old.keys() & new.keys() and not _same(section, old["name"], new["name"]):
+            data[section] = {}
+            places.forget((section,))
+    _overlay(data, places, child.data, child.places, ())
+    return Document(data, places)
+
+
+def without(document: Document, path: KeyPath) -> Document:
+    """The document without the key `path`, if it has it."""
+    data = copy.deepcopy(document.data)
+    holder: Any = data
+    for part in path[:-1]:
+        holder = holder.get(part) if isinstance(holder, dict) else None
+    if isinstance(holder, dict) and path[-1] in holder:
+        del holder[path[-1]]
+        document.places.forget(path)
+    return Document(data, document.places)
+
+
+def _overlay(
+    data: dict[str, Any], places: Places, new: Mapping[str, Any], source: Places, path: KeyPath
+) -> None:
+    for key, value in new.items():
+        here = (*path, key)
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            if here in source.entries:
+                places.entries[here] = source.entries[here]
+            _overlay(data[key], places, value, source, here)
+        else:
+            places.forget(here)
+            places.take(here, source)
+            data[key] = copy.deepcopy(value)
+
+
+def _same(section: str, one: Any, other: Any) -> bool:
+    registry = {"method": METHODS, "head": HEADS}.get(section)
+    return _canonical(registry, one) == _canonical(registry, other)
+
+
+def _canonical(registry: Registry | None, name: Any) -> str:
+    text = str(getattr(name, "source", name))
+    try:
+        return registry.canonical(text) if registry else text
+    except ConfigError:
+        return text
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    return value if isinstance(value, str) else str(getattr(value, "source", ""))
+
+
+def _is_local(text: str) -> bool:
+    return bool(text) and not _SCHEME.match(text)
+
+
+def _looks_like_path(text: str, base: Path) -> bool:
+    if not _is_local(text):
+        return False
+    if text.startswith((".", "~", "/")):
+        return True
+    try:
+        return "/" in text and (base / text).exists()
+    except OSError:  # a name too long for the file system is no path
+        return False
+
+
+def expanded(text: str) -> Path:
+    """The path `text` with `~` put in full; `~NAME` of an unknown user stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def _absolute(text: str, base: Path) -> str:
+    path = base / expanded(text)
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError):  # a circle of links: whoever opens it says so
+        return str(path.absolute())

@@ -1,0 +1,101 @@
+"""Keys fixed on the command line: `--set train.lr=1e-2`, `--unset train.lr` and shortcuts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config import merge
+from ptv2_cli.config.places import Place, Places, dotted
+from ptv2_cli.config.yaml12 import Document, parse_value
+from ptv2_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Override:
+    """One key fixed on the command line; `origin` is what messages call it."""
+
+    path: tuple[str, ...]
+    value: Any
+    origin: str
+    unset: bool = False
+
+
+def parse_set(text: str, flag: str | None = None) -> Override:
+    """`train.lr=1e-2` as an override, typed as in YAML; `flag` names a shortcut such as `--lr`.
+
+    Raises:
+        ConfigError: there is no `=`, no key or no value, or the value is broken flow YAML.
+    """
+    key, equals, value = text.partition("=")
+    origin = flag or f"--set {key.strip()}"
+    if not equals:
+        what = f"{text!r} has no = between key and value"
+        raise ConfigError.at("--set", what, f"type --set {text or 'train.lr'}=VALUE")
+    path = _key(key, "--set", f"--set {text}")
+    if not value.strip():
+        hint = f"type --unset {dotted(path)} for its default, or --set {dotted(path)}=null"
+        raise ConfigError.at(origin, f"{dotted(path)} is given no value", hint)
+    return Override(path, parse_value(value, origin), origin)
+
+
+def parse_unset(text: str) -> Override:
+    """`train.lr` as an override that returns the key to its default.
+
+    Raises:
+        ConfigError: not a dotted key.
+    """
+    path = _key(text, "--unset", f"--unset {text}")
+    return Override(path, None, f"--unset {text}", unset=True)
+
+
+def applied(document: Document, overrides: Sequence[Override]) -> Document:
+    """The document with all overrides: names first, then the others in their order.
+
+    So `--set method.layers=last:8 --set method=ptuning_v2` keeps both.
+
+    Raises:
+        ConfigError: `extends` is set.
+    """
+    for override in sorted(overrides, key=lambda item: not _sets_name(item)):
+        if override.path == ("extends",):
+            hint = "give that file in place of this one, or write extends: into the file"
+            raise ConfigError.at(override.origin, "extends can only stand in a file", hint)
+        if override.unset:
+            document = merge.without(document, override.path)
+        else:
+            document = merge.merged(document, _as_document(override, document.places.file))
+    return document
+
+
+def _sets_name(override: Override) -> bool:
+    section, *rest = override.path
+    return section in merge.NAMED and rest in ([], ["name"])
+
+
+def _as_document(override: Override, file: str) -> Document:
+    value = override.value
+    for part in reversed(override.path):
+        value = {part: value}
+    place = Place(override.origin)
+    entries = {override.path + tail: place for tail in _tails(override.value)}
+    document = merge.normalised(Document(value, Places(file, {**entries, override.path: place})))
+    return merge.anchored(document, Path.cwd())
+
+
+def _tails(value: Any) -> Iterator[tuple[str | int, ...]]:
+    """Key paths of all that lies inside a value."""
+    items = value.items() if isinstance(value, dict) else ()
+    for key, inner in items:
+        yield (key,)
+        yield from ((key, *tail) for tail in _tails(inner))
+
+
+def _key(text: str, where: str, shown: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split("."))
+    if not all(part and not any(sign.isspace() for sign in part) for part in parts):
+        hint = f"keys are words joined by dots, such as {where} train.lr"
+        raise ConfigError.at(where, f"{shown!r} does not begin with a key", hint)
+    return parts

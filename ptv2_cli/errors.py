@@ -1,0 +1,83 @@
+"""The one exception family: every error says where, what is wrong and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+EXIT_DEFECT = 1
+EXIT_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: its place, what was seen there and how to mend it."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  -> {self.hint}" if self.hint else text
+
+
+class Ptv2Error(Exception):
+    """Base of all errors that reach the user as a message instead of a traceback."""
+
+    exit_code = EXIT_DEFECT
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class InputError(Ptv2Error):
+    """The user's input is at fault: config, data, arguments, files. Exit code 2."""
+
+    exit_code = EXIT_INPUT
+
+    @classmethod
+    def at(cls, where: str, what: str, hint: str = "") -> Self:
+        """An error of one problem, of the class it is called on."""
+        return cls(Problem(where, what, hint))
+
+
+class ConfigError(InputError):
+    """A config key or a command-line override is unknown, mistyped or impossible."""
+
+
+class DataError(InputError):
+    """A data file, or a row of one, cannot be used."""
+
+
+class BackboneError(InputError):
+    """The backbone cannot be found, loaded or prompted."""
+
+
+class RunError(InputError):
+    """A run directory is missing, incomplete or of another version."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint file is truncated, altered or does not fit the model."""
+
+
+class MachineError(Ptv2Error):
+    """The machine gave out: memory, disk. Exit code 1."""
+
+
+class Interrupted(Ptv2Error):
+    """Stopped by a signal after saving; exit code 128 + signal number."""
+
+    def __init__(self, signum: int, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.exit_code = 128 + signum
+
+
+def gather(problems: Iterable[Problem], error: type[InputError] = InputError) -> None:
+    """Raise one `error` that holds all `problems`, or return if there are none."""
+    found = tuple(problems)
+    if found:
+        raise error(*found)
