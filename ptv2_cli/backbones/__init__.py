@@ -1,0 +1,1 @@
+"""Backbones: pretrained models and the sites where prompts enter them."""

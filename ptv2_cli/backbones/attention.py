@@ -1,0 +1,67 @@
+"""The one attention function and the one mask function that serve every registered family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from ptv2_cli.backbones.sites import Slot
+
+NAME = "ptv2"
+
+
+def prompted_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    position_bias: Tensor | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Stock SDPA attention over a site's prompt keys and values and the text's own.
+
+    `query` is [B, N, T, D]; `key` and `value` are [B, K, T', D]; the mask, bool or additive, is
+    [B, 1, T, T'] or None. Returns [B, T, N, D]. Without prompts it is the stock function.
+    """
+    slot, name = site_of(module)
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    slot.record(name, key, causal, cross=query.shape[2] != key.shape[2])
+    prompt = slot.take(name)
+    if prompt is not None:
+        prompt_keys, prompt_values = (part.to(key.dtype) for part in prompt)
+        rows, length = key.shape[0], prompt_keys.shape[2]
+        # Without this the stock function would crop the keys of a causal model to the query.
+        attention_mask = slot.widen(attention_mask, length, query, causal)
+        key = torch.cat([prompt_keys.expand(rows, -1, -1, -1), key], dim=2)
+        value = torch.cat([prompt_values.expand(rows, -1, -1, -1), value], dim=2)
+        if position_bias is not None:
+            position_bias = nn.functional.pad(position_bias, (length, 0))
+    output: tuple[Tensor, None] = sdpa_attention_forward(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        position_bias=position_bias,
+        is_causal=causal,
+        **kwargs,
+    )
+    return output
+
+
+def site_of(module: nn.Module) -> tuple[Slot, str]:
+    """The slot and the dotted name that `Slot.attach` left on a module."""
+    found: tuple[Slot, str] = module._ptv2_site  # type: ignore[assignment]
+    return found
+
+
+AttentionInterface.register(NAME, prompted_attention)
+# Without a mask function of the same name the mask would arrive as None: padding attended to.
+AttentionMaskInterface.register(NAME, sdpa_mask)

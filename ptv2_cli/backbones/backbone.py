@@ -1,0 +1,139 @@
+"""Backbone: a pretrained model, the sites where prompts enter it, and its pooler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptv2_cli.backbones.families import Shape
+from ptv2_cli.backbones.sites import InputVectors, Prompts, Site, Slot, TextBatch
+from ptv2_cli.errors import BackboneError
+
+NO_PROMPTS = Prompts()
+
+
+class Backbone(nn.Module):
+    """A transformers model whose forward takes a batch and prompts and gives hidden states.
+
+    Attributes:
+        sites: its attention calls in the order of one forward pass.
+        pooler: [B, H] -> [B, H], the model's own, or None.
+        untrained: names of parameters that the pretrained weights lack, under this module.
+    """
+
+    def __init__(self, model: Any, shape: Shape, dropout: float) -> None:
+        super().__init__()
+        self.model = model
+        self.shape = shape
+        self.dropout = dropout
+        self.slot = Slot()
+        self.slot.attach(model)
+        self.sites: tuple[Site, ...] = ()
+        self.untrained: tuple[str, ...] = ()
+        self.pooler = _take_pooler(model)
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """The input embedding table [V, E]."""
+        table: Tensor = self.model.get_input_embeddings().weight
+        return table
+
+    def set_sites(self, sites: tuple[Site, ...]) -> None:
+        """Fix the numbering of sites that prompts refer to."""
+        self.sites = sites
+        self.slot.index = {(site.module, site.call): at for at, site in enumerate(sites)}
+
+    def drop_pooler(self) -> None:
+        """Forget a pooler that no head reads, so that it is neither trained, saved nor counted."""
+        self.pooler = None
+        self.untrained = tuple(name for name in self.untrained if not name.startswith("pooler."))
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute activations in backward instead of keeping them.
+
+        Raises:
+            BackboneError: the family cannot.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            raise BackboneError.at(
+                "train.gradient_checkpointing",
+                f"{self.shape.family.name} models cannot recompute activations",
+                "--set train.gradient_checkpointing=false",
+            )
+        # Reentrant checkpoints would run backward through the shared prompt graph once a layer.
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    def pool(self, vectors: Tensor) -> Tensor:
+        """The pretrained pooler on [B, H] vectors; the identity without one."""
+        if self.pooler is None:
+            return vectors
+        if isinstance(self.pooler, nn.Linear):  # ALBERT keeps its activation apart
+            return torch.tanh(self.pooler(vectors))
+        pooled: Tensor = self.pooler(vectors[:, None])
+        return pooled
+
+    def forward(self, batch: TextBatch, prompts: Prompts = NO_PROMPTS) -> Tensor:
+        """Hidden states of the batch's own tokens [B, T, H]; input vectors are left out."""
+        inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
+        if batch.token_type_ids is not None:
+            inputs["token_type_ids"] = batch.token_type_ids
+        if prompts.inputs is None:
+            inputs["input_ids"] = batch.input_ids
+        else:
+            words = self.model.get_input_embeddings()(batch.input_ids)
+            inputs = _with_vectors(inputs, words, prompts.inputs, batch.slots)
+        inputs["position_ids"] = self._positions(inputs["attention_mask"], prompts.offset)
+        with self.slot.forward(prompts):
+            output = self.model(**inputs, use_cache=False)
+        return _text_states(output.last_hidden_state, prompts.inputs)
+
+    def _positions(self, mask: Tensor, offset: int) -> Tensor:
+        """Position ids [1, T] or [B, T], the text's first token at `offset`."""
+        if self.shape.family.positions != "padded":
+            return torch.arange(offset, offset + mask.shape[1], device=mask.device)[None]
+        # RoBERTa counts real tokens from padding_idx + 1; padding stays at padding_idx.
+        real = mask.long()
+        padding: int = self.model.embeddings.padding_idx
+        return (real.cumsum(dim=1) + offset) * real + padding
+
+
+def _take_pooler(model: Any) -> nn.Module | None:
+    """Remove the model's pooler, so that it runs once, on the vector that the head reads."""
+    pooler: nn.Module | None = getattr(model, "pooler", None)
+    if pooler is not None:
+        model.pooler = None
+    return pooler
+
+
+def _with_vectors(
+    inputs: dict[str, Any], words: Tensor, prompt: InputVectors, slots: Tensor | None
+) -> dict[str, Any]:
+    """Model inputs in which prompt vectors [P, E] stand beside word embeddings [B, T, E]."""
+    vectors = prompt.vectors.to(words.dtype)
+    if prompt.column is None:
+        if slots is None:
+            raise ValueError("prompt vectors without a column need a batch with slots")
+        filled = torch.where((slots >= 0)[..., None], vectors[slots.clamp(min=0)], words)
+        return {**inputs, "inputs_embeds": filled}
+    at, rows = prompt.column, words.shape[0]
+    expanded = vectors.expand(rows, -1, -1)
+    widened = {
+        key: torch.cat([ids[:, :at], _fill(key, ids, vectors.shape[0]), ids[:, at:]], dim=1)
+        for key, ids in inputs.items()
+    }
+    embeds = torch.cat([words[:, :at], expanded, words[:, at:]], dim=1)
+    return {**widened, "inputs_embeds": embeds}
+
+
+def _fill(key: str, ids: Tensor, length: int) -> Tensor:
+    """Columns [B, length] for prompt positions: visible, of the first segment."""
+    return ids.new_full((ids.shape[0], length), int(key == "attention_mask"))
+
+
+def _text_states(hidden: Tensor, prompt: InputVectors | None) -> Tensor:
+    if prompt is None or prompt.column is None:
+        return hidden
+    after = prompt.column + prompt.vectors.shape[0]
+    return torch.cat([hidden[:, : prompt.column], hidden[:, after:]], dim=1)

@@ -1,0 +1,94 @@
+"""Find a model's sites, and prove on one real forward pass that prompts work at each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.errors import BackboneError
+
+LENGTH = 2
+"""Prompt length of the probe; its text is as long."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor | None = None
+    slots: Tensor | None = None
+
+
+def find_sites(backbone: Backbone) -> tuple[Site, ...]:
+    """The attention calls of one forward pass of two tokens, in order."""
+    recorded: list[Site] = []
+    backbone.slot.recorded = recorded
+    try:
+        with torch.no_grad():
+            backbone(_text(backbone))
+    finally:
+        backbone.slot.recorded = None
+    return tuple(recorded)
+
+
+def probe(backbone: Backbone, name: str) -> None:
+    """Fix the backbone's sites and check that each is called, matters and gets gradient.
+
+    Families that never call the attention registry (DeBERTa, MPNet, Longformer, ...) run without
+    complaint while their prompts do nothing; this is where they are caught.
+
+    Raises:
+        BackboneError: no site, or a site whose prompts change nothing or get no gradient.
+    """
+    training = backbone.training
+    backbone.eval()
+    try:
+        backbone.set_sites(find_sites(backbone))
+        _check(backbone, name)
+    finally:
+        backbone.train(training)
+
+
+def _check(backbone: Backbone, name: str) -> None:
+    if not backbone.sites:
+        raise _refusal(name, "its attention never asks for prompts, so they would do nothing")
+    draws = torch.Generator().manual_seed(0)
+    prompts = {at: _random_prompt(site, draws) for at, site in enumerate(backbone.sites)}
+    text = _text(backbone)
+    with torch.no_grad():
+        plain = backbone(text)
+    hidden = backbone(text, Prompts(keys_values=prompts))
+    if torch.equal(plain, hidden):
+        raise _refusal(name, "prompts do not change its output")
+    # A random projection: a mean of squares after LayerNorm would have next to no gradient.
+    loss = (hidden * torch.randn(hidden.shape, generator=draws)).sum()
+    leaves = [leaf for pair in prompts.values() for leaf in pair]
+    gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    for leaf, gradient in enumerate(gradients):
+        if gradient is None or not gradient.abs().sum() > 0:
+            site = backbone.sites[leaf // 2]
+            part = ("keys", "values")[leaf % 2]
+            raise _refusal(name, f"prompt {part} at {site.module} get no gradient")
+
+
+def _random_prompt(site: Site, draws: torch.Generator) -> KeysValues:
+    shape = (1, site.heads, LENGTH, site.head_size)
+    keys = torch.randn(shape, generator=draws).requires_grad_()
+    return keys, torch.randn(shape, generator=draws).requires_grad_()
+
+
+def _text(backbone: Backbone) -> _Text:
+    # Two different ids from the middle of the vocabulary: special tokens stand at its ends.
+    middle = backbone.word_embeddings.shape[0] // 2
+    ids = torch.tensor([[middle, middle + 1]])
+    return _Text(ids, torch.ones_like(ids))
+
+
+def _refusal(name: str, reason: str) -> BackboneError:
+    return BackboneError.at(
+        f"backbone {name}", reason, "ptv2 list backbones shows the families that work"
+    )
