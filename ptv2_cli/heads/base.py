@@ -1,0 +1,79 @@
+"""What every head is: hidden states to a loss and the numbers that predictions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ptv2_cli.seeding import SeededDropout, normal_
+
+INIT_STD = 0.02
+IGNORE = -100
+"""Label of a position that has none, as in torch's cross entropy."""
+
+Pooling = Literal["pooler", "cls", "mean", "last", "mask"]
+
+
+class LabelledBatch(Protocol):
+    """What a head reads of a batch."""
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """1 for tokens, 0 for padding [B, T]."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """[B] classes, [B, T] tags, or [B, 2] answer ends."""
+
+    @property
+    def mask_at(self) -> Tensor | None:
+        """Position of the template's {mask} [B]."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A mean loss over the batch's targets, None without labels, and predictions by name."""
+
+    loss: Tensor | None
+    predictions: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class HeadContext:
+    """What a head may know of the run it is built for."""
+
+    hidden_size: int
+    classes: int
+    dropout: float
+    pooling: Pooling
+    pooler: Callable[[Tensor], Tensor]
+    """The backbone's pooler, [B, H] -> [B, H]; used by `pooling: pooler`."""
+    seed: int
+    init: torch.Generator = field(repr=False)
+
+
+class Head(nn.Module):
+    """A linear layer N(0, 0.02) on dropped-out states; subclasses say on which."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, context: HeadContext, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(context.hidden_size, outputs)
+        normal_(self.linear.weight, INIT_STD, context.init)
+        nn.init.zeros_(self.linear.bias)
+        self.dropout = SeededDropout(context.dropout, context.seed, "dropout/head")
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[..., H] -> [..., C] in fp32, whatever the autocast around it."""
+        with torch.autocast(states.device.type, enabled=False):
+            scores: Tensor = self.linear(self.dropout(states.float()))
+        return scores
+
+    def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
+        """Loss and predictions from hidden states [B, T, H]."""
+        raise NotImplementedError

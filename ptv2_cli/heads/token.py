@@ -1,0 +1,27 @@
+"""One tag for each word."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from ptv2_cli.heads.base import IGNORE, Head, HeadContext, LabelledBatch, Output
+
+
+class TokenHead(Head):
+    """Cross entropy over C tags at every labelled position."""
+
+    kind = "token"
+
+    def __init__(self, context: HeadContext) -> None:
+        super().__init__(context, context.classes)
+
+    def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
+        """Predictions: `probabilities` [B, T, C]."""
+        logits = self.logits(hidden)
+        loss = None
+        if batch.labels is not None:
+            loss = F.cross_entropy(
+                logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE
+            )
+        return Output(loss, {"probabilities": logits.softmax(dim=-1)})

@@ -1,0 +1,98 @@
+"""What every method is: a module that gives prompts, its options and its training defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ptv2_cli.backbones.sites import Prompts, Site
+from ptv2_cli.config.schema import Section
+
+
+@dataclass(frozen=True)
+class TrainDefaults:
+    """What `train:` says when the config does not; the source is each method's paper or ours."""
+
+    lr: float
+    epochs: int
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+
+
+EPOCHS = {"sequence": 30, "token": 20, "span": 10}
+"""Epochs by head kind, the same for every method of a comparison."""
+
+
+def frozen_defaults(lr: Mapping[str, float], kind: str) -> TrainDefaults:
+    """Defaults of a method whose backbone stays frozen: no warm-up, no weight decay."""
+    return TrainDefaults(lr=lr[kind], epochs=EPOCHS[kind])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know of the run it is built for."""
+
+    sites: Sequence[Site]
+    hidden_size: int
+    dropout: float
+    """The backbone's hidden dropout, the default of prompts and head."""
+    word_embeddings: Tensor
+    """The frozen input embedding table [V, E]."""
+    label_pieces: Sequence[Sequence[int]]
+    """Token ids of each label's words; empty for tasks without labels."""
+    seed: int
+    init: torch.Generator
+    """Draws the initial values."""
+
+
+class Method(nn.Module):
+    """What trains beside the head.
+
+    Subclasses set `Options`, `uses_prompt` and `trains_backbone`, and are built from
+    (options, prompt_len, context).
+    """
+
+    Options: ClassVar[type[Section]]
+    uses_prompt: ClassVar[bool] = True
+    """Whether `prompt_len` means anything."""
+    uses_template: ClassVar[bool] = False
+    """Whether prompts stand at the places of a template, which its options may give."""
+    in_input: ClassVar[bool] = False
+    """Whether prompts take up positions of the model's input."""
+    trains_backbone: bool = False
+    backbone_lr: float | None = None
+    """Learning rate of a backbone that trains; None: the run's own."""
+
+    def __init__(self, options: Any, prompt_len: int | None, context: Context) -> None:
+        super().__init__()
+
+    @classmethod
+    def defaults(cls, kind: str, options: Any) -> TrainDefaults:
+        """Training defaults for a head kind under these options."""
+        raise NotImplementedError
+
+    @classmethod
+    def shifts_positions(cls, options: Any) -> bool:
+        """Whether the text's absolute positions begin after the prompt."""
+        return False
+
+    @classmethod
+    def check(cls, options: Any, layers: int) -> str | None:
+        """What is wrong with the options for a model of so many layers, known from its config."""
+        return None
+
+    def forward(self) -> Prompts:
+        """The prompts of one forward pass."""
+        return Prompts()
+
+    def counts(self) -> dict[str, int]:
+        """Trainable values: `prompt` vectors and the `reparam` network that makes them."""
+        return {"prompt": 0, "reparam": 0}
+
+
+class NoOptions(Section):
+    """A method without options."""

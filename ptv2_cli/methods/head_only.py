@@ -1,0 +1,21 @@
+"""Head only: a linear probe on the frozen backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptv2_cli.methods.base import Method, NoOptions, TrainDefaults, frozen_defaults
+
+LEARNING_RATES = {"sequence": 1e-3, "token": 1e-2, "span": 1e-3}
+
+
+class HeadOnly(Method):
+    """Nothing trains but the head."""
+
+    Options = NoOptions
+    uses_prompt = False
+
+    @classmethod
+    def defaults(cls, kind: str, options: Any) -> TrainDefaults:
+        """Our starting points: 1e-3, 1e-2 for tags."""
+        return frozen_defaults(LEARNING_RATES, kind)

@@ -1,0 +1,172 @@
+"""P-tuning v2: trained keys and values before every layer's own (arXiv 2110.07602)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field, PlainValidator
+from torch import Tensor, nn
+
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.config.schema import Count, Dropout, Section
+from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults
+from ptv2_cli.methods.layers import parse_layers
+from ptv2_cli.seeding import SeededDropout, normal_
+
+PUBLISHED_STD = 0.02
+LEARNING_RATES = {"sequence": 1e-2, "token": 3e-2, "span": 5e-3}
+
+
+def _init(value: Any) -> float:
+    """The standard deviation that an `init:` value means."""
+    if value == "normal":
+        return PUBLISHED_STD
+    if value == "zero":
+        return 0.0
+    if isinstance(value, dict) and set(value) == {"normal"}:
+        std = value["normal"]
+        if isinstance(std, int | float) and not isinstance(std, bool) and std > 0:
+            return float(std)
+    raise ValueError(f"must be normal, zero or {{normal: STD}} with STD above 0, not {value!r}")
+
+
+def _check_init(value: Any) -> Any:
+    _init(value)
+    return value
+
+
+def _layers_text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return ",".join(str(layer) for layer in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    return value
+
+
+class PTuningV2Options(Section):
+    """Options of `method: ptuning_v2`."""
+
+    layers: Annotated[str, BeforeValidator(_layers_text)] | None = Field(
+        None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default all"
+    )
+    reparam: Literal["none", "mlp"] = Field(
+        "none", description="mlp: prompts come out of a network that trains with them"
+    )
+    reparam_hidden: Count = Field(512, description="hidden width of that network")
+    init: Annotated[Any, PlainValidator(_check_init)] = Field(
+        "normal", description="normal is N(0, 0.02) as published; {normal: STD}; zero"
+    )
+    dropout: Dropout = Field(
+        None, description="on prompt keys and values; default the backbone's hidden dropout"
+    )
+    position_offset: Literal["shift", "keep"] = Field(
+        "shift", description="shift: the text's positions begin at prompt_len, as published"
+    )
+
+
+class Direct(nn.Module):
+    """Prompt values that train as they are: [P, W], W the width of all sites together."""
+
+    def __init__(self, length: int, width: int, std: float, init: torch.Generator) -> None:
+        super().__init__()
+        self.prompt = nn.Parameter(torch.empty(length, width))
+        normal_(self.prompt, std, init)
+
+    def forward(self) -> Tensor:
+        """Prompt values [P, W]."""
+        return self.prompt
+
+
+class Reparameterized(nn.Module):
+    """Embedding(P, H) -> Linear(H, hidden) -> Tanh -> Linear(hidden, W), as published."""
+
+    def __init__(
+        self, length: int, size: int, hidden: int, width: int, std: float, init: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.prompt = nn.Parameter(torch.empty(length, size))
+        self.network = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, width))
+        normal_(self.prompt, std, init)
+        for name, parameter in self.network.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                normal_(parameter, PUBLISHED_STD, init)
+
+    def forward(self) -> Tensor:
+        """Prompt values [P, W]."""
+        values: Tensor = self.network(self.prompt)
+        return values
+
+
+class PTuningV2(Method):
+    """Keys and values [1, K, P, D] at each chosen site; 2 * L * H * P values in BERT."""
+
+    Options = PTuningV2Options
+
+    def __init__(self, options: PTuningV2Options, prompt_len: int, context: Context) -> None:
+        super().__init__(options, prompt_len, context)
+        layers = parse_layers(options.layers, len(context.sites))
+        self.sites: dict[int, Site] = {at: context.sites[at] for at in layers}
+        self.length = prompt_len
+        self.offset = prompt_len if options.position_offset == "shift" else 0
+        width = sum(site.width for site in self.sites.values())
+        std = _init(options.init)
+        self.source: Direct | Reparameterized
+        if options.reparam == "mlp":
+            self.source = Reparameterized(
+                prompt_len, context.hidden_size, options.reparam_hidden, width, std, context.init
+            )
+        else:
+            self.source = Direct(prompt_len, width, std, context.init)
+        probability = context.dropout if options.dropout is None else options.dropout
+        self.dropout = SeededDropout(
+            0.0 if probability == "off" else probability, context.seed, "dropout/prompt"
+        )
+
+    @classmethod
+    def defaults(cls, kind: str, options: Any) -> TrainDefaults:
+        """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
+        return frozen_defaults(LEARNING_RATES, kind)
+
+    @classmethod
+    def shifts_positions(cls, options: PTuningV2Options) -> bool:
+        """True for `position_offset: shift`."""
+        return options.position_offset == "shift"
+
+    @classmethod
+    def check(cls, options: PTuningV2Options, layers: int) -> str | None:
+        """A complaint about `layers`, or about an init that gives the network no gradient."""
+        if options.init == "zero" and options.reparam == "mlp":
+            return "init: zero with reparam: mlp makes all prompts equal for ever"
+        try:
+            parse_layers(options.layers, layers)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def forward(self) -> Prompts:
+        """Keys and values of every chosen site, dropout applied."""
+        values: Tensor = self.dropout(self.source())
+        widths = [site.width for site in self.sites.values()]
+        parts = torch.split(values, widths, dim=1)
+        return Prompts(
+            keys_values={
+                at: _keys_values(part, site)
+                for (at, site), part in zip(self.sites.items(), parts, strict=True)
+            },
+            offset=self.offset,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Prompt values, and those of the network behind them."""
+        total = sum(parameter.numel() for parameter in self.source.parameters())
+        prompt = self.source.prompt.numel()
+        return {"prompt": prompt, "reparam": total - prompt}
+
+
+def _keys_values(part: Tensor, site: Site) -> KeysValues:
+    """[P, 2 * K * D] -> keys and values, each [1, K, P, D]."""
+    shaped = part.view(part.shape[0], 2, site.heads, site.head_size).permute(1, 2, 0, 3)
+    return shaped[0][None], shaped[1][None]

@@ -1,0 +1,70 @@
+"""Learner: backbone, method and head as the one module that the loop sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.sites import TextBatch
+from ptv2_cli.heads.base import Head, LabelledBatch, Output
+from ptv2_cli.methods.base import Method
+
+
+class LearnerBatch(TextBatch, LabelledBatch, Protocol):
+    """What a learner reads of a batch."""
+
+
+class Learner(nn.Module):
+    """forward(batch) -> Output(loss, predictions)."""
+
+    def __init__(self, backbone: Backbone, method: Method, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.method = method
+        self.head = head
+        if method.trains_backbone:
+            backbone.requires_grad_(True)
+
+    def forward(self, batch: LearnerBatch) -> Output:
+        """Loss over the batch's targets and predictions of every row."""
+        # Prompts are made in fp32; the attention call casts them to what it computes in.
+        with torch.autocast(batch.input_ids.device.type, enabled=False):
+            prompts = self.method()
+        output: Output = self.head(self.backbone(batch, prompts), batch)
+        return output
+
+    def own_state(self) -> dict[str, Tensor]:
+        """All tensors that the run's logits need and the backbone's own files do not hold."""
+        state = self.state_dict()
+        if self.method.trains_backbone:
+            return state
+        kept = {f"backbone.{name}" for name in self.backbone.untrained}
+        return {
+            name: tensor
+            for name, tensor in state.items()
+            if name in kept or not name.startswith("backbone.")
+        }
+
+    def own_parameters(self, part: str) -> Iterator[nn.Parameter]:
+        """Trainable parameters of `method`, `head` or `backbone`."""
+        module: nn.Module = getattr(self, part)
+        return (parameter for parameter in module.parameters() if parameter.requires_grad)
+
+    def counts(self) -> dict[str, float]:
+        """Parameters by part; `trainable_percent` and `prompt_percent` as DESIGN defines them."""
+        backbone = sum(parameter.numel() for parameter in self.backbone.parameters())
+        head = sum(parameter.numel() for parameter in self.head.parameters())
+        parts = self.method.counts()
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return {
+            **parts,
+            "head": head,
+            "backbone": backbone,
+            "trainable": trainable,
+            "trainable_percent": 100 * trainable / (backbone + head + sum(parts.values())),
+            "prompt_percent": 100 * parts["prompt"] / backbone,
+        }
