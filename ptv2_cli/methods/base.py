@@ -85,6 +85,16 @@ class Method(nn.Module):
         """What is wrong with the options for a model of so many layers, known from its config."""
         return None
 
+    @classmethod
+    def places(cls, options: Any, prompt_len: int | None, layers: int) -> str:
+        """One line that says where prompts enter."""
+        return "no prompts"
+
+    @classmethod
+    def input_column(cls, options: Any) -> int | None:
+        """The token column before which input vectors stand, None if there is no such one."""
+        return None
+
     def forward(self) -> Prompts:
         """The prompts of one forward pass."""
         return Prompts()

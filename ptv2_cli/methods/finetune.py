@@ -8,7 +8,7 @@ from ptv2_cli.methods.base import EPOCHS, Method, NoOptions, TrainDefaults
 
 
 class Finetune(Method):
-    """The usual baseline: AdamW on every weight, warm-up, weight decay."""
+    """Trains every weight of the backbone, with warm-up and weight decay."""
 
     Options = NoOptions
     uses_prompt = False

@@ -10,7 +10,7 @@ LEARNING_RATES = {"sequence": 1e-3, "token": 1e-2, "span": 1e-3}
 
 
 class HeadOnly(Method):
-    """Nothing trains but the head."""
+    """Trains nothing but the head."""
 
     Options = NoOptions
     uses_prompt = False

@@ -29,9 +29,9 @@ class PromptTuningOptions(Section):
 
 
 class PromptTuning(Method):
-    """Vectors [P, E] that enter where word embeddings do.
+    """Trains P vectors that enter where word embeddings do, at the input alone.
 
-    Positions, token types and LayerNorm are the model's own, applied once.
+    The vectors are [P, E]. Positions, token types and LayerNorm are the model's own, applied once.
     """
 
     Options = PromptTuningOptions
@@ -39,13 +39,24 @@ class PromptTuning(Method):
 
     def __init__(self, options: PromptTuningOptions, prompt_len: int, context: Context) -> None:
         super().__init__(options, prompt_len, context)
-        self.column = 0 if options.place == "before_cls" else 1
+        self.column = self.input_column(options)
         self.prompt = nn.Parameter(_initial(options.init, prompt_len, context))
 
     @classmethod
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:
         """Our starting points: 3e-2, 1e-2 for tags and spans."""
         return frozen_defaults(LEARNING_RATES, kind)
+
+    @classmethod
+    def places(cls, options: PromptTuningOptions, prompt_len: int | None, layers: int) -> str:
+        """Before or after the first token."""
+        where = options.place.replace("_cls", " the first token")
+        return f"{prompt_len} vectors beside the word embeddings, {where}"
+
+    @classmethod
+    def input_column(cls, options: PromptTuningOptions) -> int | None:
+        """0 before the first token, 1 after it."""
+        return 0 if options.place == "before_cls" else 1
 
     def forward(self) -> Prompts:
         """The vectors and the column before which they stand."""

@@ -34,8 +34,9 @@ class PTuningV1Options(Section):
 
 
 class PTuningV1(Method):
-    """Embedding(P, E) -> two-layer bidirectional LSTM -> Linear, ReLU, Linear, or the MLP alone.
+    """Trains vectors at the places of a template, and the small network that makes them.
 
+    Embedding(P, E) -> two-layer bidirectional LSTM -> Linear, ReLU, Linear, or the MLP alone.
     The vectors [P, E] stand at the batch's `slots`, which the template's encoder has laid out.
     """
 
@@ -65,6 +66,11 @@ class PTuningV1(Method):
         return TrainDefaults(
             lr=TUNED_LR if options.train_backbone else FROZEN_LR, epochs=EPOCHS[kind]
         )
+
+    @classmethod
+    def places(cls, options: PTuningV1Options, prompt_len: int | None, layers: int) -> str:
+        """At the template's places."""
+        return f"{prompt_len} vectors at the places of the template, out of an {options.encoder}"
 
     def forward(self) -> Prompts:
         """The encoded vectors, for the batch's slots."""

@@ -101,7 +101,10 @@ class Reparameterized(nn.Module):
 
 
 class PTuningV2(Method):
-    """Keys and values [1, K, P, D] at each chosen site; 2 * L * H * P values in BERT."""
+    """Trains keys and values at every layer, or at `layers`: 2 * L * H * P values in BERT.
+
+    forward gives [1, K, P, D] for each chosen site.
+    """
 
     Options = PTuningV2Options
 
@@ -145,6 +148,16 @@ class PTuningV2(Method):
         except ValueError as error:
             return str(error)
         return None
+
+    @classmethod
+    def places(cls, options: PTuningV2Options, prompt_len: int | None, layers: int) -> str:
+        """The layers, and where the text's positions begin."""
+        count = len(parse_layers(options.layers, layers))
+        first = prompt_len if cls.shifts_positions(options) else 0
+        return (
+            f"{prompt_len} keys and values before the text's own in {count} of {layers} layers; "
+            f"the text's positions begin at {first}"
+        )
 
     def forward(self) -> Prompts:
         """Keys and values of every chosen site, dropout applied."""

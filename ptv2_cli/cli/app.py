@@ -1,0 +1,120 @@
+"""The `ptv2` command: its subcommands and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from ptv2_cli import __version__
+from ptv2_cli.cli import check, console, evaluate, listing, train
+from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Ptv2Error
+
+app = typer.Typer(
+    name="ptv2",
+    help="Train, evaluate and compare P-tuning v2 and its baselines on frozen language models.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("check")(check.check)
+app.command("list")(listing.list_)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.say(f"ptv2 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of errors, in any command.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it ended.
+
+    0 done; 1 a defect or the machine gave out; 2 the user's input; 130, 143 interrupted.
+    """
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:  # accepted anywhere, though it belongs to no command
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    sys.exit(run(arguments, debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run one command and return its exit code; errors are printed, never raised."""
+    try:
+        return _code(app(arguments, standalone_mode=False))
+    except Ptv2Error as error:
+        if debug:
+            console.show_traceback()
+        console.problems(error.problems)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        console.note("interrupted")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Nobody reads our output any more; the interpreter must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DEFECT
+    except Exception as error:
+        return _defect(error, debug)
+
+
+def _code(result: object) -> int:
+    return result if isinstance(result, int) else 0
+
+
+def _defect(error: Exception, debug: bool) -> int:
+    """The machine gave out, or the program is wrong."""
+    if debug:
+        console.show_traceback()
+    if _out_of_memory(error):
+        console.err.print("[red]error:[/red] out of memory", style=None)
+        console.err.print(
+            "  -> halve train.batch_size and double train.accumulate: same result, less memory",
+            markup=False,
+        )
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        console.err.print(f"[red]error:[/red] the disk is full: {error.filename or ''}")
+        console.err.print("  -> free some space; the same command continues the run", markup=False)
+    elif isinstance(error, PermissionError):
+        console.err.print(f"[red]error:[/red] {error.filename}: no permission to write or read it")
+        console.err.print("  -> --output DIR writes runs elsewhere", markup=False)
+        return EXIT_INPUT
+    else:
+        if not debug:
+            console.show_traceback()
+        console.err.print(
+            "[red]error:[/red] this is a defect of ptv2: please report it with the lines above"
+        )
+    return EXIT_DEFECT
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # Compared by name: importing torch to look at its exception class would cost seconds.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(
+        error
+    )

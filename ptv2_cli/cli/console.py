@@ -1,0 +1,69 @@
+"""The only file that prints: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ptv2_cli.errors import Problem
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str = "") -> None:
+    """A line of result."""
+    out.print(text, markup=False)
+
+
+def note(text: str) -> None:
+    """A line about what goes on."""
+    err.print(text, markup=False, style="dim" if err.is_terminal else None)
+
+
+def warn(text: str) -> None:
+    """A line that begins with `warning:`."""
+    err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+
+
+def problems(found: Iterable[Problem]) -> None:
+    """Every problem: where, what, and the hint below it."""
+    for problem in found:
+        where = f"[bold]{escape(problem.where)}[/bold]: " if problem.where else ""
+        err.print(f"[red]error:[/red] {where}{escape(problem.what)}")
+        if problem.hint:
+            err.print(f"  -> {escape(problem.hint)}")
+
+
+def show_traceback() -> None:
+    """The traceback of the exception under way."""
+    err.print(traceback.format_exc(), markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table that fits the terminal; cells wrap, the first column does not."""
+    drawn = Table(
+        title=title or None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        show_header=any(columns),
+    )
+    for index, column in enumerate(columns):
+        drawn.add_column(column, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    # Tables are laid out to the width of the terminal, so they must not be left to soft wrapping.
+    Console(highlight=False).print(drawn)
+
+
+def as_json(content: Mapping[str, Any]) -> None:
+    """JSON for programs."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,90 @@
+"""`ptv2 eval`: score a finished run again from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptv2_cli.cli import console
+from ptv2_cli.cli.options import DeviceOption, OfflineOption, OutputOption, settle
+
+if TYPE_CHECKING:
+    from ptv2_cli.run.reload import Compared, Reloaded
+
+
+def evaluate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Run directory; default: the newest finished run."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="S", help="One split; default: those the run reports."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Another data folder or file to score on."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    output: OutputOption = Path("runs"),
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> int:
+    """Reload a run's best checkpoint, score it, and compare with what was logged."""
+    settle(offline)
+    from ptv2_cli.config.names import SPLITS
+    from ptv2_cli.errors import EXIT_DEFECT, InputError
+    from ptv2_cli.run.build import choose_device
+    from ptv2_cli.run.directory import newest_finished, open_run
+    from ptv2_cli.run.reload import reload_run
+
+    canonical = None if split is None else SPLITS.get(split, split)
+    if canonical not in {None, "train", "validation", "test", "holdout"}:
+        raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
+    if run is None:
+        directory = newest_finished(output)
+        console.note(f"newest finished run: {directory.path}")
+    else:
+        directory = open_run(run)
+    if data is not None and canonical is None:
+        canonical = "validation"
+    reloaded = reload_run(
+        directory, split=canonical, data=data, device=choose_device(device), offline=offline
+    )
+    lines = [
+        line for name in reloaded.session.experiment.data.splits for line in reloaded.evaluate(name)
+    ]
+    if json_:
+        console.as_json(_content(reloaded, lines))
+    else:
+        _print(lines)
+    if reloaded.exact and any(line.verdict == "differs" for line in lines):
+        console.warn("the scores are not those that were logged, on the same data and device")
+        return EXIT_DEFECT
+    return 0
+
+
+def _print(lines: list[Compared]) -> None:
+    for line in lines:
+        logged = "-" if line.logged is None else f"{100 * line.logged:.4f}"
+        console.say(
+            f"{line.split} {line.metric} {100 * line.value:.4f}, logged {logged}, {line.verdict}"
+        )
+
+
+def _content(reloaded: Reloaded, lines: list[Compared]) -> dict[str, object]:
+    return {
+        "run": str(reloaded.directory.path),
+        "scores": [
+            {
+                "split": line.split,
+                "metric": line.metric,
+                "value": line.value,
+                "logged": line.logged,
+                "verdict": line.verdict,
+            }
+            for line in lines
+        ],
+    }

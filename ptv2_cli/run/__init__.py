@@ -1,0 +1,1 @@
+"""One config carried to one run directory."""

@@ -1,0 +1,215 @@
+"""The data of a run: its splits, the holdout, and features made of them on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.run.recipe import Recipe, with_holdout
+from ptv2_cli.seeding import generator
+from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, truncated_rows
+from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.tasks.source import FileSource, FolderSource, open_source
+from ptv2_cli.tasks.template import Template, default_template, parse_template
+
+TRUNCATION_WARNING = 0.05
+"""Share of a split's rows above which cut text is warned about."""
+
+
+@dataclass
+class RunData:
+    """Splits by name, read when the run is prepared; features when they are needed."""
+
+    task: Task
+    splits: dict[str, Split]
+    encoder: Encoder | None = None
+    _features: dict[str, list[Feature]] = field(default_factory=dict)
+
+    def rows(self, split: str) -> list[Row]:
+        """The rows of a split."""
+        return self.splits[split].rows
+
+    def features(self, split: str) -> list[Feature]:
+        """The features of a split, encoded on first use."""
+        if split not in self._features:
+            assert self.encoder is not None
+            self._features[split] = self.task.encode(self.rows(split), self.encoder)
+        return self._features[split]
+
+    @cached_property
+    def note(self) -> str | None:
+        """First line of a NOTE.txt beside the data: a caveat that goes with every score."""
+        folders = dict.fromkeys(
+            file.parent for split in self.splits.values() for file in split.files
+        )
+        notes = (folder / "NOTE.txt" for folder in folders)
+        found = next((path for path in notes if path.is_file()), None)
+        return found.read_text(encoding="utf-8").splitlines()[0] if found else None
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """What the fingerprint knows the data by."""
+        return {f"data.{name}": split.sha256 for name, split in self.splits.items()}
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """`data` of metrics.json: rows, sha256 and truncated rows of every encoded split."""
+        return {
+            name: {
+                "rows": len(split.rows),
+                "sha256": split.sha256,
+                "truncated_rows": truncated_rows(self._features[name])
+                if name in self._features
+                else None,
+            }
+            for name, split in self.splits.items()
+        }
+
+    def truncation_warnings(self) -> list[str]:
+        """A line for each encoded split of which more than 5 % of rows are cut."""
+        lines = []
+        for name, features in self._features.items():
+            cut, rows = truncated_rows(features), len(self.rows(name))
+            if cut > TRUNCATION_WARNING * rows:
+                assert self.encoder is not None
+                lines.append(
+                    f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
+                    f"max_len {self.encoder.max_len}; raise task.max_len to keep their text"
+                )
+        return lines
+
+
+def read_data(recipe: Recipe, *, offline: bool) -> tuple[Recipe, RunData]:
+    """Read the splits that a run trains on, chooses by and reports.
+
+    Returns the recipe too, because data without a validation split changes it.
+
+    Raises:
+        DataError: a file is missing or bad, or a split that is reported has no labels.
+    """
+    task, config = recipe.task, recipe.config
+    folder = Path(config.task.data) if config.task.data is not None else None
+    source = open_source(task, folder, offline)
+    if not source.files("validation") and config.selection.split == "validation":
+        recipe = with_holdout(recipe)
+    recipe = _without_missing_test(recipe, source)
+    config = recipe.config
+    wanted = dict.fromkeys(["train", config.selection.split, *(config.report or ())])
+    splits = {
+        name: task.read(source, name, getattr(config.task.limit, name))
+        for name in wanted
+        if name != "holdout"
+    }
+    if "holdout" in wanted:
+        assert config.selection.fraction is not None
+        splits["train"], splits["holdout"] = hold_out(
+            task, splits["train"], config.selection.fraction, config.train.seed
+        )
+    for name, split in splits.items():
+        _require_labels(task, name, split)
+    return recipe, RunData(task, splits)
+
+
+def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) -> Split:
+    """One split for `ptv2 eval`: of the run's data, or of another folder or file.
+
+    Raises:
+        DataError: a file is missing or bad, or its rows are unlabelled.
+    """
+    task, config = recipe.task, recipe.config
+    if data is None:
+        if split == "holdout":
+            return read_data(recipe, offline=offline)[1].splits["holdout"]
+        folder = Path(config.task.data) if config.task.data is not None else None
+        found = task.read(
+            open_source(task, folder, offline), split, getattr(config.task.limit, split)
+        )
+    else:
+        source = FolderSource(data) if data.is_dir() else FileSource(data)
+        found = task.read(source, split)
+    _require_labels(task, split, found)
+    return found
+
+
+def make_encoder(recipe: Recipe, tokenizer: Any) -> Encoder:
+    """The encoder of a run, with the template of a method that has one."""
+    config = recipe.config
+    assert config.task.max_len is not None
+    return Encoder(
+        tokenizer,
+        config.task.max_len,
+        config.task.truncation or recipe.task.truncation,
+        _template(recipe, tokenizer),
+    )
+
+
+def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """Split train in two; rows of one group stay together, labels keep their shares.
+
+    Raises:
+        DataError: train is too small to give a row of it away.
+    """
+    draws = generator(seed, "holdout")
+    held: set[int] = set()
+    for groups in _strata(task, train.rows).values():
+        order = torch.randperm(len(groups), generator=draws).tolist()
+        wanted = round(fraction * sum(len(group) for group in groups))
+        for place in order:
+            if wanted <= 0:
+                break
+            held.update(groups[place])
+            wanted -= len(groups[place])
+    kept = [row for index, row in enumerate(train.rows) if index not in held]
+    taken = [train.rows[index] for index in sorted(held)]
+    if not kept or not taken:
+        raise DataError.at(
+            "selection.fraction",
+            f"{fraction} of {len(train.rows)} train rows leaves one side empty",
+            "give a validation file, or another fraction",
+        )
+    return Split(kept, train.sha256, train.files), Split(taken, train.sha256, train.files)
+
+
+def _strata(task: Task, rows: Sequence[Row]) -> dict[Any, list[list[int]]]:
+    """Stratum -> groups of row indices, in the order of the rows."""
+    strata: dict[Any, dict[Any, list[int]]] = {}
+    for index, row in enumerate(rows):
+        stratum = task.gold(row) if task.kind == "sequence" else None
+        group = row["context"] if task.kind == "span" else index
+        strata.setdefault(stratum, {}).setdefault(group, []).append(index)
+    return {stratum: list(groups.values()) for stratum, groups in strata.items()}
+
+
+def _without_missing_test(recipe: Recipe, source: DataSource) -> Recipe:
+    """Drop a test split that is reported by default only and that the source lacks."""
+    report = recipe.config.report or ()
+    if "test" in report and not recipe.report_asked and not source.files("test"):
+        return recipe.reporting(tuple(split for split in report if split != "test"))
+    return recipe
+
+
+def _require_labels(task: Task, name: str, split: Split) -> None:
+    unlabelled = next((i for i, row in enumerate(split.rows) if task.gold(row) is None), None)
+    if unlabelled is not None:
+        file = split.files[0] if split.files else name
+        raise DataError.at(
+            str(file),
+            f"row {unlabelled + 1} of the {name} split has no label, so it cannot be scored",
+            "leave this split out of selection and report",
+        )
+
+
+def _template(recipe: Recipe, tokenizer: Any) -> Template | None:
+    if not recipe.method.uses_template:
+        return None
+    given = recipe.method_options.template  # type: ignore[attr-defined]
+    if given is not None:
+        return parse_template(given, recipe.task.columns)
+    masked = recipe.task.kind == "sequence" and tokenizer.mask_token_id is not None
+    assert recipe.config.prompt_len is not None
+    return default_template(recipe.task.columns, recipe.config.prompt_len, masked)

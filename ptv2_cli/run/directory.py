@@ -1,0 +1,144 @@
+"""The run directory: its name, its files, and finding runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import RunError
+
+DEFAULT_OUTPUT = Path("runs")
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's folder. The files in it appear as the run goes on."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, itself a config that trains the same run."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """Written once, when the run has ended."""
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        """A line per evaluation."""
+        return self.path / "history.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the run said while it trained."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints `last` and `best`."""
+        return self.path / "checkpoints"
+
+    def predictions(self, split: str) -> Path:
+        """Predictions of a reported split, a line per row."""
+        return self.path / "predictions" / f"{split}.jsonl"
+
+    def evaluation(self, split: str) -> Path:
+        """What `ptv2 eval` found for a split."""
+        return self.path / "eval" / f"{split}.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended and its metrics stand."""
+        return self.metrics.exists()
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The parsed metrics.json.
+
+        Raises:
+            RunError: there is none, it is broken, or of another schema version.
+        """
+        try:
+            metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
+            version = metrics["schema_version"]
+        except FileNotFoundError:
+            raise RunError.at(
+                str(self.path), "the run has not finished: it has no metrics.json", self.resume_hint
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise RunError.at(
+                str(self.metrics), "is no metrics.json of a ptv2 run", self.resume_hint
+            ) from None
+        if version != SCHEMA_VERSION:
+            raise RunError.at(
+                str(self.metrics),
+                f"has schema version {version}, this ptv2 reads {SCHEMA_VERSION}",
+                "use the ptv2 that wrote it, or train the run again",
+            )
+        return dict(metrics)
+
+    @property
+    def resume_hint(self) -> str:
+        """What continues or repeats the run."""
+        return f"ptv2 train {self.config} continues it"
+
+
+def directory_name(config: RunConfig, name: str, fingerprint: str) -> str:
+    """`<config name>-<method>-p<prompt_len>-s<seed>-<fingerprint>`."""
+    length = config.prompt_len or 0
+    return f"{name}-{config.method.name}-p{length}-s{config.train.seed}-{fingerprint}"
+
+
+def find_by_fingerprint(output: Path, fingerprint: str) -> RunDirectory | None:
+    """The run of this fingerprint, whatever its name; a finished one before others."""
+    found = [RunDirectory(path) for path in sorted(output.glob(f"*-{fingerprint}"))]
+    runs = [run for run in found if run.config.exists()]
+    return next((run for run in runs if run.finished), runs[0] if runs else None)
+
+
+def open_run(path: Path) -> RunDirectory:
+    """The run at `path`.
+
+    Raises:
+        RunError: no such folder, or no run's folder.
+    """
+    run = RunDirectory(path)
+    if not path.is_dir():
+        raise RunError.at(str(path), "there is no such run directory", _list_hint(path.parent))
+    if not run.config.exists():
+        raise RunError.at(str(path), "is no run directory: it has no config.yaml", _list_hint(path))
+    return run
+
+
+def newest_finished(output: Path) -> RunDirectory:
+    """The run under `output` whose metrics.json is youngest.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = list(finished_runs(output))
+    if not runs:
+        raise RunError.at(
+            str(output), "holds no finished run", "ptv2 train CONFIG makes one, or name its folder"
+        )
+    return max(runs, key=lambda run: run.metrics.stat().st_mtime_ns)
+
+
+def finished_runs(output: Path) -> Iterator[RunDirectory]:
+    """All finished runs directly under `output`."""
+    for path in sorted(output.glob("*/metrics.json")):
+        run = RunDirectory(path.parent)
+        if run.config.exists():
+            yield run
+
+
+def _list_hint(folder: Path) -> str:
+    names = [run.path.name for run in finished_runs(folder)][:5]
+    return f"runs there: {', '.join(names)}" if names else "ls runs/ shows the runs of this folder"

@@ -1,0 +1,54 @@
+"""One config decided: its data read, its fingerprint and its directory known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ptv2_cli.backbones.locate import locate
+from ptv2_cli.config.fingerprint import fingerprint
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.run.data import RunData, read_data
+from ptv2_cli.run.directory import RunDirectory, directory_name, find_by_fingerprint
+from ptv2_cli.run.needs import require_offline
+from ptv2_cli.run.recipe import Recipe, make_recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run that is ready to be built: config decided, data read, directory known."""
+
+    recipe: Recipe
+    data: RunData
+    fingerprint: str
+    directory: RunDirectory
+    """Where the run is or will be; the folder is made when training starts."""
+
+    @property
+    def started(self) -> bool:
+        """Whether a checkpoint of it exists."""
+        return (self.directory.checkpoints / "last.json").exists()
+
+
+def prepare(loaded: LoadedConfig, output: Path, *, offline: bool) -> Experiment:
+    """Decide the config, read the data, find or name the run directory; write nothing.
+
+    Raises:
+        InputError: whatever is wrong with the config, the data or the backbone's files.
+    """
+    require_offline(loaded, offline=offline)
+    recipe = make_recipe(loaded, offline=offline)
+    recipe, data = read_data(recipe, offline=offline)
+    located = locate(recipe.config.backbone, offline=offline)
+    recipe = replace(recipe, located=located)
+    identities = {
+        **data.identities,
+        "backbone": located.identity,
+        "task.version": str(recipe.task.version),
+    }
+    mark = fingerprint(recipe.config.model_dump(), identities)
+    name = recipe.config.name or loaded.path.stem
+    recipe = replace(recipe, config=recipe.config.model_copy(update={"name": name}))
+    known = find_by_fingerprint(output, mark)
+    directory = known or RunDirectory(output / directory_name(recipe.config, name, mark))
+    return Experiment(recipe, data, mark, directory)

@@ -1,0 +1,50 @@
+"""Events as lines of text: log.txt, and the terminal where there is no progress bar."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ptv2_cli.run.events import RunEvent, Started, Warned
+from ptv2_cli.train.events import EvalDone, Stopped
+
+REASONS = {
+    "finished": "finished",
+    "early_stopped": "stopped early: no better evaluation for `patience` evaluations",
+    "diverged": "diverged: the loss is no longer finite",
+}
+
+
+def describe(event: RunEvent, metric: str = "") -> str | None:
+    """One line for events that people want to read, None for the others."""
+    if isinstance(event, Started):
+        begin = f"resumed at step {event.resumed_at} of" if event.resumed_at else "training for"
+        return f"{begin} {event.steps} steps: {event.directory.path}"
+    if isinstance(event, EvalDone):
+        scores = {metric: event.scores[metric]} if metric in event.scores else event.scores
+        shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
+        return f"epoch {event.epoch:.4g}, step {event.step}: {shown} ({event.seconds:.1f} s)"
+    if isinstance(event, Warned):
+        return f"warning: {event.text}"
+    if isinstance(event, Stopped):
+        return REASONS[event.reason]
+    return None
+
+
+class LogFile:
+    """Appends the lines of a run's events to its log.txt."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: list[str] = []
+
+    def __call__(self, event: RunEvent) -> None:
+        """Write the event's line; lines before the directory exists wait for it."""
+        line = describe(event)
+        if line is None:
+            return
+        self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        if self._path.parent.is_dir():
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(self._pending)
+            self._pending.clear()

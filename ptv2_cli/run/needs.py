@@ -1,0 +1,39 @@
+"""Without the network: list all that is missing before anything starts."""
+
+from __future__ import annotations
+
+from ptv2_cli.backbones.locate import is_offline, missing
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.errors import InputError, Problem, gather
+from ptv2_cli.tasks.definition import load_definition
+from ptv2_cli.tasks.source import HubSource
+
+
+def require_offline(loaded: LoadedConfig, *, offline: bool) -> None:
+    """Check that backbone and data are on this machine if the network may not be used.
+
+    Raises:
+        InputError: with all that is missing and the commands that bring it.
+    """
+    if not is_offline(offline):
+        return
+    problems: list[Problem] = []
+    lacking = missing(loaded.config.backbone)
+    if lacking is not None:
+        problems.append(lacking)
+    problems += _missing_data(loaded)
+    gather(problems, InputError)
+
+
+def _missing_data(loaded: LoadedConfig) -> list[Problem]:
+    task = loaded.config.task
+    if task.data is not None:
+        return []
+    try:
+        hub = load_definition(task.name).hub
+    except InputError:
+        return []  # an unknown task is reported with the config's other errors
+    if hub is None:
+        return []
+    lines = HubSource(hub.repo, hub.revision, hub.folder, offline=True).missing()
+    return [Problem(loaded.where("task"), *line.rsplit(": ", 1)) for line in lines]

@@ -1,0 +1,84 @@
+"""Rows as the model will see them: pieces, prompts, labels, and what is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from ptv2_cli.run.data import RunData
+from ptv2_cli.run.recipe import Recipe
+from ptv2_cli.tasks.base import IGNORE, Feature
+from ptv2_cli.tasks.encoder import Encoder
+
+UNCUT = 1_000_000
+"""A max_len that cuts nothing."""
+
+
+def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterator[str]:
+    """Lines about the first `count` train rows."""
+    assert data.encoder is not None
+    task, rows = recipe.task, data.rows("train")[:count]
+    method, options = recipe.method, recipe.method_options
+    layers, length = recipe.shape.layers, recipe.config.prompt_len
+    yield f"prompts: {method.places(options, length, layers)}"
+    whole = Encoder(tokenizer, UNCUT, data.encoder.truncation, data.encoder.template)
+    full = task.encode(rows, whole)
+    windows = task.encode(rows, data.encoder)
+    for index, row in enumerate(rows):
+        own = [feature for feature in windows if feature.row == index]
+        uncut = next(feature for feature in full if feature.row == index)
+        yield ""
+        yield f"row {index + 1} of train, gold: {_short(task.gold(row))}"
+        for number, feature in enumerate(own):
+            place = f"window {number + 1} of {len(own)}, " if len(own) > 1 else ""
+            yield f"  {place}{len(feature.input_ids)} tokens:"
+            yield "    " + " ".join(_pieces(recipe, feature, tokenizer))
+        if own[0].truncated:
+            lost = len(uncut.input_ids) - len(own[0].input_ids)
+            yield f"  cut off at max_len {data.encoder.max_len}: the last {lost} of {_size(uncut)}"
+
+
+def lengths(features: Sequence[Feature]) -> str:
+    """Mean and longest length of features, in tokens."""
+    sizes = [len(feature.input_ids) for feature in features]
+    return f"{sum(sizes) / len(sizes):.0f} tokens on average, {max(sizes)} at most"
+
+
+def _size(feature: Feature) -> str:
+    return f"{len(feature.input_ids)} tokens"
+
+
+def _short(gold: Any) -> str:
+    return " ".join(gold) if isinstance(gold, list) else str(gold)
+
+
+def _pieces(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+    """Tokens with the prompts among them and the label each is trained with."""
+    marked = list(_marked(recipe, feature, tokenizer))
+    column = recipe.method.input_column(recipe.method_options)
+    if column is not None:
+        marked.insert(column, f"<prompt 1-{recipe.config.prompt_len}>")
+    yield from marked
+
+
+def _marked(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+    tokens = tokenizer.convert_ids_to_tokens(feature.input_ids)
+    slots = feature.slots or [-1] * len(tokens)
+    for is_slot, group in groupby(range(len(tokens)), lambda at: slots[at] >= 0):
+        places = list(group)
+        if is_slot:
+            yield f"<prompt {slots[places[0]] + 1}-{slots[places[-1]] + 1}>"
+            continue
+        for at in places:
+            yield f"{tokens[at]}{_mark(recipe, feature, at)}"
+
+
+def _mark(recipe: Recipe, feature: Feature, at: int) -> str:
+    """What the loss asks of a position: its tag, or that the answer begins or ends there."""
+    label = feature.label
+    if isinstance(label, list) and label[at] != IGNORE:
+        return f"/{recipe.task.labels[label[at]]}"
+    if isinstance(label, tuple):
+        return ("/START" if at == label[0] else "") + ("/END" if at == label[1] else "")
+    return ""

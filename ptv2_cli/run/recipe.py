@@ -1,0 +1,266 @@
+"""A config with every default filled in, checked against its method, task and backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ptv2_cli.backbones.families import Shape, shape_of
+from ptv2_cli.backbones.locate import Located, locate
+from ptv2_cli.config.explain import options_from
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.methods.base import Method
+from ptv2_cli.registry import METHODS
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.definition import load_task, task_class
+from ptv2_cli.tasks.template import parse_template
+
+HOLDOUT = 0.1
+"""Share of train that is held out where the data has no validation split."""
+LEAST_TEXT = 8
+"""Tokens, the least that a default `max_len` may leave for text."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, decided: what `config.yaml` in its directory will say, and what its names mean."""
+
+    config: RunConfig
+    method: type[Method]
+    method_options: Section
+    task: Task
+    located: Located
+    """The backbone's files; weights only where they were already there."""
+    shape: Shape
+    report_asked: bool = False
+    """Whether the config itself says which splits to report."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the config was read."""
+
+    def reporting(self, splits: tuple[str, ...]) -> Recipe:
+        """The same recipe that reports other splits."""
+        filled = {**self.config.model_dump(), "report": splits}
+        return replace(self, config=RunConfig.model_validate(filled))
+
+
+def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
+    """Fill in and check a config; of the backbone only the small files are fetched.
+
+    Raises:
+        ConfigError: with every problem found.
+        BackboneError: the backbone cannot be found or is of no known family.
+    """
+    method, options, task = _named(loaded)
+    config = loaded.config
+    gather(_clashes(loaded, method, options, task), ConfigError)
+    located = locate(config.backbone, offline=offline, weights=False)
+    shape = shape_of(located.name, located.config)
+    gather(_misfits(loaded, method, options, task, shape), ConfigError)
+    resolved = _resolved(config, method, options, task, shape)
+    return Recipe(
+        resolved,
+        method,
+        options,
+        task,
+        located,
+        shape,
+        report_asked=config.report is not None,
+        notes=tuple(_notes(config, method)),
+    )
+
+
+def _named(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
+    """What `method:` and `task:` name, with their options; all problems of both at once."""
+    problems: list[Problem] = []
+    config = loaded.config
+    method: type[Method] | None = None
+    options: Section | None = None
+    task: Task | None = None
+    try:
+        method = METHODS.load(METHODS.canonical(config.method.name, loaded.where("method")))
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        options, found = options_from(
+            method.Options, config.method.options, loaded, section="method"
+        )
+        problems += found
+    try:
+        model = task_class(config.task.name)
+        task_options, found = options_from(
+            model.options_model, config.task.options, loaded, section="task"
+        )
+        problems += found
+        if task_options is not None:
+            task = load_task(config.task.name, config.task.options)
+    except ConfigError as error:
+        where = loaded.where("task", "name")
+        problems += [Problem(where, item.what, item.hint) for item in error.problems]
+    gather(problems, ConfigError)
+    assert method is not None
+    assert options is not None
+    assert task is not None
+    return method, options, task
+
+
+def _clashes(
+    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
+) -> Iterator[Problem]:
+    """Combinations that cannot work, whatever the backbone."""
+    config = loaded.config
+    if method.uses_prompt and _prompt_len(config, options, task) is None:
+        yield Problem(
+            loaded.where("method"),
+            f"{config.method.name} needs a prompt_len",
+            "add prompt_len: 20, or pass --prompt-len 20",
+        )
+    template = getattr(options, "template", None)
+    if template is not None and config.prompt_len is not None:
+        places = parse_template(template, task.columns).length
+        if places != config.prompt_len:
+            yield Problem(
+                loaded.where("prompt_len"),
+                f"prompt_len is {config.prompt_len}, the template has places for {places}",
+                "prompt_len is the total over the template: correct one, or leave prompt_len out",
+            )
+    if config.head.name not in {None, task.kind}:
+        yield Problem(
+            loaded.where("head", "name"),
+            f"{task.name} needs a {task.kind} head, not {config.head.name!r}",
+            "leave head.name out: the task chooses it",
+        )
+    metric = config.selection.metric
+    if metric is not None and metric not in task.metrics:
+        yield Problem(
+            loaded.where("selection", "metric"),
+            f"{task.name} has no metric {metric!r}",
+            f"its metrics are {', '.join(task.metrics)}",
+        )
+    if config.selection.fraction is not None and config.selection.split != "holdout":
+        yield Problem(
+            loaded.where("selection", "fraction"),
+            "fraction says how much of train to hold out, but nothing is held out",
+            "write selection: {split: holdout, fraction: 0.1}",
+        )
+    yield from _tuning(loaded, task)
+
+
+def _tuning(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
+    """Numbers tuned on a split must not be reported on it."""
+    selection = loaded.config.selection.split
+    report = loaded.config.report or task.report
+    if task.tunes and selection in report:
+        yield Problem(
+            loaded.where("task"),
+            f"null_threshold: tuned would be tuned on {selection}, which is also reported",
+            "add selection: {split: holdout}, so that a part of train chooses",
+        )
+
+
+def _misfits(
+    loaded: LoadedConfig, method: type[Method], options: Section, task: Task, shape: Shape
+) -> Iterator[Problem]:
+    """What the backbone's config.json forbids."""
+    config = loaded.config
+    complaint = method.check(options, shape.layers)
+    if complaint is not None:
+        yield Problem(loaded.where("method"), complaint, "ptv2 list methods shows the options")
+    taken = _positions_taken(config, method, options, task)
+    room = shape.positions - taken
+    where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
+    limit = config.task.max_len or LEAST_TEXT
+    if limit > shape.positions:
+        yield Problem(
+            where,
+            f"max_len {limit} is longer than the {shape.positions} positions of "
+            f"{config.backbone.name}",
+            f"use a max_len of at most {max(room, 0)}",
+        )
+    elif limit > room:
+        keep = "; method.position_offset: keep needs none" if not method.in_input else ""
+        yield Problem(
+            where,
+            f"prompt_len {taken} plus {limit} tokens of text are more than the "
+            f"{shape.positions} positions of {config.backbone.name}",
+            f"use a max_len of at most {max(room, 0)} or a shorter prompt{keep}",
+        )
+
+
+def _positions_taken(config: RunConfig, method: type[Method], options: Section, task: Task) -> int:
+    """Positions of the backbone that the prompt uses up."""
+    if method.in_input or method.shifts_positions(options):
+        return _prompt_len(config, options, task) or 0
+    return 0
+
+
+def _prompt_len(config: RunConfig, options: Section, task: Task) -> int | None:
+    template = getattr(options, "template", None)
+    if config.prompt_len is None and template is not None:
+        return parse_template(template, task.columns).length
+    return config.prompt_len
+
+
+def _notes(config: RunConfig, method: type[Method]) -> Iterator[str]:
+    if config.prompt_len is not None and not method.uses_prompt:
+        yield f"prompt_len {config.prompt_len} means nothing to {config.method.name}: ignored"
+
+
+def _resolved(
+    config: RunConfig, method: type[Method], options: Section, task: Task, shape: Shape
+) -> RunConfig:
+    """The config with nothing left to defaults that another version could choose otherwise."""
+    defaults = method.defaults(task.kind, options)
+    train, selection = config.train, config.selection
+    room = shape.positions - _positions_taken(config, method, options, task)
+    filled: dict[str, Any] = {
+        **config.model_dump(),
+        "method": {"name": METHODS.canonical(config.method.name), **options.model_dump()},
+        "task": {
+            **config.task.model_dump(exclude=set(config.task.options)),
+            **task.options.model_dump(),
+            "max_len": config.task.max_len or min(task.max_len or room, room),
+            "truncation": config.task.truncation or task.truncation,
+        },
+        "prompt_len": _prompt_len(config, options, task) if method.uses_prompt else None,
+        "head": {
+            **config.head.model_dump(),
+            "name": task.kind,
+            "pooling": (config.head.pooling or shape.family.pooling)
+            if task.kind == "sequence"
+            else None,
+        },
+        "train": {
+            **train.model_dump(),
+            "lr": _given(train.lr, defaults.lr),
+            "epochs": train.epochs or (None if train.steps else defaults.epochs),
+            "warmup": _given(train.warmup, defaults.warmup),
+            "weight_decay": _given(train.weight_decay, defaults.weight_decay),
+        },
+        "selection": {
+            **selection.model_dump(),
+            "metric": selection.metric or task.metric,
+            "fraction": (selection.fraction or HOLDOUT) if selection.split == "holdout" else None,
+        },
+        "report": config.report or task.report,
+    }
+    return RunConfig.model_validate(filled)
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def with_holdout(recipe: Recipe) -> Recipe:
+    """The recipe for data without a validation split: a tenth of train chooses and is reported."""
+    resolved: Mapping[str, Any] = recipe.config.model_dump()
+    report = [split for split in resolved["report"] if split != "validation"]
+    filled = {
+        **resolved,
+        "selection": {**resolved["selection"], "split": "holdout", "fraction": HOLDOUT},
+        "report": ("holdout", *report),
+    }
+    note = "the data has no validation split: a tenth of train is held out to choose and report on"
+    return replace(recipe, config=RunConfig.model_validate(filled), notes=(*recipe.notes, note))

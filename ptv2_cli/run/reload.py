@@ -1,0 +1,132 @@
+"""Evaluate a finished run again from its files: the same scores, or a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptv2_cli.backbones.locate import locate
+from ptv2_cli.config.load import load_config
+from ptv2_cli.errors import RunError
+from ptv2_cli.run.data import RunData, read_split
+from ptv2_cli.run.directory import RunDirectory
+from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.run.needs import require_offline
+from ptv2_cli.run.recipe import make_recipe
+from ptv2_cli.run.results import write_json
+from ptv2_cli.run.session import Session, open_session
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric of one split, now and as logged; logged is None where nothing can be compared."""
+
+    split: str
+    metric: str
+    value: float
+    logged: float | None
+
+    @property
+    def verdict(self) -> str:
+        """equal, differs, or - where there is nothing to compare with."""
+        if self.logged is None:
+            return "-"
+        return "equal" if self.value == self.logged else "differs"
+
+
+@dataclass
+class Reloaded:
+    """A finished run with its best weights in place."""
+
+    directory: RunDirectory
+    session: Session
+    metrics: Mapping[str, Any]
+    state: dict[str, float]
+    data: Path | None
+    """Other data than the run's own."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether scores must be equal: the run's own data, on CPU then and now."""
+        logged = self.metrics["environment"]["device"]
+        return self.data is None and logged == "cpu" and self.session.device.type == "cpu"
+
+    def evaluate(self, split: str) -> list[Compared]:
+        """Score a split, write eval/<split>.json, and compare with metrics.json."""
+        found = self.session.evaluate(split, self.state)
+        logged = self.metrics["metrics"].get(split, {})
+        if not self._same_data(split):
+            logged = {}
+        lines = [
+            Compared(split, name, value, logged.get(name))
+            for name, value in found.scores.metrics.items()
+        ]
+        write_json(
+            self.directory.evaluation(split),
+            {
+                "split": split,
+                "data": {
+                    "path": None if self.data is None else str(self.data.resolve()),
+                    **self.session.experiment.data.summary()[split],
+                },
+                "metrics": found.scores.metrics,
+                "detail": found.scores.detail,
+                "logged": logged or None,
+                "equal": all(line.verdict == "equal" for line in lines) if logged else None,
+                "seconds": round(found.seconds, 3),
+                "device": self.session.device.type,
+            },
+        )
+        return lines
+
+    def _same_data(self, split: str) -> bool:
+        logged = self.metrics["data"].get(split, {})
+        found = self.session.experiment.data.splits[split]
+        return bool(logged.get("sha256") == found.sha256 and logged["rows"] == len(found.rows))
+
+
+def reload_run(
+    directory: RunDirectory,
+    *,
+    split: str | None,
+    data: Path | None,
+    device: torch.device,
+    offline: bool,
+) -> Reloaded:
+    """Open a finished run, with `split` or all the splits that it reports.
+
+    Raises:
+        RunError: it has not finished, or its backbone is another one now.
+        CheckpointError: its checkpoint is missing or damaged.
+        DataError: the data cannot be read.
+    """
+    metrics = directory.read_metrics()
+    loaded = load_config(directory.config)
+    require_offline(loaded, offline=offline)
+    recipe = make_recipe(loaded, offline=offline)
+    located = locate(recipe.config.backbone, offline=offline)
+    _check_backbone(directory, metrics, located.identity)
+    recipe = replace(recipe, located=located)
+    wanted = [split] if split else list(metrics["metrics"])
+    found = {name: read_split(recipe, name, data, offline=offline) for name in wanted}
+    experiment = Experiment(
+        recipe, RunData(recipe.task, found), str(metrics.get("fingerprint")), directory
+    )
+    session = open_session(experiment, device)
+    state = session.load_best()["task_state"]
+    return Reloaded(directory, session, metrics, dict(state), data)
+
+
+def _check_backbone(directory: RunDirectory, metrics: Mapping[str, Any], identity: str) -> None:
+    trained = metrics["backbone"]["identity"]
+    if trained != identity:
+        raise RunError.at(
+            str(directory.path),
+            f"was trained on other weights of {metrics['backbone']['name']} "
+            f"({trained[:12]}) than are there now ({identity[:12]})",
+            "bring the backbone of that time back, or train the run again",
+        )

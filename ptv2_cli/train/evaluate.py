@@ -1,0 +1,64 @@
+"""Run a learner over the features of a split, longest batches first, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ptv2_cli.model import Learner
+from ptv2_cli.tasks.base import Array, Feature, Kind
+from ptv2_cli.tasks.collate import collate
+from ptv2_cli.train.loop import Precision, autocast
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How features become outputs; the same for training's evaluations and `ptv2 eval`."""
+
+    learner: Learner
+    kind: Kind
+    pad_id: int
+    batch_size: int
+    precision: Precision
+    device: torch.device
+
+    def __call__(
+        self, features: Sequence[Feature], tick: Callable[[int], None] | None = None
+    ) -> list[Mapping[str, Array]]:
+        """Head outputs of each feature, padding removed, in the order given.
+
+        `tick` is told the number of features of each batch done; it may raise to stop.
+        """
+        outputs: list[Mapping[str, Array]] = [{} for _ in features]
+        self.learner.eval()
+        with torch.inference_mode():
+            for indices in _by_length(features, self.batch_size):
+                chosen = [features[index] for index in indices]
+                batch = collate(chosen, self.pad_id, self.kind).to(self.device)
+                with autocast(self.precision, self.device):
+                    predictions = self.learner(batch).predictions
+                arrays = {name: value.float().cpu().numpy() for name, value in predictions.items()}
+                for row, index in enumerate(indices):
+                    outputs[index] = _unpadded(arrays, row, len(chosen[row].input_ids), self.kind)
+                if tick is not None:
+                    tick(len(indices))
+        return outputs
+
+
+def _by_length(features: Sequence[Feature], size: int) -> Iterator[list[int]]:
+    order = sorted(range(len(features)), key=lambda index: -len(features[index].input_ids))
+    for at in range(0, len(order), size):
+        yield order[at : at + size]
+
+
+def _unpadded(
+    arrays: Mapping[str, np.ndarray], row: int, length: int, kind: Kind
+) -> Mapping[str, Array]:
+    """One row of the batch: [C] for a sequence, [length, ...] for tokens and spans."""
+    if kind == "sequence":
+        return {name: array[row] for name, array in arrays.items()}
+    # Copied, so that the batch's padding is not kept alive.
+    return {name: array[row, :length].copy() for name, array in arrays.items()}

@@ -1,0 +1,52 @@
+"""What the loop tells its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step. `loss` is left on its device, so that nothing waits for it."""
+
+    step: int
+    epoch: float
+    loss: Tensor
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class EvalDone:
+    """One evaluation of the selection split."""
+
+    step: int
+    epoch: float
+    scores: Mapping[str, float]
+    seconds: float
+    collapsed: str | None
+    """The one label that every row was given, or None."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
+
+    path: Path
+    name: Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The loop ended."""
+
+    reason: Literal["finished", "early_stopped", "diverged"]
+    detail: Mapping[str, Any]
+
+
+Event = StepDone | EvalDone | Saved | Stopped

@@ -1,0 +1,70 @@
+"""A training's whole state as tensors and JSON, so that it can go on bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptv2_cli.seeding import SeededDropout
+from ptv2_cli.train.checkpoint import Checkpoint, fit_into
+from ptv2_cli.train.loop import Progress, Training
+
+
+def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON state of a training: weights, optimizer, random states, position."""
+    tensors = {f"learner.{name}": value for name, value in training.learner.own_state().items()}
+    for index, values in training.optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    tensors["random.cpu"] = torch.get_rng_state()
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    for name, dropout in _dropouts(training):
+        drawn = dropout.state()
+        if drawn is not None:
+            tensors[f"random.{name}"] = drawn
+    state: dict[str, Any] = {"progress": asdict(training.progress)}
+    if training.scaler is not None:
+        state["scaler"] = training.scaler.state_dict()
+    return tensors, state
+
+
+def restore(training: Training, checkpoint: Checkpoint, where: Path, device: torch.device) -> None:
+    """Put a captured state back.
+
+    Raises:
+        CheckpointError: its tensors do not fit this training.
+    """
+    fit_into(training.learner, checkpoint.part("learner"), where)
+    optimizer = training.optimizer.state_dict()
+    optimizer["state"] = _by_index(checkpoint.part("optimizer"))
+    training.optimizer.load_state_dict(optimizer)
+    random = checkpoint.part("random")
+    torch.set_rng_state(random["cpu"])
+    if device.type == "cuda" and "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"], device)
+    for name, dropout in _dropouts(training):
+        dropout.restore(random.get(name))
+    training.progress = Progress(**checkpoint.state["progress"])
+    if training.scaler is not None and "scaler" in checkpoint.state:
+        training.scaler.load_state_dict(checkpoint.state["scaler"])
+
+
+def _dropouts(training: Training) -> list[tuple[str, SeededDropout]]:
+    return [
+        (name, module)
+        for name, module in training.learner.named_modules()
+        if isinstance(module, SeededDropout)
+    ]
+
+
+def _by_index(flat: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return state
