@@ -1,0 +1,1 @@
+"""Tasks: rows of a data set to features, predictions and scores."""

@@ -1,0 +1,210 @@
+"""What every task is: rows of a split -> features for the model -> predictions -> scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from ptv2_cli.tasks.definition import Definition, HubSection
+    from ptv2_cli.tasks.encoder import Encoder
+
+Kind = Literal["sequence", "token", "span"]
+SplitName = Literal["train", "validation", "test"]
+Truncation = Literal["longest_first", "only_first", "only_second"]
+Row = dict[str, Any]
+Prediction = dict[str, Any]
+Array = npt.NDArray[np.float32]
+Statistics = npt.NDArray[np.float64]
+IGNORE = -100
+"""Label of a position that counts neither in the loss nor in the score (torch's convention)."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split as read, and what identifies their content."""
+
+    rows: list[Row]
+    sha256: str
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One model input made from (a window of) one row. Lists have length T, the row's tokens."""
+
+    row: int
+    """Index of the row in its split."""
+    input_ids: list[int]
+    token_type_ids: list[int] | None = None
+    label: int | list[int] | tuple[int, int] | None = None
+    """A class, a tag per token (IGNORE = none), or the first and last token of the answer
+    (both `cls_at` when the window holds no answer). None: unlabelled row."""
+    slots: list[int] | None = None
+    """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
+    mask_at: int | None = None
+    """Position of the template's {mask}."""
+    words: list[int | None] | None = None
+    """Token shape: the word whose prediction is read at this position, else None."""
+    offsets: list[tuple[int, int] | None] | None = None
+    """Span shape: characters [start, end) of the context, None outside of it."""
+    cls_at: int = 0
+    """Position that stands for "no answer here": [CLS], or the first text token without one."""
+    truncated: bool = False
+    """Text of the row was cut off and is seen by no window."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores as fractions in [0, 1], their finer detail and their spread."""
+
+    metrics: dict[str, float]
+    detail: dict[str, Any] = field(default_factory=dict)
+    standard_error: float | None = None
+    """Of the task's main metric."""
+    standard_errors: dict[str, float] = field(default_factory=dict)
+    """Of every metric that has one, for runs that select by another than the main metric."""
+
+
+class DataSource(Protocol):
+    """Where the files of a split lie: a local folder or a snapshot of the hub."""
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """Files of `train`, `validation` or `test`; empty if the source has no such split."""
+
+    def describe(self, split: str) -> str:
+        """Where was looked for the split, and for which names: for messages."""
+
+
+class Task(ABC):
+    """A data set of one shape. Subclasses: Classification, Tagging, QuestionAnswering."""
+
+    kind: ClassVar[Kind]
+    options_model: ClassVar[type[Section]]
+    """What the open keys of the config's `task:` section may be, for tasks of this shape."""
+    name: str
+    version: int
+    columns: tuple[str, ...]
+    """Names of the text columns in order: what a template may refer to."""
+    labels: tuple[str, ...]
+    """Classes of the head in order; empty for spans."""
+    metric: str
+    """The metric that chooses the epoch unless the config says otherwise."""
+    metrics: tuple[str, ...]
+    report: tuple[SplitName, ...]
+    """Splits whose scores are reported unless the config says otherwise; `test` only where the
+    source has its files (`source.files("test")` is not empty)."""
+    max_len: int | None
+    """Default limit of tokens per input, None: what the model takes."""
+    truncation: Truncation
+    """Default way to cut an input that is too long."""
+    hub: HubSection | None
+    """Where the data is when no folder is given."""
+    options: Section
+    """The parsed open keys of `task:`."""
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        self.name = name
+        self.version = definition.version
+        self.columns = definition.text
+        self.labels = definition.labels
+        self.metric = definition.metric
+        self.metrics = definition.metrics
+        self.report = definition.report
+        self.max_len = definition.max_len
+        self.truncation = definition.truncation
+        self.hub = definition.hub
+        self.options = options
+
+    @property
+    def tunes(self) -> bool:
+        """Whether `tune` fits anything, which then must not be reported on the same split."""
+        return False
+
+    @abstractmethod
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read and check the first `limit` rows of a split.
+
+        Raises:
+            DataError: no such file, an empty set, or a bad row (named by file and line).
+        """
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Tokenize rows into features, in row order; every row has at least one feature.
+
+        Raises:
+            ConfigError: `max_len` leaves no room for text, or options that contradict it.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """Turn head outputs (one mapping per feature, padding removed) into a line per row.
+
+        sequence: `{"probabilities": [C]}`; token: `{"probabilities": [T, C]}`;
+        span: `{"start": [T], "end": [T]}`, logits. `state` is what `tune` gave.
+        """
+
+    def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Numbers fitted on the selection split and passed to later `decode` calls."""
+        return {}
+
+    @abstractmethod
+    def gold(self, row: Row) -> Any:
+        """The gold answer of a row in the form that prediction lines carry it.
+
+        A label; a list of tags; the list of accepted answers (empty: unanswerable). None for
+        an unlabelled row.
+        """
+
+    @abstractmethod
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """Compare prediction lines with the rows' gold answers.
+
+        Raises:
+            InputError: a row has no gold answer.
+        """
+
+    @abstractmethod
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """Per row the sums [n, k] from whose totals every metric follows (for resampling)."""
+
+    @abstractmethod
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """Metrics [...] from totals [..., k] of `row_statistics` over any sample of rows."""
+
+    @abstractmethod
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """What a model that ignores its input would predict; None where that has no meaning."""
+
+    def require_gold(self, rows: Sequence[Row]) -> None:
+        """Raise InputError unless every row has a gold answer and there is a row."""
+        if not rows:
+            raise InputError.at(self.name, "no rows to score", "give a split that has rows")
+        for index, row in enumerate(rows):
+            if self.gold(row) is None:
+                raise InputError.at(
+                    self.name,
+                    f"row {index + 1} of {len(rows)} has no gold answer: nothing to score against",
+                    "score a labelled split, such as --split validation",
+                )
+
+
+def truncated_rows(features: Iterable[Feature]) -> int:
+    """How many rows lost text that no window shows."""
+    return len({feature.row for feature in features if feature.truncated})

@@ -1,0 +1,59 @@
+"""Tag sequences: the entities in them, and the two ways B- and I- are used in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Entity(NamedTuple):
+    """Words [start, end) of one type."""
+
+    type: str
+    start: int
+    end: int
+
+
+def entities(tags: Sequence[str]) -> list[Entity]:
+    """Entities of a BIO sequence, read as conlleval and seqeval's default mode do.
+
+    An entity begins at B-, and also at an I- that continues nothing of its type.
+    """
+    found: list[Entity] = []
+    kind, start = "", 0
+    for index, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        if kind and (prefix != "I" or name != kind):
+            found.append(Entity(kind, start, index))
+            kind = ""
+        if not kind and prefix != "O":
+            kind, start = name, index
+    return found
+
+
+def strict_entities(tags: Sequence[str]) -> list[Entity]:
+    """Entities that begin with B- (seqeval's strict mode with scheme IOB2)."""
+    return [entity for entity in entities(tags) if tags[entity.start].startswith("B-")]
+
+
+def is_iob1(sentences: Sequence[Sequence[str]]) -> bool:
+    """Whether tags are IOB1: entities begin with I-, and B- only parts two neighbours.
+
+    True if some entity begins with I- and no B- stands but right after its own type.
+    """
+    begun_by_inside = False
+    for tags in sentences:
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            same = before.partition("-")[2] == tag.partition("-")[2]
+            if tag.startswith("B-") and not same:
+                return False
+            begun_by_inside = begun_by_inside or (tag.startswith("I-") and not same)
+    return begun_by_inside
+
+
+def to_bio(tags: Sequence[str]) -> list[str]:
+    """IOB1 to BIO (IOB2): every entity's first tag becomes B-."""
+    found = list(tags)
+    for entity in entities(tags):
+        found[entity.start] = f"B-{entity.type}"
+    return found

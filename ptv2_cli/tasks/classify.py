@@ -1,0 +1,181 @@
+"""Classification of one text or a pair: SuperGLUE's RTE, BoolQ, CB and their like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.tasks.base import (
+    Array,
+    DataSource,
+    Feature,
+    Kind,
+    Prediction,
+    Row,
+    Scores,
+    Split,
+    Statistics,
+    Task,
+)
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.encoder import Encoder, fit
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.readers import check_label, check_text, read_split
+from ptv2_cli.tasks.statistics import class_scores, mean_error, resampled_errors
+
+
+class ClassificationOptions(Section):
+    """Classification has no option of its own."""
+
+
+class Classification(Task):
+    """Rows `{text columns..., label}`; the label is one of `labels`, absent if unlabelled."""
+
+    kind: ClassVar[Kind] = "sequence"
+    options_model: ClassVar[type[Section]] = ClassificationOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.label_column = definition.label
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, (".jsonl", ".parquet"), self._row)
+
+    def _row(self, line: Line) -> Row:
+        for column in self.columns:
+            check_text(line, column)
+        row = dict(line.values)
+        value = row.pop(self.label_column, None)
+        if value is not None:
+            row["label"] = check_label(line, value, self.labels)
+        return row
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """One feature per row; see Task.encode."""
+        if len(self.columns) == 1 and encoder.truncation == "only_second":
+            raise ConfigError.at(
+                "task.truncation",
+                f"only_second, but {self.name} has one text: {self.columns[0]}",
+                "leave task.truncation out",
+            )
+        frame = encoder.frame(self.columns)
+        spaced = {text.name: text.spaced for text in frame.texts}
+        tokens = [
+            encoder.tokenize([row[column] for row in rows], spaced[column])
+            for column in self.columns
+        ]
+        room = encoder.max_len - frame.overhead
+        features = []
+        for index, (row, texts) in enumerate(zip(rows, zip(*tokens, strict=True), strict=True)):
+            lengths = [len(text) for text in texts]
+            kept = fit(lengths, room, encoder.truncation)
+            cut = [text[:size] for text, size in zip(texts, kept, strict=True)]
+            built = frame.build(dict(zip(self.columns, cut, strict=True)))
+            features.append(
+                Feature(
+                    row=index,
+                    input_ids=built.input_ids,
+                    token_type_ids=built.token_type_ids,
+                    label=self.labels.index(row["label"]) if "label" in row else None,
+                    slots=built.slots,
+                    mask_at=built.mask_at,
+                    cls_at=built.cls_at,
+                    truncated=kept != lengths,
+                )
+            )
+        return features
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """The most probable label (the first of equals) and all probabilities."""
+        lines: list[Prediction] = [{} for _ in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            found = output["probabilities"]
+            lines[feature.row] = {
+                "label": self.labels[int(np.argmax(found))],
+                "probabilities": dict(zip(self.labels, map(float, found), strict=True)),
+            }
+        return lines
+
+    def gold(self, row: Row) -> Any:
+        """The label, None if unlabelled."""
+        return row.get("label")
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, C*C]: one-hot of the row's cell (gold, predicted) of the confusion matrix."""
+        size = len(self.labels)
+        place = {label: index for index, label in enumerate(self.labels)}
+        cells = [
+            place[row["label"]] * size + place[line["label"]]
+            for row, line in zip(rows, predictions, strict=True)
+        ]
+        found = np.zeros((len(rows), size * size))
+        found[np.arange(len(rows)), cells] = 1
+        return found
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """accuracy and f1_macro from summed confusion cells [..., C*C]."""
+        size = len(self.labels)
+        scores = class_scores(totals.reshape(*totals.shape[:-1], size, size))
+        return {name: scores[name] for name in self.metrics}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """accuracy (and f1_macro); per class and confusion under detail; see Task.score."""
+        from ptv2_cli.tasks.metrics import Accuracy, MacroF1
+
+        self.require_gold(rows)
+        place = {label: index for index, label in enumerate(self.labels)}
+        guess = [place[line["label"]] for line in predictions]
+        truth = [place[row["label"]] for row in rows]
+        metrics = Accuracy().compute(predictions=guess, references=truth)
+        if "f1_macro" in self.metrics:
+            metrics |= MacroF1().compute(predictions=guess, references=truth)
+        statistics = self.row_statistics(rows, predictions)
+        errors = resampled_errors(statistics, self.from_statistics)
+        errors["accuracy"] = mean_error(np.equal(guess, truth).astype(float))
+        return Scores(
+            metrics={name: float(metrics[name]) for name in self.metrics},
+            detail=self._detail(statistics.sum(axis=0)),
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def _detail(self, totals: Statistics) -> dict[str, Any]:
+        size = len(self.labels)
+        confusion = totals.reshape(size, size)
+        scores = class_scores(confusion)
+        classes = {
+            label: {
+                "precision": float(scores["class_precision"][index]),
+                "recall": float(scores["class_recall"][index]),
+                "f1": float(scores["class_f1"][index]),
+                "support": int(confusion[index].sum()),
+            }
+            for index, label in enumerate(self.labels)
+        }
+        cells = {
+            gold: dict(zip(self.labels, map(int, confusion[index]), strict=True))
+            for index, gold in enumerate(self.labels)
+        }
+        return {"classes": classes, "confusion": cells}
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """The most frequent train label (the first in order of equals), with train's shares."""
+        counts = Counter(row["label"] for row in train if "label" in row)
+        total = sum(counts.values())
+        if not total:
+            return None
+        best = max(self.labels, key=lambda label: counts[label])
+        shares = {label: counts[label] / total for label in self.labels}
+        return [{"label": best, "probabilities": shares} for _ in rows]

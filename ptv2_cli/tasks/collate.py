@@ -1,0 +1,97 @@
+"""Features to tensors: pad a list of rows to the longest of them, never further."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ptv2_cli.tasks.base import IGNORE, Feature, Kind
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B features padded on the right to T tokens; int64 tensors."""
+
+    input_ids: Tensor
+    """[B, T]"""
+    attention_mask: Tensor
+    """[B, T]: 1 for text, special tokens and prompt slots, 0 for padding."""
+    targets: int
+    """Labelled items that the mean loss averages over: rows, or tokens for the token kind."""
+    token_type_ids: Tensor | None = None
+    """[B, T]"""
+    labels: Tensor | None = None
+    """[B] classes, [B, T] tags or [B, 2] first and last token; IGNORE = unlabelled."""
+    slots: Tensor | None = None
+    """[B, T]: index of the prompt vector at each position, -1 for text and padding."""
+    mask_at: Tensor | None = None
+    """[B]: position of the template's mask token."""
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return int(self.input_ids.shape[0])
+
+    @property
+    def tokens(self) -> int:
+        """Positions that are no padding."""
+        return int(self.attention_mask.sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        tensors = {
+            item.name: value.to(device, non_blocking=True)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **tensors)  # type: ignore[arg-type]
+
+
+def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
+    """Stack features of one kind into a batch."""
+    width = max(len(feature.input_ids) for feature in features)
+    ids = _padded([feature.input_ids for feature in features], width, pad_id)
+    mask = _padded([[1] * len(feature.input_ids) for feature in features], width, 0)
+    types = [feature.token_type_ids for feature in features]
+    slots = [feature.slots for feature in features]
+    masks = [feature.mask_at for feature in features]
+    labels, targets = _labels(features, width, kind)
+    return Batch(
+        input_ids=_tensor(ids),
+        attention_mask=_tensor(mask),
+        targets=targets,
+        token_type_ids=None if None in types else _tensor(_padded(types, width, 0)),
+        labels=labels,
+        slots=None if None in slots else _tensor(_padded(slots, width, -1)),
+        mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
+    )
+
+
+def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor | None, int]:
+    """Labels of the kind's shape and how many count; None when no row is labelled."""
+    given = [feature.label for feature in features]
+    if all(label is None for label in given):
+        return None, 0
+    if kind == "token":
+        found = _padded([[] if label is None else label for label in given], width, IGNORE)
+        return _tensor(found), int((found != IGNORE).sum())
+    blank: int | tuple[int, int] = IGNORE if kind == "sequence" else (IGNORE, IGNORE)
+    filled = [blank if label is None else label for label in given]
+    return torch.tensor(filled, dtype=torch.int64), sum(label is not None for label in given)
+
+
+def _padded(rows: Sequence[Any], width: int, fill: int) -> npt.NDArray[np.int64]:
+    found = np.full((len(rows), width), fill, dtype=np.int64)
+    for index, row in enumerate(rows):
+        found[index, : len(row)] = row
+    return found
+
+
+def _tensor(values: npt.NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(values)

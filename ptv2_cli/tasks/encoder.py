@@ -1,0 +1,184 @@
+"""Encoder: a fast tokenizer, a length limit and maybe a template, used alike by all shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.tasks.base import Truncation
+from ptv2_cli.tasks.frame import Frame, template_frame, tokenizer_frame
+from ptv2_cli.tasks.template import WHERE, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The tokens of one text, and which characters [start, end) of it each stands for."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Encoder:
+    """Turns text into token ids inside the tokenizer's (or a template's) frame.
+
+    `max_len` counts text and special tokens, not the slots of prompt vectors.
+
+    Raises:
+        BackboneError: the tokenizer is no fast one (offsets and batches need it).
+        ConfigError: a template with {mask} and a tokenizer without a mask token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_len: int,
+        truncation: Truncation = "longest_first",
+        template: Template | None = None,
+    ) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise BackboneError.at(
+                "backbone",
+                f"{type(tokenizer).__name__} is no fast tokenizer: it cannot say which characters "
+                "a token stands for",
+                "use a checkpoint that has a tokenizer.json",
+            )
+        self.tokenizer = tokenizer
+        self.max_len = max_len
+        self.truncation = truncation
+        self.template = template
+        self._frames: dict[tuple[str, ...], Frame] = {}
+        if template is not None:
+            self.frame(template.columns)
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id that fills padding and prompt slots; never attended to as text."""
+        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(int(found) for found in ids if found is not None)
+
+    @cached_property
+    def unknown_id(self) -> int:
+        """Id that stands for a word of which the tokenizer makes nothing."""
+        found = self.tokenizer.unk_token_id
+        return self.pad_id if found is None else int(found)
+
+    @cached_property
+    def needs_space(self) -> bool:
+        """Whether a word reads differently after a space (byte-level BPE: `Ġword`)."""
+        alone = self._ids(["x", "y", "x y"])
+        return alone[0] + alone[1] != alone[2]
+
+    def frame(self, columns: Sequence[str]) -> Frame:
+        """The frame for these columns: the template's if there is one.
+
+        Raises:
+            ConfigError: the template leaves out a column, or max_len leaves no room for text.
+        """
+        key = tuple(columns)
+        if key not in self._frames:
+            self._frames[key] = self._make_frame(key)
+        return self._frames[key]
+
+    def tokenize(self, texts: Sequence[str], spaced: bool = False) -> list[list[int]]:
+        """Token ids of each text without special tokens; `spaced`: as following a space."""
+        lead = " " if spaced and self.needs_space else ""
+        return self._ids([lead + text for text in texts]) if texts else []
+
+    def tokenize_with_offsets(self, texts: Sequence[str], spaced: bool = False) -> list[Pieces]:
+        """As `tokenize`, with each token's characters in the text as given."""
+        if not texts:
+            return []
+        lead = " " if spaced and self.needs_space else ""
+        batch = self._call([lead + text for text in texts], return_offsets_mapping=True)
+        shift = len(lead)
+        return [
+            Pieces(ids, [(max(a - shift, 0), max(b - shift, 0)) for a, b in offsets])
+            for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True)
+        ]
+
+    def tokenize_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Token ids of every word; each is tokenized by itself, as following a space.
+
+        That is what `is_split_into_words` with `add_prefix_space` gives. A word of which
+        nothing is left becomes the unknown token.
+        """
+        words = list(dict.fromkeys(word for sentence in sentences for word in sentence))
+        ids = self.tokenize(words, spaced=True)
+        known = {word: found or [self.unknown_id] for word, found in zip(words, ids, strict=True)}
+        return [[known[word] for word in sentence] for sentence in sentences]
+
+    def _make_frame(self, columns: tuple[str, ...]) -> Frame:
+        common = {
+            "pad_id": self.pad_id,
+            "cls_id": self.tokenizer.cls_token_id,
+            "typed": "token_type_ids" in self.tokenizer.model_input_names,
+        }
+        if self.template is None:
+            frame = tokenizer_frame(self.tokenizer, columns, **common)
+        else:
+            missing = [name for name in columns if name not in self.template.columns]
+            if missing:
+                raise ConfigError.at(
+                    WHERE,
+                    f"template {self.template.source!r} leaves out {{{missing[0]}}}",
+                    "a template shows " + ", ".join(f"{{{name}}}" for name in columns),
+                )
+            frame = template_frame(self.tokenizer, self.template, self._literal, **common)
+        if frame.overhead >= self.max_len:
+            raise ConfigError.at(
+                "task.max_len",
+                f"{self.max_len} tokens leave no room for text: special tokens and the template's "
+                f"words take {frame.overhead}",
+                f"task.max_len of at least {frame.overhead + 8}",
+            )
+        return frame
+
+    def _literal(self, text: str, spaced: bool) -> list[int]:
+        return self.tokenize([text], spaced)[0]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = self._call(texts)["input_ids"]
+        return found
+
+    def _call(self, texts: Sequence[str], **extra: Any) -> Any:
+        return self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+            **extra,
+        )
+
+
+def fit(lengths: Sequence[int], room: int, truncation: Truncation) -> list[int]:
+    """How many tokens of each text to keep so that together they fit into `room`.
+
+    longest_first cuts the longest text token by token, and of texts cut to equal length the one
+    that was shorter to begin with (as the tokenizers library does). only_first and only_second
+    cut that text alone as long as the others fit, else fall back to longest_first.
+    """
+    over = sum(lengths) - room
+    kept = list(lengths)
+    if over <= 0:
+        return kept
+    if truncation != "longest_first":
+        target = min(("only_first", "only_second").index(truncation), len(kept) - 1)
+        if kept[target] > over:
+            kept[target] -= over
+            return kept
+    while over > 0:
+        top = max(kept)
+        longest = [index for index, length in enumerate(kept) if length == top]
+        below = max((length for length in kept if length < top), default=0)
+        step = min(top - below, -(-over // len(longest)))
+        for index in sorted(longest, key=lambda at: lengths[at]):
+            cut = min(step, over)
+            kept[index] -= cut
+            over -= cut
+    return kept

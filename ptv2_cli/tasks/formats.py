@@ -1,0 +1,189 @@
+"""File formats: jsonl, CoNLL columns, SQuAD json, parquet. What a row means is not known here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class Line:
+    """The values of one row as read, and where they stand."""
+
+    values: dict[str, Any]
+    path: Path
+    number: int | None = None
+    """Line (or row) of the file, from 1; None where it has no lines."""
+    numbers: list[int] | None = None
+    """Line of every word, for formats that have a line per word."""
+
+    @property
+    def where(self) -> str:
+        """`file:line`."""
+        return self.at(None)
+
+    def at(self, number: int | None) -> str:
+        """`file:line` of a part of the row that has its own line."""
+        number = number or self.number
+        return str(self.path) if number is None else f"{self.path}:{number}"
+
+
+def read_text(path: Path) -> str:
+    """A file's text, without a byte order mark.
+
+    Raises:
+        DataError: the file cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError.at(
+            f"{path}:{line}",
+            f"not UTF-8: byte 0x{data[error.start]:02x}",
+            f"iconv -f latin1 -t utf-8 {path.name} > NEW_FILE, if it is Latin-1",
+        ) from None
+
+
+def read_jsonl(path: Path) -> Iterator[Line]:
+    """A JSON object per line; blank lines are skipped.
+
+    Raises:
+        DataError: a line that is no JSON object.
+    """
+    # Only \n ends a line: str.splitlines would cut JSON strings at U+2028.
+    for number, text in enumerate(read_text(path).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError.at(
+                f"{path}:{number}",
+                f"no JSON: {error.msg} at column {error.colno}: {_short(text)}",
+                "every line must be one JSON object",
+            ) from None
+        if not isinstance(values, dict):
+            raise DataError.at(
+                f"{path}:{number}", f"no JSON object: {_short(text)}", 'such as {"label": "x"}'
+            )
+        yield Line(values, path, number)
+
+
+def read_columns(path: Path) -> Iterator[Line]:
+    """CoNLL: a word per line, its tag in the last column, a blank line after each sentence.
+
+    Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
+    skipped. Values are `tokens` and `tags`.
+
+    Raises:
+        DataError: a line with one column.
+    """
+    tokens: list[str] = []
+    tags: list[str] = []
+    numbers: list[int] = []
+    for number, text in enumerate([*read_text(path).split("\n"), ""], start=1):
+        line = text.strip("\r \t")
+        if line and not line.startswith("-DOCSTART-"):
+            columns = re.split(r"\t+" if "\t" in line else r" +", line)
+            if len(columns) < 2:
+                raise DataError.at(
+                    f"{path}:{number}",
+                    f"one column: {_short(line)}",
+                    "a line is WORD TAG (further columns between them are skipped)",
+                )
+            tokens.append(columns[0].strip())
+            tags.append(columns[-1].strip())
+            numbers.append(number)
+        elif tokens:
+            yield Line({"tokens": tokens, "tags": tags}, path, numbers[0], numbers)
+            tokens, tags, numbers = [], [], []
+
+
+def read_squad(path: Path) -> Iterator[Line]:
+    """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
+
+    Raises:
+        DataError: no JSON, or not of SQuAD's layout.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError.at(
+            f"{path}:{error.lineno}", f"no JSON: {error.msg} at column {error.colno}"
+        ) from None
+    try:
+        for article in content["data"]:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    shared = {"title": article.get("title"), "context": paragraph["context"]}
+                    yield Line(shared | question, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "other types"
+        raise DataError.at(
+            str(path),
+            f"not SQuAD's layout: {what}",
+            'it is {"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}',
+        ) from None
+
+
+def read_parquet(
+    path: Path, columns: Mapping[str, str], values: Mapping[str, str]
+) -> Iterator[Line]:
+    """A parquet file as the hub converts data sets; read in memory, nothing is cached.
+
+    Class numbers become their names by the file's own metadata, -1 becomes None. `columns`
+    maps our column names to the file's, `values` the file's class names to ours.
+
+    Raises:
+        DataError: the file is no parquet file.
+    """
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+    from datasets import Features
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError.at(
+            str(path), f"no parquet file: {_short(str(error))}", "download it again"
+        ) from None
+    ours = {theirs: name for name, theirs in columns.items() if theirs in table.column_names}
+    names = {
+        column: [values.get(name, name) for name in found]
+        for column, feature in Features.from_arrow_schema(table.schema).items()
+        if (found := _class_names(feature)) is not None
+    }
+    for number, row in enumerate(table.to_pylist(), start=1):
+        named = {key: _named(value, names.get(key)) for key, value in row.items()}
+        yield Line({ours.get(key, key): value for key, value in named.items()}, path, number)
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Names of a ClassLabel or of a list of them."""
+    found = getattr(feature, "names", None) or getattr(
+        getattr(feature, "feature", None), "names", None
+    )
+    return list(found) if found else None
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None or value is None:
+        return value
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return names[value] if 0 <= value < len(names) else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,90 @@
+"""From start and end logits over a question's windows to its best answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptv2_cli.tasks.base import Array, Feature, Prediction
+
+NEVER = 1e9
+"""`null_score` of a context without a single token: nothing can be answered."""
+
+
+def span_scores(
+    feature: Feature, output: Mapping[str, Array], n_best: int, longest: int
+) -> dict[tuple[int, int], float]:
+    """Scores start + end of a window's `n_best` best spans, by characters [start, end).
+
+    Every span of at most `longest` tokens is looked at: row d of a band matrix holds the
+    scores of the spans whose end is d tokens after their start.
+    """
+    offsets = feature.offsets or []
+    at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
+    if not at.size:
+        return {}
+    starts = output["start"][at].astype(np.float64)
+    ends = output["end"][at].astype(np.float64)
+    count = len(at)
+    band = np.full((min(longest, count), count), -np.inf)
+    for distance in range(len(band)):
+        band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
+    flat = band.ravel()
+    top = np.argpartition(-flat, min(n_best, flat.size) - 1)[:n_best]
+    found = {}
+    for cell in top:
+        if np.isfinite(flat[cell]):
+            distance, first = divmod(int(cell), count)
+            begin, end = offsets[at[first]], offsets[at[first + distance]]
+            assert begin is not None
+            assert end is not None
+            found[begin[0], end[1]] = float(flat[cell])
+    return found
+
+
+def answer_line(
+    context: str,
+    windows: Sequence[tuple[Feature, Mapping[str, Array]]],
+    n_best: int,
+    longest: int,
+    threshold: float | None,
+) -> Prediction:
+    """A question's prediction line from all of its windows.
+
+    With a `threshold` (SQuAD 2.0), no answer scores the lowest start + end at [CLS] over the
+    windows; `null_score` is how far that exceeds the best span, and the answer is "" when it
+    is above the threshold. Probabilities are a softmax over the n best and no answer.
+    """
+    scores: dict[tuple[int, int], float] = {}
+    for feature, output in windows:
+        for span, score in span_scores(feature, output, n_best, longest).items():
+            scores[span] = max(score, scores.get(span, -np.inf))
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
+    entries: list[dict[str, Any]] = [
+        {"text": context[start:end], "start": start, "probability": score}
+        for (start, end), score in ranked
+    ]
+    chosen = entries[0] if entries else None
+    line: Prediction = {}
+    if threshold is not None:
+        null = min(
+            float(out["start"][f.cls_at]) + float(out["end"][f.cls_at]) for f, out in windows
+        )
+        nothing = {"text": "", "start": None, "probability": null}
+        difference = null - entries[0]["probability"] if entries else NEVER
+        if difference > threshold:
+            chosen = nothing
+        entries = sorted([*entries, nothing], key=lambda entry: -entry["probability"])
+        line["null_score"] = difference
+    weights = np.exp([entry["probability"] - entries[0]["probability"] for entry in entries])
+    for entry, weight in zip(entries, weights / weights.sum() if entries else (), strict=True):
+        entry["probability"] = float(weight)
+    chosen = chosen or {"text": "", "start": None, "probability": 0.0}
+    return {
+        "answer": chosen["text"],
+        "start": chosen["start"],
+        "probability": chosen["probability"],
+        "nbest": entries,
+    } | line

@@ -1,0 +1,184 @@
+"""From the files of a split to checked rows; every bad row is named by file and line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config.fingerprint import file_sha256
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import DataSource, Row, Split, Task
+from ptv2_cli.tasks.formats import Line, read_columns, read_jsonl, read_parquet, read_squad
+
+
+def read_split(
+    task: Task,
+    source: DataSource,
+    split: str,
+    limit: int | None,
+    formats: Sequence[str],
+    make_row: Callable[[Line], Row],
+) -> Split:
+    """Read the first `limit` rows of a split with `make_row`, which checks each.
+
+    `formats` are what the task's shape can read: ".jsonl", ".parquet", "squad" (.json) and
+    "conll" (any other name).
+
+    Raises:
+        DataError: the source has no such split, the files hold no row, or a row is bad.
+    """
+    files = source.files(split)
+    if not files:
+        raise DataError.at(
+            source.describe(split),
+            f"no {split} data",
+            f"give task.data a folder that holds it; {task.name} reads {_known(formats)}",
+        )
+    lines = (line for path in files for line in _lines(task, path, formats))
+    rows = [make_row(line) for line in islice(lines, limit)]
+    if not rows:
+        names = ", ".join(str(path) for path in files)
+        raise DataError.at(names, f"the {split} data is empty", "a split needs at least one row")
+    return Split(rows, content_sha256(files), files)
+
+
+def content_sha256(files: Sequence[Path]) -> str:
+    """The file's sha256; of several files the sha256 of their digests in order."""
+    digests = [file_sha256(path) for path in files]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def check_text(line: Line, column: str) -> str:
+    """The text in a column.
+
+    Raises:
+        DataError: the column is missing or holds no text.
+    """
+    if column not in line.values:
+        present = ", ".join(line.values) or "none"
+        raise DataError.at(line.where, f"no column {column!r}", f"columns here: {present}")
+    value = line.values[column]
+    if not isinstance(value, str):
+        raise DataError.at(
+            line.where, f"column {column!r} holds {value!r}", "it must be text in quotes"
+        )
+    return value
+
+
+def check_label(line: Line, value: Any, labels: Sequence[str], number: int | None = None) -> str:
+    """The label as text (JSON's true and false as such); `number`: its own line, if it has one.
+
+    Raises:
+        DataError: the task has no such label.
+    """
+    label = str(value).lower() if isinstance(value, bool) else value
+    if label not in labels:
+        raise DataError.at(
+            line.at(number), f"label {value!r}", f"labels of this task: {', '.join(labels)}"
+        )
+    return str(label)
+
+
+def check_words(line: Line, labels: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Words and tags of a sentence; tags are None if it has none.
+
+    Raises:
+        DataError: no words, tags of another number, or a tag that the task does not have.
+    """
+    tokens, tags = line.values.get("tokens"), line.values.get("tags")
+    if not _is_texts(tokens) or not tokens:
+        raise DataError.at(line.where, "no words", "column tokens must be a list of words")
+    if tags is None:
+        return tokens, None
+    if not isinstance(tags, list) or len(tags) != len(tokens):
+        seen = len(tags) if isinstance(tags, list) else "no"
+        raise DataError.at(
+            line.where, f"{len(tokens)} words but {seen} tags", "every word has one tag"
+        )
+    numbers: Sequence[int | None] = line.numbers or [None] * len(tags)
+    return tokens, [
+        check_label(line, tag, labels, number) for tag, number in zip(tags, numbers, strict=True)
+    ]
+
+
+def check_question(line: Line, no_answer: bool) -> Row:
+    """A question with its context and answers; `no_answer`: it may have none.
+
+    Raises:
+        DataError: a missing column, an answer that does not stand where it says, or a question
+            without an answer in a task where all have one.
+    """
+    row: Row = {
+        name: line.values[name] for name in ("id", "title") if line.values.get(name) is not None
+    }
+    row["question"] = check_text(line, "question")
+    row["context"] = check_text(line, "context")
+    where = f"{line.where}: question {row['id']}" if "id" in row else line.where
+    if line.values.get("is_impossible"):
+        answers: Any = []
+    else:
+        answers = line.values.get("answers")
+    if answers is None:
+        return row
+    if isinstance(answers, dict):
+        answers = _rows_of_columns(answers, where)
+    if not answers and not no_answer:
+        raise DataError.at(where, "the question has no answer", "use task: qa/squad_v2 for such")
+    row["answers"] = [_check_answer(answer, row["context"], where) for answer in answers]
+    return row
+
+
+def _check_answer(answer: Any, context: str, where: str) -> dict[str, Any]:
+    text = answer.get("text") if isinstance(answer, dict) else None
+    start = answer.get("answer_start") if isinstance(answer, dict) else None
+    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+        raise DataError.at(
+            where, f"answer {answer!r}", 'an answer is {"text": "...", "answer_start": CHARACTER}'
+        )
+    if not text or start < 0 or not context.startswith(text, start):
+        found = context.find(text) if text else -1
+        raise DataError.at(
+            where,
+            f"answer {text!r} does not stand at character {start} of its context",
+            f"its first place there is {found}" if found >= 0 else "it stands nowhere in it",
+        )
+    return {"text": text, "answer_start": start}
+
+
+def _rows_of_columns(answers: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """`{text: [...], answer_start: [...]}`, as parquet files have answers, to a list."""
+    texts, starts = answers.get("text"), answers.get("answer_start")
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise DataError.at(where, f"answers {answers!r}", "text and answer_start are equal lists")
+    return [{"text": text, "answer_start": at} for text, at in zip(texts, starts, strict=True)]
+
+
+def _lines(task: Task, path: Path, formats: Sequence[str]) -> Iterator[Line]:
+    """The lines of one file, read in the format that its name and the task's shape say."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        hub = task.hub
+        return read_parquet(path, hub.columns if hub else {}, hub.values if hub else {})
+    if suffix == ".jsonl":
+        return read_jsonl(path)
+    if suffix == ".json" and "squad" in formats:
+        return read_squad(path)
+    if suffix != ".json" and "conll" in formats:
+        return read_columns(path)
+    raise DataError.at(
+        str(path), f"{task.name} does not read {suffix or 'such'} files", _known(formats)
+    )
+
+
+def _known(formats: Sequence[str]) -> str:
+    names = {"conll": "CoNLL columns", "squad": "SQuAD .json"}
+    return ", ".join(names.get(name, name) for name in formats)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -1,0 +1,210 @@
+"""Where the files of a data set lie: a folder of the user's or a snapshot of the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import DataSource, Task
+
+WORDS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid", "dev", "testa"),
+    "test": ("test", "testb"),
+}
+"""Words of a file name that mean a split."""
+_SUFFIXES = {".jsonl", ".json", ".parquet", ".txt", ".conll", ".bio", ".iob", ".iob2", ".tsv"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+def split_of(path: Path) -> str | None:
+    """The split that a file's name says: its first or last word, without suffix and shard.
+
+    `val.jsonl`, `dev-v2.0.json`, `eng.testa`, `train-00000-of-00001.parquet`.
+    """
+    if path.suffix.lower() in _SUFFIXES:
+        stem = _SHARD.sub("", path.stem)
+    elif path.suffix == "" or _split_word(path.suffix[1:]):
+        stem = path.name
+    else:
+        return None
+    words = re.split(r"[-_.]", stem.lower())
+    return _split_word(words[0]) or _split_word(words[-1])
+
+
+def split_files(folder: Path, split: str) -> tuple[Path, ...]:
+    """Files of a split in a folder, or in its subfolder of that name (parquet shards only).
+
+    Raises:
+        DataError: two files claim the split and are not all parquet shards.
+    """
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    found = [path for path in entries if path.is_file() and split_of(path) == split]
+    for path in entries:
+        if path.is_dir() and _split_word(path.name.lower()) == split:
+            # In a hub cache a shard is a link, whose blob may be gone.
+            found += sorted(shard for shard in path.glob("*.parquet") if shard.is_file())
+    if len(found) > 1 and any(path.suffix != ".parquet" for path in found):
+        names = " and ".join(path.name for path in found)
+        raise DataError.at(
+            str(folder), f"{names} both claim to be the {split} data", "keep one of them there"
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder whose files say their split by name."""
+
+    path: Path
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """Files of a split, see `split_files`.
+
+        Raises:
+            DataError: there is no such folder, or two files claim the split.
+        """
+        if not self.path.is_dir():
+            what = "is a file" if self.path.exists() else "does not exist"
+            raise DataError.at(
+                str(self.path),
+                f"the data folder {what}",
+                f"task.data names a folder with a {split} file: {self._names(split)}",
+            )
+        return split_files(self.path, split)
+
+    def describe(self, split: str) -> str:
+        """The folder and the names looked for."""
+        return f"{self.path} (looked for {self._names(split)})"
+
+    def _names(self, split: str) -> str:
+        return ", ".join(f"{word}.*" for word in WORDS[split])
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One file, whatever its name, as any split that is asked for (`ptv2 eval --data FILE`)."""
+
+    path: Path
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """The file, if it exists."""
+        return (self.path,) if self.path.is_file() else ()
+
+    def describe(self, split: str) -> str:
+        """The path looked for."""
+        return str(self.path)
+
+
+class HubSource:
+    """A folder of a data set repository on the Hugging Face hub, taken as a snapshot.
+
+    Offline (asked for, or HF_HUB_OFFLINE=1) only the local cache is looked at.
+    """
+
+    def __init__(self, repo: str, revision: str, folder: str, offline: bool = False) -> None:
+        from huggingface_hub import constants
+
+        self.repo = repo
+        self.revision = revision
+        self.folder = folder
+        asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+        self.offline = offline or asked or constants.HF_HUB_OFFLINE
+
+    @property
+    def command(self) -> str:
+        """What to type to bring the data into the cache."""
+        return (
+            f"hf download --repo-type dataset {self.repo} --revision {self.revision} "
+            f"--include '{self.folder}/*'"
+        )
+
+    @property
+    def commit(self) -> str:
+        """The commit that the revision stands for: the identity of the snapshot."""
+        return self._snapshot.name
+
+    def missing(self) -> list[str]:
+        """What the cache lacks, with the command that brings it; never touches the network."""
+        snapshot = self._cached()
+        folder = snapshot / self.folder if snapshot else None
+        what = f"data set {self.repo} ({self.folder}, revision {self.revision})"
+        if folder is None or not folder.is_dir():
+            return [f"{what} is not in the cache: {self.command}"]
+        lost = [split for split in ("train", "validation") if not split_files(folder, split)]
+        return [f"{what} is cached without {' and '.join(lost)}: {self.command}"] if lost else []
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """Parquet files of a split, downloaded on first use.
+
+        Raises:
+            DataError: the data is not in the cache and the hub cannot be asked.
+        """
+        folder = self._snapshot / self.folder
+        return split_files(folder, split) if folder.is_dir() else ()
+
+    def describe(self, split: str) -> str:
+        """The repository, revision and folder looked in."""
+        return f"{self.repo}/{self.folder}/{split} at {self.revision}"
+
+    @cached_property
+    def _snapshot(self) -> Path:
+        if self.offline:
+            lacking = self.missing()
+            cached = self._cached()
+            if lacking or cached is None:
+                raise DataError.at(self.repo, f"offline, and {lacking[0]}", self._advice)
+            return cached
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(
+                snapshot_download(
+                    self.repo,
+                    repo_type="dataset",
+                    revision=self.revision,
+                    allow_patterns=f"{self.folder}/*.parquet",
+                )
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise DataError.at(self.repo, f"cannot be downloaded: {reason}", self._advice) from None
+
+    @property
+    def _advice(self) -> str:
+        return f"{self.command}, or give the official files: task.data: FOLDER"
+
+    def _cached(self) -> Path | None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(
+                snapshot_download(
+                    self.repo, repo_type="dataset", revision=self.revision, local_files_only=True
+                )
+            )
+        except LocalEntryNotFoundError:
+            return None
+
+
+def open_source(task: Task, data: Path | None, offline: bool = False) -> DataSource:
+    """The user's folder, else the task's place on the hub.
+
+    Raises:
+        DataError: neither is given.
+    """
+    if data is not None:
+        return FolderSource(data)
+    if task.hub is None:
+        raise DataError.at("task.data", f"{task.name} is not on the hub", "task.data: FOLDER")
+    return HubSource(task.hub.repo, task.hub.revision, task.hub.folder, offline)
+
+
+def _split_word(word: str) -> str | None:
+    return next((split for split, words in WORDS.items() if word in words), None)

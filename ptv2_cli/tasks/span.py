@@ -1,0 +1,236 @@
+"""Extractive question answering: a span of the context answers, as in SQuAD 1.1 and 2.0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import Field
+
+from ptv2_cli.config.schema import Count, Section
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.tasks.base import (
+    Array,
+    DataSource,
+    Feature,
+    Kind,
+    Prediction,
+    Row,
+    Scores,
+    Split,
+    Statistics,
+    Task,
+)
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.encoder import Encoder, Pieces
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.frame import Frame
+from ptv2_cli.tasks.nbest import answer_line
+from ptv2_cli.tasks.readers import check_question, read_split
+from ptv2_cli.tasks.squad import best_over, best_threshold
+from ptv2_cli.tasks.statistics import mean_error
+from ptv2_cli.tasks.windows import token_windows
+
+
+class QuestionAnsweringOptions(Section):
+    """Open keys of `task:` for question answering."""
+
+    stride: int = Field(default=128, ge=0)
+    """Tokens that neighbouring windows of a long context share (at most half a window)."""
+    null_threshold: float | Literal["tuned"] | None = None
+    """Answer nothing when its score exceeds the best answer's by more than this; `tuned`: the
+    value of best F1 on the selection split. Default 0 where questions may have no answer."""
+    n_best: Count = 20
+    """Answers kept per question."""
+    max_answer_len: Count = 30
+    """Longest answer, in tokens."""
+
+
+class QuestionAnswering(Task):
+    """Rows `{id, question, context, answers: [{text, answer_start}]}`.
+
+    No answers: unanswerable. `answers` absent: unlabelled.
+    """
+
+    kind: ClassVar[Kind] = "span"
+    options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: QuestionAnsweringOptions = cast(QuestionAnsweringOptions, options)
+        self.no_answer = definition.no_answer
+        if not self.no_answer and self.options.null_threshold is not None:
+            raise ConfigError.at(
+                "task.null_threshold",
+                f"every question of {name} has an answer: there is nothing to threshold",
+                "leave it out, or use task: qa/squad_v2",
+            )
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read SQuAD json, jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, ("squad", ".jsonl", ".parquet"), self._row)
+
+    def _row(self, line: Line) -> Row:
+        return check_question(line, self.no_answer)
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Windows over the context, each after the whole question; see Task.encode.
+
+        A question that leaves the context less than half of the room is cut to that half.
+        """
+        frame = encoder.frame(self.columns)
+        spaced = {text.name: text.spaced for text in frame.texts}
+        question, context = self.columns
+        questions = encoder.tokenize([row["question"].strip() for row in rows], spaced[question])
+        contexts = encoder.tokenize_with_offsets([row["context"] for row in rows], spaced[context])
+        room = encoder.max_len - frame.overhead
+        return [
+            feature
+            for index, row in enumerate(rows)
+            for feature in self._windows(index, row, questions[index], contexts[index], frame, room)
+        ]
+
+    def _windows(
+        self, index: int, row: Row, question: list[int], context: Pieces, frame: Frame, room: int
+    ) -> list[Feature]:
+        asked = question[: max(room // 2, room - len(context.ids))]
+        windows = token_windows(len(context.ids), room - len(asked), self.options.stride)
+        answer = answer_tokens(row, context.offsets)
+        features = []
+        for start, end in windows:
+            built = frame.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
+            at = built.starts[self.columns[1]]
+            offsets: list[tuple[int, int] | None] = [None] * len(built.input_ids)
+            # A token of no width stands for no text: it can neither begin nor end an answer.
+            offsets[at : at + end - start] = [
+                span if span[0] < span[1] else None for span in context.offsets[start:end]
+            ]
+            label: tuple[int, int] | None = (built.cls_at, built.cls_at)
+            if "answers" not in row:
+                label = None
+            elif answer is not None and start <= answer[0] and answer[1] < end:
+                label = (at + answer[0] - start, at + answer[1] - start)
+            features.append(
+                Feature(
+                    row=index,
+                    input_ids=built.input_ids,
+                    token_type_ids=built.token_type_ids,
+                    label=label,
+                    slots=built.slots,
+                    mask_at=built.mask_at,
+                    offsets=offsets,
+                    cls_at=built.cls_at,
+                    truncated=len(asked) < len(question),
+                )
+            )
+        return features
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """The best span over a question's windows, or "" where no answer is likelier.
+
+        `state["null_threshold"]` wins over the option of that name.
+        """
+        chosen = self.options.null_threshold
+        threshold = state.get("null_threshold", chosen if isinstance(chosen, int | float) else 0.0)
+        windows: list[list[tuple[Feature, Mapping[str, Array]]]] = [[] for _ in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            windows[feature.row].append((feature, output))
+        return [
+            answer_line(
+                row["context"],
+                windows[index],
+                n_best=self.options.n_best,
+                longest=self.options.max_answer_len,
+                threshold=threshold if self.no_answer else None,
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    @property
+    def tunes(self) -> bool:
+        """True for `null_threshold: tuned`."""
+        return self.options.null_threshold == "tuned"
+
+    def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """`null_threshold` of best F1, if the option asks for it."""
+        if not self.tunes:
+            return {}
+        self.require_gold(rows)
+        return {"null_threshold": self._best_threshold(rows, predictions)[0]}
+
+    def _best_threshold(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> tuple[float, float]:
+        golds = [self.gold(row) for row in rows]
+        texts = [next((b["text"] for b in p["nbest"] if b["text"]), "") for p in predictions]
+        return best_threshold(
+            [line["null_score"] for line in predictions],
+            [best_over(text, gold)[1] for text, gold in zip(texts, golds, strict=True)],
+            [best_over("", gold)[1] for gold in golds],
+        )
+
+    def gold(self, row: Row) -> Any:
+        """The accepted answers (empty: unanswerable), None if unlabelled."""
+        answers = row.get("answers")
+        return None if answers is None else [answer["text"] for answer in answers]
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 3]: exact match, F1 and 1."""
+        pairs = zip(rows, predictions, strict=True)
+        return np.array([[*best_over(line["answer"], self.gold(row)), 1.0] for row, line in pairs])
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """exact_match and f1 from sums [..., 3]."""
+        found = {
+            "exact_match": totals[..., 0] / totals[..., 2],
+            "f1": totals[..., 1] / totals[..., 2],
+        }
+        return {name: found[name] for name in self.metrics}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """exact_match and f1; with and without an answer under detail; see Task.score."""
+        from ptv2_cli.tasks.metrics import Squad
+
+        self.require_gold(rows)
+        found = Squad().compute(
+            predictions=[line["answer"] for line in predictions],
+            references=[self.gold(row) for row in rows],
+        )
+        detail = {name: found[name] for name in ("has_answer", "no_answer") if found[name]["rows"]}
+        if self.no_answer and all("null_score" in line for line in predictions):
+            threshold, best = self._best_threshold(rows, predictions)
+            detail["best_threshold"] = {"f1": best, "null_threshold": threshold}
+        statistics = self.row_statistics(rows, predictions)
+        errors = {
+            "exact_match": mean_error(statistics[:, 0]),
+            "f1": mean_error(statistics[:, 1]),
+        }
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail=detail,
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """Answer nothing, where that can be right; else None."""
+        if not self.no_answer:
+            return None
+        return [{"answer": "", "start": None, "probability": 1.0, "nbest": []} for _ in rows]
+
+
+def answer_tokens(row: Row, offsets: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """First and last token [inclusive] of the row's first answer; None if it has none."""
+    if not row.get("answers"):
+        return None
+    answer = row["answers"][0]
+    start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+    inside = [at for at, (a, b) in enumerate(offsets) if a < b and a < end and b > start]
+    return (inside[0], inside[-1]) if inside else None

@@ -1,0 +1,69 @@
+"""Scores from counts, and how far they would move with another sample of rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from ptv2_cli.tasks.base import Statistics
+
+DRAWS = 500
+_SEED = zlib.crc32(b"standard error")
+
+
+def ratio(top: Statistics, bottom: Statistics) -> Statistics:
+    """`top / bottom`, 0 where nothing was counted (the convention of seqeval and sklearn)."""
+    out = np.zeros(np.shape(top))
+    np.divide(top, bottom, out=out, where=np.asarray(bottom) > 0)
+    return out
+
+
+def precision_recall_f1(
+    correct: Statistics, predicted: Statistics, gold: Statistics
+) -> tuple[Statistics, Statistics, Statistics]:
+    """Precision, recall and their harmonic mean 2c / (p + g) from counts of any one shape."""
+    return ratio(correct, predicted), ratio(correct, gold), ratio(2 * correct, predicted + gold)
+
+
+def class_scores(confusion: Statistics) -> dict[str, Statistics]:
+    """Scores from confusion matrices [..., C gold, C predicted].
+
+    accuracy and f1_macro are [...]; class_precision, class_recall, class_f1 are [..., C].
+    f1_macro is the mean over the classes that occur as gold or prediction, as sklearn's
+    `f1_score(average="macro")` has it, which SuperGLUE uses for CB.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
+    gold = confusion.sum(axis=-1).astype(float)
+    predicted = confusion.sum(axis=-2).astype(float)
+    precision, recall, f1 = precision_recall_f1(hits, predicted, gold)
+    present = ((gold + predicted) > 0).sum(axis=-1).astype(float)
+    return {
+        "accuracy": ratio(hits.sum(axis=-1), gold.sum(axis=-1)),
+        "f1_macro": ratio(f1.sum(axis=-1), present),
+        "class_precision": precision,
+        "class_recall": recall,
+        "class_f1": f1,
+    }
+
+
+def mean_error(values: Statistics) -> float:
+    """Standard error of a mean over n rows: sample standard deviation / sqrt(n); 0 for n = 1."""
+    count = len(values)
+    return float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+
+
+def resampled_errors(
+    statistics: Statistics, metrics: Callable[[Statistics], dict[str, Statistics]]
+) -> dict[str, float]:
+    """Standard errors by the bootstrap over rows (Efron 1979), with a fixed seed.
+
+    Each of DRAWS samples takes n rows with replacement, which is a multinomial weight per
+    row; a metric's error is the standard deviation of its values over the samples.
+    """
+    count = len(statistics)
+    generator = np.random.default_rng(_SEED)
+    weights = generator.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    values = metrics(weights @ statistics)
+    return {name: float(np.std(found, ddof=1)) for name, found in values.items()}

@@ -1,0 +1,206 @@
+"""Tagging of words: named entities in BIO tags, as in CoNLL-2003."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import Field
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.tasks.base import (
+    IGNORE,
+    Array,
+    DataSource,
+    Feature,
+    Kind,
+    Prediction,
+    Row,
+    Scores,
+    Split,
+    Statistics,
+    Task,
+)
+from ptv2_cli.tasks.bio import entities, is_iob1, strict_entities, to_bio
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.frame import Frame
+from ptv2_cli.tasks.readers import check_words, read_split
+from ptv2_cli.tasks.statistics import precision_recall_f1, resampled_errors
+from ptv2_cli.tasks.windows import readers, word_windows
+
+
+class TaggingOptions(Section):
+    """Open keys of `task:` for tagging."""
+
+    scheme: Literal["auto", "bio", "iob1"] = "auto"
+    """How the files use B- and I-; auto looks at each file and converts IOB1 to BIO."""
+    stride: int = Field(default=32, ge=0)
+    """Tokens that neighbouring windows of a long sentence share (at most half a window)."""
+
+
+class Tagging(Task):
+    """Rows `{tokens: [...], tags: [...]}`; tags are absent if unlabelled."""
+
+    kind: ClassVar[Kind] = "token"
+    options_model: ClassVar[type[Section]] = TaggingOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: TaggingOptions = cast(TaggingOptions, options)
+        self._place = {label: index for index, label in enumerate(self.labels)}
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read CoNLL columns, jsonl or parquet files; see Task.read.
+
+        Whether the tags are IOB1 is decided over the whole split, whatever the limit.
+        """
+        found = read_split(self, source, split, None, ("conll", ".jsonl", ".parquet"), self._row)
+        tags = [row["tags"] for row in found.rows if "tags" in row]
+        scheme = self.options.scheme
+        if scheme == "iob1" or (scheme == "auto" and is_iob1(tags)):
+            for row in found.rows:
+                if "tags" in row:
+                    row["tags"] = to_bio(row["tags"])
+        return Split(found.rows[:limit], found.sha256, found.files)
+
+    def _row(self, line: Line) -> Row:
+        tokens, tags = check_words(line, self.labels)
+        row: Row = {"id": line.values["id"]} if "id" in line.values else {}
+        return row | {"tokens": tokens} | ({} if tags is None else {"tags": tags})
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Windows of whole words; each word is labelled and read in exactly one of them.
+
+        A word's first sub-word carries its label; a word longer than a window keeps its first
+        pieces. See Task.encode.
+        """
+        frame = encoder.frame(self.columns)
+        room = encoder.max_len - frame.overhead
+        words = encoder.tokenize_words([row["tokens"] for row in rows])
+        return [
+            feature
+            for index, row in enumerate(rows)
+            for feature in self._windows(index, row, words[index], frame, room)
+        ]
+
+    def _windows(
+        self, index: int, row: Row, words: list[list[int]], frame: Frame, room: int
+    ) -> list[Feature]:
+        truncated = any(len(word) > room for word in words)
+        words = [word[:room] for word in words]
+        lengths = [len(word) for word in words]
+        windows = word_windows(lengths, room, self.options.stride)
+        reader = readers(lengths, windows)
+        features = []
+        for number, (first, last) in enumerate(windows):
+            text = [piece for word in words[first:last] for piece in word]
+            built = frame.build({self.columns[0]: text})
+            at = built.starts[self.columns[0]]
+            read: list[int | None] = [None] * len(built.input_ids)
+            for word in range(first, last):
+                if reader[word] == number:
+                    read[at] = word
+                at += lengths[word]
+            features.append(
+                Feature(
+                    row=index,
+                    input_ids=built.input_ids,
+                    token_type_ids=built.token_type_ids,
+                    label=self._label(row, read),
+                    slots=built.slots,
+                    mask_at=built.mask_at,
+                    words=read,
+                    cls_at=built.cls_at,
+                    truncated=truncated,
+                )
+            )
+        return features
+
+    def _label(self, row: Row, read: list[int | None]) -> list[int] | None:
+        if "tags" not in row:
+            return None
+        tags = row["tags"]
+        return [IGNORE if word is None else self._place[tags[word]] for word in read]
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """A tag per word and the entities; an entity's probability is the product of its tags'."""
+        tags = [["O"] * len(row["tokens"]) for row in rows]
+        sure = [[1.0] * len(row["tokens"]) for row in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            found = output["probabilities"]
+            best, most = found.argmax(axis=-1).tolist(), found.max(axis=-1).tolist()
+            for at, word in enumerate(feature.words or ()):
+                if word is not None:
+                    tags[feature.row][word] = self.labels[best[at]]
+                    sure[feature.row][word] = most[at]
+        return [
+            self._line(row["tokens"], tags[index], sure[index]) for index, row in enumerate(rows)
+        ]
+
+    def _line(self, tokens: list[str], tags: list[str], sure: list[float]) -> Prediction:
+        found = [
+            {
+                "type": entity.type,
+                "start": entity.start,
+                "end": entity.end,
+                "text": " ".join(tokens[entity.start : entity.end]),
+                "probability": float(np.prod(sure[entity.start : entity.end])),
+            }
+            for entity in entities(tags)
+        ]
+        return {"tags": tags, "entities": found}
+
+    def gold(self, row: Row) -> Any:
+        """The tags, None if unlabelled."""
+        return row.get("tags")
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 6]: correct, predicted and gold entities, in default and in strict mode."""
+        found = np.zeros((len(rows), 6))
+        for index, (row, line) in enumerate(zip(rows, predictions, strict=True)):
+            for start, read in ((0, entities), (3, strict_entities)):
+                guess, truth = set(read(line["tags"])), set(read(row["tags"]))
+                found[index, start : start + 3] = len(guess & truth), len(guess), len(truth)
+        return found
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """precision, recall, f1 and their strict forms from summed counts [..., 6]."""
+        scores: dict[str, Statistics] = {}
+        for start, suffix in ((0, ""), (3, "_strict")):
+            parts = (totals[..., start + shift].astype(float) for shift in range(3))
+            for name, value in zip(
+                ("precision", "recall", "f1"), precision_recall_f1(*parts), strict=True
+            ):
+                scores[name + suffix] = value
+        return {name: scores[name] for name in self.metrics}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """Entity scores by seqeval; per type under detail; see Task.score."""
+        from ptv2_cli.tasks.metrics import Entities
+
+        self.require_gold(rows)
+        found = Entities().compute(
+            predictions=[line["tags"] for line in predictions],
+            references=[row["tags"] for row in rows],
+        )
+        statistics = self.row_statistics(rows, predictions)
+        errors = resampled_errors(statistics, self.from_statistics)
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail={"types": found["types"], "entities": int(statistics[:, 2].sum())},
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """All O: no entity anywhere."""
+        return [{"tags": ["O"] * len(row["tokens"]), "entities": []} for row in rows]

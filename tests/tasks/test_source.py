@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.definition import load_task
+from ptv2_cli.tasks.source import FileSource, FolderSource, HubSource, open_source, split_of
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.jsonl", "train"),
+        ("val.jsonl", "validation"),
+        ("valid.txt", "validation"),
+        ("validation.parquet", "validation"),
+        ("dev.json", "validation"),
+        ("eng.testa", "validation"),
+        ("eng.testb", "test"),
+        ("eng.train", "train"),
+        ("test", "test"),
+        ("train-v1.1.json", "train"),
+        ("dev-v2.0.json", "validation"),
+        ("train-00000-of-00002.parquet", "train"),
+        ("validation-00000-of-00001.parquet", "validation"),
+        ("TRAIN.TXT", "train"),
+        ("squad-train.json", "train"),
+        ("README.md", None),
+        ("train.py", None),
+        ("train.jsonl.bak", None),
+        ("trainer.jsonl", None),
+        ("notes.txt", None),
+    ],
+)
+def test_split_by_name(name: str, split: str | None) -> None:
+    assert split_of(Path(name)) == split
+
+
+def test_two_files_for_one_split_name_both(shelf: Any) -> None:
+    shelf.put("dev.jsonl", "")
+    shelf.put("val.jsonl", "")
+    with pytest.raises(DataError) as caught:
+        shelf.source.files("validation")
+    assert "dev.jsonl and val.jsonl both claim to be the validation data" in str(caught.value)
+    assert shelf.source.files("train") == ()
+
+
+def test_shards_in_a_subfolder(shelf: Any) -> None:
+    shelf.put("train/0000.parquet", "")
+    shelf.put("train/0001.parquet", "")
+    shelf.put("train/index.duckdb", "")
+    assert [path.name for path in shelf.source.files("train")] == ["0000.parquet", "0001.parquet"]
+
+
+def test_hidden_files_are_no_data(shelf: Any) -> None:
+    shelf.put(".train.jsonl", "")
+    assert shelf.source.files("train") == ()
+
+
+def test_missing_folder_names_folder_split_and_names(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        FolderSource(tmp_path / "nowhere").files("train")
+    text = str(caught.value)
+    assert f"{tmp_path / 'nowhere'}: the data folder does not exist" in text
+    assert "train.*" in text
+
+
+def test_a_file_is_no_folder_but_can_be_any_split(shelf: Any) -> None:
+    path = shelf.put("mine.jsonl", "")
+    with pytest.raises(DataError, match="is a file"):
+        FolderSource(path).files("train")
+    assert FileSource(path).files("test") == (path,)
+    assert FileSource(path.with_name("other")).files("test") == ()
+
+
+def test_folder_wins_over_the_hub(tmp_path: Path) -> None:
+    task = load_task("superglue/cb")
+    assert open_source(task, tmp_path) == FolderSource(tmp_path)
+    hub = open_source(task, None, offline=True)
+    assert isinstance(hub, HubSource)
+    assert (hub.repo, hub.folder, hub.offline) == ("aps/super_glue", "cb", True)
