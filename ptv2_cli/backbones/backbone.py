@@ -64,6 +64,9 @@ class Backbone(nn.Module):
             )
         # Reentrant checkpoints would run backward through the shared prompt graph once a layer.
         self.model.activation_checkpointing_enable({"use_reentrant": False})
+        # It makes the embeddings' output need gradient, for the sake of reentrant checkpoints:
+        # frozen layers below the lowest prompt would be recomputed for nothing.
+        self.model.disable_input_require_grads()
 
     def pool(self, vectors: Tensor) -> Tensor:
         """The pretrained pooler on [B, H] vectors; the identity without one."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ptv2_cli.backbones.attention import NAME
@@ -73,7 +74,7 @@ def load_backbone(located: Located, section: BackboneSection, init: torch.Genera
                 output_loading_info=True,
                 trust_remote_code=section.trust_remote_code,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         raise _unusable(located, f"weights ({files[0].name})", error) from None
     backbone = Backbone(model, shape, hidden_dropout(config))
     backbone.requires_grad_(False)

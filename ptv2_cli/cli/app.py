@@ -6,14 +6,16 @@ import errno
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ptv2_cli import __version__
 from ptv2_cli.cli import check, console, evaluate, listing, train
 from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Ptv2Error
+
+# ClickException: click's own, or in newer typer that of the copy of click that it carries.
+_UsageError: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="ptv2",
@@ -62,16 +64,16 @@ def main() -> None:
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
     try:
-        return _code(app(arguments, standalone_mode=False))
+        return _code(app(arguments, prog_name="ptv2", standalone_mode=False))
     except Ptv2Error as error:
         if debug:
             console.show_traceback()
         console.problems(error.problems)
         return error.exit_code
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         console.note("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:

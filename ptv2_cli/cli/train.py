@@ -47,6 +47,7 @@ def train(
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
     from ptv2_cli.run.build import choose_device
+    from ptv2_cli.run.directory import writing
     from ptv2_cli.run.experiment import prepare
     from ptv2_cli.run.session import open_session
     from ptv2_cli.run.trainer import train as carry_out
@@ -55,17 +56,21 @@ def train(
     experiment = prepare(loaded, output, offline=offline)
     if experiment.directory.finished and resume is Resume.auto and not dry_run:
         console.note("this run is finished already (--resume never trains it again)")
-        for text in experiment.directory.read_metrics()["warnings"]:
+        logged = experiment.directory.read_metrics()["warnings"]
+        for text in dict.fromkeys((*experiment.recipe.notes, *logged)):
             console.warn(text)
         run_summary(experiment.directory, config)
         return
     session = open_session(experiment, chosen)
     if dry_run:
+        for split in experiment.data.splits:
+            experiment.data.features(split)
+        for text in (*experiment.recipe.notes, *experiment.data.truncation_warnings()):
+            console.warn(text)
         parameter_table(session)
-        for text in experiment.recipe.notes:
-            console.note(text)
         console.note(f"dry run: nothing written; the run would be {experiment.directory.path}")
         return
-    with Progress(experiment) as progress:
+    elsewhere = "--output DIR writes runs elsewhere"
+    with writing(experiment.directory, elsewhere), Progress(experiment) as progress:
         carry_out(session, resume=resume is Resume.auto, listen=progress)
     run_summary(experiment.directory, config)

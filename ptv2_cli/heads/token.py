@@ -21,7 +21,12 @@ class TokenHead(Head):
         logits = self.logits(hidden)
         loss = None
         if batch.labels is not None:
-            loss = F.cross_entropy(
-                logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE
+            total = F.cross_entropy(
+                logits.flatten(0, 1),
+                batch.labels.flatten(),
+                ignore_index=IGNORE,
+                reduction="sum",
             )
+            # A window may hold no word that is read in it: its mean would be NaN.
+            loss = total / (batch.labels != IGNORE).sum().clamp(min=1)
         return Output(loss, {"probabilities": logits.softmax(dim=-1)})

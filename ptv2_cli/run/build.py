@@ -38,8 +38,10 @@ def build_learner(recipe: Recipe, tokenizer: Any) -> Learner:
         )
     if config.train.gradient_checkpointing:
         backbone.checkpoint_gradients()
-    method = _method(recipe, backbone, tokenizer)
-    return Learner(backbone, method, _head(recipe, backbone))
+    # Modules draw values from the global generator that ours replace; it is not ours to advance.
+    with torch.random.fork_rng(devices=[]):
+        method = _method(recipe, backbone, tokenizer)
+        return Learner(backbone, method, _head(recipe, backbone))
 
 
 def learning_rates(recipe: Recipe, method: Method) -> LearningRates:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.errors import RunError
+from ptv2_cli.errors import MachineError, Problem, RunError
 
 DEFAULT_OUTPUT = Path("runs")
 SCHEMA_VERSION = 1
+_UNWRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
+"""Errors that speak of the folder given, not of a defect."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class RunDirectory:
             ) from None
         except (ValueError, KeyError, TypeError):
             raise RunError.at(
-                str(self.metrics), "is no metrics.json of a ptv2 run", self.resume_hint
+                str(self.metrics), "is no metrics.json of a ptv2 run", self.repeat_hint
             ) from None
         if version != SCHEMA_VERSION:
             raise RunError.at(
@@ -86,8 +99,20 @@ class RunDirectory:
 
     @property
     def resume_hint(self) -> str:
-        """What continues or repeats the run."""
-        return f"ptv2 train {self.config} continues it"
+        """What continues the run."""
+        return f"{self._command} continues it"
+
+    @property
+    def repeat_hint(self) -> str:
+        """What repeats a run whose files are damaged."""
+        return f"{self._command} --resume never trains it again"
+
+    @property
+    def _command(self) -> str:
+        """What names this very run, which is looked for in the output folder."""
+        output = self.path.parent
+        where = "" if output == DEFAULT_OUTPUT else f" --output {shlex.quote(str(output))}"
+        return f"ptv2 train {shlex.quote(str(self.config))}{where}"
 
 
 def directory_name(config: RunConfig, name: str, fingerprint: str) -> str:
@@ -137,6 +162,30 @@ def finished_runs(output: Path) -> Iterator[RunDirectory]:
         run = RunDirectory(path.parent)
         if run.config.exists():
             yield run
+
+
+@contextmanager
+def writing(run: RunDirectory, hint: str) -> Iterator[None]:
+    """What the system says about a run's files, as an error that names the run.
+
+    Args:
+        run: the run that is written.
+        hint: what to do where its folder cannot be written.
+
+    Raises:
+        MachineError: the disk is full.
+        RunError: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            then = "free some space; the same command continues"
+            raise MachineError(Problem(str(run.path), "the disk is full", then)) from error
+        if error.errno in _UNWRITABLE:
+            what = f"cannot be written: {error.strerror}"
+            raise RunError.at(str(run.path), what, hint) from error
+        raise
 
 
 def _list_hint(folder: Path) -> str:

@@ -132,6 +132,12 @@ def _clashes(
             f"{task.name} needs a {task.kind} head, not {config.head.name!r}",
             "leave head.name out: the task chooses it",
         )
+    if config.head.pooling == "mask" and not _may_mask(method, template):
+        yield Problem(
+            loaded.where("head", "pooling"),
+            "pooling: mask reads a template's {mask}, which this method has not",
+            "leave head.pooling out, or write method: ptuning_v1 with {mask} in its template",
+        )
     metric = config.selection.metric
     if metric is not None and metric not in task.metrics:
         yield Problem(
@@ -146,6 +152,11 @@ def _clashes(
             "write selection: {split: holdout, fraction: 0.1}",
         )
     yield from _tuning(loaded, task)
+
+
+def _may_mask(method: type[Method], template: str | None) -> bool:
+    """Whether the input may hold a {mask}; the default template does if the tokenizer can."""
+    return method.uses_template and (template is None or "{mask}" in template)
 
 
 def _tuning(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
@@ -254,13 +265,14 @@ def _given(value: float | None, default: float) -> float:
 
 
 def with_holdout(recipe: Recipe) -> Recipe:
-    """The recipe for data without a validation split: a tenth of train chooses and is reported."""
+    """The recipe for data without a validation split: a tenth of train stands in for it."""
     resolved: Mapping[str, Any] = recipe.config.model_dump()
-    report = [split for split in resolved["report"] if split != "validation"]
+    report = ["holdout" if split == "validation" else split for split in resolved["report"]]
     filled = {
         **resolved,
         "selection": {**resolved["selection"], "split": "holdout", "fraction": HOLDOUT},
-        "report": ("holdout", *report),
+        "report": tuple(dict.fromkeys(report)),
     }
-    note = "the data has no validation split: a tenth of train is held out to choose and report on"
+    purpose = "choose and report on" if "holdout" in report else "choose on"
+    note = f"the data has no validation split: a tenth of train is held out to {purpose}"
     return replace(recipe, config=RunConfig.model_validate(filled), notes=(*recipe.notes, note))

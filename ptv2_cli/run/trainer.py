@@ -85,6 +85,8 @@ class _Run:
             checkpoint = load_checkpoint(folder, "last")
             restore(self.training, checkpoint, folder / "last.json", self.session.device)
             self.tracker = Tracker(**checkpoint.state["tracker"])
+            said = self.session.warnings
+            said += [text for text in checkpoint.state["warnings"] if text not in said]
             self.loss += self.tracker.loss_sum
             at = self.training.progress.step
         else:
@@ -136,14 +138,15 @@ class _Run:
 
     def _after_evaluation(self, event: EvalDone) -> None:
         assert self.selected is not None
-        lr = float(self.training.optimizer.param_groups[0]["lr"])
+        peak = float(self.training.optimizer.param_groups[0]["peak_lr"])
+        lr = peak * self.training.scale(event.step - 1)
         if self.tracker.add(event, lr, self.selected.state):
             self._save_best()
         self.loss.zero_()
         write_history(self.directory.history, self.tracker.history)
-        self._save_last()
         if self.tracker.newly_collapsed:
             self._warn(_collapse_advice(event, self.config.train.lr or 0.0))
+        self._save_last()
         self.interrupts.check(str(self.directory.path), saved=True)
 
     def _finish(self, status: str) -> dict[str, Any]:
@@ -191,7 +194,8 @@ class _Run:
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
         if status == "diverged":
             self._warn(
-                f"the loss is no longer finite: lower train.lr (now {self.config.train.lr:g})"
+                "loss or weights are no longer finite: lower train.lr "
+                f"(now {self.config.train.lr:g})"
             )
         elif selected is not None and selected.collapsed is not None:
             last = self.tracker.history[-1]
@@ -213,6 +217,7 @@ class _Run:
         self._stop_clock()
         tensors, state = capture(self.training, self.session.device)
         state["tracker"] = self.tracker.state()
+        state["warnings"] = list(self.session.warnings)
         path = save_checkpoint(self.directory.checkpoints, "last", tensors, state)
         self.clock = self.saved = time.perf_counter()
         self.listen(Saved(path, "last"))

@@ -81,7 +81,9 @@ def fit(training: Training, plan: Plan, evaluate: Callable[[], EvalDone]) -> Ite
     training.learner.train()
     while progress.step < plan.steps or plan.evaluation_due(progress):
         due = plan.evaluation_due(progress)
-        if (due or progress.step % FINITE_EVERY == 0) and not bool(loss.isfinite()):
+        look = due or progress.step % FINITE_EVERY == 0
+        # The step after a last finite loss may have broken the weights that would be evaluated.
+        if (look and not bool(loss.isfinite())) or (due and not _finite(training.optimizer)):
             yield Stopped("diverged", {"step": progress.step, "loss": float(loss)})
             return
         if due:
@@ -99,6 +101,12 @@ def fit(training: Training, plan: Plan, evaluate: Callable[[], EvalDone]) -> Ite
         progress.step += 1
         yield StepDone(progress.step, progress.step / per_epoch, loss, rows, tokens)
     yield Stopped("finished", {})
+
+
+def _finite(optimizer: Optimizer) -> bool:
+    """Whether everything that trains is a number."""
+    checks = [p.isfinite().all() for group in optimizer.param_groups for p in group["params"]]
+    return bool(torch.stack(checks).all())
 
 
 def _step(training: Training, plan: Plan, batches: list[Batch]) -> Tensor:

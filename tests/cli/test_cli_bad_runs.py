@@ -1,0 +1,199 @@
+"""Runs, checkpoints, backbones, devices and words of the command line that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commandline import Material, Ptv2, Refused
+
+Damage = Callable[[Path], None]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 4  # well inside the last tensor, or the JSON's state
+    path.write_bytes(bytes(data))
+
+
+DAMAGES = [
+    pytest.param("*.safetensors", truncate, "truncated or altered: its checksum", id="truncated"),
+    pytest.param("*.safetensors", flip, "truncated or altered: its checksum", id="bit flipped"),
+    pytest.param("*.safetensors", Path.unlink, "is missing", id="tensors gone"),
+    pytest.param(".json", truncate, "truncated or altered: it is no JSON", id="state truncated"),
+    pytest.param(".json", flip, "truncated or altered", id="state flipped"),
+]
+
+
+def damage(run: Path, name: str, pattern: str, how: Damage) -> None:
+    (path,) = (run / "checkpoints").glob(f"{name}{pattern}")
+    how(path)
+
+
+@pytest.mark.parametrize(("pattern", "how", "says"), DAMAGES)
+def test_eval_of_a_damaged_checkpoint(
+    finished: Path, refused: Refused, pattern: str, how: Damage, says: str
+) -> None:
+    damage(finished, "best", pattern, how)
+    refused("eval", finished, says=["checkpoints/best", says, "--resume never trains the run"])
+
+
+@pytest.mark.parametrize(("pattern", "how", "says"), DAMAGES)
+def test_resuming_from_a_damaged_checkpoint(
+    finished: Path, refused: Refused, ptv2: Ptv2, pattern: str, how: Damage, says: str
+) -> None:
+    (finished / "metrics.json").unlink()
+    damage(finished, "last", pattern, how)
+    refused("train", says=["checkpoints/last", says, "--resume never trains the run again"])
+    assert ptv2("train", "--resume", "never").code == 0
+    assert ptv2("eval").out.count(", equal") == 2
+
+
+def test_no_such_run(refused: Refused) -> None:
+    refused("eval", "absent", says=["absent: there is no such run directory", "  -> "])
+
+
+def test_folder_that_is_no_run(finished: Path, refused: Refused) -> None:
+    refused(
+        "eval", "runs", says=["runs: is no run directory: it has no config.yaml", finished.name]
+    )
+
+
+def test_no_finished_run_here(refused: Refused) -> None:
+    refused("eval", says=["runs: holds no finished run", "ptv2 train CONFIG makes one"])
+
+
+def test_unfinished_run(finished: Path, refused: Refused) -> None:
+    (finished / "metrics.json").unlink()
+    here = Path("runs", finished.name)
+    says = ["the run has not finished", f"ptv2 train {here}/config.yaml continues it"]
+    refused("eval", here, says=says)
+
+
+def test_what_continues_a_run_elsewhere(finished: Path, refused: Refused, ptv2: Ptv2) -> None:
+    (finished / "metrics.json").unlink()
+    Path("runs").rename("kept here")
+    kept = Path("kept here", finished.name)
+    said = refused("eval", kept, says=[f"ptv2 train '{kept}/config.yaml' --output 'kept here'"])
+    command = said.err.split("-> ptv2 ")[1].removesuffix(" continues it\n")
+    assert "resumed at step 2" in ptv2(*shlex.split(command)).err
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_broken_metrics(finished: Path, refused: Refused, ptv2: Ptv2, command: str) -> None:
+    truncate(finished / "metrics.json")
+    says = ["is no metrics.json of a ptv2 run", "--resume never trains it again"]
+    refused(command, *([finished] if command == "eval" else []), says=says)
+    assert ptv2("train", "--resume", "never").code == 0
+
+
+def test_metrics_of_another_version(finished: Path, refused: Refused) -> None:
+    content = json.loads((finished / "metrics.json").read_text())
+    (finished / "metrics.json").write_text(json.dumps({**content, "schema_version": 99}))
+    refused("eval", finished, says=["has schema version 99, this ptv2 reads 1"])
+
+
+def test_run_on_another_backbone(finished: Path, material: Material, refused: Refused) -> None:
+    shutil.copytree(material.bert, "bert")
+    flip(Path("bert/model.safetensors"))
+    config = finished / "config.yaml"
+    config.write_text(config.read_text().replace(str(material.bert), str(Path("bert").absolute())))
+    refused("eval", finished, says=["was trained on other weights of", "train the run again"])
+
+
+def test_unknown_split(finished: Path, refused: Refused) -> None:
+    refused("eval", "--split", "foo", says=["--split: unknown split 'foo'", "validation"])
+
+
+def test_eval_on_data_that_is_not_there(finished: Path, refused: Refused) -> None:
+    refused("eval", "--data", "gone.jsonl", says=["gone.jsonl", "no validation data"])
+
+
+# Backbones
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (["model.safetensors"], ["holds no weights (model.safetensors or pytorch_model.bin)"]),
+        (["config.json"], ["has no config.json", "the folder that save_pretrained wrote"]),
+    ],
+)
+def test_incomplete_backbone(
+    material: Material, refused: Refused, spoil: list[str], says: list[str]
+) -> None:
+    shutil.copytree(material.bert, "bert")
+    for name in spoil:
+        Path("bert", name).unlink()
+    material.write(Path("config.yaml"), backbone="bert")
+    refused("train", says=["backbone ", *says])
+
+
+def test_damaged_weights(material: Material, refused: Refused) -> None:
+    shutil.copytree(material.bert, "bert")
+    truncate(Path("bert/model.safetensors"))
+    material.write(Path("config.yaml"), backbone="bert")
+    refused("train", says=["model.safetensors"])
+
+
+def test_sha256_that_differs(material: Material, refused: Refused) -> None:
+    material.write(Path("config.yaml"), backbone={"name": str(material.bert), "sha256": "0" * 64})
+    refused("train", says=["backbone.sha256", "the config says 0000", "correct backbone.sha256"])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("./nowhere", ["no such folder", "ptv2 list backbones"]),
+        ("package:no_such_package/model", ["no installed package", "pip install no-such-package"]),
+        ("package:ptv2_cli/model", ["has no folder 'model'"]),
+    ],
+)
+def test_backbone_that_is_not_there(
+    material: Material, refused: Refused, name: str, says: list[str]
+) -> None:
+    material.write(Path("config.yaml"), backbone=name)
+    refused("train", says=says)
+
+
+# Devices and usage
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_no_cuda_here(finished: Path, refused: Refused, command: str) -> None:
+    says = ["--device: cuda is not on this machine", "sees 0 CUDA devices", "--device cpu"]
+    refused(command, "--device", "cuda", says=says)
+
+
+@pytest.mark.parametrize("name", ["tpu", "meta", "cpu:x", ""])
+def test_unknown_device(material: Material, refused: Refused, name: str) -> None:
+    material.write(Path("config.yaml"))
+    refused("train", "--device", name, says=["is no device", "auto, cpu, cuda or cuda:N"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], ["No such command 'trian'", "Did you mean 'train'?"]),
+        (["train", "--promt-len", "3"], ["No such option: --promt-len", "--prompt-len"]),
+        (["train", "a.yaml", "b.yaml"], ["unexpected extra argument", "b.yaml"]),
+        (["train", "--resume", "maybe"], ["--resume", "'auto', 'never'"]),
+        (["train", "--set"], ["--set"]),
+        (["check", "--show", "-1"], ["--show"]),
+        (["list"], ["methods", "tasks", "backbones", "configs"]),
+        (["list", "foo"], ["'foo'", "methods"]),
+        ([], ["Usage: ptv2", "Commands:", "train"]),
+    ],
+)
+def test_usage(refused: Refused, words: list[str], says: list[str]) -> None:
+    assert "defect" not in refused(*words, says=says).err

@@ -1,0 +1,156 @@
+"""`ptv2 check`: all that can be found without weights, and rows as the model will see them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commandline import Material, Ptv2, tree
+
+ROW = {"premise": "ann sat on the mat .", "hypothesis": "ann sat .", "label": "entailment"}
+
+
+@pytest.fixture
+def rte(material: Material) -> Path:
+    """A config whose first train row is ROW, on a backbone without weights."""
+    shutil.copytree(material.rte, "rte")
+    shutil.copytree(material.bert, "bert")
+    Path("bert/model.safetensors").unlink()
+    rows = Path("rte/train.jsonl").read_text()
+    Path("rte/train.jsonl").write_text(f"{json.dumps(ROW)}\n{rows}")
+    task = material.task(data="rte")
+    return material.write(Path("config.yaml"), backbone="bert", task=task)
+
+
+def test_a_config_without_problems(rte: Path, ptv2: Ptv2, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    result = ptv2("check")
+    assert result.code == 0, result.err
+    assert result.err == ""
+    assert result.out.endswith("config.yaml: no problems found\n")
+    for text in (
+        "ptuning_v2: 3 keys and values",
+        "bert, 3 layers, hidden size 32, 40 positions",
+        "superglue/rte, sequence head, max_len 24",
+        "2 steps, learning rate 0.05, batches of 4, fp32, seed 11",
+        "accuracy on validation; reported: validation",
+        "9 rows, ",
+        "6 rows, ",
+    ):
+        assert text in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "row 1" not in result.out
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "row"),
+    [
+        (
+            "ptuning_v2",
+            "prompts: 3 keys and values before the text's own in 3 of 3 layers",
+            "[CLS] ann sat on the mat . [SEP] ann sat . [SEP]",
+        ),
+        (
+            {"name": "ptuning_v2", "layers": "last:1", "position_offset": "keep"},
+            "prompts: 3 keys and values before the text's own in 1 of 3 layers",
+            "[CLS] ann sat on the mat . [SEP] ann sat . [SEP]",
+        ),
+        (
+            "prompt_tuning",
+            "prompts: 3 vectors beside the word embeddings, after the first token",
+            "[CLS] <prompt 1-3> ann sat on the mat . [SEP] ann sat . [SEP]",
+        ),
+        (
+            {"name": "prompt_tuning", "place": "before_cls"},
+            "before the first token",
+            "<prompt 1-3> [CLS] ann sat on the mat . [SEP] ann sat . [SEP]",
+        ),
+        (
+            "ptuning_v1",
+            "prompts: ",
+            "<prompt 1-1> ann sat on the mat . <prompt 2-2> ann sat . <prompt 3-3> [MASK]",
+        ),
+        (
+            {"name": "ptuning_v1", "template": "{p:2} {premise} likes {p:1} {hypothesis}"},
+            "prompts: ",
+            "<prompt 1-2> ann sat on the mat . likes <prompt 3-3> ann sat .",
+        ),
+        ("finetune", "prompts: no prompts", "[CLS] ann sat on the mat . [SEP] ann sat . [SEP]"),
+    ],
+)
+def test_where_prompts_go(
+    rte: Path, material: Material, ptv2: Ptv2, method: object, where: str, row: str
+) -> None:
+    material.write(rte, method=method, backbone="bert", task=material.task(data="rte"))
+    result = ptv2("check", "--show", "3")
+    assert result.code == 0, result.err
+    assert where in result.out
+    assert row in result.out
+    assert "row 1 of train, gold: entailment" in result.out
+    assert "row 3 of train" in result.out
+    assert "row 4 of train" not in result.out
+
+
+def test_what_is_cut_off(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", "--show", "1", "--set", "task.max_len=9")
+    assert result.code == 0
+    assert "  9 tokens:" in result.out
+    assert "cut off at max_len 9: the last 3 of 12 tokens" in result.out
+    assert "warning: " in result.err
+    assert "are cut at max_len 9" in result.err
+
+
+def test_tags_beside_first_pieces(material: Material, ptv2: Ptv2) -> None:
+    shutil.copytree(material.ner, "ner")
+    Path("ner/train.txt").write_text("ann B-PER\n.? O\nparis B-LOC\n")
+    task = {"name": "ner/conll2003", "data": "ner", "max_len": 24}
+    material.write(Path("config.yaml"), task=task)
+    result = ptv2("check", "--show", "3")
+    assert result.code == 0, result.err
+    assert "row 1 of train, gold: B-PER O B-LOC" in result.out
+    assert "[CLS] ann/B-PER ./O ? paris/B-LOC [SEP]" in result.out
+
+
+def test_windows_of_a_long_sentence(material: Material, ptv2: Ptv2) -> None:
+    shutil.copytree(material.ner, "ner")
+    Path("ner/train.txt").write_text("ann B-PER\nsat O\n" * 5)
+    task = {"name": "ner/conll2003", "data": "ner", "max_len": 8}
+    material.write(Path("config.yaml"), task=task)
+    result = ptv2("check", "--show", "1")
+    assert "window 1 of " in result.out
+    assert "1 rows in " in result.out
+    shown = result.out.split("row 1 of train")[1].split("\n", 1)[1]
+    assert shown.count("/B-PER") == 5
+
+
+def test_answers_are_marked(material: Material, ptv2: Ptv2) -> None:
+    shutil.copytree(material.squad, "squad")
+    text = "the cat sat on ann red mat ."
+    answers = [{"text": "ann red mat", "answer_start": text.index("ann")}]
+    question = {"id": "q", "question": "who is it ?", "answers": answers}
+    content = {"data": [{"title": "T", "paragraphs": [{"context": text, "qas": [question]}]}]}
+    Path("squad/train.json").write_text(json.dumps(content))
+    task = {"name": "qa/squad", "data": "squad", "max_len": 24}
+    material.write(Path("config.yaml"), task=task)
+    result = ptv2("check", "--show", "1")
+    assert result.code == 0, result.err
+    assert "the cat sat on ann/START red mat/END ." in result.out
+
+
+def test_the_config_of_a_run(finished: Path, ptv2: Ptv2) -> None:
+    assert ptv2("check", finished / "config.yaml").out.endswith("no problems found\n")
+
+
+def test_overrides(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", "--prompt-len", "7", "--lr", "1e-3", "--seed", "5")
+    assert "7 keys and values" in result.out
+    assert "learning rate 0.001" in result.out
+    assert "seed 5" in result.out
+
+
+def test_what_is_ignored(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", "--set", "method=head_only")
+    assert "warning: prompt_len 3 means nothing to head_only: ignored" in result.err

@@ -1,0 +1,90 @@
+"""Ctrl-C and SIGTERM in a process of its own, and what the same command does afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commandline import Material, Ptv2, only_run
+
+STEPS, EVERY = 300, 50
+
+
+def begin() -> subprocess.Popen[str]:
+    """`ptv2 train` as its own process, after its first evaluation."""
+    code = "from ptv2_cli.cli.app import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "train"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch "):
+            return process
+    raise AssertionError("it ended before its first evaluation")
+
+
+def stopped(number: signal.Signals, code: int) -> Path:
+    """Signal a run that trains; its directory, saved and unfinished."""
+    process = begin()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    run = only_run()
+    assert f"{run}: interrupted; the run is saved" in err
+    assert "-> the same command continues it" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (run / "metrics.json").exists()
+    assert not list(run.rglob("*.tmp"))
+    return run
+
+
+@pytest.fixture
+def config(material: Material) -> Path:
+    train = {"steps": STEPS, "batch_size": 4, "lr": 0.01, "eval_every": EVERY}
+    return material.write(Path("config.yaml"), train=train)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(config: Path, ptv2: Ptv2) -> None:
+    run = stopped(signal.SIGINT, 130)
+    unfinished = ptv2("eval", run)
+    assert unfinished.code == 2
+    assert "the run has not finished" in unfinished.err
+
+    again = ptv2("train")
+    assert again.code == 0, again.err
+    assert "resumed at step " in again.err
+    assert f" of {STEPS} steps" in again.err
+    assert again.out.startswith("superglue/rte validation: accuracy ")
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in history] == list(range(EVERY, STEPS + 1, EVERY))
+    assert ptv2("eval").out.endswith("equal\n")
+
+
+def test_sigterm_saves(config: Path, ptv2: Ptv2) -> None:
+    run = stopped(signal.SIGTERM, 143)
+    assert (run / "checkpoints" / "last.json").exists()
+    assert "resumed at step" in ptv2("train").err
+
+
+def test_a_signal_before_training(
+    material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ptv2_cli.run.build.choose_device", interrupted)
+    material.write(Path("config.yaml"))
+    result = ptv2("train")
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert not Path("runs").exists()
