@@ -74,6 +74,27 @@ def read_config(
     return load_config(path, overrides)
 
 
+def same_command(
+    path: Path,
+    *,
+    sets: list[str] | None,
+    unsets: list[str] | None,
+    prompt_len: str | None,
+    lr: str | None,
+    seed: str | None,
+    output: Path,
+    offline: bool,
+) -> list[str]:
+    """The words of a `ptv2 train` that says the same; flags may be added, later ones win."""
+    words = ["ptv2", "train", str(path)]
+    words += [word for text in sets or [] for word in ("--set", text)]
+    words += [word for text in unsets or [] for word in ("--unset", text)]
+    for flag, value in (("--prompt-len", prompt_len), ("--lr", lr), ("--seed", seed)):
+        words += [flag, value] if value is not None else []
+    words += ["--output", str(output)] if output != Path("runs") else []
+    return [*words, "--offline"] if offline else words
+
+
 def settle(offline: bool) -> None:
     """Settle what libraries read from the environment; call before they are imported."""
     if offline:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 from ptv2_cli.cli import console
@@ -37,8 +36,8 @@ def parameter_table(session: Session) -> None:
     console.table("parameters", ("part", "values", "trains"), shown)
 
 
-def run_summary(directory: RunDirectory, config: Path) -> None:
-    """The scores of a finished run, its baseline, and the next commands."""
+def run_summary(directory: RunDirectory, command: list[str]) -> None:
+    """The scores of a finished run, its baseline, and what to try after `command`."""
     metrics = directory.read_metrics()
     selection = metrics["selection"]
     metric = selection["metric"]
@@ -51,8 +50,8 @@ def run_summary(directory: RunDirectory, config: Path) -> None:
         console.say(metrics["data_note"])
     console.say(f"run: {directory.path}")
     console.note("next:")
-    for command in _next(metrics, directory, config):
-        console.note(f"  {command}")
+    for line in _next(metrics, directory, command):
+        console.note(f"  {line}")
 
 
 def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[str, float]) -> str:
@@ -84,11 +83,10 @@ def _parameter_line(metrics: dict[str, Any]) -> str:
     )
 
 
-def _next(metrics: dict[str, Any], directory: RunDirectory, config: Path) -> list[str]:
-    name = shlex.quote(str(config))
-    commands = [f"ptv2 eval {shlex.quote(str(directory.path))}"]
+def _next(metrics: dict[str, Any], directory: RunDirectory, command: list[str]) -> list[str]:
+    commands = [["ptv2", "eval", str(directory.path)]]
     if metrics["method"] != "head_only":
-        commands.append(f"ptv2 train {name} --set method=head_only --unset train.lr")
+        commands.append([*command, "--set", "method=head_only", "--unset", "train.lr"])
     if metrics["prompt_len"]:
-        commands.append(f"ptv2 train {name} --prompt-len {2 * metrics['prompt_len']}")
-    return commands
+        commands.append([*command, "--prompt-len", str(2 * metrics["prompt_len"])])
+    return [shlex.join(words) for words in commands]

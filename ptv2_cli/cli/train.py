@@ -20,6 +20,7 @@ from ptv2_cli.cli.options import (
     SetOption,
     UnsetOption,
     read_config,
+    same_command,
     settle,
 )
 
@@ -52,6 +53,16 @@ def train(
     from ptv2_cli.run.session import open_session
     from ptv2_cli.run.trainer import train as carry_out
 
+    command = same_command(
+        config,
+        sets=sets,
+        unsets=unsets,
+        prompt_len=prompt_len,
+        lr=lr,
+        seed=seed,
+        output=output,
+        offline=offline,
+    )
     chosen = choose_device(device)
     experiment = prepare(loaded, output, offline=offline)
     if experiment.directory.finished and resume is Resume.auto and not dry_run:
@@ -59,7 +70,7 @@ def train(
         logged = experiment.directory.read_metrics()["warnings"]
         for text in dict.fromkeys((*experiment.recipe.notes, *logged)):
             console.warn(text)
-        run_summary(experiment.directory, config)
+        run_summary(experiment.directory, command)
         return
     session = open_session(experiment, chosen)
     if dry_run:
@@ -73,4 +84,4 @@ def train(
     elsewhere = "--output DIR writes runs elsewhere"
     with writing(experiment.directory, elsewhere), Progress(experiment) as progress:
         carry_out(session, resume=resume is Resume.auto, listen=progress)
-    run_summary(experiment.directory, config)
+    run_summary(experiment.directory, command)

@@ -233,3 +233,12 @@ class RunConfig(Section):
     )
     sweep: dict[str, Any] | None = None
     track: dict[str, Any] | None = None
+
+    @field_validator("report")
+    @classmethod
+    def _names_a_split(cls, report: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if report == ():
+            raise PydanticCustomError(
+                "report", "{what}", {"what": "names no split", "hint": "write report: [validation]"}
+            )
+        return report

@@ -144,7 +144,7 @@ def make_encoder(recipe: Recipe, tokenizer: Any) -> Encoder:
         tokenizer,
         config.task.max_len,
         config.task.truncation or recipe.task.truncation,
-        _template(recipe, tokenizer),
+        _template(recipe),
     )
 
 
@@ -204,12 +204,12 @@ def _require_labels(task: Task, name: str, split: Split) -> None:
         )
 
 
-def _template(recipe: Recipe, tokenizer: Any) -> Template | None:
+def _template(recipe: Recipe) -> Template | None:
     if not recipe.method.uses_template:
         return None
     given = recipe.method_options.template  # type: ignore[attr-defined]
     if given is not None:
         return parse_template(given, recipe.task.columns)
-    masked = recipe.task.kind == "sequence" and tokenizer.mask_token_id is not None
+    masked = recipe.config.head.pooling == "mask"
     assert recipe.config.prompt_len is not None
     return default_template(recipe.task.columns, recipe.config.prompt_len, masked)

@@ -134,6 +134,8 @@ def open_run(path: Path) -> RunDirectory:
     Raises:
         RunError: no such folder, or no run's folder.
     """
+    if path.name == "config.yaml" and path.is_file():
+        path = path.parent
     run = RunDirectory(path)
     if not path.is_dir():
         raise RunError.at(str(path), "there is no such run directory", _list_hint(path.parent))

@@ -138,6 +138,12 @@ def _clashes(
             "pooling: mask reads a template's {mask}, which this method has not",
             "leave head.pooling out, or write method: ptuning_v1 with {mask} in its template",
         )
+    if config.head.pooling not in {None, "mask"} and "{mask}" in (template or ""):
+        yield Problem(
+            loaded.where("head", "pooling"),
+            f"the template's {{mask}} is what the head reads, not {config.head.pooling}",
+            "leave head.pooling out, or {mask} out of the template",
+        )
     metric = config.selection.metric
     if metric is not None and metric not in task.metrics:
         yield Problem(
@@ -239,7 +245,7 @@ def _resolved(
         "head": {
             **config.head.model_dump(),
             "name": task.kind,
-            "pooling": (config.head.pooling or shape.family.pooling)
+            "pooling": _pooling(config, method, options, shape)
             if task.kind == "sequence"
             else None,
         },
@@ -258,6 +264,17 @@ def _resolved(
         "report": config.report or task.report,
     }
     return RunConfig.model_validate(filled)
+
+
+def _pooling(config: RunConfig, method: type[Method], options: Section, shape: Shape) -> str:
+    """What the head reads: the {mask} of a template that has one, else the family's vector."""
+    if config.head.pooling is not None:
+        return config.head.pooling
+    template = getattr(options, "template", None)
+    # Causal models have no mask token, so their default template goes without.
+    if _may_mask(method, template) and not (template is None and shape.family.causal):
+        return "mask"
+    return shape.family.pooling
 
 
 def _given(value: float | None, default: float) -> float:

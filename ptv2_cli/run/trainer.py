@@ -15,6 +15,7 @@ from ptv2_cli.run.build import learning_rates
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
 from ptv2_cli.run.interrupts import Interrupts
+from ptv2_cli.run.lock import locked
 from ptv2_cli.run.results import build_metrics, write_history, write_json, write_predictions
 from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.session import Session
@@ -69,7 +70,9 @@ class _Run:
         """Set up, loop, finish."""
         for text in (*self.session.recipe.notes, *self._truncations()):
             self._warn(text)
-        with _own_random(self.config.train.seed, self.session.device), self.interrupts:
+        self.directory.path.mkdir(parents=True, exist_ok=True)
+        random = _own_random(self.config.train.seed, self.session.device)
+        with locked(self.directory.path), random, self.interrupts:
             self._begin(resume)
             try:
                 status = self._loop()
@@ -91,7 +94,6 @@ class _Run:
             at = self.training.progress.step
         else:
             _clear(directory)
-        directory.path.mkdir(parents=True, exist_ok=True)
         write_atomic(directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
         write_history(directory.history, self.tracker.history)
         self.listen(Started(directory, self.plan.steps, at, self.tracker.metric))

@@ -314,3 +314,9 @@ def test_long_values_are_cut(fail: Fail) -> None:
 def test_broken_yaml_reaches_the_user(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml:2: is not valid YAML"):
         load_config(write("a: 1\nb: c: d\n", base=""))
+
+
+def test_report_of_nothing(fail: Fail) -> None:
+    problem = only(fail("", "report=[]"))
+    assert "names no split" in problem.what
+    assert problem.hint == "write report: [validation]"
