@@ -1,0 +1,65 @@
+"""Which rows form batches, and how they are padded."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ptv2_cli.tasks.base import Feature
+from ptv2_cli.train.batches import BatchPlan
+
+LENGTHS = random.Random(0).choices(range(5, 60), k=203)
+
+
+def plan(seed: int, size: int = 8, accumulate: int = 1) -> BatchPlan:
+    features = [Feature(row=i, input_ids=[9] * n, label=0) for i, n in enumerate(LENGTHS)]
+    return BatchPlan(features, size, accumulate, seed, pad_id=0, kind="sequence")
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_every_row_once_per_epoch(epoch) -> None:
+    batches = plan(11).epoch(epoch)
+    assert sorted(row for batch in batches for row in batch) == list(range(203))
+    assert sorted(map(len, batches)) == [3, *[8] * 25]
+
+
+def test_same_seed_same_batches_and_another_epoch_other_batches() -> None:
+    assert plan(11).epoch(3) == plan(11).epoch(3)
+    assert plan(11).epoch(3) != plan(11).epoch(4)
+
+
+def test_seeds_meet_like_lengths_at_every_step_with_other_rows() -> None:
+    first, second = plan(11), plan(12)
+    widths = [
+        [max(LENGTHS[row] for row in batch) for batch in which.epoch(2)]
+        for which in (first, second)
+    ]
+    assert all(abs(a - b) <= 0.35 * max(a, b) + 2 for a, b in zip(*widths, strict=True))
+    same = [set(a) == set(b) for a, b in zip(first.epoch(2), second.epoch(2), strict=True)]
+    assert sum(same) <= 1
+    # The order of lengths is no sorting: the epochs differ in it.
+    assert [len(b) for b in first.epoch(2)] == [len(b) for b in second.epoch(2)]
+    assert widths[0] != sorted(widths[0], reverse=True)
+
+
+def test_lengths_within_a_batch_are_near() -> None:
+    tokens = sum(LENGTHS)
+    padded = sum(len(b) * max(LENGTHS[row] for row in b) for b in plan(11).epoch(0))
+    assert padded < 1.25 * tokens
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 26), (2, 13), (4, 7), (100, 1)])
+def test_groups_are_the_batches_of_a_step(accumulate, steps) -> None:
+    which = plan(11, accumulate=accumulate)
+    groups = which.groups(1)
+    assert len(groups) == which.steps_per_epoch == steps
+    assert [batch for group in groups for batch in group] == which.epoch(1)
+
+
+def test_padding_only_to_the_longest_row() -> None:
+    which = plan(11)
+    for rows in which.epoch(0):
+        batch = which.collate(rows)
+        assert batch.input_ids.shape == (len(rows), max(LENGTHS[row] for row in rows))
+        assert batch.tokens == sum(LENGTHS[row] for row in rows)
