@@ -81,3 +81,12 @@ def gather(problems: Iterable[Problem], error: type[InputError] = InputError) ->
     found = tuple(problems)
     if found:
         raise error(*found)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory gave out, on the device or on the machine."""
+    # Compared by name: importing torch to look at its exception class would cost seconds.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(
+        error
+    )

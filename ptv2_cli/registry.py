@@ -29,6 +29,10 @@ class Registry:
         """All canonical names, in table order."""
         return list(self._entries)
 
+    def spellings(self) -> list[str]:
+        """All names that may be written: the canonical ones, then the aliases."""
+        return [*self._entries, *self._aliases]
+
     def canonical(self, name: str, where: str = "") -> str:
         """The canonical name behind `name`.
 
@@ -77,6 +81,7 @@ HEADS = Registry(
     "head",
     {
         "sequence": "ptv2_cli.heads.sequence:SequenceHead",
+        "regression": "ptv2_cli.heads.regression:RegressionHead",
         "token": "ptv2_cli.heads.token:TokenHead",
         "span": "ptv2_cli.heads.span:SpanHead",
     },

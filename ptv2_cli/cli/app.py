@@ -11,8 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from ptv2_cli import __version__
-from ptv2_cli.cli import check, console, evaluate, listing, train
-from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Ptv2Error
+from ptv2_cli.cli import (
+    check,
+    compare,
+    console,
+    doctor,
+    evaluate,
+    init,
+    listing,
+    predict,
+    report,
+    schema,
+    sweep,
+    train,
+)
+from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Ptv2Error, out_of_memory
 
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -27,8 +40,15 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("check")(check.check)
+app.command("sweep")(sweep.sweep)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("list")(listing.list_)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
 
 
 def _version(asked: bool) -> None:
@@ -92,7 +112,7 @@ def _defect(error: Exception, debug: bool) -> int:
     """The machine gave out, or the program is wrong."""
     if debug:
         console.show_traceback()
-    if _out_of_memory(error):
+    if out_of_memory(error):
         console.err.print("[red]error:[/red] out of memory", style=None)
         console.err.print(
             "  -> halve train.batch_size and double train.accumulate: same result, less memory",
@@ -112,11 +132,3 @@ def _defect(error: Exception, debug: bool) -> int:
             "[red]error:[/red] this is a defect of ptv2: please report it with the lines above"
         )
     return EXIT_DEFECT
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # Compared by name: importing torch to look at its exception class would cost seconds.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(
-        error
-    )

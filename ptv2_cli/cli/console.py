@@ -23,6 +23,24 @@ def say(text: str = "") -> None:
     out.print(text, markup=False)
 
 
+def raw(text: str) -> None:
+    """Lines of result exactly as they are, whatever stands in them."""
+    sys.stdout.write(f"{text}\n")
+
+
+def width() -> int:
+    """Columns of the terminal."""
+    return out.width
+
+
+def lines(texts: Iterable[str]) -> None:
+    """Lines of result as they are, for programs: UTF-8 wherever, none cut in two."""
+    data = "".join(f"{text}\n" for text in texts)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data.encode())
+    sys.stdout.buffer.flush()
+
+
 def note(text: str) -> None:
     """A line about what goes on."""
     err.print(text, markup=False, style="dim" if err.is_terminal else None)
@@ -47,8 +65,16 @@ def show_traceback() -> None:
     err.print(traceback.format_exc(), markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table that fits the terminal; cells wrap, the first column does not."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right_from: int | None = None,
+) -> None:
+    """A table that fits the terminal; cells wrap, the first column does not.
+
+    Columns from the `right_from`-th on hold figures: they stand right.
+    """
     drawn = Table(
         title=title or None,
         title_justify="left",
@@ -57,7 +83,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         show_header=any(columns),
     )
     for index, column in enumerate(columns):
-        drawn.add_column(column, no_wrap=index == 0, overflow="fold")
+        right = right_from is not None and index >= right_from
+        drawn.add_column(
+            column, no_wrap=index == 0, overflow="fold", justify="right" if right else "left"
+        )
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
     # Tables are laid out to the width of the terminal, so they must not be left to soft wrapping.
@@ -67,3 +96,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def as_json(content: Mapping[str, Any]) -> None:
     """JSON for programs."""
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def can_ask() -> bool:
+    """Whether somebody sits there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str, default: str = "") -> str:
+    """What was typed, or the default for Enter alone; the end of input is an interruption."""
+    shown = f" [{default}]" if default else ""
+    err.print(f"{question}{shown}: ", markup=False, end="")
+    try:
+        return input().strip() or default
+    except EOFError:
+        raise KeyboardInterrupt from None

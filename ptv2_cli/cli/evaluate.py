@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptv2_cli.cli import console
+from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, OutputOption, settle
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="S", help="One split; default: those the run reports."),
+        typer.Option(
+            "--split",
+            metavar="S",
+            help="One split; default: those the run reports.",
+            autocompletion=complete.splits,
+        ),
     ] = None,
     data: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ptv2_cli.cli import console
+from ptv2_cli.setup.files import shipped_configs
 
 
 class What(StrEnum):
@@ -21,7 +22,7 @@ class What(StrEnum):
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
-    """List methods, tasks, backbones or the configs that come with ptv2."""
+    """List methods, tasks, backbones or the shipped configs."""
     {
         What.methods: _methods,
         What.tasks: _tasks,
@@ -53,6 +54,7 @@ def _tasks() -> None:
         )
     console.table("", ("task", "head", "metrics", "labels"), rows)
     console.say("data: task.data: FOLDER with the official files, or nothing for the hub's copy")
+    console.say("text/...: your own files, their labels found in train (docs/your-data.md)")
 
 
 def _backbones() -> None:
@@ -71,18 +73,11 @@ def _backbones() -> None:
 
 def _configs() -> None:
     folder = shipped_configs()
-    rows = [(path.stem, _title(path), str(path)) for path in sorted(folder.glob("*.yaml"))]
+    rows = [(path.stem, config_title(path), str(path)) for path in sorted(folder.glob("*.yaml"))]
     console.table("", ("config", "what it does", "file"), rows)
 
 
-def shipped_configs() -> Path:
-    """The folder of the configs that come with ptv2: in the package, or in the source tree."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def _title(path: Path) -> str:
+def config_title(path: Path) -> str:
     """The first comment of a config that is not the command that runs it."""
     for line in path.read_text(encoding="utf-8").splitlines():
         text = line.removeprefix("#").strip()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
 
 ConfigArgument = Annotated[
@@ -16,10 +17,21 @@ ConfigArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Fix any key, such as train.lr=1e-2."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Fix any key, such as train.lr=1e-2.",
+        autocompletion=complete.settings,
+    ),
 ]
 UnsetOption = Annotated[
-    list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")
+    list[str] | None,
+    typer.Option(
+        "--unset",
+        metavar="KEY",
+        help="Return a key to its default.",
+        autocompletion=complete.keys,
+    ),
 ]
 PromptLenOption = Annotated[
     str | None, typer.Option("--prompt-len", metavar="N", help="Short for --set prompt_len=N.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from ptv2_cli.cli.options import (
     same_command,
     settle,
 )
+from ptv2_cli.errors import ConfigError
 
 
 def train(
@@ -42,8 +44,15 @@ def train(
         bool, typer.Option("--dry-run", help="Check everything, show what would train, stop.")
     ] = False,
 ) -> None:
-    """Train one run, or continue it; a finished one only shows its score."""
+    """Train a run, or continue it; a finished one shows its score."""
     loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    if loaded.config.sweep:
+        raise ConfigError.at(
+            loaded.where("sweep"),
+            "the config lists values to sweep over, and ptv2 train is one run",
+            f"type ptv2 sweep {shlex.quote(str(config))}, or add --unset sweep for one run "
+            "without the lists",
+        )
     settle(offline)
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary

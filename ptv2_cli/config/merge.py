@@ -15,6 +15,8 @@ from ptv2_cli.registry import HEADS, METHODS, Registry
 
 NAMED = ("method", "backbone", "task", "head")
 """Sections that may be given as a bare name."""
+TASK_PATHS = ("data", "train", "validation", "test")
+"""Keys of `task:` that name a folder or a file."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
@@ -31,15 +33,17 @@ def normalised(document: Document) -> Document:
 def anchored(document: Document, base: Path) -> Document:
     """The document with its relative paths made absolute, seen from the folder `base`.
 
-    `task.data` and `method.init.run` are always paths. `backbone.name` is one if it begins with
-    `.` or `~`, or holds a separator and exists. `package:NAME/FOLDER` stays as it is.
+    `task.data`, the files of its splits and `method.init.run` are always paths. `backbone.name`
+    is one if it begins with `.` or `~`, or holds a separator and exists. `package:NAME/FOLDER`
+    stays as it is.
     """
     data = copy.deepcopy(document.data)
     backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
     if _looks_like_path(_text(backbone, "name"), base):
         backbone["name"] = _absolute(_text(backbone, "name"), base)
-    if _is_local(_text(task, "data")):
-        task["data"] = _absolute(_text(task, "data"), base)
+    for key in TASK_PATHS:
+        if _is_local(_text(task, key)):
+            task[key] = _absolute(_text(task, key), base)
     init = _mapping(method, "init")
     if _is_local(_text(init, "run")):
         init["run"] = _absolute(_text(init, "run"), base)

@@ -34,7 +34,7 @@ def parse_set(text: str, flag: str | None = None) -> Override:
     if not equals:
         what = f"{text!r} has no = between key and value"
         raise ConfigError.at("--set", what, f"type --set {text or 'train.lr'}=VALUE")
-    path = _key(key, "--set", f"--set {text}")
+    path = parse_key(key, "--set", f"--set {text}")
     if not value.strip():
         hint = f"type --unset {dotted(path)} for its default, or --set {dotted(path)}=null"
         raise ConfigError.at(origin, f"{dotted(path)} is given no value", hint)
@@ -47,7 +47,7 @@ def parse_unset(text: str) -> Override:
     Raises:
         ConfigError: not a dotted key.
     """
-    path = _key(text, "--unset", f"--unset {text}")
+    path = parse_key(text, "--unset", f"--unset {text}")
     return Override(path, None, f"--unset {text}", unset=True)
 
 
@@ -93,9 +93,14 @@ def _tails(value: Any) -> Iterator[tuple[str | int, ...]]:
         yield from ((key, *tail) for tail in _tails(inner))
 
 
-def _key(text: str, where: str, shown: str) -> tuple[str, ...]:
+def parse_key(text: str, where: str, shown: str = "") -> tuple[str, ...]:
+    """`train.lr` as a path; `where` and `shown` are what messages call the argument.
+
+    Raises:
+        ConfigError: not words joined by dots.
+    """
     parts = tuple(part.strip() for part in text.split("."))
     if not all(part and not any(sign.isspace() for sign in part) for part in parts):
         hint = f"keys are words joined by dots, such as {where} train.lr"
-        raise ConfigError.at(where, f"{shown!r} does not begin with a key", hint)
+        raise ConfigError.at(where, f"{shown or text!r} does not begin with a key", hint)
     return parts

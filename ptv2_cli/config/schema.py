@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -31,6 +32,11 @@ def _source_text(value: Any) -> Any:
 def _flag(value: Any) -> Any:
     """Python's and YAML 1.2's other spellings of the two booleans, which arrive as words."""
     return {"True": True, "TRUE": True, "False": False, "FALSE": False}.get(str(value), value)
+
+
+def _spelled(registry: Registry) -> WithJsonSchema:
+    """What editors offer for a name of `registry`."""
+    return WithJsonSchema({"enum": registry.spellings()})
 
 
 def _registered(registry: Registry) -> AfterValidator:
@@ -53,7 +59,11 @@ def _plain_name(name: str) -> str:
     return name
 
 
-Text = Annotated[str, BeforeValidator(_source_text)]
+Text = Annotated[
+    str,
+    BeforeValidator(_source_text),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -67,7 +77,18 @@ def _off_or_fraction(value: Any) -> float | Literal["off"] | None:
     raise ValueError("must be a number from 0 to below 1, or the word off")
 
 
-Dropout = Annotated[float | Literal["off"] | None, PlainValidator(_off_or_fraction)]
+Dropout = Annotated[
+    float | Literal["off"] | None,
+    PlainValidator(_off_or_fraction),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"enum": ["off", None]},
+            ]
+        }
+    ),
+]
 
 
 class Section(BaseModel):
@@ -110,18 +131,28 @@ class OpenNamed(Named):
 class MethodSection(OpenNamed):
     """`method:` - the rest of its keys is parsed by the method's own options model."""
 
-    name: Annotated[Text, _registered(METHODS)]
+    name: Annotated[Text, _registered(METHODS), _spelled(METHODS)] = Field(
+        description="ptuning_v2, prompt_tuning, ptuning_v1, finetune or head_only"
+    )
 
 
 class BackboneSection(Named):
     """`backbone:` - a hub id, a folder or package:NAME/FOLDER, and how to load it."""
 
-    name: Text
-    revision: Text | None = None
-    dtype: Literal["fp32"] = "fp32"
-    dropout: Dropout = None
-    sha256: Text | None = None
-    trust_remote_code: Flag = False
+    name: Text = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER")
+    revision: Text | None = Field(
+        None, description="commit, tag or branch of a hub id; default: its main branch"
+    )
+    dtype: Literal["fp32"] = Field("fp32", description="type in which the weights are held")
+    dropout: Dropout = Field(
+        None, description="the model's own dropout while training, or off; default: its own value"
+    )
+    sha256: Text | None = Field(
+        None, description="hash that the file of the weights must have, if one is given"
+    )
+    trust_remote_code: Flag = Field(
+        False, description="run model code that comes with the weights; wants revision beside it"
+    )
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -139,27 +170,45 @@ class BackboneSection(Named):
 class LimitSection(Section):
     """`task.limit:` - the first N rows of a split."""
 
-    train: Count | None = None
-    validation: Count | None = None
-    test: Count | None = None
+    train: Count | None = Field(None, description="rows of train; default: all")
+    validation: Count | None = Field(None, description="rows of validation; default: all")
+    test: Count | None = Field(None, description="rows of test; default: all")
 
 
 class TaskSection(OpenNamed):
     """`task:` - the rest of its keys is parsed by the task shape's own options model."""
 
-    data: Text | None = None
-    max_len: Count | None = None
-    truncation: Literal["longest_first", "only_first", "only_second"] | None = None
-    limit: LimitSection = LimitSection()
+    name: Text = Field(description="a task of ptv2 list tasks")
+    data: Text | None = Field(
+        None, description="folder of the data files, found by name; default: the hub's copy"
+    )
+    train: Text | None = Field(None, description="file of the train rows, in place of data's")
+    validation: Text | None = Field(None, description="file of the validation rows")
+    test: Text | None = Field(None, description="file of the test rows")
+    max_len: Count | None = Field(
+        None, description="most tokens of one input, prompt not counted; default: the task's"
+    )
+    truncation: Literal["longest_first", "only_first", "only_second"] | None = Field(
+        None, description="which text of a pair is cut when both are too long; default: the task's"
+    )
+    limit: LimitSection = Field(LimitSection(), description="the first N rows of a split alone")
 
 
 class HeadSection(Named):
     """`head:` - kind, pooling, its own learning rate and dropout."""
 
-    name: Annotated[Text, _registered(HEADS)] | None = None
-    pooling: Literal["pooler", "cls", "mean", "last", "mask"] | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
-    dropout: Dropout = None
+    name: Annotated[Text, _registered(HEADS), _spelled(HEADS)] | None = Field(
+        None, description="sequence, token or span; default: what the task needs"
+    )
+    pooling: Literal["pooler", "cls", "mean", "last", "mask"] | None = Field(
+        None, description="vector that a sequence head reads; default: by model family"
+    )
+    lr: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="the head's own learning rate; default: train.lr"
+    )
+    dropout: Dropout = Field(
+        None, description="before the head, or off; default: the backbone's hidden dropout"
+    )
 
 
 _ONE_LENGTH = "keep train.epochs or train.steps; --unset train.epochs drops what a file says"
@@ -168,7 +217,7 @@ _ONE_LENGTH = "keep train.epochs or train.steps; --unset train.epochs drops what
 class EarlyStopping(Section):
     """`train.early_stopping:` - stop after `patience` evaluations without a better score."""
 
-    patience: Count
+    patience: Count = Field(description="evaluations without a better score before it stops")
 
 
 def _eval_every(value: Any) -> int | Literal["epoch"]:
@@ -179,24 +228,53 @@ def _eval_every(value: Any) -> int | Literal["epoch"]:
     raise ValueError("must be the word epoch or a number of steps, 1 or more")
 
 
+EvalEvery = Annotated[
+    int | Literal["epoch"],
+    PlainValidator(_eval_every),
+    WithJsonSchema({"anyOf": [{"enum": ["epoch"]}, {"type": "integer", "minimum": 1}]}),
+]
+
+
 class TrainSection(Section):
     """`train:` - optimisation. None means: the method's default for the head kind."""
 
-    lr: Annotated[float, Field(gt=0)] | None = None
-    epochs: Count | None = None
-    steps: Count | None = None
-    batch_size: Count = 32
-    eval_batch_size: Count = 64
-    accumulate: Count = 1
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    schedule: Literal["linear", "constant", "exponential"] = "linear"
-    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 11
-    eval_every: Annotated[int | Literal["epoch"], PlainValidator(_eval_every)] = "epoch"
-    early_stopping: EarlyStopping | None = None
-    gradient_checkpointing: Flag = False
+    lr: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="learning rate; default: the method's for the head kind"
+    )
+    epochs: Count | None = Field(
+        None, description="passes over train, not beside steps; default: by head kind"
+    )
+    steps: Count | None = Field(None, description="optimizer steps in all, not beside epochs")
+    batch_size: Count = Field(32, description="rows of one forward pass")
+    eval_batch_size: Count = Field(64, description="rows of one forward pass of an evaluation")
+    accumulate: Count = Field(1, description="forward passes whose gradients make one step")
+    clip: Annotated[float, Field(gt=0)] | None = Field(
+        1.0, description="largest norm of a step's gradient; null: no limit"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="AdamW's weight decay; default: the method's (0 where frozen)"
+    )
+    schedule: Literal["linear", "constant", "exponential"] = Field(
+        "linear", description="learning rate over time; exponential: 0.95 times per epoch"
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="share of the steps over which the rate rises; default: the method's"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the forward pass; bf16 and fp16 by autocast"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        11, description="of every draw: initial values, data order, dropout, holdout"
+    )
+    eval_every: EvalEvery = Field(
+        "epoch", description="when to evaluate: epoch, or a number of steps"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="stop when the score does not rise any more; default: never"
+    )
+    gradient_checkpointing: Flag = Field(
+        False, description="recompute activations in the backward pass: less memory, more time"
+    )
 
     @field_validator("steps")
     @classmethod
@@ -210,29 +288,47 @@ class TrainSection(Section):
 class SelectionSection(Section):
     """`selection:` - which split, metric and direction choose the epoch."""
 
-    split: Literal["validation", "test", "holdout"] = "validation"
-    metric: Text | None = None
-    mode: Literal["max", "min"] = "max"
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    split: Literal["validation", "test", "holdout"] = Field(
+        "validation", description="split that chooses the epoch; holdout: a part of train"
+    )
+    metric: Text | None = Field(
+        None, description="score that chooses the epoch; default: the task's main metric"
+    )
+    mode: Literal["max", "min"] = Field("max", description="whether more or less is better")
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="share of train held out for split: holdout; default: 0.1"
+    )
 
 
 class RunConfig(Section):
     """One run: four names and a length; everything else has a default."""
 
-    name: Annotated[Text, AfterValidator(_plain_name)] | None = None
-    extends: Text | None = None
-    method: MethodSection
-    backbone: BackboneSection
-    task: TaskSection
-    prompt_len: Count | None = None
-    head: HeadSection = HeadSection()
-    train: TrainSection = TrainSection()
-    selection: SelectionSection = SelectionSection()
-    report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
-        default=None, strict=False
+    name: Annotated[Text, AfterValidator(_plain_name)] | None = Field(
+        None, description="begins the run directory's name; default: the file's name"
     )
-    sweep: dict[str, Any] | None = None
-    track: dict[str, Any] | None = None
+    extends: Text | None = Field(
+        None, description="another config that this one builds on, relative to this file"
+    )
+    method: MethodSection = Field(description="what trains; a name, or a section with options")
+    backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
+    task: TaskSection = Field(description="the data set and its metrics, a name or a section")
+    prompt_len: Count | None = Field(
+        None, description="positions of the prompt; nothing to finetune and head_only"
+    )
+    head: HeadSection = Field(HeadSection(), description="hidden states to loss and predictions")
+    train: TrainSection = Field(TrainSection(), description="optimisation")
+    selection: SelectionSection = Field(
+        SelectionSection(), description="what chooses the epoch whose scores are given"
+    )
+    report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
+        None, strict=False, description="splits whose scores are given; default: the task's"
+    )
+    sweep: dict[str, Any] | None = Field(
+        None, description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}"
+    )
+    track: dict[str, Any] | None = Field(
+        None, description="reserved for experiment trackers; nothing reads it yet"
+    )
 
     @field_validator("report")
     @classmethod

@@ -27,7 +27,7 @@ class LabelledBatch(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """[B] classes, [B, T] tags, or [B, 2] answer ends."""
+        """[B] classes or numbers, [B, T] tags, or [B, 2] answer ends."""
 
     @property
     def mask_at(self) -> Tensor | None:

@@ -23,7 +23,7 @@ class TrainDefaults:
     weight_decay: float = 0.0
 
 
-EPOCHS = {"sequence": 30, "token": 20, "span": 10}
+EPOCHS = {"sequence": 30, "regression": 30, "token": 20, "span": 10}
 """Epochs by head kind, the same for every method of a comparison."""
 
 

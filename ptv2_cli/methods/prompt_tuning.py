@@ -14,7 +14,7 @@ from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_default
 from ptv2_cli.seeding import normal_
 
 NORMAL_STD = 0.02
-LEARNING_RATES = {"sequence": 3e-2, "token": 1e-2, "span": 1e-2}
+LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "token": 1e-2, "span": 1e-2}
 
 
 class PromptTuningOptions(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
@@ -15,7 +15,7 @@ from ptv2_cli.methods.layers import parse_layers
 from ptv2_cli.seeding import SeededDropout, normal_
 
 PUBLISHED_STD = 0.02
-LEARNING_RATES = {"sequence": 1e-2, "token": 3e-2, "span": 5e-3}
+LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "token": 3e-2, "span": 5e-3}
 
 
 def _init(value: Any) -> float:
@@ -44,21 +44,45 @@ def _layers_text(value: Any) -> Any:
     return value
 
 
+Layers = Annotated[
+    str,
+    BeforeValidator(_layers_text),
+    WithJsonSchema({"type": ["string", "integer", "array"], "items": {"type": "integer"}}),
+]
+Init = Annotated[
+    Any,
+    PlainValidator(_check_init),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["normal", "zero"]},
+                {
+                    "type": "object",
+                    "properties": {"normal": {"type": "number", "exclusiveMinimum": 0}},
+                    "required": ["normal"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
 class PTuningV2Options(Section):
     """Options of `method: ptuning_v2`."""
 
-    layers: Annotated[str, BeforeValidator(_layers_text)] | None = Field(
-        None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default all"
+    layers: Layers | None = Field(
+        None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default: all"
     )
     reparam: Literal["none", "mlp"] = Field(
         "none", description="mlp: prompts come out of a network that trains with them"
     )
     reparam_hidden: Count = Field(512, description="hidden width of that network")
-    init: Annotated[Any, PlainValidator(_check_init)] = Field(
+    init: Init = Field(
         "normal", description="normal is N(0, 0.02) as published; {normal: STD}; zero"
     )
     dropout: Dropout = Field(
-        None, description="on prompt keys and values; default the backbone's hidden dropout"
+        None, description="on prompt keys and values; default: the backbone's hidden dropout"
     )
     position_offset: Literal["shift", "keep"] = Field(
         "shift", description="shift: the text's positions begin at prompt_len, as published"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.run.recipe import Recipe, with_holdout
+from ptv2_cli.run.shelf import Shelf
 from ptv2_cli.seeding import generator
 from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, truncated_rows
 from ptv2_cli.tasks.encoder import Encoder
@@ -41,6 +42,16 @@ class RunData:
             assert self.encoder is not None
             self._features[split] = self.task.encode(self.rows(split), self.encoder)
         return self._features[split]
+
+    def borrow(self, other: RunData) -> None:
+        """Take over the features of splits with the very same rows, made by an equal encoder."""
+        for name, features in other._features.items():
+            if name in self.splits and self.rows(name) is other.rows(name):
+                self._features.setdefault(name, features)
+
+    def forget(self) -> None:
+        """Let go of the features, which are made again when they are needed."""
+        self._features.clear()
 
     @cached_property
     def note(self) -> str | None:
@@ -84,27 +95,33 @@ class RunData:
         return lines
 
 
-def read_data(recipe: Recipe, *, offline: bool) -> tuple[Recipe, RunData]:
+def read_data(
+    recipe: Recipe, *, offline: bool, shelf: Shelf | None = None
+) -> tuple[Recipe, RunData]:
     """Read the splits that a run trains on, chooses by and reports.
 
-    Returns the recipe too, because data without a validation split changes it.
+    Returns the recipe too: what only the data tells is fixed in it, and data without a validation
+    split changes it.
 
     Raises:
         DataError: a file is missing or bad, or a split that is reported has no labels.
     """
+    shelf = shelf or Shelf()
+    source = _source(recipe, offline)
+    settled = shelf.get(("settle", *_section(recipe)), partial(recipe.task.settle, source))
+    recipe = recipe.settled(settled)
     task, config = recipe.task, recipe.config
-    folder = Path(config.task.data) if config.task.data is not None else None
-    source = open_source(task, folder, offline)
     if not source.files("validation") and config.selection.split == "validation":
         recipe = with_holdout(recipe)
     recipe = _without_missing_test(recipe, source)
     config = recipe.config
     wanted = dict.fromkeys(["train", config.selection.split, *(config.report or ())])
-    splits = {
-        name: task.read(source, name, getattr(config.task.limit, name))
-        for name in wanted
-        if name != "holdout"
-    }
+    splits: dict[str, Split] = {}
+    for name in wanted:
+        if name != "holdout":
+            limit = getattr(config.task.limit, name)
+            read = partial(task.read, source, name, limit)
+            splits[name] = shelf.get(("read", *_section(recipe), name, limit), read)
     if "holdout" in wanted:
         assert config.selection.fraction is not None
         splits["train"], splits["holdout"] = hold_out(
@@ -125,10 +142,7 @@ def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) 
     if data is None:
         if split == "holdout":
             return read_data(recipe, offline=offline)[1].splits["holdout"]
-        folder = Path(config.task.data) if config.task.data is not None else None
-        found = task.read(
-            open_source(task, folder, offline), split, getattr(config.task.limit, split)
-        )
+        found = task.read(_source(recipe, offline), split, getattr(config.task.limit, split))
     else:
         source = FolderSource(data) if data.is_dir() else FileSource(data)
         found = task.read(source, split)
@@ -173,6 +187,21 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
             "give a validation file, or another fraction",
         )
     return Split(kept, train.sha256, train.files), Split(taken, train.sha256, train.files)
+
+
+def _section(recipe: Recipe) -> tuple[Any, ...]:
+    """All that the rows of a split depend on, but for `limit`."""
+    section = recipe.config.task.model_dump(exclude={"max_len", "truncation", "limit"})
+    return (*sorted(section.items()), recipe.task.version)
+
+
+def _source(recipe: Recipe, offline: bool) -> DataSource:
+    """Where the config says the data is."""
+    section = recipe.config.task
+    folder = None if section.data is None else Path(section.data)
+    named = {split: getattr(section, split) for split in ("train", "validation", "test")}
+    files = {split: Path(path) for split, path in named.items() if path is not None}
+    return open_source(recipe.task, folder, offline, files)
 
 
 def _strata(task: Task, rows: Sequence[Row]) -> dict[Any, list[list[int]]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.errors import MachineError, Problem, RunError
+from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 
 DEFAULT_OUTPUT = Path("runs")
 SCHEMA_VERSION = 1
@@ -178,15 +178,31 @@ def writing(run: RunDirectory, hint: str) -> Iterator[None]:
         MachineError: the disk is full.
         RunError: the folder cannot be written.
     """
+    with writing_at(run.path, hint, "free some space; the same command continues", RunError):
+        yield
+
+
+@contextmanager
+def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iterator[None]:
+    """What the system says about writing at `path`, as an error that names it.
+
+    Args:
+        path: the file or folder that is written.
+        hint: what to do where it cannot be written.
+        full: what to do where the disk is full.
+        kind: the error for a place that cannot be written.
+
+    Raises:
+        MachineError: the disk is full.
+        InputError: of the kind asked for: the place cannot be written.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            then = "free some space; the same command continues"
-            raise MachineError(Problem(str(run.path), "the disk is full", then)) from error
+            raise MachineError(Problem(str(path), "the disk is full", full)) from error
         if error.errno in _UNWRITABLE:
-            what = f"cannot be written: {error.strerror}"
-            raise RunError.at(str(run.path), what, hint) from error
+            raise kind.at(str(path), f"cannot be written: {error.strerror}", hint) from error
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ptv2_cli.backbones.locate import locate
@@ -12,6 +13,7 @@ from ptv2_cli.run.data import RunData, read_data
 from ptv2_cli.run.directory import RunDirectory, directory_name, find_by_fingerprint
 from ptv2_cli.run.needs import require_offline
 from ptv2_cli.run.recipe import Recipe, make_recipe
+from ptv2_cli.run.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,40 @@ class Experiment:
         """Whether a checkpoint of it exists."""
         return (self.directory.checkpoints / "last.json").exists()
 
+    @property
+    def identities(self) -> dict[str, str]:
+        """What the fingerprint knows by content: the data, the backbone, the task's version."""
+        return _identities(self.recipe, self.data)
 
-def prepare(loaded: LoadedConfig, output: Path, *, offline: bool) -> Experiment:
+
+def prepare(
+    loaded: LoadedConfig, output: Path, *, offline: bool, shelf: Shelf | None = None
+) -> Experiment:
     """Decide the config, read the data, find or name the run directory; write nothing.
+
+    What lies on the `shelf` is not read again.
 
     Raises:
         InputError: whatever is wrong with the config, the data or the backbone's files.
     """
     require_offline(loaded, offline=offline)
     recipe = make_recipe(loaded, offline=offline)
-    recipe, data = read_data(recipe, offline=offline)
-    located = locate(recipe.config.backbone, offline=offline)
-    recipe = replace(recipe, located=located)
-    identities = {
-        **data.identities,
-        "backbone": located.identity,
-        "task.version": str(recipe.task.version),
-    }
-    mark = fingerprint(recipe.config.model_dump(), identities)
+    shelf = shelf or Shelf()
+    recipe, data = read_data(recipe, offline=offline, shelf=shelf)
+    section = recipe.config.backbone
+    find = partial(locate, section, offline=offline)
+    recipe = replace(recipe, located=shelf.get(("locate", section), find))
+    mark = fingerprint(recipe.config.model_dump(), _identities(recipe, data))
     name = recipe.config.name or loaded.path.stem
     recipe = replace(recipe, config=recipe.config.model_copy(update={"name": name}))
     known = find_by_fingerprint(output, mark)
     directory = known or RunDirectory(output / directory_name(recipe.config, name, mark))
     return Experiment(recipe, data, mark, directory)
+
+
+def _identities(recipe: Recipe, data: RunData) -> dict[str, str]:
+    return {
+        **data.identities,
+        "backbone": recipe.located.identity,
+        "task.version": str(recipe.task.version),
+    }

@@ -27,7 +27,7 @@ def require_offline(loaded: LoadedConfig, *, offline: bool) -> None:
 
 def _missing_data(loaded: LoadedConfig) -> list[Problem]:
     task = loaded.config.task
-    if task.data is not None:
+    if task.data is not None or task.train is not None:
         return []
     try:
         hub = load_definition(task.name).hub

@@ -14,7 +14,7 @@ from ptv2_cli.config.schema import RunConfig, Section
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.methods.base import Method
 from ptv2_cli.registry import METHODS
-from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.base import PER_ROW, Task
 from ptv2_cli.tasks.definition import load_task, task_class
 from ptv2_cli.tasks.template import parse_template
 
@@ -40,6 +40,12 @@ class Recipe:
     notes: tuple[str, ...] = ()
     """What the user should know about how the config was read."""
 
+    def settled(self, task: Task) -> Recipe:
+        """The same recipe with the options that `task` found in the data."""
+        filled = self.config.model_dump()
+        filled["task"] = {**filled["task"], **task.options.model_dump()}
+        return replace(self, config=RunConfig.model_validate(filled), task=task)
+
     def reporting(self, splits: tuple[str, ...]) -> Recipe:
         """The same recipe that reports other splits."""
         filled = {**self.config.model_dump(), "report": splits}
@@ -53,7 +59,7 @@ def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
         ConfigError: with every problem found.
         BackboneError: the backbone cannot be found or is of no known family.
     """
-    method, options, task = _named(loaded)
+    method, options, task = resolve_names(loaded)
     config = loaded.config
     gather(_clashes(loaded, method, options, task), ConfigError)
     located = locate(config.backbone, offline=offline, weights=False)
@@ -72,8 +78,12 @@ def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
     )
 
 
-def _named(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
-    """What `method:` and `task:` name, with their options; all problems of both at once."""
+def resolve_names(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
+    """What `method:` and `task:` name, with their options.
+
+    Raises:
+        ConfigError: with all problems of both.
+    """
     problems: list[Problem] = []
     config = loaded.config
     method: type[Method] | None = None
@@ -245,9 +255,7 @@ def _resolved(
         "head": {
             **config.head.model_dump(),
             "name": task.kind,
-            "pooling": _pooling(config, method, options, shape)
-            if task.kind == "sequence"
-            else None,
+            "pooling": _pooling(config, method, options, shape) if task.kind in PER_ROW else None,
         },
         "train": {
             **train.model_dump(),

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.locate import locate
-from ptv2_cli.config.load import load_config
+from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.errors import RunError
 from ptv2_cli.run.data import RunData, read_split
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.needs import require_offline
-from ptv2_cli.run.recipe import make_recipe
+from ptv2_cli.run.recipe import Recipe, make_recipe
 from ptv2_cli.run.results import write_json
 from ptv2_cli.run.session import Session, open_session
+from ptv2_cli.tasks.base import Split
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,63 @@ def reload_run(
         DataError: the data cannot be read.
     """
     metrics = directory.read_metrics()
-    loaded = load_config(directory.config)
+    loaded = open_config(directory)
     require_offline(loaded, offline=offline)
+    recipe = trained_recipe(directory, metrics, loaded, offline=offline)
+    wanted = [split] if split else list(metrics["metrics"])
+    found = {name: read_split(recipe, name, data, offline=offline) for name in wanted}
+    session, state = open_best(directory, metrics, recipe, found, device)
+    return Reloaded(directory, session, metrics, state, data)
+
+
+def trained_recipe(
+    directory: RunDirectory, metrics: Mapping[str, Any], loaded: LoadedConfig, *, offline: bool
+) -> Recipe:
+    """The recipe of a finished run, its backbone found and seen to be the one it was trained on.
+
+    Raises:
+        BackboneError: the backbone cannot be found.
+        RunError: it is another one now.
+    """
     recipe = make_recipe(loaded, offline=offline)
     located = locate(recipe.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located.identity)
-    recipe = replace(recipe, located=located)
-    wanted = [split] if split else list(metrics["metrics"])
-    found = {name: read_split(recipe, name, data, offline=offline) for name in wanted}
-    experiment = Experiment(
-        recipe, RunData(recipe.task, found), str(metrics.get("fingerprint")), directory
-    )
+    return replace(recipe, located=located)
+
+
+def open_best(
+    directory: RunDirectory,
+    metrics: Mapping[str, Any],
+    recipe: Recipe,
+    splits: dict[str, Split],
+    device: torch.device,
+) -> tuple[Session, dict[str, float]]:
+    """The run's model with its best weights, and what its task tuned.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    data = RunData(recipe.task, splits)
+    experiment = Experiment(recipe, data, str(metrics.get("fingerprint")), directory)
     session = open_session(experiment, device)
-    state = session.load_best()["task_state"]
-    return Reloaded(directory, session, metrics, dict(state), data)
+    return session, dict(session.load_best()["task_state"])
+
+
+def open_config(directory: RunDirectory) -> LoadedConfig:
+    """The run's config.
+
+    Raises:
+        RunError: it names a folder as its backbone, and that is gone.
+    """
+    loaded = load_config(directory.config)
+    name = loaded.config.backbone.name
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise RunError.at(
+            str(directory.path),
+            f"its backbone is gone: there is no folder {name}",
+            "bring it back to that place, or train the run again on another",
+        )
+    return loaded
 
 
 def _check_backbone(directory: RunDirectory, metrics: Mapping[str, Any], identity: str) -> None:

@@ -49,7 +49,7 @@ def build_metrics(
         "schema_version": SCHEMA_VERSION,
         "fingerprint": fingerprint,
         "status": status,
-        "task": {"name": task.name, "version": task.version},
+        "task": task.identity,
         "method": config.method.name,
         "prompt_len": config.prompt_len,
         "backbone": {
@@ -89,7 +89,7 @@ def build_metrics(
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one rename; NaN, which is no JSON, becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(path, f"{text}\n".encode())
 
 
@@ -99,15 +99,20 @@ def write_predictions(
     """A line per row: the row, its prediction, its gold answer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps(_plain({**row, **line, "gold": task.gold(row)}), ensure_ascii=False)
+        as_line({**row, **line, "gold": task.gold(row)})
         for row, line in zip(rows, predictions, strict=True)
     ]
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
 
 
+def as_line(content: Mapping[str, Any]) -> str:
+    """JSON on one line, without its end; NaN becomes null."""
+    return json.dumps(plain(content), ensure_ascii=False)
+
+
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """A line per evaluation so far."""
-    write_atomic(path, "".join(f"{json.dumps(_plain(line))}\n" for line in history).encode())
+    write_atomic(path, "".join(f"{json.dumps(plain(line))}\n" for line in history).encode())
 
 
 def majority_baseline(task: Task, data: RunData, split: str) -> dict[str, float] | None:
@@ -158,12 +163,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Plain JSON data: numpy scalars become numbers, NaN and infinities null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):

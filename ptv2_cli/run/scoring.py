@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ptv2_cli.tasks.base import Feature, Prediction, Row, Scores, Task
 from ptv2_cli.train.evaluate import Predictor
 
+_ANSWERS = ("label", "prediction", "answer")
+"""Where a prediction line has its one answer."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -21,10 +24,10 @@ class Evaluation:
 
     @property
     def collapsed(self) -> str | None:
-        """The one label, or tag, that every row was given; None if there are two or more."""
+        """The one label, number or tag that every row was given; None if there are two or more."""
         seen: set[str] = set()
         for line in self.predictions:
-            answer = line["label"] if "label" in line else line.get("answer")
+            answer = next((line[key] for key in _ANSWERS if key in line), None)
             seen.update(line["tags"] if "tags" in line else [str(answer)])
             if len(seen) > 1:
                 return None

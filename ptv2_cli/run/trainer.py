@@ -61,7 +61,7 @@ class _Run:
         )
         self.interrupts = Interrupts()
         self.selected: Evaluation | None = None
-        self.training, self.plan = _training(session)
+        self.training, self.plan = set_up(session)
         self.loss = torch.zeros((), device=session.device)
         self.clock = time.perf_counter()
         self.saved = time.perf_counter()
@@ -250,7 +250,7 @@ class _Run:
             self.listen(Warned(text))
 
 
-def _training(session: Session) -> tuple[Training, Plan]:
+def set_up(session: Session) -> tuple[Training, Plan]:
     """The loop's moving and fixed parts, from the config."""
     recipe, device = session.recipe, session.device
     config, train = recipe.config, recipe.config.train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -17,8 +17,11 @@ from ptv2_cli.errors import InputError
 if TYPE_CHECKING:
     from ptv2_cli.tasks.definition import Definition, HubSection
     from ptv2_cli.tasks.encoder import Encoder
+    from ptv2_cli.tasks.formats import Line
 
-Kind = Literal["sequence", "token", "span"]
+Kind = Literal["sequence", "regression", "token", "span"]
+PER_ROW: frozenset[Kind] = frozenset({"sequence", "regression"})
+"""Kinds with one output for a whole row, read from one pooled vector."""
 SplitName = Literal["train", "validation", "test"]
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Row = dict[str, Any]
@@ -46,8 +49,8 @@ class Feature:
     """Index of the row in its split."""
     input_ids: list[int]
     token_type_ids: list[int] | None = None
-    label: int | list[int] | tuple[int, int] | None = None
-    """A class, a tag per token (IGNORE = none), or the first and last token of the answer
+    label: int | float | list[int] | tuple[int, int] | None = None
+    """A class, a number, a tag per token (IGNORE = none), or the answer's first and last token
     (both `cls_at` when the window holds no answer). None: unlabelled row."""
     slots: list[int] | None = None
     """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
@@ -86,7 +89,7 @@ class DataSource(Protocol):
 
 
 class Task(ABC):
-    """A data set of one shape. Subclasses: Classification, Tagging, QuestionAnswering."""
+    """A data set of one shape: Classification, Regression, Tagging, QuestionAnswering."""
 
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Section]]
@@ -111,9 +114,12 @@ class Task(ABC):
     """Where the data is when no folder is given."""
     options: Section
     """The parsed open keys of `task:`."""
+    token_column: int | str = 0
+    """Tagging: the column of the words in CoNLL files, by index or by name."""
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         self.name = name
+        self.definition = definition
         self.version = definition.version
         self.columns = definition.text
         self.labels = definition.labels
@@ -124,6 +130,22 @@ class Task(ABC):
         self.truncation = definition.truncation
         self.hub = definition.hub
         self.options = options
+
+    def settle(self, source: DataSource) -> Task:
+        """This task with what only the train data tells (labels, say) fixed in its options.
+
+        The resolved config carries them, so that later commands need no train data. A task whose
+        options are complete reads nothing.
+
+        Raises:
+            DataError: no train data, or train data that cannot be learnt from.
+        """
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What `task` of metrics.json says: name, version, and what the metric names leave open."""
+        return {"name": self.name, "version": self.version}
 
     @property
     def tunes(self) -> bool:
@@ -137,6 +159,32 @@ class Task(ABC):
         Raises:
             DataError: no such file, an empty set, or a bad row (named by file and line).
         """
+
+    @abstractmethod
+    def _row(self, line: Line) -> Row:
+        """Check one row as read; without gold it is an unlabelled row.
+
+        Raises:
+            DataError: the row is bad.
+        """
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """Columns of a row as read that hold its gold answer."""
+        return (self.definition.label,)
+
+    def new_row(self, line: Line) -> Row:
+        """A row to predict: checked as `read` does, its gold answer neither needed nor looked at.
+
+        Columns that the task does not know stay, so that predictions can be joined to their rows.
+
+        Raises:
+            DataError: the row is bad.
+        """
+        # Under the definition's own name a row carries gold, whatever the files call it.
+        gold = {self.definition.label, *self.gold_columns}
+        values = {name: value for name, value in line.values.items() if name not in gold}
+        return {**values, **self._row(replace(line, values=values))}
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
@@ -156,8 +204,9 @@ class Task(ABC):
     ) -> list[Prediction]:
         """Turn head outputs (one mapping per feature, padding removed) into a line per row.
 
-        sequence: `{"probabilities": [C]}`; token: `{"probabilities": [T, C]}`;
-        span: `{"start": [T], "end": [T]}`, logits. `state` is what `tune` gave.
+        sequence: `{"probabilities": [C]}`; regression: `{"value": []}`;
+        token: `{"probabilities": [T, C]}`; span: `{"start": [T], "end": [T]}`, logits.
+        `state` is what `tune` gave.
         """
 
     def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -168,8 +217,8 @@ class Task(ABC):
     def gold(self, row: Row) -> Any:
         """The gold answer of a row in the form that prediction lines carry it.
 
-        A label; a list of tags; the list of accepted answers (empty: unanswerable). None for
-        an unlabelled row.
+        A label; a number; a list of tags; the list of accepted answers (empty: unanswerable).
+        None for an unlabelled row.
         """
 
     @abstractmethod

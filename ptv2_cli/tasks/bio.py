@@ -1,9 +1,9 @@
-"""Tag sequences: the entities in them, and the two ways B- and I- are used in files."""
+"""Tag sequences: the entities in them, and the ways in which files mark their bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 
 class Entity(NamedTuple):
@@ -57,3 +57,25 @@ def to_bio(tags: Sequence[str]) -> list[str]:
     for entity in entities(tags):
         found[entity.start] = f"B-{entity.type}"
     return found
+
+
+SPELLINGS = {"B": "B", "I": "I", "M": "I", "E": "I", "L": "I", "S": "B", "U": "B"}
+"""First letters of all schemes -> what they are in BIO: BIOES, and BMES and BILOU, which say M for
+inside, L for last and U for an entity of one word."""
+
+
+def is_bioes(sentences: Iterable[Sequence[str]]) -> bool:
+    """Whether tags mark the ends of entities, as BIOES, BMES and BILOU do."""
+    return any(tag[:2] in {"E-", "S-", "M-", "L-", "U-"} for tags in sentences for tag in tags)
+
+
+def scheme_of(sentences: Sequence[Sequence[str]]) -> Literal["bio", "iob1", "bioes"]:
+    """The scheme that the tags of a whole file show."""
+    if is_bioes(sentences):
+        return "bioes"
+    return "iob1" if is_iob1(sentences) else "bio"
+
+
+def bioes_to_bio(tags: Sequence[str]) -> list[str]:
+    """BIOES, BMES or BILOU to BIO."""
+    return [tag if tag == "O" else f"{SPELLINGS[tag[0]]}{tag[1:]}" for tag in tags]

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.errors import ConfigError
 from ptv2_cli.tasks.base import (
     Array,
     DataSource,
@@ -20,20 +19,19 @@ from ptv2_cli.tasks.base import (
     Scores,
     Split,
     Statistics,
-    Task,
 )
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.encoder import Encoder, fit
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.readers import check_label, check_text, read_split
 from ptv2_cli.tasks.statistics import class_scores, mean_error, resampled_errors
+from ptv2_cli.tasks.texts import FORMATS, TextTask
 
 
 class ClassificationOptions(Section):
     """Classification has no option of its own."""
 
 
-class Classification(Task):
+class Classification(TextTask):
     """Rows `{text columns..., label}`; the label is one of `labels`, absent if unlabelled."""
 
     kind: ClassVar[Kind] = "sequence"
@@ -44,8 +42,8 @@ class Classification(Task):
         self.label_column = definition.label
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
-        """Read jsonl or parquet files; see Task.read."""
-        return read_split(self, source, split, limit, (".jsonl", ".parquet"), self._row)
+        """Read csv, tsv, jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, FORMATS, self._row)
 
     def _row(self, line: Line) -> Row:
         for column in self.columns:
@@ -53,43 +51,12 @@ class Classification(Task):
         row = dict(line.values)
         value = row.pop(self.label_column, None)
         if value is not None:
+            value = self.definition.values.get(str(value), value)
             row["label"] = check_label(line, value, self.labels)
         return row
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
-        """One feature per row; see Task.encode."""
-        if len(self.columns) == 1 and encoder.truncation == "only_second":
-            raise ConfigError.at(
-                "task.truncation",
-                f"only_second, but {self.name} has one text: {self.columns[0]}",
-                "leave task.truncation out",
-            )
-        frame = encoder.frame(self.columns)
-        spaced = {text.name: text.spaced for text in frame.texts}
-        tokens = [
-            encoder.tokenize([row[column] for row in rows], spaced[column])
-            for column in self.columns
-        ]
-        room = encoder.max_len - frame.overhead
-        features = []
-        for index, (row, texts) in enumerate(zip(rows, zip(*tokens, strict=True), strict=True)):
-            lengths = [len(text) for text in texts]
-            kept = fit(lengths, room, encoder.truncation)
-            cut = [text[:size] for text, size in zip(texts, kept, strict=True)]
-            built = frame.build(dict(zip(self.columns, cut, strict=True)))
-            features.append(
-                Feature(
-                    row=index,
-                    input_ids=built.input_ids,
-                    token_type_ids=built.token_type_ids,
-                    label=self.labels.index(row["label"]) if "label" in row else None,
-                    slots=built.slots,
-                    mask_at=built.mask_at,
-                    cls_at=built.cls_at,
-                    truncated=kept != lengths,
-                )
-            )
-        return features
+    def _label(self, row: Row) -> int | None:
+        return self.labels.index(row["label"]) if "label" in row else None
 
     def decode(
         self,

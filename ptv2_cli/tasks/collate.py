@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -13,10 +14,17 @@ from torch import Tensor
 
 from ptv2_cli.tasks.base import IGNORE, Feature, Kind
 
+_BLANKS: dict[Kind, tuple[Any, torch.dtype]] = {
+    "sequence": (IGNORE, torch.int64),
+    "regression": (math.nan, torch.float32),
+    "span": ((IGNORE, IGNORE), torch.int64),
+}
+"""What stands for no label, and the type of labels, of kinds with a label per row."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """B features padded on the right to T tokens; int64 tensors."""
+    """B features padded on the right to T tokens; int64 tensors, numbers as labels fp32."""
 
     input_ids: Tensor
     """[B, T]"""
@@ -27,7 +35,8 @@ class Batch:
     token_type_ids: Tensor | None = None
     """[B, T]"""
     labels: Tensor | None = None
-    """[B] classes, [B, T] tags or [B, 2] first and last token; IGNORE = unlabelled."""
+    """[B] classes or numbers, [B, T] tags or [B, 2] first and last token; unlabelled is IGNORE,
+    or NaN where labels are numbers."""
     slots: Tensor | None = None
     """[B, T]: index of the prompt vector at each position, -1 for text and padding."""
     mask_at: Tensor | None = None
@@ -81,9 +90,9 @@ def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor
     if kind == "token":
         found = _padded([[] if label is None else label for label in given], width, IGNORE)
         return _tensor(found), int((found != IGNORE).sum())
-    blank: int | tuple[int, int] = IGNORE if kind == "sequence" else (IGNORE, IGNORE)
+    blank, dtype = _BLANKS[kind]
     filled = [blank if label is None else label for label in given]
-    return torch.tensor(filled, dtype=torch.int64), sum(label is not None for label in given)
+    return torch.tensor(filled, dtype=dtype), sum(label is not None for label in given)
 
 
 def _padded(rows: Sequence[Any], width: int, fill: int) -> npt.NDArray[np.int64]:

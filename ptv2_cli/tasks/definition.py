@@ -21,6 +21,10 @@ SHAPES = {
     "classification": "ptv2_cli.tasks.classify:Classification",
     "tagging": "ptv2_cli.tasks.tag:Tagging",
     "question_answering": "ptv2_cli.tasks.span:QuestionAnswering",
+    "own_classification": "ptv2_cli.tasks.own_classify:OwnClassification",
+    "own_regression": "ptv2_cli.tasks.regress:Regression",
+    "own_tagging": "ptv2_cli.tasks.own_tag:OwnTagging",
+    "own_question_answering": "ptv2_cli.tasks.own_span:OwnQuestionAnswering",
 }
 
 
@@ -39,12 +43,22 @@ class HubSection(Section):
 class Definition(Section):
     """One task of a known shape."""
 
-    shape: Literal["classification", "tagging", "question_answering"]
+    shape: Literal[
+        "classification",
+        "tagging",
+        "question_answering",
+        "own_classification",
+        "own_regression",
+        "own_tagging",
+        "own_question_answering",
+    ]
     version: int
     """Raised whenever the same data would score differently."""
     text: tuple[str, ...] = Field(strict=False)
     label: str
     labels: tuple[str, ...] = Field(default=(), strict=False)
+    values: dict[str, str] = Field(default={})
+    """Label names of the official files -> ours, where they differ."""
     metrics: tuple[str, ...] = Field(strict=False)
     metric: str
     report: tuple[SplitName, ...] = Field(strict=False)

@@ -1,15 +1,15 @@
-"""File formats: jsonl, CoNLL columns, SQuAD json, parquet. What a row means is not known here."""
+"""File formats: jsonl, SQuAD json, parquet. What a row means is not known here."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.decoding import read_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Line:
     """Line (or row) of the file, from 1; None where it has no lines."""
     numbers: list[int] | None = None
     """Line of every word, for formats that have a line per word."""
+    header: int | None = None
+    """Line that names the columns, for formats that have one."""
 
     @property
     def where(self) -> str:
@@ -34,27 +36,6 @@ class Line:
         return str(self.path) if number is None else f"{self.path}:{number}"
 
 
-def read_text(path: Path) -> str:
-    """A file's text, without a byte order mark.
-
-    Raises:
-        DataError: the file cannot be read or is not UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError.at(
-            f"{path}:{line}",
-            f"not UTF-8: byte 0x{data[error.start]:02x}",
-            f"iconv -f latin1 -t utf-8 {path.name} > NEW_FILE, if it is Latin-1",
-        ) from None
-
-
 def read_jsonl(path: Path) -> Iterator[Line]:
     """A JSON object per line; blank lines are skipped.
 
@@ -63,61 +44,44 @@ def read_jsonl(path: Path) -> Iterator[Line]:
     """
     # Only \n ends a line: str.splitlines would cut JSON strings at U+2028.
     for number, text in enumerate(read_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError.at(
-                f"{path}:{number}",
-                f"no JSON: {error.msg} at column {error.colno}: {_short(text)}",
-                "every line must be one JSON object",
-            ) from None
-        if not isinstance(values, dict):
-            raise DataError.at(
-                f"{path}:{number}", f"no JSON object: {_short(text)}", 'such as {"label": "x"}'
-            )
-        yield Line(values, path, number)
+        if text.strip():
+            yield Line(json_object(text, f"{path}:{number}"), path, number)
 
 
-def read_columns(path: Path) -> Iterator[Line]:
-    """CoNLL: a word per line, its tag in the last column, a blank line after each sentence.
-
-    Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
-    skipped. Values are `tokens` and `tags`.
+def json_object(text: str, where: str) -> dict[str, Any]:
+    """The object that a line of jsonl holds.
 
     Raises:
-        DataError: a line with one column.
+        DataError: it is no JSON, or no object.
     """
-    tokens: list[str] = []
-    tags: list[str] = []
-    numbers: list[int] = []
-    for number, text in enumerate([*read_text(path).split("\n"), ""], start=1):
-        line = text.strip("\r \t")
-        if line and not line.startswith("-DOCSTART-"):
-            columns = re.split(r"\t+" if "\t" in line else r" +", line)
-            if len(columns) < 2:
-                raise DataError.at(
-                    f"{path}:{number}",
-                    f"one column: {_short(line)}",
-                    "a line is WORD TAG (further columns between them are skipped)",
-                )
-            tokens.append(columns[0].strip())
-            tags.append(columns[-1].strip())
-            numbers.append(number)
-        elif tokens:
-            yield Line({"tokens": tokens, "tags": tags}, path, numbers[0], numbers)
-            tokens, tags, numbers = [], [], []
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError.at(
+            where,
+            f"no JSON: {error.msg} at column {error.colno}: {short(text)}",
+            "every line must be one JSON object",
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise DataError.at(where, f"cannot be read: {error}: {short(text)}") from None
+    if not isinstance(values, dict):
+        raise DataError.at(where, f"no JSON object: {short(text)}", 'such as {"label": "x"}')
+    return values
 
 
 def read_squad(path: Path) -> Iterator[Line]:
+    """The questions of a SQuAD file, see `squad_lines`."""
+    return squad_lines(read_text(path), path)
+
+
+def squad_lines(text: str, path: Path) -> Iterator[Line]:
     """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
 
     Raises:
         DataError: no JSON, or not of SQuAD's layout.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError.at(
             f"{path}:{error.lineno}", f"no JSON: {error.msg} at column {error.colno}"
@@ -156,7 +120,7 @@ def read_parquet(
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError.at(
-            str(path), f"no parquet file: {_short(str(error))}", "download it again"
+            str(path), f"no parquet file: {short(str(error))}", "download it again"
         ) from None
     ours = {theirs: name for name, theirs in columns.items() if theirs in table.column_names}
     names = {
@@ -185,5 +149,6 @@ def _named(value: Any, names: list[str] | None) -> Any:
     return names[value] if 0 <= value < len(names) else None
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text as a message quotes it."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -14,7 +14,7 @@ import evaluate
 import numpy as np
 from datasets import Features, Value
 
-from ptv2_cli.tasks.squad import best_over
+from ptv2_cli.tasks.squad import Compare, best_over
 from ptv2_cli.tasks.statistics import class_scores
 
 _CLASSES = Features({"predictions": Value("int64"), "references": Value("int64")})
@@ -121,15 +121,20 @@ class Squad(InMemoryMetric):
     """Exact match and F1 of answers, as the official SQuAD 2.0 script has them (here / 100).
 
     A reference is the list of accepted answers; empty: right is "" alone. Questions with and
-    without an answer are counted apart in `has_answer` and `no_answer`.
+    without an answer are counted apart in `has_answer` and `no_answer`. `compare` may compare
+    answers in another way.
     """
 
     inputs = _ANSWERS
     what = "Exact match and F1 of answers (SQuAD)."
 
+    def __init__(self, compare: Compare = best_over) -> None:
+        super().__init__()
+        self._compare = compare
+
     def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         pairs = zip(predictions, references, strict=True)
-        scores = np.array([best_over(answer, golds) for answer, golds in pairs])
+        scores = np.array([self._compare(answer, golds) for answer, golds in pairs])
         answerable = np.array([len(golds) > 0 for golds in references])
         return _means(scores) | {
             "has_answer": _means(scores[answerable]),

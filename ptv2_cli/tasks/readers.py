@@ -11,7 +11,9 @@ from typing import Any
 from ptv2_cli.config.fingerprint import file_sha256
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import DataSource, Row, Split, Task
-from ptv2_cli.tasks.formats import Line, read_columns, read_jsonl, read_parquet, read_squad
+from ptv2_cli.tasks.columns import Place, read_columns, unknown_column
+from ptv2_cli.tasks.formats import Line, read_jsonl, read_parquet, read_squad
+from ptv2_cli.tasks.tables import DELIMITERS, read_table
 
 
 def read_split(
@@ -21,11 +23,12 @@ def read_split(
     limit: int | None,
     formats: Sequence[str],
     make_row: Callable[[Line], Row],
+    columns: tuple[Place, Place] = (0, -1),
 ) -> Split:
     """Read the first `limit` rows of a split with `make_row`, which checks each.
 
-    `formats` are what the task's shape can read: ".jsonl", ".parquet", "squad" (.json) and
-    "conll" (any other name).
+    `formats` are what the task's shape can read: ".csv", ".tsv", ".jsonl", ".parquet", "squad"
+    (.json) and "conll" (any other name), whose `columns` hold the words and the tags.
 
     Raises:
         DataError: the source has no such split, the files hold no row, or a row is bad.
@@ -35,9 +38,10 @@ def read_split(
         raise DataError.at(
             source.describe(split),
             f"no {split} data",
-            f"give task.data a folder that holds it; {task.name} reads {_known(formats)}",
+            f"give task.data a folder that holds it, or task.{split} a file; {task.name} reads "
+            f"{_known(formats)}",
         )
-    lines = (line for path in files for line in _lines(task, path, formats))
+    lines = (line for path in files for line in read_lines(task, path, formats, columns))
     rows = [make_row(line) for line in islice(lines, limit)]
     if not rows:
         names = ", ".join(str(path) for path in files)
@@ -60,8 +64,7 @@ def check_text(line: Line, column: str) -> str:
         DataError: the column is missing or holds no text.
     """
     if column not in line.values:
-        present = ", ".join(line.values) or "none"
-        raise DataError.at(line.where, f"no column {column!r}", f"columns here: {present}")
+        raise unknown_column(line.at(line.header), column, line.values)
     value = line.values[column]
     if not isinstance(value, str):
         raise DataError.at(
@@ -84,8 +87,8 @@ def check_label(line: Line, value: Any, labels: Sequence[str], number: int | Non
     return str(label)
 
 
-def check_words(line: Line, labels: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """Words and tags of a sentence; tags are None if it has none.
+def check_words(line: Line, labels: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
+    """Words and tags of a sentence; tags are None if it has none. `labels` None: any tags.
 
     Raises:
         DataError: no words, tags of another number, or a tag that the task does not have.
@@ -100,14 +103,20 @@ def check_words(line: Line, labels: Sequence[str]) -> tuple[list[str], list[str]
         raise DataError.at(
             line.where, f"{len(tokens)} words but {seen} tags", "every word has one tag"
         )
+    if labels is None:
+        if not _is_texts(tags):
+            raise DataError.at(line.where, f"tags {tags!r}", "column tags must be a list of texts")
+        return tokens, tags
     numbers: Sequence[int | None] = line.numbers or [None] * len(tags)
     return tokens, [
         check_label(line, tag, labels, number) for tag, number in zip(tags, numbers, strict=True)
     ]
 
 
-def check_question(line: Line, no_answer: bool) -> Row:
-    """A question with its context and answers; `no_answer`: it may have none.
+def check_question(
+    line: Line, no_answer: bool, hint: str = "use task: qa/squad_v2 for such"
+) -> Row:
+    """A question with its context and answers; `no_answer`: it may have none, else `hint`.
 
     Raises:
         DataError: a missing column, an answer that does not stand where it says, or a question
@@ -118,7 +127,7 @@ def check_question(line: Line, no_answer: bool) -> Row:
     }
     row["question"] = check_text(line, "question")
     row["context"] = check_text(line, "context")
-    where = f"{line.where}: question {row['id']}" if "id" in row else line.where
+    where = question_place(line)
     if line.values.get("is_impossible"):
         answers: Any = []
     else:
@@ -128,9 +137,14 @@ def check_question(line: Line, no_answer: bool) -> Row:
     if isinstance(answers, dict):
         answers = _rows_of_columns(answers, where)
     if not answers and not no_answer:
-        raise DataError.at(where, "the question has no answer", "use task: qa/squad_v2 for such")
+        raise DataError.at(where, "the question has no answer", hint)
     row["answers"] = [_check_answer(answer, row["context"], where) for answer in answers]
     return row
+
+
+def question_place(line: Line) -> str:
+    """Where a question stands: the file, its line if it has one, its id if it has one."""
+    return f"{line.where}: question {line.values['id']}" if line.values.get("id") else line.where
 
 
 def _check_answer(answer: Any, context: str, where: str) -> dict[str, Any]:
@@ -158,18 +172,22 @@ def _rows_of_columns(answers: dict[str, Any], where: str) -> list[dict[str, Any]
     return [{"text": text, "answer_start": at} for text, at in zip(texts, starts, strict=True)]
 
 
-def _lines(task: Task, path: Path, formats: Sequence[str]) -> Iterator[Line]:
+def read_lines(
+    task: Task, path: Path, formats: Sequence[str], columns: tuple[Place, Place] = (0, -1)
+) -> Iterator[Line]:
     """The lines of one file, read in the format that its name and the task's shape say."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         hub = task.hub
         return read_parquet(path, hub.columns if hub else {}, hub.values if hub else {})
+    if suffix in DELIMITERS and suffix in formats:
+        return read_table(path)
     if suffix == ".jsonl":
         return read_jsonl(path)
     if suffix == ".json" and "squad" in formats:
         return read_squad(path)
-    if suffix != ".json" and "conll" in formats:
-        return read_columns(path)
+    if suffix not in {".json", ".csv"} and "conll" in formats:
+        return read_columns(path, *columns)
     raise DataError.at(
         str(path), f"{task.name} does not read {suffix or 'such'} files", _known(formats)
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,18 @@ WORDS = {
     "test": ("test", "testb"),
 }
 """Words of a file name that mean a split."""
-_SUFFIXES = {".jsonl", ".json", ".parquet", ".txt", ".conll", ".bio", ".iob", ".iob2", ".tsv"}
+_SUFFIXES = {
+    ".jsonl",
+    ".json",
+    ".parquet",
+    ".txt",
+    ".conll",
+    ".bio",
+    ".iob",
+    ".iob2",
+    ".tsv",
+    ".csv",
+}
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -193,17 +206,66 @@ class HubSource:
             return None
 
 
-def open_source(task: Task, data: Path | None, offline: bool = False) -> DataSource:
-    """The user's folder, else the task's place on the hub.
+@dataclass(frozen=True)
+class NamedSource:
+    """Files given one by one; the splits that are not come from elsewhere, if from anywhere."""
+
+    named: Mapping[str, Path]
+    rest: DataSource | None = None
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """The file given for a split, else what the rest has.
+
+        Raises:
+            DataError: there is no such file.
+        """
+        path = self.named.get(split)
+        if path is None:
+            return self.rest.files(split) if self.rest else ()
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "there is no such file"
+            raise DataError.at(str(path), what, self._advice(split, path))
+        return (path,)
+
+    def describe(self, split: str) -> str:
+        """The file, or where the rest looks."""
+        if split in self.named or self.rest is None:
+            return str(self.named.get(split, f"task.{split}"))
+        return self.rest.describe(split)
+
+    def _advice(self, split: str, path: Path) -> str:
+        if path.is_dir():
+            return f"task.{split} names one file; task.data names a folder"
+        beside = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, beside, n=1)
+        return f"did you mean {near[0]}?" if near else f"task.{split} names the {split} file"
+
+
+def open_source(
+    task: Task,
+    data: Path | None,
+    offline: bool = False,
+    named: Mapping[str, Path] | None = None,
+) -> DataSource:
+    """The files `named` by split, over the user's folder, else the task's place on the hub.
+
+    With a train file of the user's the hub is not asked for the other splits.
 
     Raises:
-        DataError: neither is given.
+        DataError: none is given.
     """
+    rest: DataSource | None = None
     if data is not None:
-        return FolderSource(data)
-    if task.hub is None:
-        raise DataError.at("task.data", f"{task.name} is not on the hub", "task.data: FOLDER")
-    return HubSource(task.hub.repo, task.hub.revision, task.hub.folder, offline)
+        rest = FolderSource(data)
+    elif task.hub is not None and "train" not in (named or {}):
+        rest = HubSource(task.hub.repo, task.hub.revision, task.hub.folder, offline)
+    if rest is None and not named:
+        raise DataError.at(
+            "task",
+            f"{task.name} needs to know where the data is",
+            f"write task: {{name: {task.name}, data: FOLDER}}, or train: FILE, validation: FILE",
+        )
+    return NamedSource(named, rest) if named else rest  # type: ignore[return-value]
 
 
 def _split_word(word: str) -> str | None:

@@ -28,7 +28,7 @@ from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.frame import Frame
 from ptv2_cli.tasks.nbest import answer_line
 from ptv2_cli.tasks.readers import check_question, read_split
-from ptv2_cli.tasks.squad import best_over, best_threshold
+from ptv2_cli.tasks.squad import Compare, best_over, best_threshold
 from ptv2_cli.tasks.statistics import mean_error
 from ptv2_cli.tasks.windows import token_windows
 
@@ -36,15 +36,18 @@ from ptv2_cli.tasks.windows import token_windows
 class QuestionAnsweringOptions(Section):
     """Open keys of `task:` for question answering."""
 
-    stride: int = Field(default=128, ge=0)
-    """Tokens that neighbouring windows of a long context share (at most half a window)."""
-    null_threshold: float | Literal["tuned"] | None = None
-    """Answer nothing when its score exceeds the best answer's by more than this; `tuned`: the
-    value of best F1 on the selection split. Default 0 where questions may have no answer."""
-    n_best: Count = 20
-    """Answers kept per question."""
-    max_answer_len: Count = 30
-    """Longest answer, in tokens."""
+    stride: int = Field(
+        128,
+        ge=0,
+        description="tokens that neighbouring windows of a long context share, at most half",
+    )
+    null_threshold: float | Literal["tuned"] | None = Field(
+        None,
+        description="answer nothing when its score exceeds the best answer's by more than this; "
+        "tuned: the value of best F1 on the selection split; default: 0 where that may be right",
+    )
+    n_best: Count = Field(20, description="answers kept per question")
+    max_answer_len: Count = Field(30, description="longest answer, in tokens")
 
 
 class QuestionAnswering(Task):
@@ -55,6 +58,8 @@ class QuestionAnswering(Task):
 
     kind: ClassVar[Kind] = "span"
     options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
+    compare: Compare = staticmethod(best_over)
+    """How an answer is compared with the accepted ones."""
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
@@ -73,6 +78,11 @@ class QuestionAnswering(Task):
 
     def _row(self, line: Line) -> Row:
         return check_question(line, self.no_answer)
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """SQuAD 2.0 says in three columns what the answer is."""
+        return ("answers", "is_impossible", "plausible_answers")
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """Windows over the context, each after the whole question; see Task.encode.
@@ -172,8 +182,8 @@ class QuestionAnswering(Task):
         texts = [next((b["text"] for b in p["nbest"] if b["text"]), "") for p in predictions]
         return best_threshold(
             [line["null_score"] for line in predictions],
-            [best_over(text, gold)[1] for text, gold in zip(texts, golds, strict=True)],
-            [best_over("", gold)[1] for gold in golds],
+            [self.compare(text, gold)[1] for text, gold in zip(texts, golds, strict=True)],
+            [self.compare("", gold)[1] for gold in golds],
         )
 
     def gold(self, row: Row) -> Any:
@@ -184,7 +194,9 @@ class QuestionAnswering(Task):
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3]: exact match, F1 and 1."""
         pairs = zip(rows, predictions, strict=True)
-        return np.array([[*best_over(line["answer"], self.gold(row)), 1.0] for row, line in pairs])
+        return np.array(
+            [[*self.compare(line["answer"], self.gold(row)), 1.0] for row, line in pairs]
+        )
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """exact_match and f1 from sums [..., 3]."""
@@ -199,7 +211,7 @@ class QuestionAnswering(Task):
         from ptv2_cli.tasks.metrics import Squad
 
         self.require_gold(rows)
-        found = Squad().compute(
+        found = Squad(self.compare).compute(
             predictions=[line["answer"] for line in predictions],
             references=[self.gold(row) for row in rows],
         )

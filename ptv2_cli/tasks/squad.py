@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+Compare = Callable[[str, Sequence[str]], tuple[float, float]]
+"""(answer, accepted answers) -> exact match and F1 against the nearest; none accepted: ""."""
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import (
     IGNORE,
     Array,
@@ -28,6 +30,7 @@ from ptv2_cli.tasks.encoder import Encoder
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.frame import Frame
 from ptv2_cli.tasks.readers import check_words, read_split
+from ptv2_cli.tasks.script import joined
 from ptv2_cli.tasks.statistics import precision_recall_f1, resampled_errors
 from ptv2_cli.tasks.windows import readers, word_windows
 
@@ -35,10 +38,14 @@ from ptv2_cli.tasks.windows import readers, word_windows
 class TaggingOptions(Section):
     """Open keys of `task:` for tagging."""
 
-    scheme: Literal["auto", "bio", "iob1"] = "auto"
-    """How the files use B- and I-; auto looks at each file and converts IOB1 to BIO."""
-    stride: int = Field(default=32, ge=0)
-    """Tokens that neighbouring windows of a long sentence share (at most half a window)."""
+    scheme: Literal["auto", "bio", "iob1"] = Field(
+        "auto", description="how the files use B- and I-; auto looks and converts IOB1 to BIO"
+    )
+    stride: int = Field(
+        32,
+        ge=0,
+        description="tokens that neighbouring windows of a long sentence share, at most half",
+    )
 
 
 class Tagging(Task):
@@ -70,6 +77,19 @@ class Tagging(Task):
         tokens, tags = check_words(line, self.labels)
         row: Row = {"id": line.values["id"]} if "id" in line.values else {}
         return row | {"tokens": tokens} | ({} if tags is None else {"tags": tags})
+
+    def new_row(self, line: Line) -> Row:
+        """A sentence as `tokens`, or as `text` that white space parts into words."""
+        text = line.values.get("text")
+        if "tokens" in line.values or self.token_column in line.values:
+            return super().new_row(line)
+        if not isinstance(text, str):
+            raise DataError.at(
+                line.where,
+                "no words: neither tokens nor text",
+                f"columns here: {', '.join(line.values) or 'none'}",
+            )
+        return super().new_row(replace(line, values={**line.values, "tokens": text.split()}))
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """Windows of whole words; each word is labelled and read in exactly one of them.
@@ -152,7 +172,7 @@ class Tagging(Task):
                 "type": entity.type,
                 "start": entity.start,
                 "end": entity.end,
-                "text": " ".join(tokens[entity.start : entity.end]),
+                "text": joined(tokens[entity.start : entity.end]),
                 "probability": float(np.prod(sure[entity.start : entity.end])),
             }
             for entity in entities(tags)

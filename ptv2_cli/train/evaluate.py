@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ptv2_cli.model import Learner
-from ptv2_cli.tasks.base import Array, Feature, Kind
+from ptv2_cli.tasks.base import PER_ROW, Array, Feature, Kind
 from ptv2_cli.tasks.collate import collate
 from ptv2_cli.train.loop import Precision, autocast
 
@@ -57,8 +57,8 @@ def _by_length(features: Sequence[Feature], size: int) -> Iterator[list[int]]:
 def _unpadded(
     arrays: Mapping[str, np.ndarray], row: int, length: int, kind: Kind
 ) -> Mapping[str, Array]:
-    """One row of the batch: [C] for a sequence, [length, ...] for tokens and spans."""
-    if kind == "sequence":
+    """One row of the batch: [C] or [] for a whole row, [length, ...] for tokens and spans."""
+    if kind in PER_ROW:
         return {name: array[row] for name, array in arrays.items()}
     # Copied, so that the batch's padding is not kept alive.
     return {name: array[row, :length].copy() for name, array in arrays.items()}

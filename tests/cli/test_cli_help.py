@@ -42,7 +42,14 @@ def test_every_option_has_help(ptv2: Ptv2, command: str) -> None:
             "train",
             "--prompt-len --lr --seed --set --unset --resume --output --device --offline --dry-run",
         ),
+        (
+            "sweep",
+            "--prompt-len --lr --seed --grid --set --unset --output --device --offline --dry-run",
+        ),
         ("eval", "--split --data --json --device --offline"),
+        ("predict", "--run --output --format --skip-bad --batch-size --device --offline"),
+        ("report", "--format --metric --split --detail --plots"),
+        ("compare", "--split --metric --show --json"),
         ("check", "--show --set --unset --prompt-len --lr --seed --offline"),
     ],
 )
@@ -55,7 +62,9 @@ def test_the_commands(ptv2: Ptv2) -> None:
     result = ptv2("--help")
     assert result.code == 0
     listed = result.out.split("Commands:")[1].splitlines()
-    assert [line.split()[0] for line in listed if line] == ["train", "eval", "check", "list"]
+    named = [line.split()[0] for line in listed if line]
+    assert named == list(COMMANDS)
+    assert {"train", "eval", "check", "list", "init", "doctor", "schema"} <= set(named)
     assert "..." not in result.out.split("Commands:")[1]
     assert result.err == ""
 
@@ -126,7 +135,7 @@ def test_methods_show_their_options(ptv2: Ptv2) -> None:
 
 
 def test_listed_configs_are_files(ptv2: Ptv2) -> None:
-    from ptv2_cli.cli.listing import shipped_configs
+    from ptv2_cli.setup.files import shipped_configs
 
     text = ptv2("list", "configs").out
     for path in shipped_configs().glob("*.yaml"):

@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from ptv2_cli.heads.regression import RegressionHead
 from ptv2_cli.heads.sequence import SequenceHead
 from ptv2_cli.heads.span import SpanHead
 from ptv2_cli.heads.token import TokenHead
@@ -126,3 +127,16 @@ def test_logits_stay_fp32_under_autocast() -> None:
     head = sequence("cls")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head.logits(HIDDEN[:, 0].bfloat16()).dtype == torch.float32
+
+
+def test_regression_loss_is_the_mean_squared_error_of_labelled_rows() -> None:
+    head = RegressionHead(tiny.head_context(hidden_size=2, pooling="cls"))
+    set_weights(head, [[1.0, 2.0]], [0.5])  # values 2.5 and 26.5
+    output = head(HIDDEN, batch(labels=torch.tensor([1.0, 23.5])))
+    assert output.predictions["value"].tolist() == [2.5, 26.5]
+    assert output.loss.item() == pytest.approx((1.5**2 + 3.0**2) / 2)
+    half = head(HIDDEN, batch(labels=torch.tensor([1.0, math.nan])))
+    assert half.loss.item() == pytest.approx(1.5**2)
+    half.loss.backward()
+    assert head.linear.weight.grad.tolist() == [[0.0, 3.0]]
+    assert head(HIDDEN, batch()).loss is None

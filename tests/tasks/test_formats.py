@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.columns import read_columns
 from ptv2_cli.tasks.definition import load_task
-from ptv2_cli.tasks.formats import read_columns, read_jsonl, read_parquet
+from ptv2_cli.tasks.formats import read_jsonl, read_parquet
 
 from .conftest import squad_json
 

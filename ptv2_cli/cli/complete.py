@@ -1,0 +1,66 @@
+"""What the shell completes: names and keys, read from files so that torch is never imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+
+from ptv2_cli.setup.keys import Key, flat_keys
+
+SPLITS = ("train", "validation", "test")
+Completions = list[tuple[str, str]]
+"""What may stand there, with a word of help each."""
+
+
+def keys(incomplete: str) -> Completions:
+    """Keys for `--unset`: `train.l` gives `train.lr`."""
+    return [(key.path, key.meaning) for key in _keys() if key.path.startswith(incomplete)]
+
+
+def settings(incomplete: str) -> Completions:
+    """`KEY=` for `--set` and `--grid`; a whole key also gives its values, such as method=..."""
+    path, equals, _ = incomplete.partition("=")
+    exact = [key for key in _keys() if key.path == path]
+    found = [(f"{key.path}={word}", key.meaning) for key in exact for word in key.choices]
+    if not equals:
+        others = [key for key in _keys() if key.path.startswith(path) and _settable(key)]
+        found += [(f"{key.path}=", key.meaning) for key in others]
+    return _offered(found, incomplete)
+
+
+def splits(incomplete: str) -> Completions:
+    """Names of splits."""
+    return _offered([(name, "") for name in SPLITS], incomplete)
+
+
+def configs(incomplete: str) -> Completions:
+    """Names of the configs that come with ptv2."""
+    from ptv2_cli.setup.files import shipped_configs
+
+    names = sorted(path.stem for path in shipped_configs().glob("*.yaml"))
+    return _offered([(name, "") for name in names], incomplete)
+
+
+def _offered(found: Iterable[tuple[str, str]], incomplete: str) -> Completions:
+    return [item for item in dict.fromkeys(found) if item[0].startswith(incomplete)]
+
+
+def _settable(key: Key) -> bool:
+    """Whether `KEY=VALUE` makes sense: a section only if its bare name is a value."""
+    return not key.section or bool(key.choices) or key.path == "backbone"
+
+
+@cache
+def _keys() -> list[Key]:
+    """All keys of the written schema, each once; none if the installation lacks the file."""
+    from ptv2_cli.setup.files import schema_file
+
+    try:
+        schema = json.loads(schema_file().read_text(encoding="utf-8"))
+    except OSError:
+        return []
+    found: dict[str, Key] = {}
+    for key in flat_keys(schema):
+        found.setdefault(key.path, key)
+    return list(found.values())

@@ -1,0 +1,178 @@
+"""`ptv2 predict`: a finished run's answers for new rows, as they are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from ptv2_cli.cli import console
+from ptv2_cli.cli.options import DeviceOption, OfflineOption, settle
+
+if TYPE_CHECKING:
+    from ptv2_cli.cli.counting import Counting
+    from ptv2_cli.run.chunks import Chunk
+    from ptv2_cli.run.partfile import PartFile
+    from ptv2_cli.run.predict import Run
+
+STDIN = Path("-")
+
+
+class Format(StrEnum):
+    """How new rows are written down."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
+    conll = "conll"
+    squad = "squad"
+
+
+def predict(
+    input_: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="File of rows without labels; -: from stdin.")
+    ],
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="RUN", help="Run directory; default: the newest finished."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="File for the predictions; else stdout."),
+    ] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of INPUT; default: by its name, jsonl from stdin."),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Put bad rows into FILE.bad.jsonl and go on.")
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", metavar="N", min=1, help="Rows at once; default: the run's."),
+    ] = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Predict new rows, jsonl or csv, a line of JSON for each."""
+    settle(offline)
+    from ptv2_cli.errors import DataError
+    from ptv2_cli.run.directory import DEFAULT_OUTPUT, newest_finished, open_run
+    from ptv2_cli.run.partfile import PartFile, check_output
+    from ptv2_cli.run.predict import Run
+
+    piped = input_ == STDIN
+    if not piped and (not input_.exists() or input_.is_dir()):  # a pipe by name may be read
+        what = "is a folder" if input_.is_dir() else "there is no such file"
+        raise DataError.at(str(input_), what, "ptv2 predict FILE, or - for standard input")
+    if output is not None:
+        check_output(output, None if piped else input_)
+    directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_run(run)
+    if run is None:
+        console.note(f"newest finished run: {directory.path}")
+    opened = Run(directory, device=device, offline=offline)
+    layout = _layout(opened, input_, format_)
+    side = output or Path("stdin" if piped else input_.name)
+    bad = PartFile(side.with_name(f"{side.name}.bad.jsonl")) if skip_bad else None
+    if bad is not None:
+        check_output(bad.path, None if piped else input_)
+    with _opened(input_) as stream:
+        _carry_out(opened, stream, input_, layout, output, bad, batch_size)
+
+
+def _layout(run: Run, path: Path, asked: Format | None) -> str:
+    from ptv2_cli.errors import ConfigError
+    from ptv2_cli.tasks.stream import format_by_name, formats_of
+
+    known = formats_of(run.task.kind)
+    if asked is not None and asked.value not in known:
+        what = f"{run.task.name} does not read {asked.value}"
+        raise ConfigError.at("--format", what, f"--format {' | '.join(known)}")
+    if asked is not None:
+        return asked.value
+    return "jsonl" if path == STDIN else format_by_name(path, run.task.kind)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    if path == STDIN:
+        if sys.stdin.isatty():
+            console.note("reading rows from the keyboard; Ctrl-D ends them")
+        yield sys.stdin.buffer
+        return
+    with path.open("rb") as stream:
+        yield stream
+
+
+def _carry_out(
+    run: Run,
+    stream: BinaryIO,
+    path: Path,
+    layout: str,
+    output: Path | None,
+    bad: PartFile | None,
+    batch_size: int | None,
+) -> None:
+    """Read, predict and write; what was written stays, whatever happens."""
+    from ptv2_cli.cli.counting import Counting
+    from ptv2_cli.run.partfile import PartFile
+    from ptv2_cli.tasks.stream import read_records
+
+    good = PartFile(output) if output is not None else None
+    name = Path("standard input") if path == STDIN else path
+    files = [file for file in (good, bad) if file is not None]
+    try:
+        with Counting(stream, path.stat().st_size if path.is_file() else None) as counting:
+            records = read_records(stream, name, layout, run.task.token_column)
+            for chunk in run.chunks(
+                records, batch_size, skip_bad=bad is not None, tick=counting.tick
+            ):
+                _write(chunk, good, bad)
+                counting.wrote(len(chunk.lines), len(chunk.bad))
+                if chunk.bad and bad is None:  # its error comes next
+                    console.note("stopped at a bad row: --skip-bad goes on without such rows")
+        _finish(counting, name, good, bad)
+    finally:
+        for file in files:
+            file.stop()
+        if good is not None and good.kept:
+            console.note(f"{good.lines:,} rows were predicted; they are in {good.part}")
+
+
+def _write(chunk: Chunk, good: PartFile | None, bad: PartFile | None) -> None:
+    from ptv2_cli.run.chunks import bad_line
+    from ptv2_cli.run.results import as_line
+
+    lines = [as_line(line) for line in chunk.lines]
+    if good is None:
+        console.lines(lines)
+    else:
+        good.write(lines)
+    if bad is not None and chunk.bad:
+        bad.write(as_line(bad_line(row)) for row in chunk.bad)
+
+
+def _finish(counting: Counting, name: Path, good: PartFile | None, bad: PartFile | None) -> None:
+    """Name the files and say what is in them."""
+    from ptv2_cli.errors import DataError
+
+    if bad is not None:
+        bad.finish()
+    if not counting.rows and counting.bad:
+        assert bad is not None
+        what = f"no row of {counting.bad:,} can be used"
+        raise DataError.at(str(name), what, f"{bad.path} says why, row by row")
+    if not counting.rows:
+        raise DataError.at(str(name), "holds no row", "a row is a line of jsonl, or below a header")
+    if good is not None:
+        good.finish()
+    where = f" to {good.path}" if good is not None else ""
+    rows = f"{counting.rows:,} row{'s' if counting.rows > 1 else ''}"
+    console.note(f"{rows} predicted{where}, {counting.rate:,.0f} rows/s")
+    if bad is not None and counting.bad:
+        console.warn(f"{counting.bad:,} bad rows were left out: {bad.path}")

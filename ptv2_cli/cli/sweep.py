@@ -1,0 +1,92 @@
+"""`ptv2 sweep`: a grid of runs, one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.options import (
+    DeviceOption,
+    OfflineOption,
+    OutputOption,
+    SetOption,
+    UnsetOption,
+    settle,
+)
+from ptv2_cli.config.load import parse_set, parse_unset
+from ptv2_cli.errors import RunError
+
+
+def sweep(
+    configs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="CONFIG", help="YAML configs; default: config.yaml."),
+    ] = None,
+    prompt_len: Annotated[
+        str | None, typer.Option("--prompt-len", metavar="N,N", help="Prompt lengths to try.")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option("--lr", metavar="X,X", help="Learning rates to try.")
+    ] = None,
+    seed: Annotated[
+        str | None, typer.Option("--seed", metavar="N,N", help="Seeds to take the mean over.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            metavar="KEY=A,B",
+            help="Values to try of any other key.",
+            autocompletion=complete.settings,
+        ),
+    ] = None,
+    sets: SetOption = None,
+    unsets: UnsetOption = None,
+    output: OutputOption = Path("runs"),
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and the time it takes, stop.")
+    ] = False,
+) -> int:
+    """Train every combination; again, it skips what is done."""
+    from ptv2_cli.sweep.axes import from_flags
+    from ptv2_cli.sweep.plan import make_candidates
+
+    base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
+    flags = from_flags(prompt_len, lr, seed, grid or [])
+    candidates = make_candidates(configs or [Path("config.yaml")], base, flags)
+    settle(offline)
+    from ptv2_cli.cli.sweep_table import show_estimate, show_plan, show_results
+    from ptv2_cli.cli.sweep_view import view
+    from ptv2_cli.run.build import choose_device
+    from ptv2_cli.run.directory import writing_at
+    from ptv2_cli.run.lock import locked
+    from ptv2_cli.sweep.estimate import estimate
+    from ptv2_cli.sweep.local import Lender, run_all
+    from ptv2_cli.sweep.store import Store
+    from ptv2_cli.sweep.trials import prepare_all
+
+    chosen = choose_device(device)
+    prepared = prepare_all(candidates, output, offline=offline)
+    store = Store(prepared, output)
+    show_plan(store, every=dry_run)
+    left = [trial.experiment for trial in store.left() if trial.experiment is not None]
+    lender = Lender()
+    seconds = estimate(left, chosen, lender)
+    show_estimate(left, seconds)
+    if dry_run:
+        console.note(f"dry run: nothing written; the sweep would be {store.folder}")
+        return 0
+    elsewhere = "--output DIR writes runs elsewhere"
+    again = "free some space; the same command continues"
+    with writing_at(store.folder, elsewhere, again, RunError):
+        store.begin()
+        with locked(store.folder):
+            store.write_plan()
+            with view(store, seconds) as watcher:
+                run_all(prepared.trials, store, chosen, watcher, lender)
+            return show_results(store)

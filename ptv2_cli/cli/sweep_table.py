@@ -1,0 +1,178 @@
+"""What `ptv2 sweep` says before it begins and when it is done."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptv2_cli.cli import console
+from ptv2_cli.cli.summary import percent
+from ptv2_cli.errors import EXIT_DEFECT
+from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.sweep.axes import FLAGS
+from ptv2_cli.sweep.boards import Board, Edge, short, show
+from ptv2_cli.sweep.entry import DONE, Entry
+from ptv2_cli.sweep.plan import in_range
+from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trials import Trial
+
+_STATES = {
+    "waiting": "to do",
+    "running": "to do",
+    "interrupted": "to continue",
+    "finished": "finished",
+    "early_stopped": "finished",
+    "diverged": "diverged",
+    "failed": "failed before, tried again",
+}
+
+
+def named(trial: Trial, many: bool) -> str:
+    """A trial as one line says it: `prompt_len 20, lr 0.005, seed 11`."""
+    entry = trial.entry
+    words = [entry.config] if many or not entry.values else []
+    words += [f"{short(key)} {show(value)}" for key, value in entry.values.items()]
+    return ", ".join([*words, f"seed {entry.seed}"])
+
+
+def state(store: Store, trial: Trial) -> str:
+    """How far a trial is, before the sweep begins."""
+    if trial.experiment is None:
+        return "cannot run"
+    return _STATES[store.outcomes[trial.entry.fingerprint].status]
+
+
+def show_plan(store: Store, *, every: bool) -> None:
+    """The number of trials and their states; with `every`, a line for each."""
+    prepared = store.prepared
+    counts = Counter(state(store, trial) for trial in prepared.trials)
+    parts = ", ".join(f"{count} {what}" for what, count in counts.items())
+    merged = _plural(prepared.merged, "duplicate")
+    note = f" ({merged} merged: equal runs)" if prepared.merged else ""
+    say = console.say if every else console.note
+    say(f"sweep {store.folder}: {_plural(len(prepared.trials), 'trial')}{note}: {parts}")
+    several = several_configs([trial.entry for trial in prepared.trials])
+    if every:
+        rows = [
+            (str(number), named(trial, several), state(store, trial))
+            for number, trial in enumerate(prepared.trials, 1)
+        ]
+        console.table("", ("trial", "values", "state"), rows)
+    for trial in prepared.trials:
+        for problem in trial.refusal[:1]:
+            text = f"{named(trial, several)} cannot run: {problem.what}"
+            console.warn(f"{text}\n  -> {problem.hint}" if problem.hint else text)
+    asked = {trial.entry.fingerprint for trial in prepared.trials}
+    others = [entry for entry in store.entries if entry.fingerprint not in asked]
+    if others:
+        left = sum(store.outcomes[entry.fingerprint].status not in DONE for entry in others)
+        text = f"with {_plural(len(others), 'trial')} of earlier commands"
+        say(f"{text}, {left} of them not finished and not run now" if left else text)
+
+
+def show_estimate(experiments: Sequence[Experiment], seconds: Sequence[float] | None) -> None:
+    """How long it may take."""
+    if not experiments:
+        return
+    if seconds is None:
+        console.note("no estimate of the time: no trial could be timed")
+        return
+    total = sum(seconds)
+    text = f"about {duration(total)}: an estimate from a few timed steps"
+    if any(item.recipe.config.train.early_stopping for item in experiments):
+        text += "; early stopping may make it less"
+    console.note(text)
+
+
+def show_results(store: Store) -> int:
+    """The tables of settings, the best as a config, what failed; the command's exit code."""
+    boards = store.boards()
+    store.save()
+    written = store.write_best(boards)
+    for board in boards:
+        _show_board(board)
+    failed = _show_failures(store)
+    for board in boards:
+        for edge in board.edges():
+            _warn_edge(edge, store)
+    _next(store, boards, written)
+    return EXIT_DEFECT if failed else 0
+
+
+def _show_board(board: Board) -> None:
+    columns = ["config"] if len(board.configs) > 1 else []
+    columns += [short(key) for key in board.keys] or ([] if columns else ["config"])
+    rows = []
+    for setting in board.ranked:
+        cells = board.cells(setting) or [setting.entries[0].config]
+        remarks = [f"{setting.failed} failed"] if setting.failed else []
+        remarks += [f"{setting.diverged} diverged"] if setting.diverged else []
+        remarks += [f"{setting.unfinished} unfinished"] if setting.unfinished else []
+        remarks += ["best"] if setting is board.best else []
+        mean, spread = percent(setting.mean), percent(setting.deviation)
+        rows.append([*cells, mean, spread, str(len(setting.scores)), ", ".join(remarks)])
+    console.say(f"{board.task} {board.split}: {board.metric or 'score'}")
+    console.table("", [*columns, "mean", "sd", "seeds", ""], rows)
+    if board.best is not None:
+        console.say(f"best: {board.best_line()}")
+        if not board.best.whole:
+            console.warn("the best setting has not all its seeds, nor has any other with a score")
+
+
+def _show_failures(store: Store) -> int:
+    """What failed or diverged, each with its reason; how many failed."""
+    several = several_configs([trial.entry for trial in store.prepared.trials])
+    failed = 0
+    for trial in store.prepared.trials:
+        outcome = store.outcomes[trial.entry.fingerprint]
+        failed += outcome.status == "failed"
+        if outcome.status in {"failed", "diverged"}:
+            text = f"{named(trial, several)} {outcome.status}: {outcome.reason}"
+            console.warn(f"{text}\n  -> {outcome.hint}" if outcome.hint else text)
+    if failed:
+        console.note(f"{_plural(failed, 'trial')} failed; the same command tries once more")
+    return failed
+
+
+def _warn_edge(edge: Edge, store: Store) -> None:
+    side = "lowest" if edge.lowest else "highest"
+    best = f"the best {short(edge.key)}, {show(edge.value)}"
+    text = f"{best}, is the {side} that was tried with the best setting's other values"
+    candidate = store.prepared.trials[0].candidate
+    if edge.beyond is None or not in_range(candidate, edge.key, edge.beyond):
+        return
+    flag = f"{FLAGS[edge.key]} " if edge.key in FLAGS else f"--grid {edge.key}="
+    console.warn(f"{text}\n  -> try {flag}{show(edge.beyond)} too, beside the other lists")
+
+
+def _next(store: Store, boards: Sequence[Board], written: Sequence[Path]) -> None:
+    console.say(f"sweep: {store.folder}")
+    for path in written:
+        console.say(f"best setting: {path}")
+    if not written:
+        return
+    console.note("next:")
+    output = "" if store.output == Path("runs") else f" --output {shlex.quote(str(store.output))}"
+    for path, board in zip(written, [b for b in boards if b.best is not None], strict=False):
+        seeds = [entry.seed for entry in board.best.entries] if board.best else [0]
+        config = shlex.quote(str(path))
+        console.note(f"  ptv2 train {config} --seed {max(seeds) + 1}{output}")
+
+
+def several_configs(entries: Sequence[Entry]) -> bool:
+    """Whether the trials come from more than one config."""
+    return len({entry.config for entry in entries}) > 1
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

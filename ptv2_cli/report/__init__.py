@@ -1,0 +1,1 @@
+"""Finished runs as tables and pictures, and two of them against each other."""

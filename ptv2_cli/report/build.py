@@ -1,0 +1,149 @@
+"""Which runs share a row, a column and a cell of the table, and what has to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ptv2_cli.errors import InputError
+from ptv2_cli.registry import METHODS
+from ptv2_cli.report.runs import Found, Run
+from ptv2_cli.report.settings import separating, unequal, values_of
+from ptv2_cli.report.table import Cell, Column, Line, Report, RowKey
+
+
+def build_report(found: Found, metric: str | None = None, split: str | None = None) -> Report:
+    """Arrange runs in a table.
+
+    Args:
+        found: the runs.
+        metric: one metric for all tasks; default: each run's selection metric.
+        split: one split; default: validation, or the first that a run reports.
+
+    Raises:
+        InputError: no run has such a metric or split.
+    """
+    placed: dict[Column, list[Run]] = {}
+    without: list[Run] = []
+    for run in found.runs:
+        column = _column(run, metric, split)
+        if column is None:
+            without.append(run)
+        else:
+            placed.setdefault(column, []).append(run)
+    if not placed:
+        raise _nothing(found.runs, metric, split)
+    lines = _lines(placed)
+    columns = tuple(sorted(placed))
+    report = Report(columns, lines, ())
+    notes = (*_notes(found, without, metric, split), *_unfair(report))
+    return Report(columns, lines, notes)
+
+
+def _column(run: Run, metric: str | None, split: str | None) -> Column | None:
+    split = split or run.default_split()
+    metric = metric or str(run.metrics["selection"]["metric"])
+    if run.score(split, metric) is None and not run.diverged:
+        return None
+    return Column(run.task, split, metric, *run.data_of(split))
+
+
+def _lines(placed: dict[Column, list[Run]]) -> tuple[Line, ...]:
+    groups: dict[RowKey, dict[Column, list[Run]]] = {}
+    for column, runs in placed.items():
+        for run in runs:
+            key = RowKey(_backbone(run), run.method, run.prompt_len)
+            groups.setdefault(key, {}).setdefault(column, []).append(run)
+    lines = [line for key, cells in groups.items() for line in _split(key, cells)]
+    return tuple(sorted(lines, key=lambda line: _order(line.key)))
+
+
+def _split(key: RowKey, cells: dict[Column, list[Run]]) -> Iterator[Line]:
+    """One line for each setting that the runs of a group have."""
+    keys = separating(cells.values())
+    parts: dict[tuple[str, ...], dict[Column, list[Run]]] = {}
+    for column, runs in cells.items():
+        for run in runs:
+            parts.setdefault(values_of(run, keys), {}).setdefault(column, []).append(run)
+    for values, inner in parts.items():
+        made = {
+            column: Cell(column, tuple(sorted(runs, key=lambda run: run.seed)))
+            for column, runs in inner.items()
+        }
+        yield Line(key._replace(keys=keys, values=values), made)
+
+
+def _order(key: RowKey) -> tuple[Any, ...]:
+    """Methods as the registry lists them, then by length, then by value, numbers as numbers."""
+    methods = METHODS.names()
+    place = methods.index(key.method) if key.method in methods else len(methods)
+    values = tuple((0, _number(v), v) if _is_number(v) else (1, 0.0, v) for v in key.values)
+    return key.backbone, place, key.prompt_len or 0, key.keys, values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    return float(text)
+
+
+def _backbone(run: Run) -> str:
+    return str(run.metrics["backbone"]["name"])
+
+
+def _notes(
+    found: Found, without: Sequence[Run], metric: str | None, split: str | None
+) -> Iterator[str]:
+    if found.unfinished:
+        names = [run.path.name for run in found.unfinished]
+        yield f"unfinished, not counted: {_listed(names)}"
+    if found.copies:
+        yield f"copies of runs already counted: {_listed([run.path.name for run in found.copies])}"
+    if without:
+        asked = " on ".join(filter(None, (metric, split))) or "score"
+        yield f"without {asked}, left out: {_listed([run.name for run in without])}"
+    diverged = [run.name for run in found.runs if run.diverged]
+    if diverged:
+        yield f"diverged, in no mean: {_listed(diverged)}"
+
+
+def _unfair(report: Report) -> Iterator[str]:
+    """What differs between the rows of a column although no method chooses it."""
+    for column in report.columns:
+        cells = [line.cells[column] for line in report.lines if column in line.cells]
+        shown = {key for line in report.lines if column in line.cells for key in line.key.keys}
+        found = {
+            key: values
+            for key, values in unequal([run for cell in cells for run in cell.runs]).items()
+            if key not in shown and not key.startswith("backbone.")
+        }
+        if found:
+            texts = [f"{key} ({', '.join(values)})" for key, values in found.items()]
+            yield f"rows of {report.names[column]} differ in {_listed(texts, 4)}"
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)}: {shown}{more}" if len(names) > 1 else shown
+
+
+def _nothing(runs: Sequence[Run], metric: str | None, split: str | None) -> InputError:
+    splits = sorted({name for run in runs for name in run.metrics["metrics"]})
+    metrics = sorted(
+        {name for run in runs for scores in run.metrics["metrics"].values() for name in scores}
+    )
+    asked = " ".join(
+        f"--{flag} {value}" for flag, value in (("split", split), ("metric", metric)) if value
+    )
+    return InputError.at(
+        asked or "report",
+        "no run has such a score",
+        f"splits: {', '.join(splits)}; metrics: {', '.join(metrics)}",
+    )

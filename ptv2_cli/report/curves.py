@@ -1,0 +1,218 @@
+"""What the pictures show: scores over training, by prompt length and by learning rate."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from ptv2_cli.errors import RunError
+from ptv2_cli.report.render import short_backbone
+from ptv2_cli.report.runs import Run
+from ptv2_cli.report.table import Cell, Column, Line, Report
+
+MOST = 8
+"""Lines that one picture can tell apart."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a picture."""
+
+    label: str
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    """Scores as fractions, as `x`."""
+    sd: tuple[float | None, ...]
+    """Sample standard deviation over the runs, None for a single one."""
+
+    @property
+    def best(self) -> float:
+        """The highest score."""
+        return max(self.mean)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All that is drawn for one task."""
+
+    column: Column
+    split: str
+    """The split that the scores are of."""
+    series: tuple[Series, ...]
+    levels: tuple[tuple[str, float], ...] = ()
+    """Horizontal lines: methods that `x` means nothing to, the majority baseline."""
+    left_out: int = 0
+    """Lines beyond MOST."""
+
+
+def learning_curves(report: Report, column: Column) -> Picture:
+    """The column's metric on the selection split, by epoch; means over the seeds of a row.
+
+    Raises:
+        RunError: a run's history.jsonl is missing or damaged.
+    """
+    series = []
+    for line in report.lines:
+        cell = line.cells.get(column)
+        found = [_history(run, column.metric) for run in cell.scored] if cell else []
+        epochs = sorted(set.intersection(*(set(one) for one in found))) if found else []
+        if epochs:
+            values = [[one[epoch] for one in found] for epoch in epochs]
+            series.append(_series(_label(report, line, column), epochs, values))
+    chosen_on = {
+        str(run.metrics["selection"]["split"])
+        for line in report.lines
+        for run in (line.cells[column].runs if column in line.cells else ())
+    }
+    split = ", ".join(sorted(chosen_on))
+    return _picture(column, series, _majority(report, column), split)
+
+
+def by_prompt_length(report: Report, column: Column) -> Picture | None:
+    """Scores by prompt length in tokens; methods without prompt as levels.
+
+    A line per setting where all lengths of a method were tried with the same settings, else a
+    line of the best setting length. None if no method has two lengths.
+    """
+    lines = [line for line in report.lines if _mean(line, column) is not None]
+    lengths = [line for line in lines if line.key.prompt_len]
+    groups = _group(lengths, lambda line: (line.key.backbone, line.key.method))
+    series = [one for group in groups for one in _lengths(report, column, group)]
+    if not any(len(one.x) > 1 for one in series):
+        return None
+    flat = _group([x for x in lines if not x.key.prompt_len], lambda line: line.key[:2])
+    levels = []
+    for group in flat:
+        best = max(group, key=lambda line: _mean(line, column) or 0.0)
+        levels.append((_name(report, best), _mean(best, column) or 0.0))
+    return _picture(column, series, [*levels, *_majority(report, column)])
+
+
+def by_learning_rate(report: Report, column: Column) -> Picture | None:
+    """Scores by peak learning rate, a line per row but for the rate. None without two rates."""
+    lines = [line for line in report.lines if _mean(line, column) is not None]
+    series = [
+        _points(
+            ", ".join([_name(report, group[0]), *map(" ".join, _others(group[0]))]),
+            {_rate(line.cells[column]): line.cells[column] for line in group},
+        )
+        for group in _group(lines, lambda line: (*line.key[:3], _others(line)))
+    ]
+    if not any(len(one.x) > 1 for one in series):
+        return None
+    return _picture(column, series, _majority(report, column))
+
+
+def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Series]:
+    """The lines of one method in the picture of lengths."""
+    settings = _group(group, lambda line: (line.key.keys, line.key.values))
+    lengths = {line.key.prompt_len for line in group}
+    method = _method(report, group[0])
+    whole = all(len(inner) == len(lengths) for inner in settings)
+    if len(settings) == 1 or (whole and len(settings) <= MOST):
+        return [
+            _points(
+                ", ".join(filter(None, (method, inner[0].key.setting))),
+                {float(line.key.prompt_len or 0): line.cells[column] for line in inner},
+            )
+            for inner in settings
+        ]
+    best: dict[float, Cell] = {}
+    for line in group:
+        cell, at = line.cells[column], float(line.key.prompt_len or 0)
+        if at not in best or (cell.mean or 0.0) > (best[at].mean or 0.0):
+            best[at] = cell
+    return [_points(f"{method}, best setting", best)]
+
+
+def _points(label: str, cells: dict[float, Cell]) -> Series:
+    return _series(label, sorted(cells), [cells[at].values for at in sorted(cells)])
+
+
+def _series(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> Series:
+    return Series(
+        label,
+        tuple(x),
+        tuple(statistics.fmean(found) for found in values),
+        tuple(statistics.stdev(found) if len(found) > 1 else None for found in values),
+    )
+
+
+def _picture(
+    column: Column,
+    series: Sequence[Series],
+    levels: Sequence[tuple[str, float]],
+    split: str = "",
+) -> Picture:
+    """Of too many lines the best ones, in their old order."""
+    kept = sorted(series, key=lambda one: -one.best)[:MOST]
+    shown = tuple(one for one in series if one in kept)
+    return Picture(column, split or column.split, shown, tuple(levels), len(series) - len(shown))
+
+
+def _history(run: Run, metric: str) -> dict[float, float]:
+    """Epoch -> score on the selection split."""
+    path = run.directory.history
+    try:
+        lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+        found = {line["epoch"]: line["metrics"].get(metric) for line in lines}
+    except FileNotFoundError:
+        raise RunError.at(
+            str(path), "is missing: there is no learning curve to draw", run.directory.repeat_hint
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunError.at(
+            str(path), "is no history of a ptv2 run", run.directory.repeat_hint
+        ) from None
+    return {epoch: value for epoch, value in found.items() if value is not None}
+
+
+def _majority(report: Report, column: Column) -> list[tuple[str, float]]:
+    for line in report.lines:
+        for run in line.cells[column].runs if column in line.cells else ():
+            baseline = run.metrics["majority_baseline"] or {}
+            same = run.metrics["selection"]["split"] == column.split
+            if same and baseline.get(column.metric):
+                return [("majority baseline", float(baseline[column.metric]))]
+    return []
+
+
+def _group(lines: Sequence[Line], key: Callable[[Line], Hashable]) -> list[list[Line]]:
+    groups: dict[Hashable, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(key(line), []).append(line)
+    return list(groups.values())
+
+
+def _mean(line: Line, column: Column) -> float | None:
+    return line.cells[column].mean if column in line.cells else None
+
+
+def _rate(cell: Cell) -> float:
+    return float(cell.runs[0].settings["train.lr"])
+
+
+def _others(line: Line) -> tuple[tuple[str, str], ...]:
+    pairs = zip(line.key.keys, line.key.values, strict=True)
+    return tuple((key.partition(".")[2] or key, v) for key, v in pairs if key != "train.lr")
+
+
+def _method(report: Report, line: Line) -> str:
+    several = len({other.key.backbone for other in report.lines}) > 1
+    return f"{line.key.method}, {short_backbone(line.key.backbone)}" if several else line.key.method
+
+
+def _name(report: Report, line: Line) -> str:
+    length = f" p{line.key.prompt_len}" if line.key.prompt_len else ""
+    return f"{_method(report, line)}{length}"
+
+
+def _label(report: Report, line: Line, column: Column) -> str:
+    """The line's name in one picture; with its setting where another line has the same name."""
+    same = [
+        other for other in report.lines if column in other.cells and other.key[:3] == line.key[:3]
+    ]
+    name = _name(report, line)
+    return name if len(same) == 1 else f"{name}, {line.key.setting}"

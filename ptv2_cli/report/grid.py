@@ -1,0 +1,70 @@
+"""Tables of text: headings and rows, cut to a width or written as markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GAP = 2
+"""Columns of the terminal between two columns of a table."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Headings (of one or several lines) and rows of text."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    labels: int
+    """How many of the first columns are names; the others are figures."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction times 100; `-` for none."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """`45 s`, `3.4 min`, `2.1 h`."""
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
+
+
+def blocks(table: Grid, width: int) -> list[Grid]:
+    """The grid as several that are each at most `width` wide, every one with the names."""
+    widths = [
+        max(len(part) for text in column for part in text.split("\n"))
+        for column in zip(table.headings, *table.rows, strict=True)
+    ]
+    base = sum(widths[: table.labels]) + GAP * table.labels
+    parts: list[list[int]] = [[]]
+    taken = base
+    for at in range(table.labels, len(widths)):
+        if parts[-1] and taken + widths[at] > width:
+            parts.append([])
+            taken = base
+        parts[-1].append(at)
+        taken += widths[at] + GAP
+    first = list(range(table.labels))
+    return [_only(table, [*first, *part]) for part in parts]
+
+
+def markdown_table(table: Grid) -> str:
+    """A table of GitHub's markdown; names stand left, figures right."""
+    headings = [_cell(heading.replace("\n", " ")) for heading in table.headings]
+    rule = ["---" if at < table.labels else "---:" for at in range(len(headings))]
+    lines = [headings, rule, *([_cell(cell) for cell in row] for row in table.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _only(table: Grid, places: Sequence[int]) -> Grid:
+    return Grid(
+        [table.headings[at] for at in places],
+        [[row[at] for at in places] for row in table.rows],
+        table.labels,
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

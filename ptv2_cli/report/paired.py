@@ -1,0 +1,117 @@
+"""Tests of two runs on the same rows: is the difference more than chance?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptv2_cli.tasks.base import Statistics
+
+DRAWS = 10_000
+LEVEL = 0.95
+SEED = 20_000
+"""Fixed, so that the same two runs always give the same figures."""
+_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Rows that only one of two runs has right, and the p-value of that division."""
+
+    only_a: int
+    only_b: int
+
+    @property
+    def p(self) -> float:
+        """Two-sided exact p-value.
+
+        McNemar (1947, Psychometrika 12): where both runs are equally good, a row that only one
+        of them has right falls to either with probability 1/2, so that of n such rows the
+        smaller number k follows Binomial(n, 1/2): p = min(1, 2 P(X <= k)). 1 if there is none.
+        """
+        count = self.only_a + self.only_b
+        tail = sum(math.comb(count, k) for k in range(min(self.only_a, self.only_b) + 1))
+        # Whole numbers until the division: exact for any number of rows.
+        return float(min(1.0, 2 * tail / 2**count))
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The difference B - A of one metric, as fractions, and how far it could be chance."""
+
+    a: float
+    b: float
+    low: float
+    high: float
+    """The interval that holds the middle 95 % of the drawn differences."""
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """B - A."""
+        return self.b - self.a
+
+
+def mcnemar(right_a: Statistics, right_b: Statistics) -> McNemar:
+    """Count the rows [n] that only one of two runs has right (values 0 and 1)."""
+    a, b = np.asarray(right_a) > 0, np.asarray(right_b) > 0
+    return McNemar(int((a & ~b).sum()), int((b & ~a).sum()))
+
+
+def paired_bootstrap(
+    rows_a: Statistics,
+    rows_b: Statistics,
+    metrics: Callable[[Statistics], dict[str, Statistics]],
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> dict[str, Bootstrap]:
+    """Every metric of two runs on the same rows, with intervals and p-values.
+
+    Each draw takes n rows with replacement, the same for both runs. The interval is the
+    percentile interval (Efron and Tibshirani 1993, chapter 13). The p-value is that of
+    Berg-Kirkpatrick, Burkett and Klein (2012, EMNLP), two-sided: the drawn differences, moved
+    so that their centre is no difference, are at least as large as the one seen,
+    p = (1 + #{|d* - d| >= |d|}) / (draws + 1), the ones after Davison and Hinkley (1997, 4.2.5).
+
+    Args:
+        rows_a: statistics [n, k] of the first run's rows (`Task.row_statistics`).
+        rows_b: those of the second run, of the same rows in the same order.
+        metrics: from totals [..., k] to scores [...] (`Task.from_statistics`).
+        draws: number of resamples.
+        seed: of the draws.
+    """
+    width = rows_a.shape[1]
+    # Rows with equal statistics are one cell that is drawn as often as all of them together:
+    # the same distribution, for thousands of rows in a hundredth of the time.
+    cells, counts = np.unique(np.hstack([rows_a, rows_b]), axis=0, return_counts=True)
+    a, b = metrics(rows_a.sum(axis=0)), metrics(rows_b.sum(axis=0))
+    drawn: dict[str, list[Statistics]] = {name: [] for name in a}
+    generator = np.random.default_rng(seed)
+    for size in _chunks(draws, len(cells)):
+        weights = generator.multinomial(counts.sum(), counts / counts.sum(), size=size)
+        totals = weights @ cells
+        first, second = metrics(totals[:, :width]), metrics(totals[:, width:])
+        for name, parts in drawn.items():
+            parts.append(np.asarray(second[name] - first[name]))
+    return {
+        name: _summary(float(a[name]), float(b[name]), np.concatenate(parts))
+        for name, parts in drawn.items()
+    }
+
+
+def _summary(a: float, b: float, differences: Statistics) -> Bootstrap:
+    seen = b - a
+    low, high = np.nanquantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    # Sums of fractions differ in the last bit: a draw equal to what was seen must count.
+    extreme = np.abs(differences - seen) >= abs(seen) - 1e-12
+    p = (1 + int(extreme.sum())) / (len(differences) + 1)
+    return Bootstrap(a, b, float(low), float(high), p)
+
+
+def _chunks(draws: int, cells: int) -> list[int]:
+    """`draws` in parts small enough for memory."""
+    most = max(1, _CELLS_AT_ONCE // cells)
+    return [min(most, draws - done) for done in range(0, draws, most)]

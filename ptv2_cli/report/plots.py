@@ -1,0 +1,188 @@
+"""Pictures of a report as PNG and SVG, for print and for the colour-blind.
+
+Colours are those of Okabe and Ito (2008, Color Universal Design), which people with any of the
+common colour vision deficiencies tell apart; each line has a dash pattern and a marker of its
+own as well, so that a copy in grey still reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptv2_cli.errors import InputError
+from ptv2_cli.report.curves import (
+    Picture,
+    Series,
+    by_learning_rate,
+    by_prompt_length,
+    learning_curves,
+)
+from ptv2_cli.report.table import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9", "#8A7F00")
+"""Okabe and Ito's; their yellow, which white paper swallows, is darkened."""
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+MARKERS = "os^Dv<>X"
+LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (3, 2, 1, 2)), (0, (1, 2)))
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "svg.hashsalt": "ptv2",  # and the same runs give the same file
+}
+BANDS = 4
+"""Learning curves whose bands of one standard deviation can be told apart."""
+FAR = 0.1
+"""A level may lie this far, or as far as the scores spread, outside of them."""
+SIZE = (7.6, 3.8)
+"""Inches; the legend stands beside the plot."""
+
+
+def require_matplotlib() -> None:
+    """Raise InputError where matplotlib, which only pictures need, is not installed."""
+    if find_spec("matplotlib") is None:
+        raise InputError.at(
+            "--plots", "pictures need matplotlib, which is not here", "pip install 'ptv2[plots]'"
+        )
+
+
+def draw(report: Report, folder: Path) -> Iterator[Path]:
+    """Draw all pictures that the runs allow, each as .png and .svg; yields the files.
+
+    For every task `learning-curves-TASK`; `prompt-length-TASK` and `learning-rate-TASK` where
+    some method was run with two of them.
+
+    Raises:
+        InputError: matplotlib is missing, or the folder cannot be written.
+        RunError: a run's history is missing or damaged.
+    """
+    require_matplotlib()
+    for column in report.columns:
+        task = re.sub(r"[^\w.-]+", "-", report.names[column])
+        title = report.names[column]
+        made = {
+            "learning-curves": learning_curves(report, column),
+            "prompt-length": by_prompt_length(report, column),
+            "learning-rate": by_learning_rate(report, column),
+        }
+        for kind, picture in made.items():
+            if picture is not None and picture.series:
+                yield from _save(picture, kind, title, folder / f"{kind}-{task}")
+
+
+def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.subplots()
+        spread = kind != "learning-curves" or len(picture.series) <= BANDS
+        for index, series in enumerate(picture.series):
+            _line(axes, series, index, kind, spread)
+        for index, (name, value) in enumerate(picture.levels):
+            _level(axes, picture, index, name, value)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_ylabel(f"{picture.column.metric} on {picture.split} (%)")
+        _x_axis(axes, picture, kind)
+        _legend(figure, axes, picture, spread)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for suffix, facts in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                file = path.with_name(path.name + suffix)
+                figure.savefig(file, dpi=200, bbox_inches="tight", metadata=facts)
+                yield file
+        except OSError as error:
+            raise InputError.at(
+                str(path.parent), f"cannot be written: {error.strerror}", "--plots ANOTHER_FOLDER"
+            ) from error
+
+
+def _line(axes: Axes, series: Series, index: int, kind: str, spread: bool) -> None:
+    colour = COLOURS[index % len(COLOURS)]
+    mean = [100 * value for value in series.mean]
+    axes.plot(
+        series.x,
+        mean,
+        color=colour,
+        linestyle=DASHES[index % len(DASHES)],
+        marker=MARKERS[index % len(MARKERS)],
+        markevery=max(1, len(series.x) // 12),
+        markerfacecolor="white" if index % 2 else colour,
+        label=series.label,
+    )
+    sd = [100 * (value or 0.0) for value in series.sd]
+    if not spread or not any(sd):
+        return
+    if kind == "learning-curves":
+        low = [m - s for m, s in zip(mean, sd, strict=True)]
+        high = [m + s for m, s in zip(mean, sd, strict=True)]
+        axes.fill_between(series.x, low, high, color=colour, alpha=0.15, linewidth=0)
+    else:
+        axes.errorbar(series.x, mean, yerr=sd, color=colour, fmt="none", capsize=3)
+
+
+def _level(axes: Axes, picture: Picture, index: int, name: str, value: float) -> None:
+    """A horizontal line; one so far off that it would flatten the others is only named."""
+    scores = [score for series in picture.series for score in series.mean]
+    low, high = min(scores), max(scores)
+    room = max(high - low, FAR)
+    if low - room <= value <= high + room:
+        style = LEVELS[index % len(LEVELS)]
+        axes.axhline(100 * value, color="#555555", linestyle=style, linewidth=1.1, label=name)
+    else:
+        axes.plot([], [], linestyle="none", label=f"{name}: {100 * value:.1f}")
+
+
+def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
+    values = sorted({at for series in picture.series for at in series.x})
+    if kind == "learning-curves":
+        from matplotlib.ticker import MaxNLocator
+
+        axes.set_xlabel("training (epochs)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks([], minor=True)
+    # A margin in the scale's own measure, so that no point stands on the frame.
+    pad = (values[-1] / values[0]) ** 0.06
+    axes.set_xlim(values[0] / pad, values[-1] * pad)
+    length = kind == "prompt-length"
+    axes.set_xlabel(
+        "prompt length (tokens, log scale)" if length else "peak learning rate (log scale)"
+    )
+
+
+def _legend(figure: Any, axes: Axes, picture: Picture, spread: bool) -> None:
+    facts = []
+    if any(sd is not None for series in picture.series for sd in series.sd):
+        facts.append("mean ± sd over seeds" if spread else "mean over seeds")
+    if picture.left_out:
+        facts.append(f"{len(picture.series)} best, {picture.left_out} not shown")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside right center",
+        title="\n".join(facts) or None,
+        handlelength=3.2,
+        alignment="left",
+    )

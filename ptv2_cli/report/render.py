@@ -1,0 +1,91 @@
+"""A report as a table for people: scores times 100, times rounded, notes under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ptv2_cli.report.grid import Grid, markdown_table, percent, seconds
+from ptv2_cli.report.table import Cell, Line, Report
+
+
+def grid(report: Report, sign: str = "±") -> Grid:
+    """The table; `sign` stands between mean and standard deviation."""
+    names = _label_columns(report)
+    headings = [name for name, _ in names]
+    headings += [
+        f"{report.names[column]} {column.metric}".replace(" ", "\n") for column in report.columns
+    ]
+    headings += ["average"] if report.averages else []
+    headings += ["trainable\n%", "time"]
+    rows = []
+    for line in report.lines:
+        row = [read(line) for _, read in names]
+        row += [_cell(line.cells.get(c), report, sign) for c in report.columns]
+        row += [percent(line.average(report.common))] if report.averages else []
+        rows.append([*row, _share(line), seconds(line.seconds(report.common))])
+    return Grid(headings, rows, len(names))
+
+
+def caption(report: Report, sign: str = "±") -> list[str]:
+    """What the figures are, in two lines."""
+    splits = ", ".join(sorted({column.split for column in report.columns}))
+    counts = sorted(report.counts)
+    if counts[-1] < 2:
+        spread = "one seed each"
+    elif len(counts) == 1:
+        spread = f"mean {sign} sample sd over {counts[0]} seeds"
+    else:
+        spread = f"mean {sign} sample sd (seeds)"
+    lines = [f"scores times 100 on {splits} at the chosen epoch, {spread}"]
+    over = "time: training of one run"
+    if report.common and len(report.common) < len(report.columns):
+        names = ", ".join(report.names[column] for column in report.common)
+        what = "average and time" if report.averages else "time"
+        over = f"{what}: over the tasks that every row has ({names}), training of one run"
+    lines.append(over)
+    return lines
+
+
+def markdown(report: Report) -> str:
+    """The table and its caption as markdown."""
+    return f"{markdown_table(grid(report))}\n\n{'; '.join(caption(report))}."
+
+
+def _label_columns(report: Report) -> list[tuple[str, Callable[[Line], str]]]:
+    """The columns of names that say something: those whose values are not all the same."""
+    keys = [line.key for line in report.lines]
+    found: list[tuple[str, Callable[[Line], str]]] = []
+    if len({key.backbone for key in keys}) > 1:
+        found.append(("backbone", lambda line: short_backbone(line.key.backbone)))
+    found.append(("method", lambda line: line.key.method))
+    if any(key.prompt_len for key in keys):
+        found.append(("prompt", lambda line: str(line.key.prompt_len or "-")))
+    if any(key.keys for key in keys):
+        found.append(("setting", lambda line: line.key.setting or "-"))
+    return found
+
+
+def short_backbone(name: str) -> str:
+    """A hub id or folder by its last word; a packaged one by its package."""
+    if name.startswith("package:"):
+        return name.removeprefix("package:").split("/")[0]
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _cell(cell: Cell | None, report: Report, sign: str) -> str:
+    if cell is None:
+        return "-"
+    if cell.mean is None:
+        return "diverged"
+    text = percent(cell.mean)
+    if cell.sd is not None:
+        text += f"{sign}{percent(cell.sd)}"
+    return f"{text} ({len(cell.values)})" if len(report.counts) > 1 else text
+
+
+def _share(line: Line) -> str:
+    """`0.42`, `0.41-0.43`; four places for what would read 0.00."""
+    low, high = (
+        f"{value:.2f}" if value >= 0.01 else f"{value:.4f}" for value in line.trainable_percent
+    )
+    return low if low == high else f"{low}-{high}"

@@ -1,0 +1,187 @@
+"""Finding finished runs, and what a report needs to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config.fingerprint import IGNORED
+from ptv2_cli.errors import Problem, RunError, gather
+from ptv2_cli.run.directory import RunDirectory
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its directory and its metrics.json."""
+
+    directory: RunDirectory
+    metrics: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.directory.path.name
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.metrics["task"]["name"])
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.metrics["method"])
+
+    @property
+    def prompt_len(self) -> int | None:
+        """Tokens of prompt, None for methods without one."""
+        found = self.metrics["prompt_len"]
+        return None if found is None else int(found)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.metrics["seed"])
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss became infinite, so that the run's scores say nothing."""
+        return bool(self.metrics["status"] == "diverged")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Dotted config keys that can change the result, with their values; no seed."""
+        flat = flatten(self.metrics["config"])
+        unread = {f"task.limit.{split}" for split in SPLITS if split not in self.metrics["data"]}
+        kept = {k: value for k, value in flat.items() if not _ignored(k) and k not in unread}
+        train = self.metrics["data"]["train"]
+        # The selection split named holdout is cut from train by the seed: not a setting.
+        rows = None if "holdout" in self.metrics["data"] else train["rows"]
+        return {
+            **kept,
+            "backbone.weights": str(self.metrics["backbone"]["identity"])[:8],
+            "train data": f"{str(train['sha256'])[:8]}" + (f"/{rows}" if rows else ""),
+        }
+
+    def default_split(self) -> str:
+        """The reported split that people mean: validation, or the first one reported."""
+        splits = list(self.metrics["metrics"])
+        return "validation" if "validation" in splits or not splits else str(splits[0])
+
+    def score(self, split: str, metric: str) -> float | None:
+        """A score at the chosen epoch, as a fraction; None if the run has none of that name."""
+        found = self.metrics["metrics"].get(split, {}).get(metric)
+        return None if found is None else float(found)
+
+    def data_of(self, split: str) -> tuple[str, int | None]:
+        """What identifies a split's rows: hash of its file and how many rows were read.
+
+        A holdout is another part of train for every seed: there the file alone counts.
+        """
+        data = self.metrics["data"].get(split, {})
+        rows = None if split == "holdout" else data.get("rows")
+        return str(data.get("sha256")), rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of some folders: the finished ones, the others, and copies left out."""
+
+    runs: tuple[Run, ...]
+    unfinished: tuple[RunDirectory, ...] = ()
+    copies: tuple[RunDirectory, ...] = ()
+
+
+def find_runs(folders: Sequence[Path]) -> Found:
+    """The runs in `folders`, each of which is a run or holds runs directly.
+
+    Of runs with one and the same fingerprint, which are one result, the first counts.
+
+    Raises:
+        RunError: a folder is missing or holds no run, none has finished, or a metrics.json is
+            damaged or of another schema version; all of these at once.
+    """
+    problems: list[Problem] = []
+    directories: dict[Path, RunDirectory] = {}
+    for folder in folders:
+        found = list(_directories(folder))
+        if not found:
+            problems.append(_empty(folder))
+        directories |= {run.path.resolve(): run for run in found}
+    runs: dict[str, Run] = {}
+    unfinished, copies = [], []
+    for directory in directories.values():
+        if not directory.finished:
+            unfinished.append(directory)
+            continue
+        try:
+            run = Run(directory, directory.read_metrics())
+        except RunError as error:
+            problems += error.problems
+            continue
+        kept = runs.setdefault(str(run.metrics.get("fingerprint")), run)
+        if kept is not run:
+            copies.append(directory)
+    if not problems and not runs:
+        problems.append(_none_finished(folders, unfinished))
+    gather(problems, RunError)
+    return Found(tuple(runs.values()), tuple(unfinished), tuple(copies))
+
+
+def flatten(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Nested mappings as one of dotted keys; lists stay values, empty mappings vanish."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        here = (*path, str(key))
+        if isinstance(value, Mapping):
+            flat |= flatten(value, here)
+        else:
+            flat[".".join(here)] = value
+    return flat
+
+
+def plain(value: Any) -> str:
+    """A config value as people write it: `0.006`, `none`, `a, b`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(inner) for inner in value)
+    return str(value)
+
+
+def _ignored(key: str) -> bool:
+    ignored = IGNORED | {"train.seed", "train.eval_batch_size", "report", "method.name"}
+    return key in ignored | {"prompt_len", "selection.mode"} or key.split(".")[0] in ignored
+
+
+def _directories(folder: Path) -> Iterator[RunDirectory]:
+    if (folder / "config.yaml").is_file() and (
+        (folder / "metrics.json").exists() or (folder / "checkpoints").is_dir()
+    ):
+        yield RunDirectory(folder)
+        return
+    for path in sorted(folder.glob("*/config.yaml")):
+        yield RunDirectory(path.parent)
+
+
+def _empty(folder: Path) -> Problem:
+    what = "holds no run" if folder.is_dir() else "there is no such folder of runs"
+    return Problem(
+        str(folder), what, "ptv2 train CONFIG makes a run under runs/; or name its folder"
+    )
+
+
+def _none_finished(folders: Iterable[Path], unfinished: Sequence[RunDirectory]) -> Problem:
+    where = ", ".join(map(str, folders))
+    names = ", ".join(run.path.name for run in unfinished[:5])
+    what = f"holds no finished run; {len(unfinished)} unfinished: {names}"
+    return Problem(where, what, unfinished[0].resume_hint)

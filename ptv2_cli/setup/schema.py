@@ -1,0 +1,126 @@
+"""The config as JSON Schema (draft 7, which editors' YAML support reads best).
+
+What pydantic says of RunConfig, with two things it cannot know: a section may be its bare name,
+and the keys of `method:` and `task:` depend on what they name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ptv2_cli.config.merge import NAMED
+from ptv2_cli.config.schema import RunConfig, TaskSection
+from ptv2_cli.registry import METHODS
+from ptv2_cli.setup.inline import plain_schema
+from ptv2_cli.tasks.definition import task_class, task_names
+
+DRAFT = "http://json-schema.org/draft-07/schema#"
+
+Schema = dict[str, Any]
+
+
+def config_schema() -> Schema:
+    """The schema of a whole config; every key with its description and default."""
+    whole = plain_schema(RunConfig)
+    properties = whole["properties"]
+    properties["method"] = _method(properties["method"])
+    properties["task"] = _task(properties["task"])
+    for section in NAMED:
+        properties[section] = _or_its_name(properties[section])
+    whole.pop("required")
+    whole |= {
+        "$schema": DRAFT,
+        "title": "A config of ptv2",
+        # Another file may say what this one leaves out.
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": ["method", "backbone", "task"]},
+    }
+    return whole
+
+
+def schema_text(schema: Schema) -> str:
+    """The schema as docs/schema.json and `ptv2 schema` write it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def method_options() -> dict[str, Schema]:
+    """The options of every method, by its name."""
+    return {name: _options(METHODS.load(name).Options) for name in METHODS.names()}
+
+
+def task_options() -> dict[type[BaseModel], list[str]]:
+    """Every options model of a task shape, with the tasks that it serves."""
+    found: dict[type[BaseModel], list[str]] = {}
+    for name in task_names():
+        found.setdefault(task_class(name).options_model, []).append(name)
+    return found
+
+
+def _method(section: Schema) -> Schema:
+    options = method_options()
+    spelled: dict[str, list[str]] = {name: [] for name in options}
+    for word in METHODS.spellings():
+        spelled[METHODS.canonical(word)].append(word)
+    section["properties"]["name"]["enumDescriptions"] = [
+        _first_line(METHODS.load(word)) for word in METHODS.spellings()
+    ]
+    cases = [(spelled[name], options[name]) for name in options]
+    return _by_name(section, cases)
+
+
+def _task(section: Schema) -> Schema:
+    section["properties"]["name"]["enum"] = task_names()
+    section["properties"]["name"].pop("type", None)
+    cases = [(names, _options(model)) for model, names in task_options().items()]
+    return _by_name(section, cases)
+
+
+def _by_name(section: Schema, cases: Iterable[tuple[list[str], Schema]]) -> Schema:
+    """The open section with the keys that each name brings; without a name, those of any."""
+    own: Schema = section["properties"]
+    every: Schema = {}
+    conditions: list[Schema] = []
+    for names, options in cases:
+        given = {"properties": {"name": {"enum": names}}, "required": ["name"]}
+        conditions.append({"if": given, "then": _closed({**dict.fromkeys(own, True), **options})})
+        for key, value in options.items():
+            every.setdefault(key, []).append(value)
+    merged = {key: _any_of(found) for key, found in every.items()}
+    nameless = {"not": {"required": ["name"]}}
+    conditions.append({"if": nameless, "then": _closed({**merged, **dict.fromkeys(own, True)})})
+    section = {key: value for key, value in section.items() if key != "additionalProperties"}
+    section.pop("required", None)  # beside `extends`, the other file gives the name
+    return {**section, "allOf": conditions}
+
+
+def _closed(properties: Mapping[str, Any]) -> Schema:
+    return {"properties": dict(properties), "additionalProperties": False}
+
+
+def _any_of(found: list[Schema]) -> Schema:
+    first = found[0]
+    if all(other == first for other in found):
+        return first
+    told = dict.fromkeys(node.get("description", "") for node in found)
+    return {"description": "; or: ".join(told), "anyOf": found}
+
+
+def _or_its_name(section: Schema) -> Schema:
+    """The section, or the bare value of its `name`."""
+    description = section.pop("description", "")
+    name = {key: value for key, value in section["properties"]["name"].items() if key != "default"}
+    return {"description": description, "anyOf": [name, section]}
+
+
+def _options(model: type[BaseModel]) -> Schema:
+    declared = TaskSection.model_fields
+    properties: Schema = plain_schema(model).get("properties", {})
+    return {key: value for key, value in properties.items() if key not in declared}
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]

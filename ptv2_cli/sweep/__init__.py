@@ -1,0 +1,1 @@
+"""A grid of runs: its plan, the engine that carries it out, its table of settings."""

@@ -1,0 +1,219 @@
+"""What a sweep varies: lists of values by key, from flags and from a config's `sweep:`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config import merge
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.overrides import Override, parse_key
+from ptv2_cli.config.places import Places, dotted
+from ptv2_cli.config.wording import seen
+from ptv2_cli.config.yaml12 import Document, parse_value
+from ptv2_cli.errors import ConfigError, Problem, gather
+
+SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
+"""Keys of `sweep:` that need no `grid:` -> the config's keys."""
+FLAGS = {"prompt_len": "--prompt-len", "train.lr": "--lr", "train.seed": "--seed"}
+SEED = "train.seed"
+_SAMPLES = {"prompt_len": "20,100", "train.lr": "5e-3,1e-2", "train.seed": "11,12,13"}
+_FIXED = ("name", "extends", "sweep", "track")
+"""Sections that cannot change a run's result."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One key and the values that it takes in turn."""
+
+    path: tuple[str, ...]
+    values: tuple[Any, ...]
+    where: str
+    """The flag or the line that says so."""
+    text: str
+    """The list as it was typed."""
+    in_file: bool = False
+
+    @property
+    def key(self) -> str:
+        """The dotted key, e.g. `train.lr`."""
+        return dotted(self.path)
+
+    @property
+    def origin(self) -> str:
+        """What its overrides are called; messages say `where` instead."""
+        return f"--grid {self.key}"
+
+    def overrides(self) -> list[Override]:
+        """One override for each value."""
+        return [Override(self.path, value, self.origin) for value in self.values]
+
+
+def from_flags(
+    prompt_len: str | None, lr: str | None, seed: str | None, grid: Sequence[str]
+) -> list[Axis]:
+    """The axes that the command line gives, in the order of the arguments here.
+
+    Raises:
+        ConfigError: with every list that is empty, broken or given twice.
+    """
+    problems: list[Problem] = []
+    axes: list[Axis] = []
+    short = zip(FLAGS, (prompt_len, lr, seed), strict=True)
+    texts = [(FLAGS[key], key, text) for key, text in short if text is not None]
+    for text in grid:
+        key, equals, values = text.partition("=")
+        if not equals:
+            what = f"{text!r} has no = between key and values"
+            hint = f"type --grid {text or 'train.batch_size'}=A,B"
+            problems.append(Problem("--grid", what, hint))
+            continue
+        texts.append((f"--grid {key.strip()}", key.strip(), values))
+    for flag, key, values in texts:
+        try:
+            axes.append(_typed(flag, key, values))
+        except ConfigError as error:
+            problems += error.problems
+    problems += _misplaced(axes)
+    gather(problems, ConfigError)
+    return axes
+
+
+def from_section(loaded: LoadedConfig) -> list[Axis]:
+    """The axes of a config's `sweep:` section; none where it has no such section.
+
+    Raises:
+        ConfigError: with every key and value of the section that is wrong.
+    """
+    section = loaded.config.sweep or {}
+    problems: list[Problem] = []
+    axes: list[Axis] = []
+    for key, value in section.items():
+        where = loaded.where("sweep", key)
+        if key in SHORT:
+            axes += _listed(loaded, (key,), SHORT[key], value, problems)
+        elif key == "grid" and isinstance(value, dict):
+            for name, values in value.items():
+                axes += _listed(loaded, ("grid", name), name, values, problems)
+        elif key == "grid":
+            what = f"sweep.grid must be a mapping, not {seen(value, 'a mapping')}"
+            problems.append(
+                Problem(where, what, "write sweep: {grid: {train.batch_size: [8, 16]}}")
+            )
+        else:
+            problems.append(Problem(where, f"unknown key sweep.{key}", _meant(key, value)))
+    problems += _misplaced(axes)
+    gather(problems, ConfigError)
+    return axes
+
+
+def joined(section: Sequence[Axis], flags: Sequence[Axis]) -> list[Axis]:
+    """The axes of both, flags in place of the section's for the same key; the seed last."""
+    by_key: dict[str, Axis] = {axis.key: axis for axis in (*section, *flags)}
+    return sorted(by_key.values(), key=lambda axis: axis.key == SEED)
+
+
+def split_list(text: str) -> list[str]:
+    """The items between the commas that stand outside of brackets and quotes."""
+    items, depth, quote, start = [], 0, "", 0
+    for at, sign in enumerate(text):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'" and (not text[start:at].strip() or text[:at].rstrip()[-1:] in "[{,:"):
+            quote = sign  # elsewhere it is an apostrophe
+        elif sign in "[{":
+            depth += 1
+        elif sign in "]}":
+            depth -= 1
+        elif sign == "," and depth == 0:
+            items.append(text[start:at].strip())
+            start = at + 1
+    return [*items, text[start:].strip()]
+
+
+def _typed(flag: str, key: str, text: str) -> Axis:
+    """One list of the command line."""
+    path = parse_key(key, "--grid")
+    again = f"{flag} " if key in FLAGS and flag == FLAGS[key] else f"--grid {key}="
+    sample = f"type {again}{_SAMPLES.get(key, 'A,B')}"
+    if not text.strip():
+        raise ConfigError.at(flag, f"{key} is given an empty list", sample)
+    items = split_list(text)
+    if "" in items:
+        raise ConfigError.at(flag, f"{key} has an empty value in {text!r}", sample)
+    values = [parse_value(item, flag) for item in items]
+    if key in FLAGS and len(values) == 1 and isinstance(values[0], list):
+        values = values[0]  # [20, 100] says the same as 20,100: no such key takes a list
+        if not values:
+            raise ConfigError.at(flag, f"{key} is given an empty list", sample)
+    return Axis(path, tuple(values), flag, text.strip())
+
+
+def _listed(
+    loaded: LoadedConfig, inside: tuple[str, ...], key: str, value: Any, problems: list[Problem]
+) -> Iterator[Axis]:
+    """One list of a config's `sweep:`; what is wrong with it is added to the problems."""
+    place, name = loaded.places.find(("sweep", *inside)), dotted(("sweep", *inside))
+    if isinstance(value, dict):
+        inner = next(iter(value), "KEY")
+        hint = f"write the whole key before the list: {key}.{inner}: [A, B]"
+        problems.append(Problem(str(place), f"{name} must be a list, not a mapping", hint))
+    elif not isinstance(value, list):
+        hint = f"write {in_section(key, [value])}"
+        what = f"{name} must be a list, not {seen(value, 'a list')}"
+        problems.append(Problem(str(place), what, hint))
+    elif not value:
+        hint = f"write {in_section(key, _SAMPLES.get(key, 'A,B').split(','))}"
+        problems.append(Problem(str(place), f"{name} is an empty list", hint))
+    else:
+        base = Path.cwd() if place.line is None else Path(place.file).absolute().parent
+        path = parse_key(key, str(place))
+        values = tuple(_anchored(path, item, base) for item in value)
+        yield Axis(path, values, str(place), "", in_file=True)
+
+
+def in_section(key: str, values: Sequence[Any]) -> str:
+    """How a config says a list: `sweep: {lr: [5e-3, 1e-2]}`."""
+    items = ", ".join(str(getattr(value, "source", value)) for value in values)
+    short = next((name for name, long in SHORT.items() if long == key), None)
+    line = f"{short or key}: [{items}]"
+    return f"sweep: {{{line}}}" if short else f"sweep: {{grid: {{{line}}}}}"
+
+
+def _anchored(path: tuple[str, ...], value: Any, base: Path) -> Any:
+    """The value with relative paths in it seen from the folder of the file that says it."""
+    data = value
+    for part in reversed(path):
+        data = {part: data}
+    document = merge.anchored(merge.normalised(Document(data, Places(""))), base)
+    found: Any = document.data
+    for part in path:
+        found = found[part]
+    return found
+
+
+def _misplaced(axes: Sequence[Axis]) -> Iterator[Problem]:
+    """Keys that stand twice, and keys that change nothing."""
+    known: dict[str, Axis] = {}
+    for axis in axes:
+        if axis.key in known:
+            what = f"{axis.key} is swept twice, first by {known[axis.key].where}"
+            yield Problem(axis.where, what, "give all its values in one list")
+        elif axis.path[0] in _FIXED:
+            what = f"{axis.key} cannot change a result, so there is nothing to sweep"
+            yield Problem(axis.where, what, "leave it out; --set fixes a key for all trials")
+        known[axis.key] = axis
+
+
+def _meant(key: str, value: Any) -> str:
+    """What an unknown key of `sweep:` was meant to be."""
+    items = value if isinstance(value, list) and value else ["A", "B"]
+    if key in FLAGS:
+        return f"write {in_section(key, items)}"
+    near = difflib.get_close_matches(key, SHORT, n=1, cutoff=0.6)
+    if near and "." not in key:
+        return f"did you mean {near[0]}? write {in_section(SHORT[near[0]], items)}"
+    return f"any other key stands under grid: write {in_section(key, items)}"

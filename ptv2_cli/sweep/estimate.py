@@ -1,0 +1,195 @@
+"""How long a sweep will take, from a few timed steps of some of its trials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ptv2_cli.errors import InputError, out_of_memory
+from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.run.session import Session, open_session
+from ptv2_cli.run.trainer import set_up
+from ptv2_cli.sweep.local import Lender, free
+from ptv2_cli.tasks.base import Feature
+from ptv2_cli.train.events import EvalDone, StepDone
+from ptv2_cli.train.loop import fit
+
+STEPS = 6
+"""Most steps that are timed, after one that warms up."""
+SECONDS = 4.0
+"""Time after which no further step is begun."""
+ROWS = 32
+"""Features that are predicted to time an evaluation."""
+SESSIONS = 6
+"""Most trials that are timed; kinds of trial beyond that are taken for like the others."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one timed trial costs. Tokens are those of the text, without padding and prompt."""
+
+    prompt_len: int
+    load: float
+    """Seconds until training begins."""
+    train: float
+    """Seconds of training per token."""
+    evaluate: float
+    """Seconds of evaluation per token."""
+    tokens: float
+    """Tokens of a row of train, all its windows together."""
+
+
+def estimate(
+    experiments: Sequence[Experiment], device: torch.device, lender: Lender
+) -> list[float] | None:
+    """Seconds that each experiment still takes, or None where no trial could be timed.
+
+    The shortest and the longest prompt of every kind of trial are timed; between the two the
+    time per token is taken to grow in a straight line. Early stopping is not foreseen.
+    """
+    kinds: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        kinds.setdefault(_kind(experiment), []).append(experiment)
+    measured: dict[str, list[Rates]] = {}
+    sessions = 0
+    for kind, members in kinds.items():
+        for experiment in _ends(members):
+            if sessions < SESSIONS:
+                sessions += 1
+                measured.setdefault(kind, []).extend(_timed(experiment, device, lender))
+    everything = [rates for found in measured.values() for rates in found]
+    if not everything:
+        return None
+    return [
+        _seconds(experiment, measured.get(_kind(experiment)) or everything)
+        for experiment in experiments
+    ]
+
+
+def _kind(experiment: Experiment) -> str:
+    """Trials of one kind differ in prompt length, rates, seed and the number of steps alone."""
+    config = experiment.recipe.config
+    content = config.model_dump(mode="json", include={"method", "backbone", "task", "head"})
+    content["task"].pop("limit", None)
+    content["task"].pop("max_len", None)
+    train = config.train
+    content["train"] = [train.precision, train.gradient_checkpointing, train.batch_size]
+    return json.dumps(content, sort_keys=True)
+
+
+def _ends(members: Sequence[Experiment]) -> list[Experiment]:
+    """The members of the shortest and of the longest prompt."""
+    ordered = sorted(members, key=_prompt_len)
+    first, last = ordered[0], ordered[-1]
+    return [first] if _prompt_len(first) == _prompt_len(last) else [first, last]
+
+
+def _prompt_len(experiment: Experiment) -> int:
+    return experiment.recipe.config.prompt_len or 0
+
+
+def _timed(experiment: Experiment, device: torch.device, lender: Lender) -> list[Rates]:
+    """The rates of one experiment; nothing if it does not run, which its trial will tell."""
+    try:
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            session = open_session(experiment, device)
+            lender.lend(session)
+            return [_measured(session, began)]
+    except InputError:
+        return []
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return []
+    finally:
+        free(device)
+
+
+def _measured(session: Session, began: float) -> Rates:
+    training, plan = set_up(session)
+    load = time.perf_counter() - began
+    train = session.experiment.data.features("train")
+    plan = replace(plan, eval_every=plan.steps)
+
+    def skipped() -> EvalDone:
+        return EvalDone(training.progress.step, 0.0, {}, 0.0, None)
+
+    times: list[tuple[float, int]] = []
+    start = last = time.perf_counter()
+    for event in fit(training, plan, skipped):
+        if isinstance(event, StepDone):
+            float(event.loss)  # waits for the device
+            now = time.perf_counter()
+            times.append((now - last, event.tokens))
+            last = now
+            if len(times) > STEPS or now - start > SECONDS:
+                break
+    timed = times[1:] or times
+    chosen = session.experiment.data.features(session.recipe.config.selection.split)
+    chosen = chosen[:: max(1, len(chosen) // ROWS)][:ROWS]
+    start = time.perf_counter()
+    session.predictor(chosen)
+    evaluation = time.perf_counter() - start
+    return Rates(
+        prompt_len=_prompt_len(session.experiment),
+        load=load,
+        train=sum(seconds for seconds, _ in timed) / max(1, sum(tokens for _, tokens in timed)),
+        evaluate=evaluation / max(1, _tokens(chosen)),
+        tokens=_tokens(train) / max(1, len(session.experiment.data.rows("train"))),
+    )
+
+
+def _tokens(features: Sequence[Feature]) -> int:
+    return sum(len(feature.input_ids) for feature in features)
+
+
+def _seconds(experiment: Experiment, rates: Sequence[Rates]) -> float:
+    """What an experiment still takes, at the rates of its kind."""
+    config, data = experiment.recipe.config, experiment.data
+    train, split = config.train, config.selection.split
+    at = _between(rates, _prompt_len(experiment))
+    rows = len(data.rows("train"))
+    per_epoch = -(-rows // (train.batch_size * train.accumulate))
+    steps = train.steps or (train.epochs or 1) * per_epoch
+    every = per_epoch if train.eval_every == "epoch" else int(train.eval_every)
+    trained = at.tokens * rows * steps / per_epoch
+    others = sum(len(data.rows(name)) for name in config.report or () if name != split)
+    # Each reported split is scored at the last and at the chosen epoch, the chosen split again.
+    scored = at.tokens * ((-(-steps // every) + 1) * len(data.rows(split)) + 2 * others)
+    left = 1 - min(1.0, _done(experiment) / steps)
+    return at.load + left * (at.train * trained + at.evaluate * scored)
+
+
+def _done(experiment: Experiment) -> int:
+    """Steps that an interrupted run has behind it, as of its last evaluation."""
+    try:
+        lines = experiment.directory.history.read_text(encoding="utf-8").splitlines()
+        return int(json.loads(lines[-1])["step"]) if experiment.started and lines else 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _between(rates: Sequence[Rates], prompt_len: int) -> Rates:
+    """Rates on the straight line between the shortest and the longest timed prompt."""
+    low = min(rates, key=lambda found: found.prompt_len)
+    high = max(rates, key=lambda found: found.prompt_len)
+    if high.prompt_len == low.prompt_len:
+        return low
+    share = (prompt_len - low.prompt_len) / (high.prompt_len - low.prompt_len)
+    share = min(1.0, max(0.0, share))
+
+    def mix(one: float, other: float) -> float:
+        return one + share * (other - one)
+
+    return Rates(
+        prompt_len=prompt_len,
+        load=mix(low.load, high.load),
+        train=mix(low.train, high.train),
+        evaluate=mix(low.evaluate, high.evaluate),
+        tokens=mix(low.tokens, high.tokens),
+    )

@@ -1,0 +1,147 @@
+"""From configs and lists to candidates: every combination, read and checked as a config."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ptv2_cli.config.load import LoadedConfig, Override, load_config
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.sweep.axes import FLAGS, SEED, Axis, from_section, in_section, joined
+
+_WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
+_SET = re.compile(r"type --set ([^\s=]+)=(.+)$")
+_MEANT = re.compile(r"did you mean (\w+)\?")
+_UNSET = re.compile(r"type --unset (\S+) for its default")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of values: what a trial is made from."""
+
+    loaded: LoadedConfig
+    axes: tuple[Axis, ...]
+    values: tuple[Any, ...]
+    """The value of each axis."""
+
+    @property
+    def name(self) -> str:
+        """The config's name."""
+        return self.loaded.config.name or self.loaded.path.stem
+
+
+def make_candidates(
+    configs: Sequence[Path], base: Sequence[Override], flags: Sequence[Axis]
+) -> list[Candidate]:
+    """All combinations of all configs, the seed changing fastest.
+
+    Args:
+        configs: the files, each with its own `sweep:` or without.
+        base: what the command line fixes for all trials.
+        flags: what the command line sweeps; in place of the section's list of the same key.
+
+    Raises:
+        ConfigError: a config or a list is wrong, a value has the wrong type, or there is nothing
+            to vary; with all that is wrong.
+    """
+    read = [load_config(path, base) for path in configs]
+    grids = [joined(from_section(loaded), flags) for loaded in read]
+    if len(configs) == 1 and not grids[0]:
+        raise _nothing(configs[0], base)
+    candidates: list[Candidate] = []
+    problems: list[Problem] = []
+    for path, axes in zip(configs, grids, strict=True):
+        for values in itertools.product(*(axis.values for axis in axes)):
+            fixed = [
+                Override(axis.path, value, axis.origin)
+                for axis, value in zip(axes, values, strict=True)
+            ]
+            try:
+                loaded = load_config(path, [*base, _WITHOUT_SWEEP, *fixed])
+            except ConfigError as error:
+                problems += told(error.problems, axes)
+            else:
+                candidates.append(Candidate(loaded, tuple(axes), values))
+    gather(dict.fromkeys(problems), ConfigError)
+    return candidates
+
+
+def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
+    """Problems of one combination in the words of the sweep that it came from."""
+    return [
+        next((_told(problem, axis) for axis in axes if _about(problem, axis)), problem)
+        for problem in problems
+    ]
+
+
+def _about(problem: Problem, axis: Axis) -> bool:
+    """Whether a problem is one of the axis; a section that does not exist has no place itself."""
+    return problem.where == axis.origin or _unknown_section(problem, axis)
+
+
+def _unknown_section(problem: Problem, axis: Axis) -> bool:
+    return len(axis.path) > 1 and problem.what == f"unknown key {axis.path[0]}"
+
+
+def _told(problem: Problem, axis: Axis) -> Problem:
+    unknown = problem.what.startswith("unknown key")
+    if _unknown_section(problem, axis):
+        meant = _MEANT.match(problem.hint)
+        key = ".".join([meant[1] if meant else "train", *axis.path[1:]])
+        hint = f"{meant[0] if meant else 'any key of a config:'} {_listed(axis, key, axis.text)}"
+        return Problem(axis.where, f"unknown key {axis.key}", hint)
+
+    def listed(match: re.Match[str]) -> str:
+        return _listed(axis, match[1], axis.text if unknown else match[2])
+
+    hint = _SET.sub(listed, problem.hint)
+    hint = _UNSET.sub(r"give it other values, or leave \1 out for its default", hint)
+    return Problem(axis.where, problem.what, hint)
+
+
+def _listed(axis: Axis, key: str, text: str) -> str:
+    """How to give `key` the values `text` where the axis gave its own; its own, if text is ''."""
+    if axis.in_file:
+        return f"write {in_section(key, [text] if text else axis.values)}"
+    return (
+        f"type {FLAGS[key]} {text}"
+        if key in FLAGS
+        else f"type --grid {shlex.quote(f'{key}={text}')}"
+    )
+
+
+def _nothing(config: Path, base: Sequence[Override]) -> ConfigError:
+    command = shlex.join(["ptv2", "sweep", str(config)])
+    seeds = not any(override.path == tuple(SEED.split(".")) for override in base)
+    example = "--prompt-len 20,100" + (" --seed 11,12,13" if seeds else "")
+    return ConfigError.at(
+        str(config),
+        "nothing to sweep: neither the command nor the config lists any values",
+        f"type {command} {example}, or --grid KEY=A,B for any other key; "
+        f"ptv2 train {shlex.quote(str(config))} is one run",
+    )
+
+
+def in_range(candidate: Candidate, key: str, value: Any) -> bool:
+    """Whether the candidate's config may hold `value` at `key`, as far as the schema says."""
+    data: Any = candidate.loaded.config.model_dump()
+    holder = data
+    *sections, last = key.split(".")
+    for section in sections:
+        holder = holder.get(section) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict):
+        return False
+    holder[last] = value
+    try:
+        RunConfig.model_validate(data)
+    except ValidationError:
+        return False
+    return True

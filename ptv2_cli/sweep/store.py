@@ -1,0 +1,196 @@
+"""A sweep's own folder: plan.json, results.json, best.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.config.fingerprint import dump_yaml
+from ptv2_cli.config.load import load_config
+from ptv2_cli.errors import RunError
+from ptv2_cli.run.directory import RunDirectory, find_by_fingerprint
+from ptv2_cli.run.results import write_json
+from ptv2_cli.sweep.boards import Board, make_boards
+from ptv2_cli.sweep.entry import DONE, Entry, Outcome
+from ptv2_cli.sweep.trials import Prepared, Trial
+from ptv2_cli.train.checkpoint import write_atomic
+
+SCHEMA_VERSION = 1
+
+
+class Store:
+    """Entries and outcomes of a sweep, those of earlier commands included.
+
+    The run directories are the truth about what is finished; results.json adds what they do not
+    say, which is why a trial failed.
+    """
+
+    def __init__(self, prepared: Prepared, output: Path) -> None:
+        """Read what earlier commands left; write nothing.
+
+        Raises:
+            RunError: a file of the sweep's folder is damaged or of another version.
+        """
+        self.prepared = prepared
+        self.output = output
+        self.folder = output / "sweeps" / f"{prepared.name}-{prepared.fingerprint}"
+        earlier = self._read("plan.json")
+        known = [Entry.read(item) for item in earlier.get("trials", [])]
+        self.entries = _together(known, [trial.entry for trial in prepared.trials])
+        told = self._read("results.json").get("trials", {})
+        self.outcomes = {
+            entry.fingerprint: self._outcome(entry, Outcome.read(told.get(entry.fingerprint, {})))
+            for entry in self.entries
+        }
+
+    @property
+    def plan(self) -> Path:
+        """The trials."""
+        return self.folder / "plan.json"
+
+    @property
+    def results(self) -> Path:
+        """How they ended, and the table of settings."""
+        return self.folder / "results.json"
+
+    def left(self) -> list[Trial]:
+        """The trials of this command that have not ended."""
+        return [
+            trial
+            for trial in self.prepared.trials
+            if self.outcomes[trial.entry.fingerprint].status not in DONE
+        ]
+
+    def boards(self) -> list[Board]:
+        """The tables of settings as they stand, earlier commands included."""
+        return make_boards(self.entries, self.outcomes)
+
+    def begin(self) -> None:
+        """Make the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_plan(self) -> None:
+        """Write the plan, with what earlier commands planned."""
+        trials = [asdict(entry) for entry in self.entries]
+        head = {"schema_version": SCHEMA_VERSION, "name": self.prepared.name}
+        keys = sorted({key for entry in self.entries for key in entry.values})
+        write_json(
+            self.plan,
+            {**head, "fingerprint": self.prepared.fingerprint, "keys": keys, "trials": trials},
+        )
+
+    def note(self, fingerprint: str, outcome: Outcome) -> None:
+        """Remember how far a trial has come, on the disk too."""
+        self.outcomes[fingerprint] = outcome
+        self.save()
+
+    def save(self) -> None:
+        """Write results.json."""
+        write_json(
+            self.results,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "trials": {mark: asdict(outcome) for mark, outcome in self.outcomes.items()},
+                "boards": [board.content() for board in self.boards()],
+            },
+        )
+
+    def write_best(self, boards: Sequence[Board]) -> list[Path]:
+        """The best setting of each board as a config; its seed is the first that has a score."""
+        written = []
+        for board in boards:
+            if board.best is None:
+                continue
+            marks = [entry.fingerprint for entry in board.best.entries]
+            scored = (mark for mark in marks if self.outcomes[mark].scored)
+            run = find_by_fingerprint(self.output, next(scored))
+            if run is None:
+                continue
+            name = "best.yaml" if len(boards) == 1 else f"best-{_word(board.task)}.yaml"
+            path = self.folder / name
+            config = load_config(run.config).config.model_dump(mode="json")
+            head = f"# ptv2 train {path}\n# The best setting of this sweep: {board.best_line()}\n"
+            write_atomic(path, (head + dump_yaml(config)).encode())
+            written.append(path)
+        return written
+
+    def _outcome(self, entry: Entry, told: Outcome) -> Outcome:
+        """What the run directory says, else what was noted; nothing runs any more."""
+        run = find_by_fingerprint(self.output, entry.fingerprint)
+        if run is not None and run.finished:
+            return finished(run, told)
+        if run is not None and (run.checkpoints / "last.json").exists() and told.status != "failed":
+            return Outcome("interrupted", run=run.path.name, attempts=told.attempts)
+        if told.status == "failed":
+            return told
+        return Outcome("waiting", attempts=told.attempts)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content["schema_version"]
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            hint = f"delete it: rm {path}; finished runs stand in {self.output} and are found there"
+            raise RunError.at(str(path), "is no file of a ptv2 sweep", hint) from None
+        if version != SCHEMA_VERSION:
+            what = f"has schema version {version}, this ptv2 reads {SCHEMA_VERSION}"
+            raise RunError.at(str(path), what, "use the ptv2 that wrote it, or another --output")
+        return dict(content)
+
+
+def finished(run: RunDirectory, before: Outcome) -> Outcome:
+    """The outcome of a run that has ended.
+
+    Raises:
+        RunError: its metrics.json is damaged or of another version.
+    """
+    metrics: Mapping[str, Any] = run.read_metrics()
+    status = metrics["status"]
+    assert status in DONE
+    reason = hint = None
+    if status == "diverged":
+        reason = "the loss is no longer finite"
+        hint = f"lower train.lr (now {metrics['config']['train']['lr']:g})"
+    return Outcome(
+        status,
+        value=metrics["selection"]["value"],
+        run=run.path.name,
+        seconds=metrics["timing"]["train_seconds"],
+        reason=reason,
+        hint=hint,
+        attempts=before.attempts,
+    )
+
+
+def _together(known: Sequence[Entry], asked: Sequence[Entry]) -> list[Entry]:
+    """The entries of earlier commands and of this one, each once, in the order of their coming.
+
+    A trial that was refused before is one with the trial of the same values now.
+    """
+    entries = list(known)
+    for entry in asked:
+        at = next((i for i, other in enumerate(entries) if _stands_for(other, entry)), None)
+        if at is None:
+            entries.append(entry)
+        else:
+            entries[at] = entry
+    return list({entry.fingerprint: entry for entry in entries}.values())
+
+
+def _stands_for(known: Entry, entry: Entry) -> bool:
+    same = known.fingerprint == entry.fingerprint
+    return same or (known.refused and _said(known) == _said(entry))
+
+
+def _said(entry: Entry) -> tuple[str, Mapping[str, Any], int]:
+    return (entry.config, entry.values, entry.seed)
+
+
+def _word(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

@@ -1,0 +1,101 @@
+"""CoNLL columns: a word per line, its tag in another column, a blank line after a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.decoding import read_text
+from ptv2_cli.tasks.formats import Line, short
+
+Place = int | str
+"""A column by its index (from 0, or from -1 backwards) or by its name in the first line."""
+
+
+def read_columns(path: Path, token: Place = 0, tag: Place = -1) -> Iterator[Line]:
+    """Sentences of a file; the columns of their words and tags are the first and the last.
+
+    Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
+    skipped. Columns given by name are looked for in the first line that is not blank, which may
+    begin with `#`, and with `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and
+    `tags`.
+
+    Raises:
+        DataError: a line without the columns, or a file that does not name them.
+    """
+    tokens: list[str] = []
+    tags: list[str] = []
+    numbers: list[int] = []
+    places = (token, tag) if isinstance(token, int) and isinstance(tag, int) else None
+    for number, text in enumerate([*read_text(path).split("\n"), ""], start=1):
+        parts = split_columns(text)
+        if parts and places is None:
+            places = named_columns(f"{path}:{number}", text, (token, tag))
+        elif parts:
+            assert places is not None
+            word, label = pick_columns(f"{path}:{number}", parts, places)
+            tokens.append(word)
+            tags.append(label)
+            numbers.append(number)
+        elif tokens:
+            yield Line({"tokens": tokens, "tags": tags}, path, numbers[0], numbers)
+            tokens, tags, numbers = [], [], []
+
+
+def split_columns(text: str) -> list[str]:
+    """The columns of a line of CoNLL; none of a blank one and of -DOCSTART-."""
+    line = text.strip("\r\n \t")
+    if not line or line.startswith("-DOCSTART-"):
+        return []
+    return [part.strip() for part in re.split(r"\t+" if "\t" in line else r" +", line)]
+
+
+def unknown_column(where: str, name: str, present: Iterable[str]) -> DataError:
+    """The error of a column that a file does not have."""
+    known = [column for column in present if column]
+    spelled = {column.casefold(): column for column in known}
+    near = difflib.get_close_matches(name.casefold(), spelled, n=1)
+    guess = f"did you mean {spelled[near[0]]!r}? " if near else ""
+    return DataError.at(
+        where, f"no column {name!r}", f"{guess}columns here: {', '.join(known) or 'none'}"
+    )
+
+
+def named_columns(where: str, line: str, wanted: Sequence[Place]) -> tuple[int, int]:
+    """The indices of columns that the first line names.
+
+    Raises:
+        DataError: it does not name one of them.
+    """
+    header = split_columns(re.sub(r"^#\s*(global\.columns\s*=\s*)?", "", line))
+    missing = next((name for name in wanted if isinstance(name, str) and name not in header), None)
+    if missing is not None:
+        raise unknown_column(where, missing, header)
+    first, second = (header.index(at) if isinstance(at, str) else at for at in wanted)
+    return first, second
+
+
+def pick_columns(where: str, parts: list[str], places: tuple[int, int]) -> tuple[str, str]:
+    """Two of a line's columns.
+
+    Raises:
+        DataError: the line has one column, or not these.
+    """
+    if len(parts) < 2:
+        raise DataError.at(
+            where,
+            f"one column: {short(parts[0])}",
+            "a line is WORD TAG (further columns between them are skipped)",
+        )
+    try:
+        return parts[places[0]], parts[places[1]]
+    except IndexError:
+        far = next(at for at in places if not -len(parts) <= at < len(parts))
+        raise DataError.at(
+            where,
+            f"no column {far}: {short(' '.join(parts))} has {len(parts)}",
+            "columns count from 0, or from -1 backwards: task.token_column, task.tag_column",
+        ) from None

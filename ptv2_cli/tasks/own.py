@@ -1,0 +1,144 @@
+"""What a person's own tables share: which columns, labels that are found, rows named by line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from ptv2_cli.config.schema import Section, Text
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import DataSource, Row, Task
+from ptv2_cli.tasks.columns import unknown_column
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.readers import check_text, read_lines
+
+LABELLED = frozenset({"train", "validation"})
+"""Splits of which every row must have its gold answer; a test file may go without."""
+
+
+def _listed(value: Any) -> Any:
+    """A bare name as the list of it."""
+    return value if isinstance(value, list | tuple | dict) or value is None else [value]
+
+
+_NAME = {"type": ["string", "number", "boolean"]}
+Names = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_listed),
+    Field(strict=False),
+    WithJsonSchema({"anyOf": [_NAME, {"type": "array", "items": _NAME}]}),
+]
+
+
+class TableOptions(Section):
+    """Open keys of `task:` for rows of a table: which columns hold what."""
+
+    text: Names = Field(("text",), description="column of the text, or [COLUMN, COLUMN] of a pair")
+    label: Text = Field("label", description="column of the gold answer")
+
+    @field_validator("text")
+    @classmethod
+    def _one_or_two(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not 1 <= len(value) <= 2 or len(set(value)) != len(value):
+            raise impossible("names one column or two different ones", "write text: [COLUMN]")
+        if "label" in value:
+            what = "has the column 'label', which is what rows call their gold answer"
+            raise impossible(what, "rename the column in the files")
+        return value
+
+
+def impossible(what: str, hint: str) -> PydanticCustomError:
+    """A pydantic error that becomes a message: what is wrong with the key, and what to type."""
+    return PydanticCustomError("impossible", "{what}", {"what": what, "hint": hint})
+
+
+def table_row(line: Line, columns: Sequence[str], label: str) -> tuple[Row, Any]:
+    """A checked row without its gold answer, and that answer as read (None: unlabelled).
+
+    Raises:
+        DataError: a text column is missing, holds no text or an empty one.
+    """
+    for column in columns:
+        if not check_text(line, column).strip():
+            raise DataError.at(
+                line.where, f"column {column!r} is empty", "write its text, or delete the row"
+            )
+    row = dict(line.values)
+    value = row.pop(label, None)
+    row.pop("label", None)  # another column of this name would read as the gold answer
+    if isinstance(value, str):
+        value = value.strip() or None
+    return row, value
+
+
+def require_label(line: Line, column: str) -> None:
+    """See that a row of train or validation has its gold answer.
+
+    Raises:
+        DataError: no such column, or nothing in it.
+    """
+    if column not in line.values:
+        raise unknown_column(line.at(line.header), column, line.values)
+    value = line.values[column]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError.at(
+            line.where, f"column {column!r} is empty: no label", "label the row, or delete it"
+        )
+
+
+def train_lines(
+    task: Task, source: DataSource, formats: Sequence[str], **how: Any
+) -> Iterator[Line]:
+    """All rows of the train files as read, whatever `limit` says.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = source.files("train")
+    if not files:
+        raise DataError.at(
+            source.describe("train"), "no train data", "write task: {train: FILE}, or data: FOLDER"
+        )
+    empty = True
+    for path in files:
+        for line in read_lines(task, path, formats, **how):
+            empty = False
+            yield line
+    if empty:
+        names = ", ".join(map(str, files))
+        raise DataError.at(names, "the train data is empty", "a split needs at least one row")
+
+
+def as_label(value: Any) -> str:
+    """A label as text: JSON's true and false as such, numbers as they are written."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels sorted: whole numbers by value, all others as text."""
+    found = set(labels)
+    numbers = all(label.removeprefix("-").isdecimal() for label in found)
+    return tuple(sorted(found, key=int) if numbers else sorted(found))
+
+
+def check_known(where: str, what: str, value: str, known: Sequence[str]) -> None:
+    """See that a label (or tag type) is one that the task has.
+
+    Raises:
+        DataError: it is not.
+    """
+    if value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    raise DataError.at(
+        where,
+        f"{what} {value!r} is none of the task's, which are those of train unless task.labels "
+        "says otherwise",
+        f"{guess}{what}s of this task: {shown}",
+    )

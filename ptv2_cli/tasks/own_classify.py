@@ -1,0 +1,107 @@
+"""A person's own texts and their classes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar, cast
+
+from pydantic import Field, field_validator
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import DataSource, Row, Split
+from ptv2_cli.tasks.classify import Classification
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.own import (
+    LABELLED,
+    Names,
+    TableOptions,
+    as_label,
+    check_known,
+    impossible,
+    in_order,
+    require_label,
+    table_row,
+    train_lines,
+)
+from ptv2_cli.tasks.readers import read_split
+from ptv2_cli.tasks.texts import FORMATS
+
+MANY = 50
+"""More labels than this, and most of them on one row alone, are no classes."""
+
+
+class OwnClassificationOptions(TableOptions):
+    """Open keys of `task: text/classification`."""
+
+    labels: Names | None = Field(
+        None, description="the classes in order; default: those of the train file, sorted"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _at_least_two(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (len(value) < 2 or len(set(value)) != len(value)):
+            raise impossible("names two or more different labels", "write labels: [no, yes]")
+        return value
+
+
+class OwnClassification(Classification):
+    """Rows `{text columns..., label, ...}`: other columns of the file stay in the row."""
+
+    options_model: ClassVar[type[Section]] = OwnClassificationOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: OwnClassificationOptions = cast(OwnClassificationOptions, options)
+        self.columns = self.options.text
+        self.labels = self.options.labels or ()
+        self.label_column = self.options.label
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """The column that `label:` names."""
+        return (self.label_column,)
+
+    def settle(self, source: DataSource) -> OwnClassification:
+        """With the labels of the train file, if the config does not give them; see Task.settle."""
+        if self.options.labels is not None:
+            return self
+        found: set[str] = set()
+        rows = 0
+        for line in train_lines(self, source, FORMATS):
+            require_label(line, self.label_column)
+            found.add(as_label(table_row(line, self.columns, self.label_column)[1]))
+            rows += 1
+        self._check_found(source, found, rows)
+        options = self.options.model_copy(update={"labels": in_order(found)})
+        return OwnClassification(self.name, self.definition, options)
+
+    def _check_found(self, source: DataSource, found: set[str], rows: int) -> None:
+        where = ", ".join(map(str, source.files("train")))
+        column = self.label_column
+        if len(found) == 1:
+            what = f"column {column!r} holds {found.pop()!r} in every row: nothing to learn"
+            raise DataError.at(where, what, "task.label names the column that tells rows apart")
+        if len(found) > MANY and 2 * len(found) > rows:
+            what = f"column {column!r} holds {len(found)} different labels in {rows} rows"
+            hint = "task.label names the column of the class; for numbers use task: text/regression"
+            raise DataError.at(where, what, hint)
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read csv, tsv, jsonl or parquet files; see Task.read."""
+        make = partial(self._labelled, required=split in LABELLED)
+        return read_split(self, source, split, limit, FORMATS, make)
+
+    def _labelled(self, line: Line, required: bool) -> Row:
+        if required:
+            require_label(line, self.label_column)
+        return self._row(line)
+
+    def _row(self, line: Line) -> Row:
+        row, value = table_row(line, self.columns, self.label_column)
+        if value is not None:
+            row["label"] = as_label(value)
+            check_known(line.where, "label", row["label"], self.labels)
+        return row

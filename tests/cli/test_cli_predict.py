@@ -1,0 +1,387 @@
+"""`ptv2 predict`: rows from files and standard input, to files and standard output."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from commandline import Material, Ptv2, Refused, tree
+
+from ptv2_cli import load
+from ptv2_cli.cli.app import run as run_command
+
+Lines = list[dict[str, Any]]
+
+
+def read(path: Path | str) -> Lines:
+    return parsed(Path(path).read_text())
+
+
+def parsed(text: str) -> Lines:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def write(path: str, rows: Lines) -> Path:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Path(path)
+
+
+@pytest.fixture
+def rows(finished: Path) -> Lines:
+    """The validation rows of `finished`, without labels."""
+    lines = read(finished / "predictions" / "validation.jsonl")
+    return [{key: line[key] for key in ("premise", "hypothesis", "idx")} for line in lines]
+
+
+@pytest.fixture
+def wanted(finished: Path) -> Lines:
+    """What the run itself predicted for them."""
+    lines = read(finished / "predictions" / "validation.jsonl")
+    return [{key: value for key, value in line.items() if key != "gold"} for line in lines]
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`stdin(text)`: what the command reads from standard input."""
+
+    def give(text: str) -> None:
+        stream = SimpleNamespace(buffer=io.BytesIO(text.encode()), isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return give
+
+
+def test_to_standard_output(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2) -> None:
+    before = tree(finished)
+    result = ptv2("predict", write("new.jsonl", rows))
+    assert result.code == 0, result.err
+    assert parsed(result.out) == wanted
+    assert f"newest finished run: runs/{finished.name}\n" in result.err
+    assert "6 rows predicted, " in result.err
+    assert tree(finished) == before
+
+
+def test_to_a_file(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2) -> None:
+    Path("out.jsonl").write_text("older\n")
+    result = ptv2("predict", write("new.jsonl", rows), "--run", finished, "--output", "out.jsonl")
+    assert result.code == 0, result.err
+    assert result.out == ""
+    assert "newest" not in result.err
+    assert "6 rows predicted to out.jsonl, " in result.err
+    assert read("out.jsonl") == wanted
+    assert not list(Path().glob("*.part"))
+
+
+def test_equal_from_python(finished: Path, rows: Lines, ptv2: Ptv2) -> None:
+    result = ptv2("predict", write("new.jsonl", rows), "--batch-size", 2)
+    assert parsed(result.out) == load(finished).predict(rows, batch_size=2)
+
+
+def test_the_labels_of_a_labelled_file_mean_nothing(
+    finished: Path, wanted: Lines, rows: Lines, ptv2: Ptv2
+) -> None:
+    labelled = [{**row, "label": "?"} for row in rows]
+    assert parsed(ptv2("predict", write("new.jsonl", labelled)).out) == wanted
+
+
+@pytest.mark.parametrize("layout", ["csv", "tsv"])
+def test_tables(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, layout: str) -> None:
+    mark = "," if layout == "csv" else "\t"
+    body = [mark.join(map(str, row.values())) for row in rows]
+    Path(f"new.{layout}").write_text("\n".join([mark.join(rows[0]), *body]))
+    result = ptv2("predict", f"new.{layout}")
+    assert result.code == 0, result.err
+    assert parsed(result.out) == [{**line, "idx": str(line["idx"])} for line in wanted]
+
+
+@pytest.mark.usefixtures("finished")
+def test_standard_input(
+    rows: Lines, wanted: Lines, ptv2: Ptv2, stdin: Callable[[str], None]
+) -> None:
+    stdin("".join(json.dumps(row) + "\n" for row in rows))
+    assert parsed(ptv2("predict", "-").out) == wanted
+    stdin("hypothesis,premise\nann big,a dog\n")
+    (line,) = parsed(ptv2("predict", "-", "--format", "csv").out)
+    assert line["premise"] == "a dog"
+    stdin("{}\n")
+    result = ptv2("predict", "-")
+    assert result.code == 2
+    assert "error: standard input:1: no column 'premise'" in result.err
+
+
+def test_a_named_pipe(finished: Path, rows: Lines, wanted: Lines) -> None:
+    """As a shell's `<(zcat rows.gz)` gives one."""
+    code = "import sys; from ptv2_cli.cli.app import main; main()"
+    words = ["predict", "/dev/fd/0", "--format", "jsonl", "--run", str(finished)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], input=text, capture_output=True, text=True
+    )
+    assert parsed(done.stdout) == wanted, done.stderr
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory, material: Material) -> Path:
+    """Finished runs of tagging and question answering, `ner` and `squad`."""
+    folder = tmp_path_factory.mktemp("others")
+    for name, task in (("ner", "ner/conll2003"), ("squad", "qa/squad")):
+        section = {"name": task, "data": str(getattr(material, name)), "max_len": 24}
+        config = material.write(folder / f"{name}.yaml", task=section, report=["validation"])
+        assert run_command(["train", str(config), "--output", str(folder / name)]) == 0
+    return folder
+
+
+def other(folder: Path, name: str) -> Path:
+    (found,) = (folder / name).iterdir()
+    return found
+
+
+@pytest.mark.parametrize("named", ["words.txt", "words.tsv", "words"])
+@pytest.mark.parametrize("form", ["{}", "{} B-PER", "{}\tX\tO"])
+def test_words(others: Path, material: Material, ptv2: Ptv2, form: str, named: str) -> None:
+    path = other(others, "ner")
+    wanted = read(path / "predictions" / "validation.jsonl")
+    sentences = ["\n".join(form.format(word) for word in line["tokens"]) for line in wanted]
+    Path(named).write_text("\n\n".join(sentences))
+    result = ptv2("predict", named, "--run", path)
+    assert result.code == 0, result.err
+    assert parsed(result.out) == [{k: v for k, v in x.items() if k != "gold"} for x in wanted]
+
+
+def test_sentences_as_text(others: Path, ptv2: Ptv2) -> None:
+    path = other(others, "ner")
+    Path("new.csv").write_text("text\nann sat in paris\n")
+    (line,) = parsed(ptv2("predict", "new.csv", "--run", path).out)
+    assert line["tokens"] == ["ann", "sat", "in", "paris"]
+    assert len(line["tags"]) == 4
+
+
+def test_questions(others: Path, material: Material, ptv2: Ptv2) -> None:
+    path = other(others, "squad")
+    wanted = [
+        {k: v for k, v in line.items() if k not in {"gold", "answers"}}
+        for line in read(path / "predictions" / "validation.jsonl")
+    ]
+    squad = ptv2("predict", material.squad / "dev.json", "--run", path)
+    assert parsed(squad.out) == wanted
+    rows = [{key: line[key] for key in ("id", "title", "question", "context")} for line in wanted]
+    assert parsed(ptv2("predict", write("new.jsonl", rows), "--run", path).out) == wanted
+
+
+# Bad rows
+
+
+@pytest.fixture
+def spoilt(rows: Lines) -> Path:
+    """A file whose lines 3 and 5 are bad."""
+    lines = [json.dumps(row) for row in rows]
+    lines[2], lines[4] = '{"premise": "a"}', "no json"
+    Path("new.jsonl").write_text("\n".join(lines))
+    return Path("new.jsonl")
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_bad_row_stops(spoilt: Path, ptv2: Ptv2) -> None:
+    result = ptv2("predict", spoilt)
+    assert result.code == 2
+    assert "error: new.jsonl:3: no column 'hypothesis'" in result.err
+    assert "--skip-bad" in result.err
+    assert [line["idx"] for line in parsed(result.out)] == [0, 1]
+    assert not list(Path().glob("*.bad.jsonl*"))
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_bad_row_leaves_the_output_of_before(spoilt: Path, ptv2: Ptv2) -> None:
+    Path("out.jsonl").write_text("older\n")
+    result = ptv2("predict", spoilt, "--output", "out.jsonl")
+    assert result.code == 2
+    assert Path("out.jsonl").read_text() == "older\n"
+    assert [line["idx"] for line in read("out.jsonl.part")] == [0, 1]
+    assert "2 rows were predicted; they are in out.jsonl.part" in result.err
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("size", [1, 64])
+def test_bad_rows_are_skipped(spoilt: Path, wanted: Lines, ptv2: Ptv2, size: int) -> None:
+    result = ptv2("predict", spoilt, "--skip-bad", "--output", "out.jsonl", "--batch-size", size)
+    assert result.code == 0, result.err
+    assert [line["idx"] for line in read("out.jsonl")] == [wanted[at]["idx"] for at in (0, 1, 3, 5)]
+    bad = read("out.jsonl.bad.jsonl")
+    assert [line["line"] for line in bad] == [3, 5]
+    assert bad[0]["reason"] == "no column 'hypothesis'"
+    assert bad[0]["row"] == {"premise": "a"}
+    assert bad[1]["reason"].startswith("no JSON")
+    assert bad[1]["row"] == "no json"
+    assert "4 rows predicted to out.jsonl" in result.err
+    assert "warning: 2 bad rows were left out: out.jsonl.bad.jsonl" in result.err
+    assert not list(Path().glob("*.part"))
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_side_file_without_output(
+    spoilt: Path, rows: Lines, ptv2: Ptv2, stdin: Callable[[str], None]
+) -> None:
+    assert len(parsed(ptv2("predict", spoilt, "--skip-bad").out)) == 4
+    assert len(read("new.jsonl.bad.jsonl")) == 2
+    stdin(spoilt.read_text())
+    assert len(parsed(ptv2("predict", "-", "--skip-bad").out)) == 4
+    assert read("stdin.bad.jsonl") == read("new.jsonl.bad.jsonl")
+    assert ptv2("predict", write("new.jsonl", rows), "--skip-bad").code == 0
+    assert not Path("new.jsonl.bad.jsonl").exists(), "it speaks of rows that were mended"
+
+
+@pytest.mark.usefixtures("finished")
+def test_nothing_but_bad_rows(ptv2: Ptv2) -> None:
+    Path("new.jsonl").write_text("{}\n{}\n")
+    result = ptv2("predict", "new.jsonl", "--skip-bad", "--output", "out.jsonl")
+    assert result.code == 2
+    assert "no row of 2 can be used" in result.err
+    assert "out.jsonl.bad.jsonl says why" in result.err
+    assert len(read("out.jsonl.bad.jsonl")) == 2
+    assert not Path("out.jsonl").exists()
+
+
+# What cannot work
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("new.csv", "premise\na\n", ["new.csv:1: no column 'hypothesis'", "columns here: premise"]),
+        ("new.csv", "premise;hypothesis\na;b\n", ["semicolons"]),
+        ("new.csv", "premise,hypothesis\n", ["new.csv: holds no row"]),
+        ("new.csv", "", ["new.csv: holds no row"]),
+        ("new.jsonl", "\n\n", ["new.jsonl: holds no row"]),
+        ("new.json", "{}", ["new.json: .json says no format", "--format jsonl | csv | tsv"]),
+        ("new", "{}", ["new: the name says no format"]),
+    ],
+)
+def test_input_that_cannot_be_used(refused: Refused, name: str, text: str, says: list[str]) -> None:
+    Path(name).write_text(text)
+    refused("predict", name, "--output", "out.jsonl", says=says)
+
+
+@pytest.mark.usefixtures("finished")
+def test_words_of_the_command_that_cannot_be(refused: Refused, rows: Lines) -> None:
+    write("new.jsonl", rows)
+    refused("predict", "absent.jsonl", says=["absent.jsonl: there is no such file"])
+    refused("predict", "runs", says=["runs: is a folder"])
+    there = ["no folder gone", "mkdir -p gone"]
+    refused("predict", "new.jsonl", "--output", "gone/out.jsonl", says=there)
+    refused("predict", "new.jsonl", "--output", "runs", says=["runs: is a folder"])
+    same = ["new.jsonl: is the input, which it would replace"]
+    refused("predict", "new.jsonl", "--output", "./new.jsonl", says=same)
+    conll = ["--format: superglue/rte does not read conll", "--format jsonl | csv | tsv"]
+    refused("predict", "new.jsonl", "--format", "conll", says=conll)
+    refused("predict", "new.jsonl", "--format", "xml", says=["--format"])
+    refused("predict", "new.jsonl", "--batch-size", "0", says=["--batch-size"])
+    refused("predict", "new.jsonl", "--device", "tpu", says=["'tpu' is no device"])
+
+
+def test_runs_that_cannot_be_used(finished: Path, refused: Refused, rows: Lines) -> None:
+    write("new.jsonl", rows)
+    refused("predict", "new.jsonl", "--run", "absent", says=["there is no such run directory"])
+    refused("predict", "new.jsonl", "--run", "runs", says=["is no run directory", finished.name])
+    (finished / "metrics.json").unlink()
+    refused("predict", "new.jsonl", says=["runs: holds no finished run"])
+    refused("predict", "new.jsonl", "--run", finished, says=["the run has not finished"])
+
+
+@pytest.mark.parametrize("command", ["predict", "eval"])
+def test_the_backbone_is_gone(
+    finished: Path, material: Material, refused: Refused, rows: Lines, command: str
+) -> None:
+    config = finished / "config.yaml"
+    gone = Path("gone").absolute()
+    config.write_text(config.read_text().replace(str(material.bert), str(gone)))
+    write("new.jsonl", rows)
+    words = ["predict", "new.jsonl", "--run"] if command == "predict" else ["eval"]
+    says = [f"{finished}: its backbone is gone", str(gone), "bring it back"]
+    refused(*words, finished, says=says)
+
+
+def test_another_backbone_now(
+    finished: Path, material: Material, refused: Refused, rows: Lines
+) -> None:
+    shutil.copytree(material.bert, "bert")
+    with Path("bert/model.safetensors").open("r+b") as file:
+        file.seek(-9, 2)
+        file.write(b"\x01")
+    config = finished / "config.yaml"
+    here = str(Path("bert").absolute())
+    config.write_text(config.read_text().replace(str(material.bert), here))
+    refused("predict", write("new.jsonl", rows), says=["was trained on other weights of"])
+
+
+# As a process
+
+
+def test_a_closed_pipe(finished: Path, rows: Lines) -> None:
+    """`ptv2 predict ... | head -n 1` ends without a word."""
+    write("new.jsonl", rows * 2000)
+    code = "import sys; from ptv2_cli.cli.app import main; main()"
+    words = ["predict", "new.jsonl", "--run", str(finished), "--batch-size", "64"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    assert process.wait(timeout=120) == 1
+    assert "Traceback" not in said
+    assert "error" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
+    import signal
+
+    code = "import sys; from ptv2_cli.cli.app import main; main()"
+    words = ["predict", "-", "--run", str(finished), "--output", "out.jsonl", "--batch-size", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    for row in rows * 4:  # 24 rows: three chunks of eight, and the pipe stays open
+        process.stdin.write(json.dumps(row) + "\n")
+    process.stdin.flush()
+    part = Path("out.jsonl.part")
+    while not part.exists() or part.read_text().count("\n") < 24:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "24 rows were predicted; they are in out.jsonl.part" in said
+    assert len(read(part)) == 24
+    assert not Path("out.jsonl").exists()
+
+
+def test_python_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, ptv2_cli\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'yaml'}\n"
+        "assert callable(ptv2_cli.load)\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_types_are_shipped() -> None:
+    import ptv2_cli
+
+    assert (Path(ptv2_cli.__file__).parent / "py.typed").is_file()

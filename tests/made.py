@@ -1,0 +1,118 @@
+"""Run directories with figures of our choice, as a finished run leaves them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ptv2_cli.run.directory import SCHEMA_VERSION
+
+METRIC = {"ner/conll2003": "f1"}
+
+
+def content(
+    task: str = "superglue/cb",
+    method: str = "ptuning_v2",
+    prompt_len: int | None = 20,
+    seed: int = 11,
+    score: float | None = 0.5,
+    *,
+    split: str = "validation",
+    data: str = "a" * 64,
+    rows: int = 6,
+    status: str = "finished",
+    percent: float = 0.42,
+    seconds: float = 60.0,
+    detail: dict[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """A metrics.json; `settings` are config keys with `__` for the dot: `train__lr=0.01`."""
+    metric = METRIC.get(task, "accuracy")
+    config: dict[str, Any] = {
+        "name": "made",
+        "extends": None,
+        "method": {"name": method},
+        "backbone": {"name": "tiny", "dtype": "fp32"},
+        "task": {"name": task, "data": f"/data/{task}", "limit": {"train": None, "test": None}},
+        "prompt_len": prompt_len,
+        "train": {"lr": 0.01, "epochs": 3, "seed": seed},
+        "selection": {"split": "validation", "metric": metric, "mode": "max"},
+        "report": [split],
+    }
+    for key, value in settings.items():
+        *sections, last = key.split("__")
+        place = config
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    scores = {} if score is None else {split: {metric: score, "f1_macro": score / 2}}
+    made = {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "task": {"name": task, "version": 1},
+        "method": method,
+        "prompt_len": prompt_len,
+        "backbone": {"name": "tiny", "revision": None, "identity": "b" * 64},
+        "selection": {**config["selection"], "value": score},
+        "metrics": scores,
+        "majority_baseline": {metric: 0.25, "f1_macro": 0.1},
+        "detail": {split: detail or {}},
+        "parameters": {"trainable_percent": percent},
+        "timing": {"train_seconds": seconds},
+        "data": {
+            "train": {"rows": 9, "sha256": "c" * 64},
+            split: {"rows": rows, "sha256": data},
+        },
+        "seed": seed,
+        "config": config,
+        "environment": {"torch": "2.13.0", "threads": 1},
+        "warnings": [],
+    }
+    text = json.dumps(made, sort_keys=True)
+    return {"fingerprint": hashlib.sha256(text.encode()).hexdigest()[:8], **made}
+
+
+def write(
+    output: Path,
+    metrics: dict[str, Any] | None = None,
+    *,
+    lines: Sequence[dict[str, Any]] = (),
+    history: Sequence[float] = (),
+    name: str | None = None,
+    **made: Any,
+) -> Path:
+    """Write a finished run; `made` goes to `content`, `lines` are the predictions."""
+    metrics = content(**made) if metrics is None else metrics
+    named = f"run-{metrics['method']}-p{metrics['prompt_len'] or 0}-s{metrics['seed']}"
+    folder = output / (name or f"{named}-{metrics['fingerprint']}")
+    (folder / "predictions").mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "config.yaml").write_text(yaml.safe_dump(_valid(metrics["config"])))
+    (split,) = metrics["metrics"] or ["validation"]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "predictions" / f"{split}.jsonl").write_text(text)
+    metric = metrics["selection"]["metric"]
+    evaluations = [
+        {"epoch": float(at + 1), "step": at + 1, "metrics": {metric: value}}
+        for at, value in enumerate(history)
+    ]
+    (folder / "history.jsonl").write_text("".join(json.dumps(x) + "\n" for x in evaluations))
+    return folder
+
+
+def unfinished(output: Path, name: str = "killed") -> Path:
+    """A run that never ended."""
+    folder = output / name
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text("method: finetune\n")
+    return folder
+
+
+def _valid(config: dict[str, Any]) -> dict[str, Any]:
+    """What config.yaml may hold: no key that is null where null is no value."""
+    return {key: value for key, value in config.items() if value is not None}

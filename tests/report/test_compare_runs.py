@@ -1,0 +1,200 @@
+"""Two runs: what differs between them, on which rows, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import write
+
+from ptv2_cli.errors import InputError, Ptv2Error, RunError
+from ptv2_cli.report.compare import Comparison, Difference, compare, open_finished
+
+NAMES = {"e": "entailment", "c": "contradiction", "n": "neutral"}
+
+
+def labels(gold: str, guess: str) -> list[dict[str, Any]]:
+    """Lines of CB from letters."""
+    return [
+        {"premise": f"p{at}", "idx": at, "label": NAMES[b], "probabilities": {}, "gold": NAMES[a]}
+        for at, (a, b) in enumerate(zip(gold, guess, strict=True))
+    ]
+
+
+def compared(
+    folder: Path,
+    a: Sequence[dict[str, Any]],
+    b: Sequence[dict[str, Any]],
+    first: dict[str, Any] | None = None,
+    second: dict[str, Any] | None = None,
+    **asked: Any,
+) -> Comparison:
+    rows = {"rows": len(a)}
+    one = write(folder / "a", lines=a, **{**rows, **(first or {})})
+    other = write(folder / "b", lines=b, **{**rows, **(second or {})})
+    return compare(open_finished(one), open_finished(other), **asked)
+
+
+GOLD, A, B = "eeeecccnn", "eeecceecn", "eeeecccce"
+"""A is right on rows 1-3, 5 and 9, B on 1-7."""
+
+
+def test_labels(tmp_path: Path) -> None:
+    found = compared(tmp_path, labels(GOLD, A), labels(GOLD, B))
+    score = found.scores["accuracy"]
+    assert (found.rows, found.metric, found.split) == (9, "accuracy", "validation")
+    assert (score.a, score.b) == (pytest.approx(5 / 9), pytest.approx(7 / 9))
+    assert found.labels is not None
+    assert (found.labels.only_a, found.labels.only_b) == (1, 3)
+    # n = 4, k = 1: 2 (1 + 4) / 16.
+    assert found.p("accuracy") == found.labels.p == pytest.approx(0.625)
+    assert found.test("accuracy") == "mcnemar"
+    assert found.test("f1_macro") == "bootstrap"
+    assert found.p("f1_macro") == found.scores["f1_macro"].p
+    assert [(row.number, row.better) for row in found.disagreements] == [
+        (4, "b"), (6, "b"), (7, "b"), (9, "a"),
+    ]  # fmt: skip
+    assert found.disagreements[0].row == {"premise": "p3", "idx": 3}
+
+
+def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
+    from sklearn.metrics import f1_score
+
+    found = compared(tmp_path, labels(GOLD, A), labels(GOLD, B))
+    assert found.scores["f1_macro"].a == pytest.approx(f1_score([*GOLD], [*A], average="macro"))
+
+
+def test_tags(tmp_path: Path) -> None:
+    def lines(*guesses: str) -> list[dict[str, Any]]:
+        golds = ("B-PER O", "O B-LOC", "O O")
+        return [
+            {"tokens": ["x", "y"], "tags": guess.split(), "entities": [], "gold": gold.split()}
+            for guess, gold in zip(guesses, golds, strict=True)
+        ]
+
+    task = {"task": "ner/conll2003"}
+    first = lines("B-PER O", "O O", "B-LOC O")
+    second = lines("B-PER O", "O B-LOC", "O O")
+    found = compared(tmp_path, first, second, task, task)
+    assert found.labels is None
+    assert found.scores["f1"].a == pytest.approx(0.5)
+    assert found.scores["f1"].b == 1.0
+    # Row 3 has no entity: its F1 is 0 for both, but one has its tags right.
+    assert [(row.number, row.better) for row in found.disagreements] == [(2, "b"), (3, "b")]
+
+
+def test_answers(tmp_path: Path) -> None:
+    def lines(*guesses: str) -> list[dict[str, Any]]:
+        return [
+            {"id": str(at), "answers": [], "answer": guess, "start": 0, "nbest": [], "gold": gold}
+            for at, (guess, gold) in enumerate(
+                zip(guesses, (["the cat"], ["a red dog", "dog"]), strict=True)
+            )
+        ]
+
+    task = {"task": "qa/squad", "selection__metric": "f1"}
+    found = compared(tmp_path, lines("cat", "red"), lines("mat", "dog"), task, task)
+    score = found.scores["f1"]
+    # "red" against "red dog": 2 * 1 / 3; "dog" is an accepted answer.
+    assert (score.a, score.b) == (pytest.approx((1 + 2 / 3) / 2), pytest.approx(0.5))
+    assert [row.better for row in found.disagreements] == ["a", "b"]
+    assert found.labels is None
+
+
+def test_numbers(tmp_path: Path) -> None:
+    def lines(*guesses: float) -> list[dict[str, Any]]:
+        golds = (1.0, 2.0, 3.0, 4.0)
+        return [
+            {"text": "x", "prediction": guess, "label": gold, "gold": gold}
+            for guess, gold in zip(guesses, golds, strict=True)
+        ]
+
+    options = {"text": ["text"], "label": "label", "mean": 2.5, "deviation": 1.0}
+    task = {
+        "task": "text/regression",
+        "selection__metric": "pearson",
+        **{f"task__{key}": value for key, value in options.items()},
+    }
+    found = compared(tmp_path, lines(4, 3, 2, 1), lines(1, 2, 3, 4.5), task, task)
+    assert found.scores["pearson"].a == pytest.approx(-1.0)
+    assert found.scores["spearman"].b == pytest.approx(1.0)
+    assert found.labels is None
+    assert [(row.number, row.better) for row in found.disagreements] == [
+        (1, "b"), (2, "b"), (3, "b"), (4, "b"),
+    ]  # fmt: skip
+
+
+def test_configs(tmp_path: Path) -> None:
+    found = compared(
+        tmp_path,
+        labels(GOLD, A),
+        labels(GOLD, B),
+        {"train__lr": 0.01, "method__reparam": "mlp"},
+        {"train__lr": 0.006, "method": "finetune", "prompt_len": None},
+    )
+    assert set(found.differences) == {
+        Difference("method.name", "ptuning_v2", "finetune"),
+        Difference("method.reparam", "mlp", None),
+        Difference("prompt_len", "20", "none"),
+        Difference("train.lr", "0.01", "0.006"),
+    }
+
+
+def test_weights_and_environment_differ_too(tmp_path: Path) -> None:
+    one = write(tmp_path / "a", lines=labels(GOLD, A), rows=9)
+    other = write(tmp_path / "b", lines=labels(GOLD, B), rows=9)
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["backbone"]["identity"] = "f" * 64
+    metrics["environment"]["torch"] = "2.14.0"
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    found = compare(open_finished(one), open_finished(other))
+    assert found.differences == (
+        Difference("backbone.weights", "b" * 12, "f" * 12),
+        Difference("environment.torch", "2.13.0", "2.14.0"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "lines", "asked", "says"),
+    [
+        ({"task": "superglue/rte"}, (GOLD, B), {}, "different tasks: superglue/cb (version 1) and"),
+        ({"data": "d" * 64}, (GOLD, B), {}, "9 rows of file aaaaaaaa and 9 rows of file dddddddd"),
+        ({"rows": 8}, (GOLD[:8], B[:8]), {}, "different data (validation): 9 rows"),
+        ({"split": "test"}, (GOLD, B), {}, "report no split in common: validation; test"),
+        ({}, (GOLD, B), {"split": "test"}, "has no predictions of split 'test'"),
+        ({}, (GOLD, B), {"metric": "f1"}, "superglue/cb has no metric 'f1'"),
+        ({}, ("eeeeccccc", B), {}, "hold different rows, from line 8 on"),
+        ({}, (GOLD[:7], B[:7]), {}, "hold different rows, from line 8 on"),
+        ({}, ("", ""), {}, "holds no predictions of a ptv2 run"),
+    ],
+)
+def test_what_cannot_be_compared(
+    tmp_path: Path,
+    second: dict[str, Any],
+    lines: tuple[str, str],
+    asked: dict[str, str],
+    says: str,
+) -> None:
+    with pytest.raises(Ptv2Error) as caught:
+        compared(tmp_path, labels(GOLD, A), labels(*lines), None, second, **asked)
+    assert caught.value.exit_code == 2
+    assert says in str(caught.value)
+    assert all(problem.hint for problem in caught.value.problems)
+
+
+def test_holdouts_of_two_seeds(tmp_path: Path) -> None:
+    changed = [{**line, "idx": 100} for line in labels(GOLD, B)]
+    holdout = {"split": "holdout", "selection__split": "holdout"}
+    with pytest.raises(InputError, match="a holdout depends on the seed"):
+        compared(tmp_path, labels(GOLD, A), changed, holdout, {**holdout, "seed": 12})
+
+
+def test_predictions_that_are_gone(tmp_path: Path) -> None:
+    one = write(tmp_path / "a", lines=labels(GOLD, A), rows=9)
+    other = write(tmp_path / "b", lines=labels(GOLD, B), rows=9)
+    (other / "predictions" / "validation.jsonl").unlink()
+    with pytest.raises(RunError, match="is missing"):
+        compare(open_finished(one), open_finished(other))

@@ -1,0 +1,183 @@
+"""What the pictures show, and that they are drawn."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import write
+
+from ptv2_cli.errors import InputError, RunError
+from ptv2_cli.report import plots
+from ptv2_cli.report.build import build_report
+from ptv2_cli.report.curves import by_learning_rate, by_prompt_length, learning_curves
+from ptv2_cli.report.runs import find_runs
+from ptv2_cli.report.table import Report
+
+
+def report_of(folder: Path, *runs: dict[str, Any]) -> Report:
+    for run in runs:
+        write(folder, **run)
+    return build_report(find_runs([folder]))
+
+
+def test_learning_curves_are_means_over_the_seeds(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"history": [0.1, 0.5, 0.7]},
+        {"history": [0.3, 0.5], "seed": 12},  # stopped early: later epochs have no common mean
+        {"history": [0.2], "method": "finetune", "prompt_len": None},
+    )
+    picture = learning_curves(report, report.columns[0])
+    first, second = picture.series
+    assert first.label == "ptuning_v2 p20"
+    assert first.x == (1.0, 2.0)
+    assert first.mean == pytest.approx((0.2, 0.5))
+    assert first.sd[0] == pytest.approx(0.1 * 2**0.5)
+    assert second.sd == (None,)
+    assert picture.levels == (("majority baseline", 0.25),)
+
+
+def test_curves_are_of_the_split_that_chose_the_epoch(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {"selection__split": "holdout", "history": [0.1]})
+    assert learning_curves(report, report.columns[0]).split == "holdout"
+
+
+def test_prompt_lengths_one_line_per_method(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"prompt_len": 100, "score": 0.8, "train__lr": 0.02},
+        {"prompt_len": 20, "score": 0.6},
+        {"prompt_len": 20, "score": 0.7, "seed": 12},
+        {"method": "finetune", "prompt_len": None, "score": 0.9},
+    )
+    picture = by_prompt_length(report, report.columns[0])
+    assert picture is not None
+    (line,) = picture.series
+    assert (line.label, line.x) == ("ptuning_v2", (20.0, 100.0))
+    assert line.mean == pytest.approx((0.65, 0.8))
+    assert picture.levels == (("finetune", 0.9), ("majority baseline", 0.25))
+
+
+def test_prompt_lengths_of_a_full_grid_are_a_line_per_rate(tmp_path: Path) -> None:
+    grid = [
+        {"prompt_len": length, "train__lr": rate} for length in (20, 100) for rate in (0.01, 0.1)
+    ]
+    report = report_of(tmp_path, *grid)
+    picture = by_prompt_length(report, report.columns[0])
+    assert picture is not None
+    assert [one.label for one in picture.series] == ["ptuning_v2, lr 0.01", "ptuning_v2, lr 0.1"]
+
+
+def test_prompt_lengths_of_unlike_grids_show_the_best(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"prompt_len": 20, "train__lr": 0.01, "score": 0.5},
+        {"prompt_len": 20, "train__lr": 0.1, "score": 0.6},
+        {"prompt_len": 100, "score": 0.7},
+    )
+    picture = by_prompt_length(report, report.columns[0])
+    assert picture is not None
+    (line,) = picture.series
+    assert line.label == "ptuning_v2, best setting"
+    assert line.mean == pytest.approx((0.6, 0.7))
+
+
+def test_learning_rates(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"train__lr": 0.1, "score": 0.7},
+        {"train__lr": 0.01, "score": 0.6},
+        {"train__lr": 1e-5, "method": "finetune", "prompt_len": None},
+    )
+    picture = by_learning_rate(report, report.columns[0])
+    assert picture is not None
+    assert [(one.label, one.x) for one in picture.series] == [
+        ("ptuning_v2 p20", (0.01, 0.1)),
+        ("finetune", (1e-5,)),
+    ]
+    assert picture.series[0].mean == pytest.approx((0.6, 0.7))
+
+
+def test_nothing_to_show_by_length_or_rate(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {}, {"method": "finetune", "prompt_len": None})
+    assert by_prompt_length(report, report.columns[0]) is None
+    assert by_learning_rate(report, report.columns[0]) is None
+
+
+def test_of_too_many_lines_the_best_are_shown(tmp_path: Path) -> None:
+    runs = [{"train__lr": 0.01 * (n + 1), "history": [0.05 * n]} for n in range(11)]
+    report = report_of(tmp_path, *runs)
+    picture = learning_curves(report, report.columns[0])
+    assert (len(picture.series), picture.left_out) == (8, 3)
+    assert min(one.best for one in picture.series) == pytest.approx(0.15)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Any:
+    pytest.importorskip("matplotlib")
+    report = report_of(
+        tmp_path / "runs",
+        {"history": [0.2, 0.5], "train__lr": 0.1},
+        {"history": [0.3, 0.6], "train__lr": 0.1, "seed": 12},
+        {"history": [0.3, 0.7], "train__lr": 0.01},
+        {"history": [0.3, 0.7], "train__lr": 0.01, "prompt_len": 100},
+    )
+    return report, tmp_path
+
+
+def test_files(drawn: Any) -> None:
+    report, folder = drawn
+    files = list(plots.draw(report, folder / "out"))
+    kinds = ("learning-curves", "prompt-length", "learning-rate")
+    assert [file.name for file in files] == [
+        f"{kind}-cb.{end}" for kind in kinds for end in ("png", "svg")
+    ]
+    for file in files[::2]:
+        assert file.read_bytes().startswith(b"\x89PNG")
+    text = [
+        "".join(node.itertext())
+        for node in ElementTree.parse(files[1]).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert "training (epochs)" in text
+    assert "accuracy on validation (%)" in text
+    assert "ptuning_v2 p20, lr 0.1" in text
+
+
+def test_the_same_runs_give_the_same_bytes(drawn: Any) -> None:
+    report, folder = drawn
+    first, second = (list(plots.draw(report, folder / name)) for name in ("one", "two"))
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_lines_differ_in_more_than_colour() -> None:
+    looks = [(n % len(plots.DASHES), plots.MARKERS[n]) for n in range(len(plots.COLOURS))]
+    assert len(set(looks)) == len(set(plots.COLOURS)) == len(set(plots.MARKERS)) == 8
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'ptv2\[plots\]'"):
+        plots.require_matplotlib()
+
+
+def test_a_folder_that_cannot_be_written(drawn: Any) -> None:
+    report, folder = drawn
+    (folder / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        list(plots.draw(report, folder / "file" / "out"))
+
+
+@pytest.mark.parametrize(("text", "says"), [(None, "is missing"), ("{]\n", "is no history")])
+def test_damaged_histories(tmp_path: Path, text: str | None, says: str) -> None:
+    run = write(tmp_path, history=[0.5])
+    if text is None:
+        (run / "history.jsonl").unlink()
+    else:
+        (run / "history.jsonl").write_text(text)
+    report = build_report(find_runs([tmp_path]))
+    with pytest.raises(RunError, match=says):
+        learning_curves(report, report.columns[0])

@@ -1,0 +1,264 @@
+"""`ptv2 init`: what it writes is a config, wherever it is written; it never writes over one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ptv2_cli.cli.app import run
+from ptv2_cli.config.explain import options_from
+from ptv2_cli.config.load import LoadedConfig, load_config
+from ptv2_cli.errors import InputError
+from ptv2_cli.methods.ptuning_v2 import PTuningV2Options
+from ptv2_cli.setup import dialogue
+from ptv2_cli.setup.draft import DEMO, draft, scalar
+from ptv2_cli.setup.propose import propose
+from ptv2_cli.setup.shipped import copied, shipped_configs, shipped_names
+from ptv2_cli.tasks.definition import load_task, task_class
+
+CSV = "text,stars,label\n" + "".join(
+    f'"{word} film, number {n}",{n % 5},{word}\n' for n in range(20) for word in ("good", "bad")
+)
+PAIRS = "id\tsentence1\tsentence2\tscore\n" + "".join(
+    f"{n}\ta man rides {n}\ta woman rides {n}\t{n / 7:.2f}\n" for n in range(30)
+)
+CONLL = "Anna B-PER\nsings O\n\nLima B-LOC\n\n"
+SQUAD = {
+    "data": [{"paragraphs": [{"context": "Anna sings.", "qas": [
+        {"id": "1", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}]}
+    ]}]}]
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with a file of every kind."""
+    (tmp_path / "films.csv").write_text(CSV)
+    (tmp_path / "pairs.tsv").write_text(PAIRS)
+    (tmp_path / "names.conll").write_text(CONLL)
+    (tmp_path / "asked.json").write_text(json.dumps(SQUAD))
+    (tmp_path / "words.jsonl").write_text(json.dumps({"tokens": ["Anna"], "tags": ["B-PER"]}))
+    return tmp_path
+
+
+def checked(path: Path) -> LoadedConfig:
+    """The config, with everything checked that needs no backbone."""
+    loaded = load_config(path)
+    task = loaded.config.task
+    _, problems = options_from(task_class(task.name).options_model, task.options, loaded, "task")
+    assert problems == []
+    load_task(task.name, task.options)
+    if loaded.config.method.name == "ptuning_v2":
+        assert options_from(PTuningV2Options, loaded.config.method.options, loaded, "method")[0]
+    for split in ("train", "validation", "test"):
+        named = getattr(task, split)
+        assert named is None or Path(named).is_file()
+    return loaded
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_config_says_the_same_elsewhere(name: str, tmp_path: Path) -> None:
+    assert run(["init", name, "--output", "here.yaml"]) == 0
+    written = checked(tmp_path / "here.yaml").config
+    original = load_config(shipped_configs() / f"{name}.yaml").config
+    assert written == original.model_copy(update={"name": None})
+    text = (tmp_path / "here.yaml").read_text()
+    assert "# ptv2 train here.yaml" in text.splitlines()[:3]
+    assert "$schema=../docs" not in text
+
+
+def test_paths_inside_the_folder_stay_relative(tmp_path: Path) -> None:
+    from ptv2_cli.setup.draft import path_from
+
+    assert path_from(tmp_path / "config.yaml", tmp_path / "data" / "x.csv") == "data/x.csv"
+    assert path_from(tmp_path / "a" / "config.yaml", tmp_path / "x.csv") == str(tmp_path / "x.csv")
+    assert str(shipped_configs()) in copied("quickstart", tmp_path / "config.yaml")
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text("mine")
+    assert run(["init", "quickstart"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("config.yaml").read_text() == "mine"
+    assert run(["init", "quickstart", "--force"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    checked(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["init"], "ptv2 init quickstart, or ptv2 init --data FILE"),
+        (["init", "quikstart"], "did you mean quickstart?"),
+        (["init", "--data", "absent.csv"], "there is no such file or folder"),
+        (["init", "quickstart", "--data", "x.csv"], "stands beside NAME"),
+        (["init", "quickstart", "--output", "a/b.yaml"], "mkdir -p a"),
+        (["init", "quickstart", "--output", "."], "is a folder"),
+    ],
+)
+def test_refusals(
+    words: Sequence[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(list(words)) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_csv_is_looked_at(data: Path) -> None:
+    found = propose(data / "films.csv")
+    assert (found.task, found.text, found.label) == ("text/classification", ("text",), "label")
+    found = propose(data / "pairs.tsv")
+    assert found.task == "text/regression"
+    assert (found.text, found.label) == (("sentence1", "sentence2"), "score")
+    assert propose(data / "names.conll").task == "text/tagging"
+    assert propose(data / "asked.json").task == "text/qa"
+    assert propose(data / "words.jsonl").text == ("tokens",)
+
+
+def test_columns_without_telling_names(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{'ab'[n % 2]},some words of row {n}\n" for n in range(20))
+    (tmp_path / "odd.csv").write_text(f"no,kind,what it says\n{rows}")
+    found = propose(tmp_path / "odd.csv")
+    assert (found.task, found.text, found.label) == (
+        "text/classification", ("what it says",), "kind"
+    )  # fmt: skip
+
+
+def test_files_beside_train_are_found(tmp_path: Path) -> None:
+    for name in ("train", "dev", "other"):
+        (tmp_path / f"{name}.csv").write_text(CSV)
+    found = propose(tmp_path / "train.csv")
+    assert found.files == {"train": tmp_path / "train.csv", "validation": tmp_path / "dev.csv"}
+    assert propose(tmp_path).files is None
+
+
+@pytest.mark.parametrize("name", ["films.csv", "pairs.tsv", "names.conll", "asked.json",
+                                  "words.jsonl"])  # fmt: skip
+def test_data_without_a_terminal(data: Path, name: str) -> None:
+    assert run(["init", "--data", name]) == 0
+    written = checked(data / "config.yaml").config.task
+    assert written.train == str(data / name)
+
+
+def test_data_without_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.csv").write_text("text\n" + "\n".join(f"row {n}" for n in range(9)))
+    assert run(["init", "--data", "x.csv"]) == 2
+    assert "its columns are text" in capsys.readouterr().err
+    assert not Path("config.yaml").exists()
+
+
+def answers(*typed: str) -> Callable[[str, str], str]:
+    """Answers in order; an empty one is Enter."""
+    left = list(typed)
+
+    def ask(question: str, default: str) -> str:
+        return left.pop(0) or default
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("typed", "task", "options"),
+    [
+        (["1", "films.csv", "", "", "", ""], "text/classification",
+         {"text": ["text"], "label": "label"}),
+        (["text/classification", "films.csv", "text", "stars", "", "roberta-large"],
+         "text/classification", {"text": ["text"], "label": "stars"}),
+        (["2", "pairs.tsv", "", "", "", ""], "text/regression",
+         {"text": ["sentence1", "sentence2"], "label": "score"}),
+        (["3", "names.conll", "", ""], "text/tagging", {}),
+        (["3", "words.jsonl", "", "tags", "", ""], "text/tagging",
+         {"token_column": "tokens", "tag_column": "tags"}),
+        (["4", "asked.json", "", ""], "text/qa", {}),
+        (["superglue/rte", "", "1"], "superglue/rte", {}),
+        (["qa/squad", ".", "my/own-model"], "qa/squad", {}),
+    ],
+)  # fmt: skip
+def test_every_way_through_the_dialogue(
+    data: Path, typed: list[str], task: str, options: dict[str, object]
+) -> None:
+    ask = answers(*typed)
+    text = draft(dialogue.converse(ask, None), data / "config.yaml")
+    (data / "config.yaml").write_text(text)
+    written = checked(data / "config.yaml").config
+    assert written.task.name == task
+    assert written.task.options == options
+    assert written.prompt_len == 20
+    with pytest.raises(IndexError):  # every answer was asked for
+        ask("", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["nine"], "'nine' is no task of the list"),
+        (["1", "gone.csv"], "there is no such file or folder"),
+        (["1", "films.csv", "txt"], "no column 'txt'"),
+        (["1", "films.csv", "text, stars, label"], "3 text columns"),
+        (["1", "films.csv", "", "", "gone.csv"], "there is no such file"),
+        (["1", "films.csv", "", "", "", "7"], "'7' is no backbone"),
+    ],
+)
+def test_answers_that_cannot_be_used(data: Path, typed: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        dialogue.converse(answers(*typed, *typed[-1:] * 2), None)
+
+
+def test_a_bad_answer_is_asked_again(data: Path) -> None:
+    asked: list[str] = []
+    ask = answers("nine", "1", "gone.csv", "films.csv", "", "txt", "label", "", "")
+
+    def note(question: str, default: str) -> str:
+        asked.append(question)
+        return ask(question, default)
+
+    found = dialogue.converse(note, None)
+    assert found.options == {"text": ("text",), "label": "label"}
+    assert asked[1].startswith("init: 'nine' is no task of the list\n  -> type a number")
+    assert asked[1].endswith("\ntask (number or name)")
+    assert "no column 'txt'" in asked[6]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["text", "my column", "true", "null", "5", "1e-3", "a: b", "a #b", "#x", "it's", 'say "x"',
+     "文本", "a,b", "[x]", "-", "~", "on", "C:\\x", "x ", "{p}", "/data/a b.csv", DEMO],
+)  # fmt: skip
+def test_scalars_come_back_as_they_were(text: str, tmp_path: Path) -> None:
+    from ptv2_cli.config.yaml12 import read_yaml
+
+    (tmp_path / "x.yaml").write_text(f"a: {scalar(text)}\nb: [{scalar(text)}]\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "x.yaml").data == {"a": text, "b": [text]}
+
+
+def test_in_a_terminal(data: Path) -> None:
+    """A real terminal: the command asks, Enter takes the proposals, the file is there."""
+    master, slave = pty.openpty()
+    code = "import sys; sys.argv[0] = 'ptv2'; from ptv2_cli.cli.app import main; main()"
+    begun = subprocess.Popen(
+        [sys.executable, "-c", code, "init", "--data", "films.csv"],
+        stdin=slave, stdout=subprocess.PIPE, stderr=slave, cwd=data,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    os.close(slave)
+    os.write(master, b"\n\n\n\n\n")
+    out, _ = begun.communicate(timeout=60)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert begun.returncode == 0
+    assert out == b"wrote config.yaml\n"
+    assert "What is to be learned?" in shown
+    assert "[label]" in shown
+    assert checked(data / "config.yaml").config.task.options == {"text": ["text"], "label": "label"}
