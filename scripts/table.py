@@ -1,6 +1,6 @@
 """Print finished runs as a markdown table from their metrics.json.
 
-scripts/table.py DIR...            scores, parameters and seconds
+scripts/table.py DIR...            scores and parameters
 scripts/table.py --speed DIR...    time per step and peak memory by device
 """
 
@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-SCORES = ["task", "method", "score", "majority", "s.e.", "trainable", "%", "lr", "seconds"]
+SCORES = ["task", "method", "score", "majority", "s.e.", "trainable", "%", "lr"]
 SPEED = ["task", "method", "device", "precision", "ms per step", "examples/s", "peak MB"]
 
 
 def scores(metrics: dict[str, Any]) -> list[str]:
-    """The cells of one run: what it reached and what it took."""
+    """The cells of one run: what it reached with how much."""
     metric = metrics["selection"]["metric"]
     split = metrics["selection"]["split"]
     baseline = metrics["majority_baseline"]
@@ -30,7 +30,6 @@ def scores(metrics: dict[str, Any]) -> list[str]:
         f"{parameters['trainable']:,}",
         f"{parameters['trainable_percent']:.2f}",
         f"{metrics['config']['train']['lr']:g}",
-        f"{metrics['timing']['train_seconds']:.0f}",
     ]
 
 
