@@ -124,7 +124,7 @@ def majority_baseline(task: Task, data: RunData, split: str) -> dict[str, float]
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Versions, device, precision and threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "ptv2": __version__,
         "python": platform.python_version(),
@@ -144,6 +144,16 @@ def peak_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _timing(tracker: Tracker) -> dict[str, float | None]:

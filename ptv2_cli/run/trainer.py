@@ -268,7 +268,7 @@ def set_up(session: Session) -> tuple[Training, Plan]:
         session.learner, learning_rates(recipe, session.learner.method), train.weight_decay or 0.0
     )
     schedule = build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch)
-    scaler = torch.amp.GradScaler(device.type) if train.precision == "fp16" else None
+    scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
     plan = Plan(
         steps=steps,
         eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),

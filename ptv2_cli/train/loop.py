@@ -58,7 +58,10 @@ class Training:
     optimizer: Optimizer
     scale: Scale
     progress: Progress = field(default_factory=Progress)
-    scaler: torch.amp.GradScaler | None = None
+    scaler: torch.amp.GradScaler = field(
+        default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False)
+    )
+    """Scales the loss of fp16; does nothing where it is not enabled."""
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
@@ -119,18 +122,14 @@ def _step(training: Training, plan: Plan, batches: list[Batch]) -> Tensor:
         with autocast(plan.precision, plan.device):
             output = training.learner(batch)
         loss = output.loss * (batch.targets / targets)
-        (loss if scaler is None else scaler.scale(loss)).backward()
+        scaler.scale(loss).backward()
         total += loss.detach()
-    if scaler is not None:
-        scaler.unscale_(optimizer)
+    scaler.unscale_(optimizer)
     if plan.clip is not None:
         torch.nn.utils.clip_grad_norm_(
             [p for group in optimizer.param_groups for p in group["params"]], plan.clip
         )
-    if scaler is None:
-        optimizer.step()
-    else:
-        scaler.step(optimizer)
-        scaler.update()
+    scaler.step(optimizer)
+    scaler.update()
     optimizer.zero_grad(set_to_none=True)
     return total

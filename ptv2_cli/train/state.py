@@ -27,10 +27,8 @@ def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor]
         drawn = dropout.state()
         if drawn is not None:
             tensors[f"random.{name}"] = drawn
-    state: dict[str, Any] = {"progress": asdict(training.progress)}
-    if training.scaler is not None:
-        state["scaler"] = training.scaler.state_dict()
-    return tensors, state
+    scaler = training.scaler.state_dict()
+    return tensors, {"progress": asdict(training.progress), "scaler": scaler}
 
 
 def restore(training: Training, checkpoint: Checkpoint, where: Path, device: torch.device) -> None:
@@ -50,8 +48,7 @@ def restore(training: Training, checkpoint: Checkpoint, where: Path, device: tor
     for name, dropout in _dropouts(training):
         dropout.restore(random.get(name))
     training.progress = Progress(**checkpoint.state["progress"])
-    if training.scaler is not None and "scaler" in checkpoint.state:
-        training.scaler.load_state_dict(checkpoint.state["scaler"])
+    training.scaler.load_state_dict(checkpoint.state["scaler"])
 
 
 def _dropouts(training: Training) -> list[tuple[str, SeededDropout]]:

@@ -119,9 +119,7 @@ def test_a_hypothesis_says_nothing_about_its_label(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_many_rows_that_are_not_entailed_use_only_words_of_the_premise_(
-    split: str,
-) -> None:
+def test_many_refuted_hypotheses_name_only_what_the_premise_names(split: str) -> None:
     names = name_words(split)
     refuted = [row for row in rte(split) if row["label"] == "not_entailment"]
     tricky = 0
@@ -131,7 +129,7 @@ def test_many_rows_that_are_not_entailed_use_only_words_of_the_premise_(
         )
         facts = {word for word in hypothesis if word in names or word.isdigit()}
         tricky += facts <= premise
-    assert tricky > len(refuted) / 2
+    assert tricky > 0.4 * len(refuted)
 
 
 @pytest.mark.parametrize(("split", "least"), [("train", 700), ("dev", 250), ("test", 250)])

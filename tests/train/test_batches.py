@@ -26,7 +26,8 @@ def test_every_row_once_per_epoch(epoch) -> None:
 
 def test_same_seed_same_batches_and_another_epoch_other_batches() -> None:
     assert plan(11).epoch(3) == plan(11).epoch(3)
-    assert plan(11).epoch(3) != plan(11).epoch(4)
+    members = [{frozenset(batch) for batch in plan(11).epoch(epoch)} for epoch in (3, 4)]
+    assert len(members[0] & members[1]) <= 2
 
 
 def test_seeds_meet_like_lengths_at_every_step_with_other_rows() -> None:
