@@ -347,7 +347,11 @@ def test_a_closed_pipe(finished: Path, rows: Lines) -> None:
 def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
     import signal
 
-    code = "import sys; from ptv2_cli.cli.app import main; main()"
+    # A job in the background of a script is born deaf to Ctrl-C; this one must hear it.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from ptv2_cli.cli.app import main; main()"
+    )
     words = ["predict", "-", "--run", str(finished), "--output", "out.jsonl", "--batch-size", "1"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words],
