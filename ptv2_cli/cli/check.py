@@ -77,7 +77,7 @@ def _facts(recipe: Recipe, data: RunData) -> None:
         ),
         ("task", f"{recipe.task.name}, {recipe.task.kind} head, max_len {config.task.max_len}"),
         (
-            "train",
+            "training",
             f"{length}, learning rate {train.lr:g}, batches of {train.batch_size}, "
             f"{train.precision}, seed {train.seed}",
         ),

@@ -83,9 +83,10 @@ def _scores(found: Comparison) -> None:
     console.table("", headings, rows, right_from=1)
     console.say(f"interval, p: paired bootstrap over rows, {DRAWS:,} draws, two-sided")
     if found.labels is not None:
+        alone = f"{found.labels.only_a} row{'s' if found.labels.only_a != 1 else ''}"
         console.say(
-            "p of accuracy: McNemar, exact; right in A alone: "
-            f"{found.labels.only_a} rows, in B alone: {found.labels.only_b}"
+            f"p of accuracy: McNemar, exact; right in A alone: {alone}, "
+            f"in B alone: {found.labels.only_b}"
         )
     count = len(found.disagreements)
     counts = [sum(row.better == side for row in found.disagreements) for side in "ab"]

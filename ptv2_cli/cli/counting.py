@@ -16,8 +16,11 @@ from ptv2_cli.cli.progress import PLAIN_EVERY
 class Counting:
     """Counts rows; shows them on standard error while rows are predicted."""
 
-    def __init__(self, stream: BinaryIO, size: int | None) -> None:
-        """Take the stream that is read, and its size in bytes (None: unknown)."""
+    def __init__(self, stream: BinaryIO, size: int | None, *, bar: bool = True) -> None:
+        """Take the stream that is read, and its size in bytes (None: unknown).
+
+        Without `bar` a terminal shows none: rows that are printed there would tear it.
+        """
         self._stream, self._size = stream, size
         self._bars = Bars(
             TextColumn("predict"),
@@ -26,7 +29,7 @@ class Counting:
             TimeRemainingColumn(compact=True),
             console=console.err,
             transient=True,
-            disable=not console.err.is_terminal,
+            disable=not (bar and console.err.is_terminal),
         )
         self._bar = self._bars.add_task("predict", total=size, shown="")
         self._since = self._said = time.perf_counter()

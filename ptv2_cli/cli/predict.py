@@ -127,7 +127,9 @@ def _carry_out(
     name = Path("standard input") if path == STDIN else path
     files = [file for file in (good, bad) if file is not None]
     try:
-        with Counting(stream, path.stat().st_size if path.is_file() else None) as counting:
+        size = path.stat().st_size if path.is_file() else None
+        bar = good is not None or not console.out.is_terminal
+        with Counting(stream, size, bar=bar) as counting:
             records = read_records(stream, name, layout, run.task.token_column)
             for chunk in run.chunks(
                 records, batch_size, skip_bad=bad is not None, tick=counting.tick

@@ -68,7 +68,7 @@ def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[s
         parts.append(f"+- {percent(error)} standard error" if error is not None else "")
         baseline = metrics["majority_baseline"]
         parts.append(f"majority baseline {percent(baseline[metric])}" if baseline else "")
-        parts.append(f"epoch {selection['epoch']:g}")
+        parts.append(f"best epoch {selection['epoch']:g}")
     return "; ".join(part for part in parts if part)
 
 

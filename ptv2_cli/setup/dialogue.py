@@ -140,7 +140,8 @@ def _choice(
     others: bool = False,
 ) -> str:  # fmt: skip
     """One of the names, by its number or in full; with `others` any other name too."""
-    lines = [f"{at:>4}  {name:34} {text}" for at, (name, text) in enumerate(offered.items(), 1)]
+    room = max(map(len, offered))
+    lines = [f"{at:>4}  {name:{room}}  {offered[name]}" for at, name in enumerate(offered, 1)]
     more = "number, name, hub id or folder" if others else "number or name"
     asked = "\n".join([question, *lines, f"{what} ({more})"])
     return _understood(ask, asked, default, lambda typed: _named(typed, [*offered], what, others))

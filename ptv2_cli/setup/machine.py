@@ -59,7 +59,8 @@ def threads() -> Finding:
 
     used, there = torch.get_num_threads(), cores()
     asked = os.environ.get("OMP_NUM_THREADS")
-    value = f"{used} threads on {there} cores" + (f" (OMP_NUM_THREADS={asked})" if asked else "")
+    value = f"{used} thread{'s' if used > 1 else ''} on {there} core{'s' if there > 1 else ''}"
+    value += f" (OMP_NUM_THREADS={asked})" if asked else ""
     if used > there:
         return Finding("threads", "warning", value, f"export OMP_NUM_THREADS={there}")
     return Finding("threads", "ok", value)

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 from commandline import Material, Ptv2, Refused, tree
+from rich.console import Console
 
 from ptv2_cli import load
+from ptv2_cli.cli import console
 from ptv2_cli.cli.app import run as run_command
+from ptv2_cli.cli.counting import Counting
 
 Lines = list[dict[str, Any]]
 
@@ -389,3 +392,12 @@ def test_types_are_shipped() -> None:
     import ptv2_cli
 
     assert (Path(ptv2_cli.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("bar", [True, False])
+def test_a_bar_only_where_no_rows_are_printed(bar: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=screen, force_terminal=True))
+    with Counting(io.BytesIO(b"{}"), 2, bar=bar) as counting:
+        counting.tick(1)
+    assert ("predict" in screen.getvalue()) == bar
