@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
+from ptv2_cli.config.places import Places
+from ptv2_cli.errors import ConfigError, Problem
 
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML config; a run's config.yaml works too.")
@@ -83,7 +86,7 @@ def read_config(
     ):
         if value is not None:
             overrides.append(parse_set(f"{key}={value}", flag))
-    return load_config(path, overrides)
+    return load_config(path, overrides, also=_unknown_task)
 
 
 def same_command(
@@ -105,6 +108,22 @@ def same_command(
         words += [flag, value] if value is not None else []
     words += ["--output", str(output)] if output != Path("runs") else []
     return [*words, "--offline"] if offline else words
+
+
+def _unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
+    """A task that does not exist, told beside the config's other problems."""
+    from ptv2_cli.tasks.definition import load_definition
+
+    section = data.get("task")
+    name = section.get("name") if isinstance(section, Mapping) else section
+    if not isinstance(name, str):
+        return []  # a missing name is told already
+    try:
+        load_definition(name)
+    except ConfigError as error:
+        where = places.where("task", "name")
+        return [Problem(where, item.what, item.hint) for item in error.problems]
+    return []
 
 
 def settle(offline: bool) -> None:

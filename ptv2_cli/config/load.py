@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
 from ptv2_cli.config.places import Places
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml12 import Document, read_yaml
-from ptv2_cli.errors import ConfigError
+from ptv2_cli.errors import ConfigError, Problem
 
 __all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
 
@@ -36,8 +36,19 @@ class LoadedConfig:
         return self.places.where(*path)
 
 
-def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
+Also = Callable[[Mapping[str, Any], Places], Iterable[Problem]]
+"""Finds problems in a merged mapping that this layer cannot know of."""
+
+
+def load_config(
+    path: Path, overrides: Sequence[Override] = (), also: Also | None = None
+) -> LoadedConfig:
     """Read a config, or a run directory's resolved config, with everything it extends.
+
+    Args:
+        path: the file, or the folder of a run.
+        overrides: what the command line says.
+        also: asked only when there are problems, so that all of them are told at once.
 
     Raises:
         ConfigError: with every problem that the files and the overrides have.
@@ -52,6 +63,7 @@ def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
     except ValidationError as error:
         problems += problems_from(error, document.places, data=document.data)
     if problems:
+        problems += also(document.data, document.places) if also else []
         raise ConfigError(*ordered(problems))
     return LoadedConfig(config, document.data, document.places, path, unset)
 

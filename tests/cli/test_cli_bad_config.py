@@ -123,15 +123,22 @@ def test_files_that_are_no_config(refused: Refused, text: str, says: list[str]) 
 
 @pytest.mark.parametrize("command", ["train", "check"])
 def test_all_problems_at_once(material: Material, refused: Refused, command: str) -> None:
-    material.write(Path("bad.yaml"), train={"lr": "fast", "epochs": 0}, pre_seq_len=3)
+    train = {"lr": "fast", "epochs": 0}
+    material.write(Path("bad.yaml"), train=train, pre_seq_len=3, task="superglu/rte")
     said = refused(
         command,
         "bad.yaml",
         "--prompt-len",
         "x",
-        says=["train.lr must be", "train.epochs must be", "pre_seq_len is prompt_len", "--prompt"],
+        says=[
+            "train.lr must be",
+            "train.epochs must be",
+            "pre_seq_len is prompt_len",
+            "--prompt",
+            "unknown task 'superglu/rte'",
+        ],
     )
-    assert said.err.count("error: ") == said.err.count("\n  -> ") == 4
+    assert said.err.count("error: ") == said.err.count("\n  -> ") == 5
 
 
 def test_clashes_at_once(material: Material, refused: Refused) -> None:
