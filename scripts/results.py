@@ -104,7 +104,7 @@ def cells(only: list[str]) -> Iterator[Cell]:
 
 
 def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
-    """Run one `ptv2 sweep`."""
+    """Run one `ptv2 sweep`; end with it if it was stopped or refused."""
     command = [
         "ptv2",
         "sweep",
@@ -115,7 +115,9 @@ def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
         str(output),
         *words,
     ]
-    subprocess.run(command, check=True)
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(code)
 
 
 def best_rate(cell: Cell, output: Path) -> str:
