@@ -66,7 +66,6 @@ Text = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def _off_or_fraction(value: Any) -> float | Literal["off"] | None:
