@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.sites import TextBatch
 from ptv2_cli.heads.base import Head, LabelledBatch, Output
+from ptv2_cli.heads.multi import MultiHead
 from ptv2_cli.methods.base import Method
 
 
@@ -21,7 +22,7 @@ class LearnerBatch(TextBatch, LabelledBatch, Protocol):
 class Learner(nn.Module):
     """forward(batch) -> Output(loss, predictions)."""
 
-    def __init__(self, backbone: Backbone, method: Method, head: Head) -> None:
+    def __init__(self, backbone: Backbone, method: Method, head: Head | MultiHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.method = method
@@ -40,8 +41,10 @@ class Learner(nn.Module):
     def own_state(self) -> dict[str, Tensor]:
         """All tensors that the run's logits need and the backbone's own files do not hold."""
         state = self.state_dict()
+        if getattr(self.head, "borrowed", False):
+            state = {k: v for k, v in state.items() if not k.startswith("head.")}
         if self.method.trains_backbone:
-            return state
+            return _without_shared(state)
         kept = {f"backbone.{name}" for name in self.backbone.untrained}
         return {
             name: tensor
@@ -68,3 +71,15 @@ class Learner(nn.Module):
             "trainable_percent": 100 * trainable / (backbone + head + sum(parts.values())),
             "prompt_percent": 100 * parts["prompt"] / backbone,
         }
+
+
+def _without_shared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor once: an encoder-decoder's word embeddings go by three names."""
+    places: set[tuple[int, torch.Size]] = set()
+    kept: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if not tensor.numel() or place not in places:
+            kept[name] = tensor
+            places.add(place)
+    return kept

@@ -10,7 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ptv2_cli.backbones.sites import Slot
+from ptv2_cli.backbones.slot import site_of
 
 NAME = "ptv2"
 
@@ -31,14 +31,16 @@ def prompted_attention(
     [B, 1, T, T'] or None. Returns [B, T, N, D]. Without prompts it is the stock function.
     """
     slot, name = site_of(module)
+    queries = query.shape[2]
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    slot.record(name, key, causal, cross=query.shape[2] != key.shape[2])
+    slot.note(name, key, value, queries, causal)
     prompt = slot.take(name)
     if prompt is not None:
         prompt_keys, prompt_values = (part.to(key.dtype) for part in prompt)
         rows, length = key.shape[0], prompt_keys.shape[2]
         # Without this the stock function would crop the keys of a causal model to the query.
-        attention_mask = slot.widen(attention_mask, length, query, causal)
+        attention_mask = slot.widen(attention_mask, length, queries, key, causal)
+        causal = False  # the mask says it all, or there is one query, which sees every key
         key = torch.cat([prompt_keys.expand(rows, -1, -1, -1), key], dim=2)
         value = torch.cat([prompt_values.expand(rows, -1, -1, -1), value], dim=2)
         if position_bias is not None:
@@ -54,12 +56,6 @@ def prompted_attention(
         **kwargs,
     )
     return output
-
-
-def site_of(module: nn.Module) -> tuple[Slot, str]:
-    """The slot and the dotted name that `Slot.attach` left on a module."""
-    found: tuple[Slot, str] = module._ptv2_site  # type: ignore[assignment]
-    return found
 
 
 AttentionInterface.register(NAME, prompted_attention)

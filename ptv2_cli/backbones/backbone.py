@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.families import Shape
-from ptv2_cli.backbones.sites import InputVectors, Prompts, Site, Slot, TextBatch
+from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts, Site, TextBatch
+from ptv2_cli.backbones.slot import Slot
 from ptv2_cli.errors import BackboneError
 
 NO_PROMPTS = Prompts()
@@ -16,6 +18,8 @@ NO_PROMPTS = Prompts()
 
 class Backbone(nn.Module):
     """A transformers model whose forward takes a batch and prompts and gives hidden states.
+
+    Of an encoder-decoder they are those of the decoder's first position, until `drop_decoder`.
 
     Attributes:
         sites: its attention calls in the order of one forward pass.
@@ -32,6 +36,7 @@ class Backbone(nn.Module):
         self.slot.attach(model)
         self.sites: tuple[Site, ...] = ()
         self.untrained: tuple[str, ...] = ()
+        self.decodes = shape.family.two_stacks
         self.pooler = _take_pooler(model)
 
     @property
@@ -49,6 +54,14 @@ class Backbone(nn.Module):
         """Forget a pooler that no head reads, so that it is neither trained, saved nor counted."""
         self.pooler = None
         self.untrained = tuple(name for name in self.untrained if not name.startswith("pooler."))
+
+    def drop_decoder(self) -> None:
+        """Keep the encoder alone, for heads that read the text's own tokens."""
+        if self.decodes:
+            self.decodes = False
+            self.model = self.model.get_encoder()
+            # The slot's index stays: other views of the model may still decode.
+            self.sites = tuple(site for site in self.sites if site.stack == "encoder")
 
     def checkpoint_gradients(self) -> None:
         """Recompute activations in backward instead of keeping them.
@@ -72,13 +85,17 @@ class Backbone(nn.Module):
         """The pretrained pooler on [B, H] vectors; the identity without one."""
         if self.pooler is None:
             return vectors
+        vectors = vectors.to(next(self.pooler.parameters()).dtype)  # fp32, whatever the rest is
         if isinstance(self.pooler, nn.Linear):  # ALBERT keeps its activation apart
             return torch.tanh(self.pooler(vectors))
         pooled: Tensor = self.pooler(vectors[:, None])
         return pooled
 
     def forward(self, batch: TextBatch, prompts: Prompts = NO_PROMPTS) -> Tensor:
-        """Hidden states of the batch's own tokens [B, T, H]; input vectors are left out."""
+        """Hidden states of the batch's own tokens [B, T, H], or [B, 1, H] out of a decoder.
+
+        Input vectors are left out.
+        """
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
@@ -87,19 +104,75 @@ class Backbone(nn.Module):
         else:
             words = self.model.get_input_embeddings()(batch.input_ids)
             inputs = _with_vectors(inputs, words, prompts.inputs, batch.slots)
-        inputs["position_ids"] = self._positions(inputs["attention_mask"], prompts.offset)
+        if self.shape.family.takes_positions:
+            inputs["position_ids"] = self._positions(inputs["attention_mask"], prompts.offset)
+        if self.decodes:
+            inputs["decoder_input_ids"] = self._start(batch.input_ids)
+        self.slot.offset = self._offsets(prompts)
         with self.slot.forward(prompts):
-            output = self.model(**inputs, use_cache=False)
-        return _text_states(output.last_hidden_state, prompts.inputs)
+            output = self.model(**inputs, **self._no_cache)
+        hidden: Tensor = output.last_hidden_state
+        return hidden if self.decodes else _text_states(hidden, prompts.inputs)
 
-    def _positions(self, mask: Tensor, offset: int) -> Tensor:
-        """Position ids [1, T] or [B, T], the text's first token at `offset`."""
-        if self.shape.family.positions != "padded":
-            return torch.arange(offset, offset + mask.shape[1], device=mask.device)[None]
-        # RoBERTa counts real tokens from padding_idx + 1; padding stays at padding_idx.
+    def read(self, ids: Tensor) -> list[KeysValues]:
+        """Keys and values [1, K, T, D] that the model itself computes for a text, site by site.
+
+        Args:
+            ids: [1, T]; a decoder reads it too.
+        """
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self.decodes:
+            inputs["decoder_input_ids"] = ids
+        self.slot.offset = {}
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), self.slot.noting() as calls, self.slot.forward(None):
+                self.model(**inputs, **self._no_cache)
+        finally:
+            self.train(training)
+        return [(call.key.float(), call.value.float()) for call in calls]
+
+    @property
+    def _no_cache(self) -> dict[str, Any]:
+        """Encoders have no word for it."""
+        return {"use_cache": False} if self.decodes or self.shape.family.causal else {}
+
+    def _start(self, ids: Tensor) -> Tensor:
+        """The decoder's first token for every row [B, 1]."""
+        config = self.model.config
+        start = config.decoder_start_token_id
+        return ids.new_full((ids.shape[0], 1), config.pad_token_id if start is None else start)
+
+    @property
+    def takes_offsets(self) -> bool:
+        """Whether rows of one batch may be shifted by different offsets."""
+        return self.shape.family.takes_positions
+
+    def view(self) -> Backbone:
+        """The same model and weights, with a pooler and a reading of its own."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.pooler = copy.deepcopy(self.pooler)
+        return other
+
+    def _offsets(self, prompts: Prompts) -> dict[str, int]:
+        """The stacks whose own attention meets a prompt: their text stands after it."""
+        if isinstance(prompts.offset, Tensor):
+            return {}  # position ids say it, row by row
+        prompted = {self.sites[at].stack for at in prompts.keys_values or ()}
+        return {stack: prompts.offset for stack in prompted - {"cross"}}
+
+    def _positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
+        """Position ids [B, T], the text's first token at `offset`, whatever side is padded."""
+        if isinstance(offset, Tensor):
+            offset = offset.to(mask.device)[:, None]
         real = mask.long()
-        padding: int = self.model.embeddings.padding_idx
-        return (real.cumsum(dim=1) + offset) * real + padding
+        if self.shape.family.positions == "padded":
+            # RoBERTa counts real tokens from padding_idx + 1; padding stays at padding_idx.
+            padding: int = self.model.embeddings.padding_idx
+            return (real.cumsum(dim=1) + offset) * real + padding
+        return (real.cumsum(dim=1) - 1).clamp(min=0) + offset
 
 
 def _take_pooler(model: Any) -> nn.Module | None:

@@ -10,22 +10,32 @@ HIDDEN = (
     "resid_pdrop",
     "embd_pdrop",
     "dropout",
+    "dropout_rate",
     "embedding_dropout",
     "mlp_dropout",
 )
-ATTENTION = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+OTHERS = (
+    "attention_probs_dropout_prob",
+    "attention_dropout",
+    "attn_pdrop",
+    "activation_dropout",
+    "layerdrop",
+    "encoder_layerdrop",
+    "decoder_layerdrop",
+)
+"""Of attention, of what a layer computes inside, and of whole layers."""
 
 
 def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
     """Set the dropout of a transformers config before the model is built from it.
 
-    A number replaces the hidden dropout, as the published runs do; `off` silences attention
-    dropout too; None leaves the model's own values. The model is never put in eval mode for
+    A number replaces the hidden dropout, as the published runs do; `off` silences all
+    others too; None leaves the model's own values. The model is never put in eval mode for
     it, because transformers checkpoints gradients in training mode only.
     """
     if value is None:
         return
-    names = (*HIDDEN, *ATTENTION) if value == "off" else HIDDEN
+    names = (*HIDDEN, *OTHERS) if value == "off" else HIDDEN
     for name in names:
         if hasattr(config, name):
             setattr(config, name, 0.0 if value == "off" else value)

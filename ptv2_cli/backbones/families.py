@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ptv2_cli.backbones.sites import Stack
 from ptv2_cli.errors import BackboneError
 
-Positions = Literal["absolute", "padded", "rotary"]
+Positions = Literal["absolute", "padded", "rotary", "relative"]
 
 
 @dataclass(frozen=True)
@@ -18,27 +19,106 @@ class Family:
     name: str
     positions: Positions
     """absolute: a table counted from 0; padded: a table counted from padding_idx + 1, over real
-    tokens alone; rotary: positions turn queries and keys."""
+    tokens alone; rotary: positions turn queries and keys; relative: distances between tokens
+    alone, so that a prompt takes up no position."""
     pooling: Literal["pooler", "cls", "mean", "last"]
     """Which vector a sequence head reads unless the config says otherwise."""
     causal: bool = False
+    two_stacks: bool = False
+    """An encoder and a decoder."""
+    grouped: bool = False
+    """Its checkpoints may have fewer key and value heads than heads."""
+    way: str = "registered"
+    """Module of `ways` that lets prompts into what the attention registry does not reach."""
+    registry: bool = True
+    """Whether attention goes through transformers' registry."""
+    takes_positions: bool = True
+    """Whether its forward takes position ids."""
+    checkpointing: bool = True
+    """Whether transformers can recompute its activations in backward."""
+    tested: str = "tiny"
+    """Size of the largest model that it was tried on: tiny is random weights, else pretrained."""
+    note: str = ""
+    """What a user should know."""
 
+    @property
+    def masks(self) -> bool:
+        """Whether a head may read the place of a mask token."""
+        return not self.causal and not self.two_stacks
+
+
+_DISTANCES = "the public checkpoints have no table of positions: a prompt takes up none"
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("bert", "absolute", "pooler"),
+        Family("bert", "absolute", "pooler", tested="22.7 M"),
         Family("roberta", "padded", "cls"),
         Family("xlm-roberta", "padded", "cls"),
-        Family("albert", "absolute", "pooler"),
+        Family("camembert", "padded", "cls"),
+        Family("albert", "absolute", "pooler", checkpointing=False),
         Family("electra", "absolute", "cls"),
+        Family("distilbert", "absolute", "cls"),
+        Family("mpnet", "padded", "cls", way="mpnet", registry=False, checkpointing=False),
+        Family(
+            "deberta",
+            "absolute",
+            "cls",
+            way="deberta",
+            registry=False,
+            note=_DISTANCES,
+        ),
+        Family(
+            "deberta-v2",
+            "absolute",
+            "cls",
+            way="deberta_v2",
+            registry=False,
+            note=_DISTANCES,
+        ),
         Family("modernbert", "rotary", "cls"),
+        Family("eurobert", "rotary", "mean", grouped=True),
+        Family(
+            "big_bird",
+            "absolute",
+            "cls",
+            way="big_bird",
+            registry=False,
+            note="full attention in place of the sparse form",
+        ),
         Family("gpt2", "absolute", "last", causal=True),
+        Family("opt", "absolute", "last", causal=True),
+        Family(
+            "bloom",
+            "relative",
+            "last",
+            causal=True,
+            way="bloom",
+            registry=False,
+            takes_positions=False,
+        ),
         Family("gpt_neox", "rotary", "last", causal=True),
-        Family("llama", "rotary", "last", causal=True),
-        Family("qwen3", "rotary", "last", causal=True),
+        Family("llama", "rotary", "last", causal=True, grouped=True),
+        Family("mistral", "rotary", "last", causal=True, grouped=True),
+        Family("qwen2", "rotary", "last", causal=True, grouped=True),
+        Family("qwen3", "rotary", "last", causal=True, grouped=True),
+        Family("glm", "rotary", "last", causal=True, grouped=True),
+        Family("glm4", "rotary", "last", causal=True, grouped=True),
+        Family("t5", "relative", "cls", two_stacks=True, takes_positions=False),
+        Family("mt5", "relative", "cls", two_stacks=True, takes_positions=False),
+        Family("bart", "absolute", "cls", two_stacks=True, way="bart", takes_positions=False),
     )
 }
+
+REFUSED = {
+    "fnet": "it mixes tokens by Fourier transforms: there is no attention for prompts to enter",
+    "reformer": "its attention compares hashed queries that are their own keys: "
+    "no keys can be put before them",
+    "perceiver": "its tokens are read through latent vectors: no layer attends among tokens",
+    "longformer": "its sliding attention takes no keys beside the text's own",
+    "mamba": "it is a state space model: there is no attention for prompts to enter",
+}
+"""Families that are known, and known not to work, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +126,29 @@ class Shape:
     """What config.json says before any weights are fetched."""
 
     family: Family
-    layers: int
+    stacks: Mapping[Stack, int]
+    """Attention layers of each stack: {self: L}, or encoder, decoder and cross."""
     hidden_size: int
-    positions: int
-    """Tokens that the position table or the pretrained rotary range allows."""
+    """Width of the hidden states that it gives, H."""
+    limit: int
+    """Tokens of text that the model takes, or was trained on where it has no limit."""
+    positions: int | None
+    """Places of the position table or of the rotary range; None: a prompt takes up none."""
+
+    @property
+    def layers(self) -> int:
+        """Layers of the longest stack, L."""
+        return max(self.stacks.values())
+
+    def prompted(self, *, decodes: bool) -> Mapping[Stack, int]:
+        """The stacks that a head makes run: without the decoder's answer, the encoder alone."""
+        if decodes or not self.family.two_stacks:
+            return self.stacks
+        return {"encoder": self.stacks["encoder"]}
+
+    def room(self, taken: int) -> int:
+        """Tokens of text that fit beside `taken` positions of a prompt."""
+        return self.limit if self.positions is None else min(self.limit, self.positions - taken)
 
 
 def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
@@ -61,26 +160,48 @@ def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
     model_type = config.get("model_type", "")
     family = FAMILIES.get(model_type)
     if family is None:
+        unknown = f"model type {model_type!r} has no known place where prompts can enter"
+        reason = REFUSED.get(model_type)
         raise BackboneError.at(
             f"backbone {name}",
-            f"model type {model_type!r} has no known place where prompts can enter",
+            f"{model_type} cannot be prompted: {reason}" if reason else unknown,
             f"supported: {', '.join(FAMILIES)} (ptv2 list backbones)",
         )
+    limit = _limit(name, family, config)
+    tabled = family.positions != "relative" and config.get("position_biased_input", True)
     return Shape(
         family,
-        layers=_size(name, config, "num_hidden_layers", "n_layer"),
-        hidden_size=_size(name, config, "hidden_size", "n_embd"),
-        positions=_usable(family, config, _size(name, config, _POSITIONS, "n_positions")),
+        stacks=_stacks(name, family, config),
+        hidden_size=_size(name, config, *_WIDTHS),
+        limit=limit,
+        positions=limit if tabled else None,
     )
 
 
-_POSITIONS = "max_position_embeddings"
+_WIDTHS = ("word_embed_proj_dim", "hidden_size", "n_embed", "n_embd", "d_model", "dim")
+"""Names of H; OPT may be wider inside than what it gives, the first of them."""
 
 
-def _usable(family: Family, config: Mapping[str, Any], positions: int) -> int:
+def _stacks(name: str, family: Family, config: Mapping[str, Any]) -> dict[Stack, int]:
+    if not family.two_stacks:
+        return {"self": _size(name, config, "num_hidden_layers", "n_layer", "n_layers")}
+    encoder = _size(name, config, "encoder_layers", "num_layers")
+    # T5's oldest files name one number for both.
+    decoder = int(config.get("decoder_layers") or config.get("num_decoder_layers") or encoder)
+    return {"encoder": encoder, "decoder": decoder, "cross": decoder}
+
+
+def _limit(name: str, family: Family, config: Mapping[str, Any]) -> int:
+    if family.positions == "relative":
+        return int(config.get("n_positions") or config.get("seq_length") or TRAINED_LENGTH)
+    positions = _size(name, config, "max_position_embeddings", "n_positions")
     if family.positions == "padded":
         return positions - int(config.get("pad_token_id", 1)) - 1
     return positions
+
+
+TRAINED_LENGTH = 512
+"""Tokens of T5's and its kin's pretraining inputs (arXiv 1910.10683), where the file says none."""
 
 
 def _size(name: str, config: Mapping[str, Any], *keys: str) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -15,8 +14,14 @@ from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.dropout import hidden_dropout, set_dropout
 from ptv2_cli.backbones.families import shape_of
+from ptv2_cli.backbones.language import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.own_code import check_own_code
 from ptv2_cli.backbones.probe import probe
+from ptv2_cli.backbones.quantized import check_machine, quantize
+from ptv2_cli.backbones.quiet import quiet
+from ptv2_cli.backbones.ways import way_of
+from ptv2_cli.backbones.weights import DTYPES, held_dtype, keep_fp32
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.seeding import normal_
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.schema import BackboneSection
 
 INIT_STD = 0.02
+CPU = torch.device("cpu")
 
 
 def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -> Any:
@@ -36,7 +42,7 @@ def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -
     if words:  # byte-level tokenizers mark the word's start by its leading space
         options["add_prefix_space"] = True
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(located.folder, use_fast=True, **options)
     except (OSError, ValueError, KeyError) as error:
         raise _unusable(located, "tokenizer", error) from None
@@ -45,42 +51,100 @@ def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -
     return tokenizer
 
 
-def load_backbone(located: Located, section: BackboneSection, init: torch.Generator) -> Backbone:
-    """Load weights in fp32 on the CPU and probe them; parameters come back frozen.
+def load_backbone(
+    located: Located, section: BackboneSection, init: torch.Generator, device: torch.device = CPU
+) -> Backbone:
+    """Load weights in the type they are held in, on the CPU, and probe them; all come back frozen.
 
     Args:
         located: the backbone's files.
         section: the config's `backbone:`.
         init: draws the values of a pooler that the pretrained weights lack.
+        device: where the weights are quantized, if they are, and stay then.
 
     Raises:
-        BackboneError: unknown family, missing or incomplete weights, prompts that do nothing.
+        BackboneError: unknown family, missing or incomplete weights, weights that hold other
+            things than tensors, code of the model's own, prompts that do nothing.
+        ConfigError: a quantization that this machine cannot do.
     """
+    return _loaded(located, section, init, device, None)[0]
+
+
+def load_with_language(
+    located: Located,
+    section: BackboneSection,
+    init: torch.Generator,
+    words: Sequence[int],
+    device: torch.device = CPU,
+) -> tuple[Backbone, LanguageHead]:
+    """As `load_backbone`, and beside it the model's own language-model head for these tokens.
+
+    Raises:
+        BackboneError: also where the weights hold no such head.
+        ConfigError: a quantization that this machine cannot do.
+    """
+    backbone, head = _loaded(located, section, init, device, words)
+    assert head is not None
+    return backbone, head
+
+
+def _loaded(
+    located: Located,
+    section: BackboneSection,
+    init: torch.Generator,
+    device: torch.device,
+    words: Sequence[int] | None,
+) -> tuple[Backbone, LanguageHead | None]:
+    check_machine(section, device)
+    check_own_code(located, section)
     shape = shape_of(located.name, located.config)
     located.check_sha256(section.sha256)
     files = located.weight_files
+    way = way_of(shape.family)
     try:
         # Building the model draws from the global generator, which is not ours to advance.
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(
                 located.folder, trust_remote_code=section.trust_remote_code
             )
             set_dropout(config, section.dropout)
-            model, report = AutoModel.from_pretrained(
+            way.configure(config)
+            load = AutoModel if words is None else model_class(shape.family)
+            model, report = load.from_pretrained(
                 located.folder,
                 config=config,
-                attn_implementation=NAME,
-                dtype=torch.float32,
+                attn_implementation=NAME if shape.family.registry else "eager",
+                dtype=DTYPES[held_dtype(section, located.config)],
                 output_loading_info=True,
                 trust_remote_code=section.trust_remote_code,
             )
+    except UnpicklingError:
+        raise _no_tensors(located) from None
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         raise _unusable(located, f"weights ({files[0].name})", error) from None
+    whole, missing = model, sorted(report["missing_keys"])
+    if words is not None:
+        model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, hidden_dropout(config))
+    way.enter(model, backbone.slot)
     backbone.requires_grad_(False)
-    _fill_missing(backbone, located, sorted(report["missing_keys"]), init)
+    keep_fp32(backbone.pooler)
+    _fill_missing(backbone, located, missing, init)
+    head = None if words is None else take_head(whole, words, backbone.slot, located.name)
     probe(backbone, located.name)
-    return backbone
+    if section.quantize is not None:
+        quantize(backbone.model, section.quantize, device, located.name)
+        backbone.to(device)
+    return backbone, head
+
+
+def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[str]]:
+    """The base model of one with a language-model head, and what its weights lack."""
+    lacked = head_names(whole, missing)
+    if lacked:
+        raise lacking(located.name, lacked)
+    start = f"{whole.base_model_prefix}."
+    return whole.base_model, [name.removeprefix(start) for name in missing]
 
 
 def _fill_missing(
@@ -104,24 +168,18 @@ def _fill_missing(
     backbone.untrained = tuple(missing)
 
 
+def _no_tensors(located: Located) -> BackboneError:
+    """Pickled files are read as tensors alone; anything else in them could be code to run."""
+    return BackboneError.at(
+        f"backbone {located.name}",
+        f"its weights ({located.weight_files[0].name}) are no plain file of tensors but hold "
+        "objects that would run code, which is refused: nothing of it was run",
+        "take weights in safetensors (model.safetensors), from a source you trust",
+    )
+
+
 def _unusable(located: Located, what: str, error: Exception) -> BackboneError:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return BackboneError.at(
         f"backbone {located.name}", f"its {what} cannot be loaded from {located.folder}: {first}"
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' own reports; what matters of them is turned into our messages."""
-    log = transformers.logging
-    level = log.get_verbosity()
-    log.set_verbosity_error()
-    bars = log.is_progress_bar_enabled()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()

@@ -87,7 +87,8 @@ class Located:
             return self.commit
         digest = hashlib.sha256()
         tokenizer = [self.folder / name for name in ("tokenizer.json", "vocab.txt")]
-        for path in (self.folder / "config.json", *tokenizer, *self.weight_files):
+        code = sorted(self.folder.glob("*.py")) if "auto_map" in self.config else []
+        for path in (self.folder / "config.json", *tokenizer, *self.weight_files, *code):
             if path.exists():
                 digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
         return digest.hexdigest()
@@ -205,7 +206,8 @@ def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Loca
     revision = f" --revision {section.revision}" if section.revision else ""
     command = f"hf download {section.name}{revision}"
     try:
-        located = _of_snapshot(section.name, fetch(*_SMALL))
+        code = ("*.py",) if section.trust_remote_code else ()
+        located = _of_snapshot(section.name, fetch(*_SMALL, *code))
         if weights and not _has_weights(located.folder):
             fetch("model*.safetensors")
         if weights and not _has_weights(located.folder):

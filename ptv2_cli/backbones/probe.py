@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
+from ptv2_cli.backbones.slot import Call
 from ptv2_cli.errors import BackboneError
 
 LENGTH = 2
@@ -25,14 +26,32 @@ class _Text:
 
 def find_sites(backbone: Backbone) -> tuple[Site, ...]:
     """The attention calls of one forward pass of two tokens, in order."""
-    recorded: list[Site] = []
-    backbone.slot.recorded = recorded
-    try:
-        with torch.no_grad():
-            backbone(_text(backbone))
-    finally:
-        backbone.slot.recorded = None
-    return tuple(recorded)
+    with torch.no_grad(), backbone.slot.noting() as calls:
+        backbone(_text(backbone))
+    sites: list[Site] = []
+    for call in calls:
+        stack = _stack(call, backbone.shape.family.two_stacks)
+        sites.append(
+            Site(
+                call.module,
+                call=sum(site.module == call.module for site in sites),
+                heads=call.key.shape[1],
+                head_size=call.key.shape[3],
+                causal=call.causal,
+                stack=stack,
+                layer=sum(site.stack == stack for site in sites),
+            )
+        )
+    return tuple(sites)
+
+
+def _stack(call: Call, two_stacks: bool) -> Stack:
+    """Two tokens of text and one of the decoder tell the three kinds of attention apart."""
+    if not two_stacks:
+        return "self"
+    if call.queries == call.key.shape[2]:
+        return "decoder" if call.queries == 1 else "encoder"
+    return "cross"
 
 
 def probe(backbone: Backbone, name: str) -> None:
@@ -56,6 +75,14 @@ def probe(backbone: Backbone, name: str) -> None:
 def _check(backbone: Backbone, name: str) -> None:
     if not backbone.sites:
         raise _refusal(name, "its attention never asks for prompts, so they would do nothing")
+    for stack, layers in backbone.shape.stacks.items():
+        found = sum(site.stack == stack for site in backbone.sites)
+        if found != layers:
+            of = "" if stack == "self" else f"{stack} "
+            raise _refusal(
+                name,
+                f"{found} of its {layers} {of}layers ask for prompts: the rest would do nothing",
+            )
     draws = torch.Generator().manual_seed(0)
     prompts = {at: _random_prompt(site, draws) for at, site in enumerate(backbone.sites)}
     text = _text(backbone)

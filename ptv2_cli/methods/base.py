@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.sites import Prompts, Site
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
+from ptv2_cli.backbones.vocabulary import Vocabulary
 from ptv2_cli.config.schema import Section
 
 
 @dataclass(frozen=True)
 class TrainDefaults:
-    """What `train:` says when the config does not; the source is each method's paper or ours."""
+    """What `train:` says when the config does not; the source is each method's paper or ours.
 
-    lr: float
-    epochs: int
-    warmup: float = 0.0
-    weight_decay: float = 0.0
+    None: it means nothing, because nothing trains.
+    """
+
+    lr: float | None
+    epochs: int | None
+    warmup: float | None = 0.0
+    weight_decay: float | None = 0.0
 
 
-EPOCHS = {"sequence": 30, "regression": 30, "token": 20, "span": 10}
+EPOCHS = {"sequence": 30, "regression": 30, "choice": 30, "token": 20, "span": 10}
 """Epochs by head kind, the same for every method of a comparison."""
 
 
@@ -47,6 +51,11 @@ class Context:
     seed: int
     init: torch.Generator
     """Draws the initial values."""
+    vocabulary: Vocabulary
+    read: Callable[[Sequence[int]], Sequence[KeysValues]]
+    """Keys and values [1, K, T, D] of every site that the frozen model computes for tokens."""
+    trained: Callable[[str], Mapping[int, KeysValues]]
+    """Keys and values [1, K, P, D] by site of the run in a folder."""
 
 
 class Method(nn.Module):
@@ -63,7 +72,13 @@ class Method(nn.Module):
     """Whether prompts stand at the places of a template, which its options may give."""
     in_input: ClassVar[bool] = False
     """Whether prompts take up positions of the model's input."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the prompts were made."""
+    trains: ClassVar[bool] = True
+    """Whether a run takes any step at all."""
     trains_backbone: bool = False
+    offset: int = 0
+    """Positions by which the text's own are shifted."""
     backbone_lr: float | None = None
     """Learning rate of a backbone that trains; None: the run's own."""
 
@@ -76,17 +91,27 @@ class Method(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def tunes_backbone(cls, options: Any) -> bool:
+        """Whether the backbone trains under these options."""
+        return cls.trains_backbone
+
+    @classmethod
     def shifts_positions(cls, options: Any) -> bool:
         """Whether the text's absolute positions begin after the prompt."""
         return False
 
     @classmethod
-    def check(cls, options: Any, layers: int) -> str | None:
-        """What is wrong with the options for a model of so many layers, known from its config."""
+    def check(cls, options: Any, stacks: Mapping[Stack, int]) -> str | None:
+        """What is wrong with the options for a model of these stacks, known from its config."""
         return None
 
     @classmethod
-    def places(cls, options: Any, prompt_len: int | None, layers: int) -> str:
+    def to_load(cls, options: Any) -> Any:
+        """Options for a method whose values will be loaded: nothing is asked of where they began."""
+        return options
+
+    @classmethod
+    def places(cls, options: Any, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """One line that says where prompts enter."""
         return "no prompts"
 

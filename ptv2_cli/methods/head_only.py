@@ -6,7 +6,7 @@ from typing import Any
 
 from ptv2_cli.methods.base import Method, NoOptions, TrainDefaults, frozen_defaults
 
-LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "token": 1e-2, "span": 1e-3}
+LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 1e-2, "span": 1e-3}
 
 
 class HeadOnly(Method):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.sites import InputVectors, Prompts
+from ptv2_cli.backbones.sites import InputVectors, Prompts, Stack
 from ptv2_cli.config.schema import Section
 from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults
 from ptv2_cli.seeding import normal_
 
 NORMAL_STD = 0.02
-LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "token": 1e-2, "span": 1e-2}
+LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "choice": 3e-2, "token": 1e-2, "span": 1e-2}
 
 
 class PromptTuningOptions(Section):
@@ -40,7 +41,8 @@ class PromptTuning(Method):
     def __init__(self, options: PromptTuningOptions, prompt_len: int, context: Context) -> None:
         super().__init__(options, prompt_len, context)
         self.column = self.input_column(options)
-        self.prompt = nn.Parameter(_initial(options.init, prompt_len, context))
+        # Words may be held in fewer bits than what trains.
+        self.prompt = nn.Parameter(_initial(options.init, prompt_len, context).float())
 
     @classmethod
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:
@@ -48,7 +50,9 @@ class PromptTuning(Method):
         return frozen_defaults(LEARNING_RATES, kind)
 
     @classmethod
-    def places(cls, options: PromptTuningOptions, prompt_len: int | None, layers: int) -> str:
+    def places(
+        cls, options: PromptTuningOptions, prompt_len: int | None, stacks: Mapping[Stack, int]
+    ) -> str:
         """Before or after the first token."""
         where = options.place.replace("_cls", " the first token")
         return f"{prompt_len} vectors beside the word embeddings, {where}"

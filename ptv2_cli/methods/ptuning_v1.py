@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.sites import InputVectors, Prompts
+from ptv2_cli.backbones.sites import InputVectors, Prompts, Stack
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.methods.base import EPOCHS, Context, Method, TrainDefaults
 from ptv2_cli.seeding import normal_
@@ -68,7 +69,14 @@ class PTuningV1(Method):
         )
 
     @classmethod
-    def places(cls, options: PTuningV1Options, prompt_len: int | None, layers: int) -> str:
+    def tunes_backbone(cls, options: PTuningV1Options) -> bool:
+        """True for `train_backbone: true`."""
+        return options.train_backbone
+
+    @classmethod
+    def places(
+        cls, options: PTuningV1Options, prompt_len: int | None, stacks: Mapping[Stack, int]
+    ) -> str:
         """At the template's places."""
         return f"{prompt_len} vectors at the places of the template, out of an {options.encoder}"
 

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.config.schema import Count, Dropout, Section
 from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults
+from ptv2_cli.methods.initial import PUBLISHED_STD, Init, drawn_std, first_values
 from ptv2_cli.methods.layers import parse_layers
 from ptv2_cli.seeding import SeededDropout, normal_
 
-PUBLISHED_STD = 0.02
-LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "token": 3e-2, "span": 5e-3}
-
-
-def _init(value: Any) -> float:
-    """The standard deviation that an `init:` value means."""
-    if value == "normal":
-        return PUBLISHED_STD
-    if value == "zero":
-        return 0.0
-    if isinstance(value, dict) and set(value) == {"normal"}:
-        std = value["normal"]
-        if isinstance(std, int | float) and not isinstance(std, bool) and std > 0:
-            return float(std)
-    raise ValueError(f"must be normal, zero or {{normal: STD}} with STD above 0, not {value!r}")
-
-
-def _check_init(value: Any) -> Any:
-    _init(value)
-    return value
+LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
 
 
 def _layers_text(value: Any) -> Any:
@@ -49,23 +33,6 @@ Layers = Annotated[
     BeforeValidator(_layers_text),
     WithJsonSchema({"type": ["string", "integer", "array"], "items": {"type": "integer"}}),
 ]
-Init = Annotated[
-    Any,
-    PlainValidator(_check_init),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": ["normal", "zero"]},
-                {
-                    "type": "object",
-                    "properties": {"normal": {"type": "number", "exclusiveMinimum": 0}},
-                    "required": ["normal"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
 
 
 class PTuningV2Options(Section):
@@ -74,12 +41,17 @@ class PTuningV2Options(Section):
     layers: Layers | None = Field(
         None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default: all"
     )
+    sites: Literal["all", "encoder", "decoder", "cross"] = Field(
+        "all", description="of an encoder-decoder: which attention gets prompts"
+    )
     reparam: Literal["none", "mlp"] = Field(
         "none", description="mlp: prompts come out of a network that trains with them"
     )
     reparam_hidden: Count = Field(512, description="hidden width of that network")
     init: Init = Field(
-        "normal", description="normal is N(0, 0.02) as published; {normal: STD}; zero"
+        "normal",
+        description="normal is N(0, 0.02) as published; {normal: STD}; zero; what the frozen model "
+        "computes for words: vocab, labels, unused, {text: WORDS}; or {run: DIR}",
     )
     dropout: Dropout = Field(
         None, description="on prompt keys and values; default: the backbone's hidden dropout"
@@ -92,10 +64,9 @@ class PTuningV2Options(Section):
 class Direct(nn.Module):
     """Prompt values that train as they are: [P, W], W the width of all sites together."""
 
-    def __init__(self, length: int, width: int, std: float, init: torch.Generator) -> None:
+    def __init__(self, values: Tensor) -> None:
         super().__init__()
-        self.prompt = nn.Parameter(torch.empty(length, width))
-        normal_(self.prompt, std, init)
+        self.prompt = nn.Parameter(values)
 
     def forward(self) -> Tensor:
         """Prompt values [P, W]."""
@@ -134,19 +105,21 @@ class PTuningV2(Method):
 
     def __init__(self, options: PTuningV2Options, prompt_len: int, context: Context) -> None:
         super().__init__(options, prompt_len, context)
-        layers = parse_layers(options.layers, len(context.sites))
-        self.sites: dict[int, Site] = {at: context.sites[at] for at in layers}
+        self.sites = _chosen(options, context.sites)
         self.length = prompt_len
         self.offset = prompt_len if options.position_offset == "shift" else 0
-        width = sum(site.width for site in self.sites.values())
-        std = _init(options.init)
         self.source: Direct | Reparameterized
         if options.reparam == "mlp":
+            width = sum(site.width for site in self.sites.values())
+            hidden, std = options.reparam_hidden, drawn_std(options.init)
+            assert std is not None
             self.source = Reparameterized(
-                prompt_len, context.hidden_size, options.reparam_hidden, width, std, context.init
+                prompt_len, context.hidden_size, hidden, width, std, context.init
             )
         else:
-            self.source = Direct(prompt_len, width, std, context.init)
+            values, note = first_values(options.init, prompt_len, self.sites, context)
+            self.source = Direct(values)
+            self.notes = (note,) if note else ()
         probability = context.dropout if options.dropout is None else options.dropout
         self.dropout = SeededDropout(
             0.0 if probability == "off" else probability, context.seed, "dropout/prompt"
@@ -163,23 +136,35 @@ class PTuningV2(Method):
         return options.position_offset == "shift"
 
     @classmethod
-    def check(cls, options: PTuningV2Options, layers: int) -> str | None:
-        """A complaint about `layers`, or about an init that gives the network no gradient."""
+    def check(cls, options: PTuningV2Options, stacks: Mapping[Stack, int]) -> str | None:
+        """A complaint about `layers` or `sites`, or about an init that the network forbids."""
         if options.init == "zero" and options.reparam == "mlp":
             return "init: zero with reparam: mlp makes all prompts equal for ever"
+        if drawn_std(options.init) is None and options.reparam == "mlp":
+            return "init sets keys and values, which reparam: mlp makes out of its network"
         try:
-            parse_layers(options.layers, layers)
+            _layers(options, stacks)
         except ValueError as error:
             return str(error)
         return None
 
     @classmethod
-    def places(cls, options: PTuningV2Options, prompt_len: int | None, layers: int) -> str:
+    def to_load(cls, options: PTuningV2Options) -> PTuningV2Options:
+        """The same options with an init that asks neither the backbone nor another run."""
+        return options.model_copy(update={"init": "normal"})
+
+    @classmethod
+    def places(
+        cls, options: PTuningV2Options, prompt_len: int | None, stacks: Mapping[Stack, int]
+    ) -> str:
         """The layers, and where the text's positions begin."""
-        count = len(parse_layers(options.layers, layers))
+        parts = [
+            f"{len(layers)} of {stacks[stack]} {'' if stack == 'self' else f'{stack} '}layers"
+            for stack, layers in _layers(options, stacks).items()
+        ]
         first = prompt_len if cls.shifts_positions(options) else 0
         return (
-            f"{prompt_len} keys and values before the text's own in {count} of {layers} layers; "
+            f"{prompt_len} keys and values before the text's own in {', '.join(parts)}; "
             f"the text's positions begin at {first}"
         )
 
@@ -207,3 +192,29 @@ def _keys_values(part: Tensor, site: Site) -> KeysValues:
     """[P, 2 * K * D] -> keys and values, each [1, K, P, D]."""
     shaped = part.view(part.shape[0], 2, site.heads, site.head_size).permute(1, 2, 0, 3)
     return shaped[0][None], shaped[1][None]
+
+
+def _layers(options: PTuningV2Options, stacks: Mapping[Stack, int]) -> dict[Stack, tuple[int, ...]]:
+    """The layers of each stack that get prompts, from 0.
+
+    Raises:
+        ValueError: the model has no such layer or no such stack.
+    """
+    if options.sites == "all":
+        return {stack: parse_layers(options.layers, count) for stack, count in stacks.items()}
+    if "self" in stacks:
+        raise ValueError(
+            f"sites: {options.sites} is for encoder-decoders, this backbone has one stack"
+        )
+    if options.sites not in stacks:
+        raise ValueError(
+            f"sites: {options.sites} is never reached: a head that reads the text's own tokens "
+            "runs the encoder alone"
+        )
+    return {options.sites: parse_layers(options.layers, stacks[options.sites])}
+
+
+def _chosen(options: PTuningV2Options, sites: Sequence[Site]) -> dict[int, Site]:
+    """The sites that get prompts, by their number."""
+    layers = _layers(options, Counter(site.stack for site in sites))
+    return {at: site for at, site in enumerate(sites) if site.layer in layers.get(site.stack, ())}

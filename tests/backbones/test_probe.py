@@ -33,8 +33,8 @@ def test_a_model_whose_attention_is_bypassed_is_refused(folder_of) -> None:
     backbone = tiny.load(folder_of("bert"))
     layer = backbone.model.encoder.layer[1].attention.self
     layer.forward = lambda hidden, *rest, **more: (hidden, None)
-    probe(backbone, "half a model")  # one layer fewer asks for prompts, the others are fine
-    assert [site.module.split(".")[2] for site in backbone.sites] == ["0", "2"]
+    with pytest.raises(BackboneError, match="half: 2 of its 3 layers ask for prompts"):
+        probe(backbone, "half")
     for each in backbone.model.encoder.layer:
         each.attention.self.forward = layer.forward
     with pytest.raises(BackboneError, match="backbone deaf: its attention never asks"):
@@ -54,7 +54,7 @@ def test_prompts_without_gradient_are_refused(folder_of) -> None:
 
 def test_sites_say_what_they_are(backbone_of) -> None:
     sites = backbone_of("llama").sites
-    assert [(s.heads, s.head_size, s.causal, s.cross) for s in sites] == [(2, 8, True, False)] * 3
+    assert [(s.heads, s.head_size, s.causal, s.stack) for s in sites] == [(2, 8, True, "self")] * 3
     assert [s.module for s in sites] == [f"layers.{i}.self_attn" for i in range(3)]
     assert [s.causal for s in backbone_of("bert").sites] == [False] * 3
 

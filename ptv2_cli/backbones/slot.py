@@ -1,0 +1,170 @@
+"""Where attention finds the prompts of the forward pass under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ptv2_cli.backbones.sites import KeysValues, Prompts
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attention call as it was seen."""
+
+    module: str
+    key: Tensor
+    """The text's own keys, as attention compares them [B, K, T', D]."""
+    value: Tensor
+    """[B, K, T', D]"""
+    queries: int
+    causal: bool
+
+
+class Slot:
+    """Where attention finds the prompts of the forward pass under way.
+
+    Modules are told apart by name and by the number of the call, because one module may serve
+    several layers (ALBERT) and `layer_idx` repeats over encoder, decoder and cross attention
+    (T5). The prompts stay after the forward pass: gradient checkpointing calls attention again
+    during backward, each module's calls in reverse order.
+
+    Attributes:
+        index: (module, call) -> the site's number.
+        offset: positions by which a stack's text is shifted, for families that take no position
+            ids (see `ways`).
+    """
+
+    def __init__(self) -> None:
+        self.index: dict[tuple[str, int], int] = {}
+        self.offset: dict[str, int] = {}
+        self._noted: list[Call] | None = None
+        self._prompts: Prompts | None = None
+        self._calls: dict[str, int] = {}
+        self._recomputed: dict[str, int] = {}
+        self._in_forward = False
+        self._visible: Tensor | None = None
+        self._masks: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
+
+    def attach(self, model: nn.Module) -> None:
+        """Let every module of `model` find this slot and its own name."""
+        for name, module in model.named_modules():
+            module._ptv2_site = (self, name)
+
+    @contextmanager
+    def forward(self, prompts: Prompts | None) -> Iterator[None]:
+        """Hold `prompts` for one forward pass and for the recomputation that may follow it."""
+        self._prompts = prompts
+        self._calls, self._recomputed, self._masks = {}, {}, {}
+        self._in_forward = True
+        try:
+            yield
+        finally:
+            self._in_forward = False
+
+    @contextmanager
+    def noting(self) -> Iterator[list[Call]]:
+        """Collect the attention calls made meanwhile, in order."""
+        calls: list[Call] = []
+        self._noted = calls
+        try:
+            yield calls
+        finally:
+            self._noted = None
+
+    def note(self, name: str, key: Tensor, value: Tensor, queries: int, causal: bool) -> None:
+        """Tell of a call of module `name`, before any prompt stands in its keys."""
+        if self._noted is not None:
+            self._noted.append(Call(name, key.detach(), value.detach(), queries, causal))
+
+    def take(self, name: str) -> KeysValues | None:
+        """The prompts of module `name` at its present call; counts the call.
+
+        What `widen` gives next is for them.
+        """
+        call = self._count(name)
+        if self._prompts is None or self._prompts.keys_values is None:
+            return None
+        site = self.index.get((name, call))
+        if site is None:
+            return None
+        mask = self._prompts.mask
+        self._visible = mask.get(site) if isinstance(mask, Mapping) else mask
+        return self._prompts.keys_values.get(site)
+
+    def widen(
+        self, mask: Tensor | None, length: int, queries: int, keys: Tensor, causal: bool
+    ) -> Tensor | None:
+        """The attention mask with `length` prompt columns before its own, [B|1, 1, T, P + T'].
+
+        Prompt columns are visible to every query, sliding windows or not, unless the prompts'
+        own mask hides them. Layers share masks, so each is widened once per forward pass.
+
+        Args:
+            mask: 1 for visible, or additive, [B|1, 1, T|1, T'], or None.
+            length: P.
+            queries: T.
+            keys: the text's own keys [B, K, T', D].
+            causal: whether None means a causal mask.
+        """
+        visible = self._visible
+        mark = (id(mask), id(visible), length, queries, keys.shape[2], int(causal))
+        cached = self._masks.get(mark)
+        if cached is None:
+            # The originals are kept beside the result, or their ids could go to other tensors.
+            wide = self._widen(mask, visible, length, queries, keys, causal)
+            cached = (mask, visible, wide)
+            self._masks[mark] = cached
+        return cached[2]
+
+    def _widen(
+        self,
+        mask: Tensor | None,
+        visible: Tensor | None,
+        length: int,
+        queries: int,
+        keys: Tensor,
+        causal: bool,
+    ) -> Tensor | None:
+        if mask is None and not (causal and queries > 1) and visible is None:
+            return None
+        if mask is None:
+            mask = torch.ones(1, 1, queries, keys.shape[2], dtype=torch.bool, device=keys.device)
+            mask = mask.tril() if causal else mask
+        if not mask.is_floating_point():
+            mask = mask.bool()
+        if visible is None:
+            columns = mask.new_ones(1, 1, 1, length, dtype=torch.bool)
+        else:
+            columns = visible[:, None, None, :]
+        if mask.dtype != torch.bool:
+            columns = torch.zeros_like(columns, dtype=mask.dtype).masked_fill(
+                ~columns, torch.finfo(mask.dtype).min
+            )
+        rows = max(mask.shape[0], columns.shape[0])
+        return torch.cat(
+            [
+                columns.expand(rows, mask.shape[1], mask.shape[2], length),
+                mask.expand(rows, -1, -1, -1),
+            ],
+            dim=-1,
+        )
+
+    def _count(self, name: str) -> int:
+        calls = self._calls.get(name, 0)
+        if self._in_forward:
+            self._calls[name] = calls + 1
+            return calls
+        again = self._recomputed.get(name, 0)
+        self._recomputed[name] = again + 1
+        return calls - 1 - again
+
+
+def site_of(module: nn.Module) -> tuple[Slot, str]:
+    """The slot and the dotted name that `Slot.attach` left on a module."""
+    found: tuple[Slot, str] = module._ptv2_site  # type: ignore[assignment]
+    return found

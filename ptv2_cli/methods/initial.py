@@ -1,0 +1,156 @@
+"""Where the keys and values of a prompt begin: drawn, computed by the frozen model, or a run's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import PlainValidator, WithJsonSchema
+from torch import Tensor
+
+from ptv2_cli.backbones.sites import KeysValues, Site
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.methods.base import Context
+from ptv2_cli.seeding import normal_
+
+PUBLISHED_STD = 0.02
+COMPUTED = ("vocab", "labels", "unused")
+"""Words for the tokens whose keys and values the frozen model computes."""
+KEY = "method.init"
+
+
+def _check_init(value: Any) -> Any:
+    if isinstance(value, str) and value in {"normal", "zero", *COMPUTED}:
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, given),) = value.items()
+        if kind == "normal" and isinstance(given, int | float) and not isinstance(given, bool):
+            if given > 0:
+                return value
+        elif kind in {"text", "run"} and str(given).strip():
+            return {kind: str(getattr(given, "source", given))}
+    raise ValueError(
+        "must be normal, zero, vocab, labels, unused, {normal: STD} with STD above 0, "
+        f"{{text: WORDS}} or {{run: DIR}}, not {value!r}"
+    )
+
+
+def _one_key(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: schema},
+        "required": [name],
+        "additionalProperties": False,
+    }
+
+
+Init = Annotated[
+    Any,
+    PlainValidator(_check_init),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["normal", "zero", *COMPUTED]},
+                _one_key("normal", {"type": "number", "exclusiveMinimum": 0}),
+                _one_key("text", {"type": "string"}),
+                _one_key("run", {"type": "string"}),
+            ]
+        }
+    ),
+]
+
+
+def drawn_std(init: Any) -> float | None:
+    """The standard deviation of an init that is drawn, None for one that is computed."""
+    if init == "normal":
+        return PUBLISHED_STD
+    if init == "zero":
+        return 0.0
+    return float(init["normal"]) if isinstance(init, dict) and "normal" in init else None
+
+
+def first_values(
+    init: Any, length: int, sites: Mapping[int, Site], context: Context
+) -> tuple[Tensor, str | None]:
+    """Prompt values [P, W] at the chosen sites, and what the user should know of them.
+
+    Raises:
+        ConfigError: the tokenizer has no unused tokens, the text has no token, or the run has no
+            prompt for these sites.
+        RunError: `{run: DIR}` is no finished run.
+    """
+    std = drawn_std(init)
+    if std is not None:
+        values = torch.empty(length, sum(site.width for site in sites.values()))
+        normal_(values, std, context.init)
+        return values, None
+    if isinstance(init, dict) and "run" in init:
+        return _of_run(init["run"], length, sites, context)
+    ids, note = _tokens(init, length, context)
+    return _flat(context.read(ids), sites), note
+
+
+def _of_run(
+    folder: str, length: int, sites: Mapping[int, Site], context: Context
+) -> tuple[Tensor, str | None]:
+    found = context.trained(folder)
+    for at, site in sites.items():
+        there = found.get(at)
+        if there is None or (there[0].shape[1], there[0].shape[3]) != (site.heads, site.head_size):
+            raise ConfigError.at(
+                KEY,
+                f"the prompt of {folder} has nothing that fits layer {site.layer + 1}",
+                "name a run of ptuning_v2 on the same backbone with these layers and sites",
+            )
+    values = _flat(found, sites)
+    trained = len(values)
+    note = None
+    if trained != length:
+        done = "its first are kept" if trained > length else "its own are repeated"
+        note = f"init: the prompt of {folder} has {trained} positions, this run {length}: {done}"
+    return _fitted(values, length), note
+
+
+def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | None]:
+    """P token ids."""
+    if init == "unused":
+        if len(context.vocabulary.unused) < length:
+            raise ConfigError.at(
+                KEY,
+                f"the tokenizer has {len(context.vocabulary.unused)} unused tokens, the prompt {length} "
+                "positions",
+                "method.init: vocab draws ordinary words",
+            )
+        return list(context.vocabulary.unused[:length]), None
+    if isinstance(init, dict):
+        ids = context.vocabulary.tokenize(init["text"])
+        if not ids:
+            raise ConfigError.at(KEY, f"the text {init['text']!r} has no token")
+        note = None
+        if len(ids) != length:
+            done = "its first are taken" if len(ids) > length else "they are repeated"
+            note = f"init: the text has {len(ids)} tokens, the prompt {length} positions: {done}"
+        return _fitted(torch.tensor(ids), length).tolist(), note
+    labels = [piece for pieces in context.label_pieces for piece in pieces]
+    known = labels[:length] if init == "labels" else []
+    words = torch.tensor(context.vocabulary.words)
+    picked = torch.randint(len(words), (length - len(known),), generator=context.init)
+    return [*known, *words[picked].tolist()], None
+
+
+def _fitted(values: Tensor, length: int) -> Tensor:
+    """The first `length` rows, the whole repeated as often as needed."""
+    times = -(-length // len(values))
+    return values.repeat(times, *[1] * (values.dim() - 1))[:length]
+
+
+def _flat(
+    found: Mapping[int, KeysValues] | Sequence[KeysValues], sites: Mapping[int, Site]
+) -> Tensor:
+    """Keys and values [1, K, P, D] of the chosen sites as [P, W]."""
+    parts = [
+        torch.stack([found[at][0][0], found[at][1][0]]).permute(2, 0, 1, 3).flatten(1)
+        for at in sites
+    ]
+    return torch.cat(parts, dim=1).float().clone()
