@@ -25,7 +25,8 @@ def load(run: str | Path | None = None, *, device: str = "auto", offline: bool =
     """A finished run, to predict with: see `Run.predict`, `Run.metrics`, `Run.config`.
 
     Args:
-        run: its folder; None: the newest finished run under `runs/`.
+        run: its folder, or a sweep's for its best trial; None: the newest finished run under
+            `runs/`.
         device: auto, cpu, cuda or cuda:N.
         offline: never touch the network.
 
@@ -35,8 +36,9 @@ def load(run: str | Path | None = None, *, device: str = "auto", offline: bool =
     # Here, so that `import ptv2_cli` costs nothing: torch alone takes seconds.
     from pathlib import Path
 
-    from ptv2_cli.run.directory import DEFAULT_OUTPUT, newest_finished, open_run
+    from ptv2_cli.run.directory import DEFAULT_OUTPUT, newest_finished
     from ptv2_cli.run.predict import Run
+    from ptv2_cli.sweep.best import open_named
 
-    directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_run(Path(run))
+    directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_named(Path(run))
     return Run(directory, device=device, offline=offline)

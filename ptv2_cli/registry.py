@@ -65,11 +65,13 @@ METHODS = Registry(
         "ptuning_v1": "ptv2_cli.methods.ptuning_v1:PTuningV1",
         "finetune": "ptv2_cli.methods.finetune:Finetune",
         "head_only": "ptv2_cli.methods.head_only:HeadOnly",
+        "none": "ptv2_cli.methods.none:NoMethod",
     },
     aliases={
         "p_tuning_v2": "ptuning_v2",
         "p_tuning": "ptuning_v1",
         "linear_probe": "head_only",
+        "zero_shot": "none",
     },
     hints={
         "prefix_tuning": "prefix tuning is ptuning_v2 with an MLP: "
@@ -82,7 +84,9 @@ HEADS = Registry(
     {
         "sequence": "ptv2_cli.heads.sequence:SequenceHead",
         "regression": "ptv2_cli.heads.regression:RegressionHead",
+        "choice": "ptv2_cli.heads.choice:ChoiceHead",
         "token": "ptv2_cli.heads.token:TokenHead",
         "span": "ptv2_cli.heads.span:SpanHead",
+        "verbalizer": "ptv2_cli.heads.verbalizer:VerbalizerHead",
     },
 )

@@ -17,6 +17,8 @@ from ptv2_cli.cli import (
     console,
     doctor,
     evaluate,
+    export,
+    import_run,
     init,
     listing,
     predict,
@@ -25,7 +27,7 @@ from ptv2_cli.cli import (
     sweep,
     train,
 )
-from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Ptv2Error, out_of_memory
+from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Problem, Ptv2Error, out_of_memory
 
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -45,6 +47,8 @@ app.command("check")(check.check)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.command("import")(import_run.import_run)
 app.command("list")(listing.list_)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
@@ -113,22 +117,18 @@ def _defect(error: Exception, debug: bool) -> int:
     if debug:
         console.show_traceback()
     if out_of_memory(error):
-        console.err.print("[red]error:[/red] out of memory", style=None)
-        console.err.print(
-            "  -> halve train.batch_size and double train.accumulate: same result, less memory",
-            markup=False,
-        )
+        hint = "halve train.batch_size and double train.accumulate: same result, less memory"
+        console.problems([Problem("", "out of memory", hint)])
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        console.err.print(f"[red]error:[/red] the disk is full: {error.filename or ''}")
-        console.err.print("  -> free some space; the same command continues the run", markup=False)
+        hint = "free some space; the same command continues the run"
+        console.problems([Problem(str(error.filename or ""), "the disk is full", hint)])
     elif isinstance(error, PermissionError):
-        console.err.print(f"[red]error:[/red] {error.filename}: no permission to write or read it")
-        console.err.print("  -> --output DIR writes runs elsewhere", markup=False)
+        what = "no permission to write or read it"
+        console.problems([Problem(str(error.filename), what, "--output DIR writes runs elsewhere")])
         return EXIT_INPUT
     else:
         if not debug:
             console.show_traceback()
-        console.err.print(
-            "[red]error:[/red] this is a defect of ptv2: please report it with the lines above"
-        )
+        what = "this is a defect of ptv2: please report it with the lines above"
+        console.problems([Problem("", what)])
     return EXIT_DEFECT

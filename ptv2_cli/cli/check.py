@@ -17,12 +17,15 @@ from ptv2_cli.cli.options import (
     SetOption,
     UnsetOption,
     read_config,
+    read_overrides,
     settle,
 )
 
 if TYPE_CHECKING:
+    from ptv2_cli.config.load import Override
     from ptv2_cli.run.data import RunData
     from ptv2_cli.run.recipe import Recipe
+    from ptv2_cli.sweep.rehearsal import Rehearsal
 
 
 def check(
@@ -36,10 +39,16 @@ def check(
     sets: SetOption = None,
     unsets: UnsetOption = None,
     offline: OfflineOption = False,
-) -> None:
+) -> int:
     """Check a config and its data without loading weights."""
     loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
     settle(offline)
+    trials = None
+    if loaded.config.sweep:
+        base = read_overrides(sets, unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+        trials = _rehearsal(config, base, offline)
+        # What follows is told of the first trial: the base itself need not be able to run.
+        loaded = trials.able[0].loaded
     from ptv2_cli.backbones.load import load_tokenizer
     from ptv2_cli.run.data import make_encoder, read_data
     from ptv2_cli.run.needs import require_offline
@@ -50,7 +59,9 @@ def check(
     recipe, data = read_data(make_recipe(loaded, offline=offline), offline=offline)
     words = recipe.task.kind == "token"
     tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
-    data.encoder = make_encoder(recipe, tokenizer)
+    data.encoder = make_encoder(recipe, tokenizer, data.demonstrations)
+    if trials is not None:
+        console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
     _facts(recipe, data)
     for text in (*recipe.notes, *data.truncation_warnings()):
         console.warn(text)
@@ -58,7 +69,40 @@ def check(
         console.say()
         for line in preview(recipe, data, tokenizer, show):
             console.say(line)
+    if trials is not None and trials.refused:
+        return _refused(config, trials)
     console.say(f"{config}: no problems found")
+    return 0
+
+
+def _rehearsal(config: Path, base: list[Override], offline: bool) -> Rehearsal:
+    """The trials of the config's `sweep:`, every one of them checked.
+
+    Raises:
+        InputError: its lists are wrong, a value cannot be, or no trial can run.
+    """
+    from ptv2_cli.sweep.plan import make_candidates
+    from ptv2_cli.sweep.rehearsal import rehearse
+
+    return rehearse(make_candidates([config], base, []), offline=offline)
+
+
+def _counted(trials: Rehearsal) -> str:
+    count = len(trials.able) + len(trials.refused)
+    merged = f" ({trials.merged} more are equal runs)" if trials.merged else ""
+    return f"{count} trial{'s' if count > 1 else ''}{merged}"
+
+
+def _refused(config: Path, trials: Rehearsal) -> int:
+    """Tell which trials cannot run; the exit code."""
+    from ptv2_cli.errors import EXIT_INPUT
+
+    for values, problems in trials.refused:
+        text = f"{values} cannot run: {problems[0].what}"
+        console.warn(f"{text}\n  -> {problems[0].hint}" if problems[0].hint else text)
+    count = len(trials.refused)
+    console.say(f"{config}: {count} of {len(trials.able) + count} trials cannot run")
+    return EXIT_INPUT
 
 
 def _facts(recipe: Recipe, data: RunData) -> None:
@@ -66,20 +110,20 @@ def _facts(recipe: Recipe, data: RunData) -> None:
     from ptv2_cli.run.preview import lengths
 
     config, shape, train = recipe.config, recipe.shape, recipe.config.train
-    prompt = recipe.method.places(recipe.method_options, config.prompt_len, shape.layers)
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
+    rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
     rows = [
-        ("method", f"{config.method.name}: {prompt}"),
+        ("method", f"{config.method.name}: {recipe.places}"),
         (
             "backbone",
             f"{config.backbone.name}: {shape.family.name}, {shape.layers} layers, hidden size "
-            f"{shape.hidden_size}, {shape.positions} positions",
+            f"{shape.hidden_size}, {shape.limit} positions",
         ),
-        ("task", f"{recipe.task.name}, {recipe.task.kind} head, max_len {config.task.max_len}"),
+        ("task", f"{recipe.task.name}, {config.head.name} head, max_len {config.task.max_len}"),
+        *([("label", recipe.task.found)] if recipe.task.found else []),
         (
             "training",
-            f"{length}, learning rate {train.lr:g}, batches of {train.batch_size}, "
-            f"{train.precision}, seed {train.seed}",
+            f"{rate}batches of {train.batch_size}, {train.precision}, seed {train.seed}",
         ),
         (
             "selection",

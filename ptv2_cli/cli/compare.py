@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.chosen import chosen_run
 
 if TYPE_CHECKING:
     from ptv2_cli.report.compare import Comparison, Disagreement
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A finished run.")],
-    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another one of the same data.")],
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run, or a sweep: its best trial.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another of the same data.")],
     split: Annotated[
         str | None,
         typer.Option(
@@ -41,7 +42,8 @@ def compare(
     from ptv2_cli.report.compare import open_finished
 
     asked = None if split is None else SPLITS.get(split, split)
-    found = run_comparison(open_finished(a), open_finished(b), asked, metric)
+    first, second = (open_finished(chosen_run(path).path) for path in (a, b))
+    found = run_comparison(first, second, asked, metric)
     if json_:
         console.as_json(_content(found, show))
         return

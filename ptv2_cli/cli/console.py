@@ -10,17 +10,20 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.style import StyleType
 from rich.table import Table
+from rich.text import Text
 
+from ptv2_cli.cli.wrapping import wrapped
 from ptv2_cli.errors import Problem
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str = "") -> None:
-    """A line of result."""
-    out.print(text, markup=False)
+def say(text: str = "", hang: int = 2) -> None:
+    """A line of result; where a terminal breaks it, its further lines stand in by `hang`."""
+    _show(out, Text(text), hang=hang)
 
 
 def raw(text: str) -> None:
@@ -43,21 +46,27 @@ def lines(texts: Iterable[str]) -> None:
 
 def note(text: str) -> None:
     """A line about what goes on."""
-    err.print(text, markup=False, style="dim" if err.is_terminal else None)
+    _show(err, Text(text), "dim" if err.is_terminal else None)
 
 
 def warn(text: str) -> None:
     """A line that begins with `warning:`."""
-    err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    _show(err, Text.assemble(("warning:", "yellow"), f" {text}"))
 
 
 def problems(found: Iterable[Problem]) -> None:
     """Every problem: where, what, and the hint below it."""
     for problem in found:
-        where = f"[bold]{escape(problem.where)}[/bold]: " if problem.where else ""
-        err.print(f"[red]error:[/red] {where}{escape(problem.what)}")
+        where = Text.assemble((problem.where, "bold"), ": ") if problem.where else Text()
+        _show(err, Text.assemble(("error:", "red"), " ", where, problem.what))
         if problem.hint:
-            err.print(f"  -> {escape(problem.hint)}")
+            _show(err, Text(f"  -> {problem.hint}"))
+
+
+def _show(console: Console, text: Text, style: StyleType | None = None, hang: int = 2) -> None:
+    """Print lines, broken between words for somebody who reads them; a file gets them whole."""
+    for line in wrapped(text, console.width, hang) if console.file.isatty() else [text]:
+        console.print(line, style=style)
 
 
 def show_traceback() -> None:

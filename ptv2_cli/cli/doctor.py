@@ -24,7 +24,7 @@ def doctor(
         return 0 if able else EXIT_DEFECT
     width = max(len(item.name) for item in found)
     for item in found:
-        console.say(f"{item.state:7}  {item.name:{width}}  {item.value}")
+        console.say(f"{item.state:7}  {item.name:{width}}  {item.value}", hang=11 + width)
         if item.mend:
             console.say(f"{'':7}  {'':{width}}  -> {item.mend}")
     worse = [item for item in found if item.state != "ok"]

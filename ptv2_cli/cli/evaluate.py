@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, OutputOption, settle
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="Run directory; default: the newest finished run."),
+        typer.Argument(metavar="RUN", help="A run, or a sweep: its best trial; default: newest."),
     ] = None,
     split: Annotated[
         str | None,
@@ -42,17 +43,13 @@ def evaluate(
     from ptv2_cli.config.names import SPLITS
     from ptv2_cli.errors import EXIT_DEFECT, InputError
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import newest_finished, open_run, writing
+    from ptv2_cli.run.directory import writing
     from ptv2_cli.run.reload import reload_run
 
     canonical = None if split is None else SPLITS.get(split, split)
     if canonical not in {None, "train", "validation", "test", "holdout"}:
         raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
-    if run is None:
-        directory = newest_finished(output)
-        console.note(f"newest finished run: {directory.path}")
-    else:
-        directory = open_run(run)
+    directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
     if data is not None and canonical is None:
         canonical = "validation"
     reloaded = reload_run(

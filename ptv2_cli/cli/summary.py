@@ -26,7 +26,7 @@ def parameter_table(session: Session) -> None:
     rows = [
         ("prompt", f"{counts['prompt']:,}", "yes"),
         ("reparameterization", f"{counts['reparam']:,}", "yes"),
-        ("head", f"{counts['head']:,}", "yes"),
+        ("head", f"{counts['head']:,}", "no" if _frozen_head(session) else "yes"),
         ("backbone", f"{counts['backbone']:,}", "yes" if backbone_trains else "no"),
     ]
     if extra and not backbone_trains:
@@ -34,6 +34,10 @@ def parameter_table(session: Session) -> None:
     rows.append(("trainable", f"{counts['trainable']:,}", f"{counts['trainable_percent']:.2f} %"))
     shown = [row for row in rows if row[1] != "0"]
     console.table("parameters", ("part", "values", "trains"), shown)
+
+
+def _frozen_head(session: Session) -> bool:
+    return not any(parameter.requires_grad for parameter in session.learner.head.parameters())
 
 
 def run_summary(directory: RunDirectory, command: list[str]) -> None:
@@ -85,7 +89,10 @@ def _parameter_line(metrics: dict[str, Any]) -> str:
 
 def _next(metrics: dict[str, Any], directory: RunDirectory, command: list[str]) -> list[str]:
     commands = [["ptv2", "eval", str(directory.path)]]
-    if metrics["method"] != "head_only":
+    if metrics["config"]["head"]["name"] == "verbalizer":
+        if metrics["method"] != "none":
+            commands.append([*command, "--set", "method=none", "--unset", "train.lr"])
+    elif metrics["method"] != "head_only":
         commands.append([*command, "--set", "method=head_only", "--unset", "train.lr"])
     if metrics["prompt_len"]:
         commands.append([*command, "--prompt-len", str(2 * metrics["prompt_len"])])

@@ -11,7 +11,7 @@ from ptv2_cli.cli import console
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.errors import EXIT_DEFECT
 from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.sweep.axes import FLAGS
+from ptv2_cli.sweep.axes import FLAGS, SEED
 from ptv2_cli.sweep.boards import Board, Edge, short, show
 from ptv2_cli.sweep.entry import DONE, Entry
 from ptv2_cli.sweep.plan import in_range
@@ -96,7 +96,7 @@ def show_results(store: Store) -> int:
     failed = _show_failures(store)
     for board in boards:
         for edge in board.edges():
-            _warn_edge(edge, store)
+            _warn_edge(edge, board, store)
     _next(store, boards, written)
     return EXIT_DEFECT if failed else 0
 
@@ -136,15 +136,19 @@ def _show_failures(store: Store) -> int:
     return failed
 
 
-def _warn_edge(edge: Edge, store: Store) -> None:
-    side = "lowest" if edge.lowest else "highest"
-    best = f"the best {short(edge.key)}, {show(edge.value)}"
-    text = f"{best}, is the {side} that was tried with the best setting's other values"
+def _warn_edge(edge: Edge, board: Board, store: Store) -> None:
     candidate = store.prepared.trials[0].candidate
     if edge.beyond is None or not in_range(candidate, edge.key, edge.beyond):
         return
+    side = "lowest" if edge.lowest else "highest"
+    what = f"the best {short(edge.key)}, {show(edge.value)}, is the {side} that was tried"
+    if len(board.configs) > 1 or len(board.keys) > 1:
+        what += " with the best setting's other values"
     flag = f"{FLAGS[edge.key]} " if edge.key in FLAGS else f"--grid {edge.key}="
-    console.warn(f"{text}\n  -> try {flag}{show(edge.beyond)} too, beside the other lists")
+    others = {axis.key for axis in candidate.axes} - {edge.key}
+    beside = ", beside the other lists" if others else ""
+    beside = ", with the same seeds" if others == {SEED} else beside
+    console.warn(f"{what}\n  -> try {flag}{show(edge.beyond)} too{beside}")
 
 
 def _next(store: Store, boards: Sequence[Board], written: Sequence[Path]) -> None:

@@ -54,6 +54,7 @@ def train(
             "without the lists",
         )
     settle(offline)
+    from ptv2_cli.backbones.quantized import check_machine
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
     from ptv2_cli.run.build import choose_device
@@ -73,6 +74,7 @@ def train(
         offline=offline,
     )
     chosen = choose_device(device)
+    check_machine(loaded.config.backbone, chosen)
     experiment = prepare(loaded, output, offline=offline)
     if experiment.directory.finished and resume is Resume.auto and not dry_run:
         console.note("this run is finished already (--resume never trains it again)")

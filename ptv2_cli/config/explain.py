@@ -66,9 +66,10 @@ def problems_from(
     groups = grouped([read_fault(details, data) for details in error.errors(include_url=False)])
     meant = {key for group in groups for key in _suggested(group[0], scene)}
     told = [
-        _problem(group, scene)
+        problem
         for group in groups
         if not (group[0].kind == "missing" and scene.key(group[0]) in meant)
+        for problem in _problems(group, scene)
     ]
     return ordered(told)
 
@@ -113,7 +114,7 @@ def unset_problems(overrides: Iterable[Override]) -> list[Problem]:
     return [
         _unknown_unset(override, _known(override.path[:-1]), override.path[:-1])
         for override in overrides
-        if not _possible(RunConfig, override.path)
+        if not names.possible(RunConfig, override.path)
     ]
 
 
@@ -130,18 +131,6 @@ def ordered(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(problems, key=rank)
 
 
-def _possible(model: type[BaseModel], path: KeyPath) -> bool:
-    """Whether a config can have the key `path`, as far as the schema knows."""
-    name, *rest = path
-    field = model.model_fields.get(str(name))
-    if field is None:
-        return model.model_config.get("extra") == "allow"
-    below = names.submodel(field.annotation)
-    if below is not None and rest:
-        return _possible(below, tuple(rest))
-    return not rest or "dict" in str(field.annotation)
-
-
 def _unknown_unset(override: Override, known: Sequence[str], parents: KeyPath) -> Problem:
     found = names.suggest(override.path[len(parents)], "", known, dotted(parents))
     hint = f"type --unset {found.keys[0]}" if found.keys else found.hint
@@ -156,25 +145,49 @@ def _known(path: KeyPath) -> tuple[str, ...]:
 
 def _suggested(fault: Fault, scene: _Scene) -> tuple[str, ...]:
     """The keys that an unknown key may have meant: they are not reported as missing too."""
-    return _suggestion(fault, scene).keys if fault.kind == "extra_forbidden" else ()
+    if fault.kind != "extra_forbidden":
+        return ()
+    return tuple(key for _, found in _suggestions(fault, scene) for key in found.keys)
 
 
-def _suggestion(fault: Fault, scene: _Scene) -> names.Suggestion:
+def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, names.Suggestion]]:
+    """The keys as they were written that a fault is of, and what each may have meant.
+
+    They are one, but for a section that does not exist and in which arguments set keys.
+    """
     *parents, last = fault.path
     model = names.model_at(scene.model, tuple(parents))
-    section = dotted((*scene.prefix, *parents))
+    path, section = (*scene.prefix, *fault.path), dotted((*scene.prefix, *parents))
     known = tuple(model.model_fields) if model else ()
     if not parents and scene.prefix:
         known += tuple(key for key in _known(scene.prefix) if key not in known)
     value = fault.details["input"]
-    return names.suggest(str(last), value, known, section, scene.argument(fault))
+    written = scene.places.written(path)
+    if written == [path]:
+        found = names.suggest(str(last), value, known, section, scene.argument(fault))
+        return [(path, found)]
+    return [(key, _within(key, len(path), value, known)) for key in written]
+
+
+def _within(key: KeyPath, size: int, value: Any, known: Sequence[str]) -> names.Suggestion:
+    """What the argument `key` may have meant, whose first `size` words lead to no section."""
+    for part in key[size:]:
+        value = value[part]
+    return names.suggest_within([str(part) for part in key], size - 1, value, known)
+
+
+def _problems(group: list[Fault], scene: _Scene) -> list[Problem]:
+    if group[0].kind != "extra_forbidden":
+        return [_problem(group, scene)]
+    return [
+        Problem(str(scene.places.find(key)), f"unknown key {dotted(key)}", found.hint)
+        for key, found in _suggestions(group[0], scene)
+    ]
 
 
 def _problem(group: list[Fault], scene: _Scene) -> Problem:
     fault = group[0]
     key, place = scene.key(fault), str(scene.place(fault))
-    if fault.kind == "extra_forbidden":
-        return Problem(place, f"unknown key {key}", _suggestion(fault, scene).hint)
     if fault.kind == "missing":
         hint = _EXAMPLES.get(key.removesuffix(".name"), f"write {names.in_file(key, '...')}")
         return Problem(place, f"{key} is missing", hint)

@@ -30,9 +30,23 @@ IGNORED = frozenset(
         "backbone.name",
         "backbone.revision",
         "backbone.sha256",
+        "method.init.run",
     }
 )
 """Keys that say where things lie or what they are called; `identities` say what they are."""
+
+
+LATER: Mapping[str, Any] = {
+    "backbone.quantize": None,
+    "method.sites": "all",
+    "head.words": None,
+    "head.template": None,
+    "head.train": False,
+    "task.demonstrations": None,
+    "task.limit.sample": "first",
+    "task.limit.seed": None,
+}
+"""Keys that runs of earlier versions lack, and the value that means what those runs did."""
 
 
 def fingerprint(
@@ -52,7 +66,7 @@ def fingerprint(
         ValueError: a number is not finite.
     """
     content = {
-        "config": _canonical(resolved, (), IGNORED | set(ignored)),
+        "config": _canonical(resolved, (), IGNORED | set(ignored) | _unchanged(resolved)),
         "identities": dict(identities),
         "results_version": RESULTS_VERSION,
     }
@@ -93,13 +107,25 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
     return str(text)
 
 
+def _unchanged(resolved: Mapping[str, Any]) -> set[str]:
+    """The later keys that stand at the value of the runs before them."""
+    return {key for key, value in LATER.items() if _value(resolved, key) == value}
+
+
+def _value(mapping: Mapping[str, Any], key: str) -> Any:
+    found: Any = mapping
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
 def _canonical(value: Any, path: KeyPath, ignored: Collection[str]) -> Any:
     """Plain dicts, lists and scalars, without the ignored keys."""
     if isinstance(value, Mapping):
         return {
             str(key): _canonical(inner, (*path, str(key)), ignored)
             for key, inner in value.items()
-            if dotted((*path, str(key))) not in ignored
+            if _plain_path((*path, str(key))) not in ignored
         }
     if isinstance(value, list | tuple):
         return [_canonical(inner, (*path, i), ignored) for i, inner in enumerate(value)]
@@ -109,6 +135,11 @@ def _canonical(value: Any, path: KeyPath, ignored: Collection[str]) -> Any:
         if isinstance(value, plain):
             return plain(value)
     raise TypeError(f"{dotted(path)} is no plain data but a {type(value).__name__}")
+
+
+def _plain_path(path: KeyPath) -> str:
+    """A dotted key; one of several tasks counts as the task."""
+    return dotted(("task", *path[3:]) if path[:2] == ("task", "tasks") else path)
 
 
 class _Dumper(yaml.SafeDumper):

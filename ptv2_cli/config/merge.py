@@ -27,7 +27,31 @@ def normalised(document: Document) -> Document:
         value = data.get(section)
         if value is not None and not isinstance(value, dict | list):
             data[section] = {"name": value}
-    return Document(data, document.places)
+    if "tasks" not in data:
+        return Document(data, document.places)
+    return _several(data, document.places)
+
+
+def _several(data: dict[str, Any], places: Places) -> Document:
+    """`tasks: [A, B]` as `task: {name: multi, tasks: [...]}`.
+
+    Raises:
+        ConfigError: `task` stands beside it.
+    """
+    if "task" in data:
+        hint = "write all of them into tasks, or keep task alone"
+        raise ConfigError.at(places.where("tasks"), "stands beside task", hint)
+    tasks = data.pop("tasks")
+    if isinstance(tasks, list):
+        tasks = [one if isinstance(one, dict) else {"name": one} for one in tasks]
+    data["task"] = {"name": "multi", "tasks": tasks}
+    moved = {
+        ("task", *path): place for path, place in places.entries.items() if path[:1] == ("tasks",)
+    }
+    at = places.find(("tasks",))
+    own = Places(places.file, {**places.entries, **moved, ("task",): at, ("task", "name"): at})
+    own.forget(("tasks",))
+    return Document(data, own)
 
 
 def anchored(document: Document, base: Path) -> Document:
@@ -39,11 +63,14 @@ def anchored(document: Document, base: Path) -> Document:
     """
     data = copy.deepcopy(document.data)
     backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
+    several = task.get("tasks")
+    parts = several if isinstance(several, list) else []
     if _looks_like_path(_text(backbone, "name"), base):
         backbone["name"] = _absolute(_text(backbone, "name"), base)
-    for key in TASK_PATHS:
-        if _is_local(_text(task, key)):
-            task[key] = _absolute(_text(task, key), base)
+    for each in (task, *(part for part in parts if isinstance(part, dict))):
+        for key in TASK_PATHS:
+            if _is_local(_text(each, key)):
+                each[key] = _absolute(_text(each, key), base)
     init = _mapping(method, "init")
     if _is_local(_text(init, "run")):
         init["run"] = _absolute(_text(init, "run"), base)

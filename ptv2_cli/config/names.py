@@ -83,6 +83,24 @@ def suggest(
     return Suggestion((), f"{place} these keys: {', '.join(known)}")
 
 
+def suggest_within(
+    path: Sequence[str], at: int, value: Any = None, known: Sequence[str] = ()
+) -> Suggestion:
+    """What the argument `path` may have meant of which the `at`-th word is no key: `tran.lr`.
+
+    `known` are the keys that could stand there. The words behind it are kept where they fit.
+    """
+    before, wrong, rest = tuple(path[:at]), path[at], tuple(path[at + 1 :])
+    near = difflib.get_close_matches(_plain(wrong), known, n=1, cutoff=0.6)
+    section = (*before, *near, *rest[:-1]) if near else ()
+    if near and possible(RunConfig, (*section, rest[-1])):
+        key = ".".join((*section, rest[-1]))
+        return Suggestion((key,), f"did you mean {key}? {_write(key, value, True)}")
+    model = model_at(RunConfig, section) if near else None
+    fields = tuple(model.model_fields) if model else tuple(RunConfig.model_fields)
+    return suggest(rest[-1], value, fields, ".".join(section) if model else "", argument=True)
+
+
 def shown(value: Any) -> str | None:
     """A scalar as YAML writes it; None for what takes more than a word."""
     if isinstance(value, bool):
@@ -119,6 +137,18 @@ def model_at(model: type[BaseModel] | None, path: KeyPath) -> type[BaseModel] | 
         field = model.model_fields.get(str(part)) if model else None
         model = submodel(field.annotation) if field else None
     return model
+
+
+def possible(model: type[BaseModel], path: KeyPath) -> bool:
+    """Whether a config can have the key `path`, as far as the schema knows."""
+    name, *rest = path
+    field = model.model_fields.get(str(name))
+    if field is None:
+        return model.model_config.get("extra") == "allow"
+    below = submodel(field.annotation)
+    if below is not None and rest:
+        return possible(below, tuple(rest))
+    return not rest or "dict" in str(field.annotation)
 
 
 def _write(key: str, value: Any, argument: bool) -> str:

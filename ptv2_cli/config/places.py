@@ -20,16 +20,28 @@ class Place:
 
 @dataclass(frozen=True)
 class Places:
-    """Key paths to places; a path that nobody wrote has the place of its nearest parent."""
+    """Key paths to places; a path that nobody wrote has the place of what was written inside it.
+
+    That is how the command line makes a section: `--set train.lr=1` writes `train.lr` alone. A
+    path in which nobody wrote anything has the place of its nearest parent.
+    """
 
     file: str
     entries: dict[KeyPath, Place] = field(default_factory=dict)
 
     def find(self, path: KeyPath) -> Place:
-        """The place of `path`, of its nearest parent that has one, or of the whole file."""
-        while path and path not in self.entries:
-            path = path[:-1]
-        return self.entries[path] if path else Place(self.file)
+        """The place of `path`, of what lies in it, of its nearest parent, or of the whole file."""
+        written = self.written(path)[0]
+        while written and written not in self.entries:
+            written = written[:-1]
+        return self.entries[written] if written else Place(self.file)
+
+    def written(self, path: KeyPath) -> list[KeyPath]:
+        """`path`; or, if nobody wrote it but keys in it, those."""
+        size = len(path)
+        inner = [] if path in self.entries or not path else list(self.entries)
+        found = [other for other in inner if len(other) > size and other[:size] == path]
+        return [key for key in found if key[:-1] not in found] or [path]
 
     def where(self, *path: str | int) -> str:
         """`file:line` or `--set key`, as messages show it."""

@@ -131,7 +131,7 @@ class MethodSection(OpenNamed):
     """`method:` - the rest of its keys is parsed by the method's own options model."""
 
     name: Annotated[Text, _registered(METHODS), _spelled(METHODS)] = Field(
-        description="ptuning_v2, prompt_tuning, ptuning_v1, finetune or head_only"
+        description="ptuning_v2, prompt_tuning, ptuning_v1, finetune, head_only or none"
     )
 
 
@@ -142,7 +142,14 @@ class BackboneSection(Named):
     revision: Text | None = Field(
         None, description="commit, tag or branch of a hub id; default: its main branch"
     )
-    dtype: Literal["fp32"] = Field("fp32", description="type in which the weights are held")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="type in which frozen weights are held; auto: the one their config.json names",
+    )
+    quantize: Literal["int8", "int4"] | None = Field(
+        None,
+        description="hold the frozen Linear layers as integers (torchao); int4: GPUs, with bf16",
+    )
     dropout: Dropout = Field(
         None, description="the model's own dropout while training, or off; default: its own value"
     )
@@ -156,7 +163,9 @@ class BackboneSection(Named):
     @field_validator("trust_remote_code")
     @classmethod
     def _pinned(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("revision", "") is None:
+        # The code of a folder is what lies in it: nothing fetches other code behind its back.
+        local = str(info.data.get("name", "")).startswith(("/", "package:"))
+        if value and not local and info.data.get("revision", "") is None:
             context = {
                 "what": "runs code from the hub and wants revision: beside it, so that the code "
                 "which runs is the code which was read",
@@ -167,11 +176,17 @@ class BackboneSection(Named):
 
 
 class LimitSection(Section):
-    """`task.limit:` - the first N rows of a split."""
+    """`task.limit:` - N rows of a split, the first or a sample."""
 
-    train: Count | None = Field(None, description="rows of train; default: all")
+    train: Count | None = Field(None, description="rows of train, MultiRC: questions; default: all")
     validation: Count | None = Field(None, description="rows of validation; default: all")
     test: Count | None = Field(None, description="rows of test; default: all")
+    sample: Literal["first", "random", "stratified"] = Field(
+        "first", description="which rows; stratified: drawn so that labels keep their shares"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        None, description="of the sample; default: train.seed"
+    )
 
 
 class TaskSection(OpenNamed):
@@ -190,23 +205,42 @@ class TaskSection(OpenNamed):
     truncation: Literal["longest_first", "only_first", "only_second"] | None = Field(
         None, description="which text of a pair is cut when both are too long; default: the task's"
     )
-    limit: LimitSection = Field(LimitSection(), description="the first N rows of a split alone")
+    limit: LimitSection = Field(LimitSection(), description="N rows of a split alone")
+    demonstrations: Count | None = Field(
+        None,
+        description="train rows with their answers that stand before every text, drawn by the "
+        "seed; wants head: verbalizer",
+    )
 
 
 class HeadSection(Named):
     """`head:` - kind, pooling, its own learning rate and dropout."""
 
     name: Annotated[Text, _registered(HEADS), _spelled(HEADS)] | None = Field(
-        None, description="sequence, token or span; default: what the task needs"
+        None,
+        description="sequence, regression, choice, token or span, as the task needs, which is the "
+        "default; or verbalizer: the backbone's own language-model head answers in words",
     )
     pooling: Literal["pooler", "cls", "mean", "last", "mask"] | None = Field(
-        None, description="vector that a sequence head reads; default: by model family"
+        None, description="vector that a head of whole inputs reads; default: by model family"
     )
     lr: Annotated[float, Field(gt=0)] | None = Field(
         None, description="the head's own learning rate; default: train.lr"
     )
     dropout: Dropout = Field(
         None, description="before the head, or off; default: the backbone's hidden dropout"
+    )
+    words: dict[Text, Text] | None = Field(
+        None,
+        description="verbalizer: the word of each label, {entailment: yes}; default: the task's",
+    )
+    template: Text | None = Field(
+        None,
+        description="verbalizer: {premise} so {hypothesis}? {mask}, at the end for causal models; "
+        "default: the task's",
+    )
+    train: Flag = Field(
+        False, description="verbalizer: a copy of the language-model head trains too"
     )
 
 
@@ -312,7 +346,7 @@ class RunConfig(Section):
     backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
     task: TaskSection = Field(description="the data set and its metrics, a name or a section")
     prompt_len: Count | None = Field(
-        None, description="positions of the prompt; nothing to finetune and head_only"
+        None, description="positions of the prompt; nothing to finetune, head_only and none"
     )
     head: HeadSection = Field(HeadSection(), description="hidden states to loss and predictions")
     train: TrainSection = Field(TrainSection(), description="optimisation")

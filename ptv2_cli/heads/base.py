@@ -27,11 +27,19 @@ class LabelledBatch(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """[B] classes or numbers, [B, T] tags, or [B, 2] answer ends."""
+        """[B] classes or numbers, [Q] indices of choices, [B, T] tags, or [B, 2] answer ends."""
+
+    @property
+    def task(self) -> int:
+        """Which of several tasks that train together the batch is of."""
 
     @property
     def mask_at(self) -> Tensor | None:
         """Position of the template's {mask} [B]."""
+
+    @property
+    def choices(self) -> Tensor | None:
+        """Rows of B that are a question's choices [Q, C], -1 where it has fewer; None: no such."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,18 @@ class HeadContext:
     """The backbone's pooler, [B, H] -> [B, H]; used by `pooling: pooler`."""
     seed: int
     init: torch.Generator = field(repr=False)
+    language: nn.Module | None = None
+    """The backbone's language-model head for the words of the classes, [B, H] -> [B, C]."""
+    trains: bool = True
+    """Whether a head that comes with the backbone trains."""
 
 
 class Head(nn.Module):
     """A linear layer N(0, 0.02) on dropped-out states; subclasses say on which."""
 
     kind: ClassVar[str]
+    borrowed: bool = False
+    """Whether its tensors are the backbone's own files' and need not be saved."""
 
     def __init__(self, context: HeadContext, outputs: int) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class PooledHead(Head):
         if batch.mask_at is not None:  # a template with {mask} is read there
             return hidden[rows, batch.mask_at]
         if self.pooling == "mean":
+            hidden = hidden.float()  # bf16 cannot even count the tokens of a long text
             weight = batch.attention_mask[..., None].to(hidden.dtype)
             return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
         if self.pooling == "last":

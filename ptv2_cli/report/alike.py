@@ -16,10 +16,18 @@ PREDICTED = {
 }
 """Keys of a prediction line that the model wrote; the others are the input row and `gold`."""
 
+_BY_SIGN = {
+    "probabilities": {"label", "probabilities"},
+    "nbest": {"answer", "start", "probability", "nbest", "null_score"},
+}
+"""A key that only the model writes -> all that it writes beside it."""
+
 
 def inputs(line: Prediction) -> dict[str, Any]:
     """The input row's own columns in a prediction line."""
-    return {key: value for key, value in line.items() if key not in {*PREDICTED, "gold"}}
+    # A row may have columns of these names, as MultiRC's `answer` and ReCoRD's `entities`.
+    written = next((keys for sign, keys in _BY_SIGN.items() if sign in line), PREDICTED)
+    return {key: value for key, value in line.items() if key not in {*written, "gold"}}
 
 
 def read_lines(run: Run, split: str) -> list[Prediction]:

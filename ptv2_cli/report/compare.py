@@ -21,13 +21,8 @@ from ptv2_cli.report.alike import (
 from ptv2_cli.report.paired import Bootstrap, McNemar, mcnemar, paired_bootstrap
 from ptv2_cli.report.runs import Run, flatten, plain
 from ptv2_cli.run.directory import open_run
-from ptv2_cli.tasks.base import Prediction, Row, Statistics, Task
+from ptv2_cli.tasks.base import Kind, Prediction, Statistics, Task
 from ptv2_cli.tasks.definition import load_task
-
-GOLD = {"sequence": "label", "regression": "label", "token": "tags"}
-"""Where a task's row has the gold answer that its prediction line holds under `gold`."""
-ANSWER = {"sequence": "label", "regression": "prediction", "token": "tags", "span": "answer"}
-"""The key of a prediction line that is the answer."""
 
 
 class Difference(NamedTuple):
@@ -115,7 +110,7 @@ def compare(a: Run, b: Run, split: str | None = None, metric: str | None = None)
         raise InputError.at(
             "--metric", f"{task.name} has no metric {metric!r}", f"one of {', '.join(task.metrics)}"
         )
-    rows = [_row(task, line) for line in lines_a]
+    rows = [task.labelled(line) for line in lines_a]
     each = [task.row_statistics(rows, lines) for lines in (lines_a, lines_b)]
     return Comparison(
         a,
@@ -157,16 +152,9 @@ def _task(run: Run) -> Task:
     return load_task(section.name, section.options)
 
 
-def _row(task: Task, line: Prediction) -> Row:
-    """The labelled row behind a prediction line."""
-    if task.kind == "span":
-        return {**line, "answers": [{"text": text} for text in line["gold"]]}
-    return {**line, GOLD[task.kind]: line["gold"]}
-
-
 def _labels(task: Task, a: Sequence[Prediction], b: Sequence[Prediction]) -> McNemar | None:
     """McNemar's test where an answer is one of a few labels."""
-    if not task.labels or task.kind != "sequence":
+    if not task.classed:
         return None
     right = [[float(line["label"] == line["gold"]) for line in lines] for lines in (a, b)]
     return mcnemar(np.array(right[0]), np.array(right[1]))
@@ -179,32 +167,34 @@ def _disagreements(
     each: Sequence[Statistics],
     metric: str,
 ) -> list[Disagreement]:
-    key = ANSWER[task.kind]
-    # A correlation of one row is nothing: there the nearer number is the better one.
-    measured = task.kind != "regression"
+    # A correlation of one row is nothing: there the nearer number is the better one. Nor is the
+    # score of a group that of each of its rows: there the right label is.
+    grouped = task.unit(a[0]) is not None
+    measured = task.kind != "regression" and not grouped
     scores = [task.from_statistics(x)[metric] if measured else np.zeros(len(a)) for x in each]
+    answers = [[task.answer(line) for line in lines] for lines in (a, b)]
     return [
         Disagreement(
             number + 1,
-            inputs(first),
-            first["gold"],
-            first[key],
-            second[key],
+            inputs(line),
+            line["gold"],
+            first,
+            second,
             _better(
-                (float(scores[0][number]), _closeness(first[key], first["gold"])),
-                (float(scores[1][number]), _closeness(second[key], first["gold"])),
+                (float(scores[0][number]), _closeness(task.kind, first, line["gold"])),
+                (float(scores[1][number]), _closeness(task.kind, second, line["gold"])),
             ),
         )
-        for number, (first, second) in enumerate(zip(a, b, strict=True))
-        if first[key] != second[key]
+        for number, (line, first, second) in enumerate(zip(a, *answers, strict=True))
+        if first != second
     ]
 
 
-def _closeness(answer: Any, gold: Any) -> float:
+def _closeness(kind: Kind, answer: Any, gold: Any) -> float:
     """Decides between equal scores: right tags, nearness of a number."""
-    if isinstance(answer, list):
+    if kind == "token":
         return float(sum(x == y for x, y in zip(answer, gold, strict=True)))
-    return -abs(answer - gold) if isinstance(answer, float | int) else 0.0
+    return -abs(answer - gold) if kind == "regression" else float(answer == gold)
 
 
 def _better(a: tuple[float, float], b: tuple[float, float]) -> str:

@@ -10,7 +10,14 @@ from typing import Any
 from ptv2_cli.report.grid import Grid, percent
 from ptv2_cli.report.table import Cell, Report
 
-PARTS = {"classes": "class", "types": "entity type", "questions": "questions"}
+PARTS = {
+    "classes": "class",
+    "choices": "choice",
+    "types": "entity type",
+    "roles": "role",
+    "corpora": "corpus",
+    "questions": "questions",
+}
 """Tables of detail, and what their rows are."""
 COUNTS = ("support", "rows")
 

@@ -103,6 +103,8 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
         axes.set_ylabel(f"{picture.column.metric} on {picture.split} (%)")
         _x_axis(axes, picture, kind)
         _legend(figure, axes, picture, spread)
+        if kind != "learning-curves":
+            _stagger(figure, axes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             for suffix, facts in ((".png", {"Software": None}), (".svg", {"Date": None})):
@@ -160,7 +162,7 @@ def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
     axes.set_xscale("log")
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks(values, [_tick(value) for value in values])
     axes.set_xticks([], minor=True)
     # A margin in the scale's own measure, so that no point stands on the frame.
     pad = (values[-1] / values[0]) ** 0.06
@@ -168,6 +170,32 @@ def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
     length = kind == "prompt-length"
     axes.set_xlabel(
         "prompt length (tokens, log scale)" if length else "peak learning rate (log scale)"
+    )
+
+
+def _tick(value: float) -> str:
+    """`0.03`, `20`; `5e-5` for what has more zeros than a reader counts."""
+    if value >= 0.001:
+        return f"{value:g}"
+    digits, _, power = f"{value:e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
+
+
+def _stagger(figure: Any, axes: Axes) -> None:
+    """Put labels of the x axis that would touch the one before them into a line of their own."""
+    figure.draw_without_rendering()
+    labels = axes.get_xticklabels()
+    ends: list[float] = []
+    rows = []
+    for label in labels:
+        box = label.get_window_extent()
+        gap = 0.5 * box.height
+        row = next((at for at, end in enumerate(ends) if box.x0 > end + gap), len(ends))
+        ends[row : row + 1] = [box.x1]
+        rows.append(row)
+    axes.set_xticks(
+        axes.get_xticks(),
+        ["\n" * row + label.get_text() for row, label in zip(rows, labels, strict=True)],
     )
 
 

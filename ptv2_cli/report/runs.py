@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.config.fingerprint import IGNORED
+from ptv2_cli.config.fingerprint import IGNORED, LATER
 from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.run.directory import RunDirectory
 
@@ -58,6 +58,8 @@ class Run:
         """Dotted config keys that can change the result, with their values; no seed."""
         flat = flatten(self.metrics["config"])
         unread = {f"task.limit.{split}" for split in SPLITS if split not in self.metrics["data"]}
+        # Runs of earlier versions lack these keys, and did what their first values say.
+        unread |= {key for key, value in LATER.items() if flat.get(key) == value}
         kept = {k: value for k, value in flat.items() if not _ignored(k) and k not in unread}
         train = self.metrics["data"]["train"]
         # The selection split named holdout is cut from train by the seed: not a setting.

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import Prediction, Row, Task
+from ptv2_cli.tasks.base import Prediction, Row
 from ptv2_cli.tasks.decoding import check_unicode
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.stream import Bad, Record, tried
@@ -21,6 +21,13 @@ class Chunk:
 
     lines: list[Prediction]
     bad: list[Bad]
+
+
+class NewRows(Protocol):
+    """What checks a row: a task, or several."""
+
+    def new_rows(self, line: Line) -> list[Row]:
+        """The rows to predict that a line holds."""
 
 
 def bad_line(bad: Bad) -> dict[str, Any]:
@@ -45,9 +52,12 @@ def record_of(row: Any, number: int) -> Record:
 
 
 def gathered(
-    task: Task, records: Iterable[Record], size: int, skip_bad: bool
+    task: NewRows, records: Iterable[Record], size: int, skip_bad: bool
 ) -> Iterator[tuple[list[Row], list[Bad]]]:
-    """Checked rows in groups of at most `size`; a bad row that is not skipped ends the last."""
+    """Checked rows in groups of `size`; a bad row that is not skipped ends the last.
+
+    A group is longer by the rest of its last record where records hold several rows.
+    """
     rows: list[Row] = []
     bad: list[Bad] = []
     try:
@@ -56,7 +66,7 @@ def gathered(
             if isinstance(checked, Bad):
                 bad.append(checked)
             else:
-                rows.append(checked)
+                rows += checked
             if len(rows) + len(bad) >= size or (bad and not skip_bad):
                 yield rows, bad
                 rows, bad = [], []
@@ -67,7 +77,7 @@ def gathered(
         yield rows, bad
 
 
-def _checked(task: Task, record: Record) -> Row | Bad:
+def _checked(task: NewRows, record: Record) -> list[Row] | Bad:
     if isinstance(record, Bad):
         return record
-    return tried(lambda: task.new_row(record), record.number, record.values)
+    return tried(lambda: task.new_rows(record), record.number, record.values)

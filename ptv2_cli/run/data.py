@@ -11,13 +11,18 @@ from typing import Any
 import torch
 
 from ptv2_cli.errors import DataError
+from ptv2_cli.run.demonstrations import draw
 from ptv2_cli.run.recipe import Recipe, with_holdout
+from ptv2_cli.run.sample import read_limited
 from ptv2_cli.run.shelf import Shelf
 from ptv2_cli.seeding import generator
 from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, truncated_rows
+from ptv2_cli.tasks.demonstrations import render
 from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.source import FileSource, FolderSource, open_source
+from ptv2_cli.tasks.multi import MultiTask
+from ptv2_cli.tasks.source import FileSource, FolderSource
 from ptv2_cli.tasks.template import Template, default_template, parse_template
+from ptv2_cli.tasks.verbalizer import TEMPLATE, word_tokens
 
 TRUNCATION_WARNING = 0.05
 """Share of a split's rows above which cut text is warned about."""
@@ -30,6 +35,8 @@ class RunData:
     task: Task
     splits: dict[str, Split]
     encoder: Encoder | None = None
+    demonstrations: list[Row] = field(default_factory=list)
+    """Rows of train that stand before every text."""
     _features: dict[str, list[Feature]] = field(default_factory=dict)
 
     def rows(self, split: str) -> list[Row]:
@@ -81,8 +88,14 @@ class RunData:
             for name, split in self.splits.items()
         }
 
+    def overlap_warnings(self, split: str) -> list[str]:
+        """Lines about rows on which one of several tasks trains and another is evaluated."""
+        if not isinstance(self.task, MultiTask):
+            return []
+        return self.task.overlaps(self.rows("train"), self.rows(split))
+
     def truncation_warnings(self) -> list[str]:
-        """A line for each encoded split of which more than 5 % of rows are cut."""
+        """Lines for each encoded split with cut rows, more than 5 %, or too little room."""
         lines = []
         for name, features in self._features.items():
             cut, rows = truncated_rows(features), len(self.rows(name))
@@ -91,6 +104,14 @@ class RunData:
                 lines.append(
                     f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
                     f"max_len {self.encoder.max_len}; raise task.max_len to keep their text"
+                )
+            less = sum(feature.left_out > 0 for feature in features)
+            if less:
+                assert self.encoder is not None
+                lines.append(
+                    f"{less} of {rows} {name} rows have no room for all "
+                    f"{len(self.demonstrations)} demonstrations at max_len {self.encoder.max_len}: "
+                    "the first are left out; raise task.max_len to keep them"
                 )
         return lines
 
@@ -119,9 +140,11 @@ def read_data(
     splits: dict[str, Split] = {}
     for name in wanted:
         if name != "holdout":
-            limit = getattr(config.task.limit, name)
-            read = partial(task.read, source, name, limit)
-            splits[name] = shelf.get(("read", *_section(recipe), name, limit), read)
+            limit, seed = config.task.limit, config.train.seed
+            read = partial(read_limited, task, source, name, limit, seed)
+            count = getattr(limit, name)
+            key = (count,) if limit.sample == "first" else (count, limit, seed)
+            splits[name] = shelf.get(("read", *_section(recipe), name, *key), read)
     if "holdout" in wanted:
         assert config.selection.fraction is not None
         splits["train"], splits["holdout"] = hold_out(
@@ -129,7 +152,7 @@ def read_data(
         )
     for name, split in splits.items():
         _require_labels(task, name, split)
-    return recipe, RunData(task, splits)
+    return recipe, RunData(task, splits, demonstrations=draw(recipe, splits["train"].rows))
 
 
 def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) -> Split:
@@ -142,24 +165,46 @@ def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) 
     if data is None:
         if split == "holdout":
             return read_data(recipe, offline=offline)[1].splits["holdout"]
-        found = task.read(_source(recipe, offline), split, getattr(config.task.limit, split))
+        source = _source(recipe, offline)
+        found = read_limited(task, source, split, config.task.limit, config.train.seed)
     else:
-        source = FolderSource(data) if data.is_dir() else FileSource(data)
-        found = task.read(source, split)
+        given = FolderSource(data) if data.is_dir() else FileSource(data)
+        found = task.read(given, split)
     _require_labels(task, split, found)
     return found
 
 
-def make_encoder(recipe: Recipe, tokenizer: Any) -> Encoder:
-    """The encoder of a run, with the template of a method that has one."""
+def make_encoder(recipe: Recipe, tokenizer: Any, demonstrations: Sequence[Row] = ()) -> Encoder:
+    """The encoder of a run, with the template of a method or a head that has one.
+
+    Raises:
+        ConfigError: `max_len` leaves no room for text, or a label's word is no single token.
+    """
     config = recipe.config
     assert config.task.max_len is not None
-    return Encoder(
+    encoder = Encoder(
         tokenizer,
         config.task.max_len,
         config.task.truncation or recipe.task.truncation,
         _template(recipe),
+        ahead=recipe.verbalizes and recipe.shape.family.causal,
     )
+    if recipe.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
+        task, tokens = recipe.task, label_tokens(recipe, encoder)
+        words = dict(zip(task.labels, tokens, strict=True))
+        encoder = encoder.showing(render(encoder, task.columns, demonstrations, words))
+    return encoder
+
+
+def label_tokens(recipe: Recipe, encoder: Encoder) -> list[int]:
+    """The token of each label's word.
+
+    Raises:
+        ConfigError: a word that is no single token.
+    """
+    words = recipe.config.head.words
+    assert words is not None
+    return word_tokens(encoder, words, recipe.task.labels)
 
 
 def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -191,26 +236,27 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
 
 def _section(recipe: Recipe) -> tuple[Any, ...]:
     """All that the rows of a split depend on, but for `limit`."""
-    section = recipe.config.task.model_dump(exclude={"max_len", "truncation", "limit"})
+    section = recipe.config.task.model_dump(
+        exclude={"max_len", "truncation", "limit", "demonstrations"}
+    )
     return (*sorted(section.items()), recipe.task.version)
 
 
 def _source(recipe: Recipe, offline: bool) -> DataSource:
     """Where the config says the data is."""
-    section = recipe.config.task
-    folder = None if section.data is None else Path(section.data)
-    named = {split: getattr(section, split) for split in ("train", "validation", "test")}
-    files = {split: Path(path) for split, path in named.items() if path is not None}
-    return open_source(recipe.task, folder, offline, files)
+    return recipe.task.open(recipe.config.task, offline)
 
 
 def _strata(task: Task, rows: Sequence[Row]) -> dict[Any, list[list[int]]]:
     """Stratum -> groups of row indices, in the order of the rows."""
     strata: dict[Any, dict[Any, list[int]]] = {}
     for index, row in enumerate(rows):
-        stratum = task.gold(row) if task.kind == "sequence" else None
-        group = row["context"] if task.kind == "span" else index
-        strata.setdefault(stratum, {}).setdefault(group, []).append(index)
+        group = task.origin(row)
+        # Rows of one paragraph may have any labels: they stay together instead.
+        gold = task.gold(row) if task.classed and group is None else None
+        stratum = (row["task"], gold) if task.parts else gold
+        place = ("row", index) if group is None else ("group", group)
+        strata.setdefault(stratum, {}).setdefault(place, []).append(index)
     return {stratum: list(groups.values()) for stratum, groups in strata.items()}
 
 
@@ -235,7 +281,10 @@ def _require_labels(task: Task, name: str, split: Split) -> None:
 
 def _template(recipe: Recipe) -> Template | None:
     if not recipe.method.uses_template:
-        return None
+        question = recipe.config.head.template
+        if question is None:
+            return None
+        return parse_template(question, recipe.task.columns, TEMPLATE, prompted=False)
     given = recipe.method_options.template  # type: ignore[attr-defined]
     if given is not None:
         return parse_template(given, recipe.task.columns)

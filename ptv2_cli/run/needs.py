@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ptv2_cli.backbones.locate import is_offline, missing
 from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import TaskSection
 from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.tasks.definition import load_definition
 from ptv2_cli.tasks.source import HubSource
@@ -26,7 +27,20 @@ def require_offline(loaded: LoadedConfig, *, offline: bool) -> None:
 
 
 def _missing_data(loaded: LoadedConfig) -> list[Problem]:
-    task = loaded.config.task
+    section = loaded.config.task
+    several = section.options.get("tasks")
+    if not several:
+        return _missing_of(section, loaded.where("task"))
+    return [
+        problem
+        for number, part in enumerate(several)
+        for problem in _missing_of(
+            TaskSection.model_validate(part), loaded.where("task", "tasks", number)
+        )
+    ]
+
+
+def _missing_of(task: TaskSection, where: str) -> list[Problem]:
     if task.data is not None or task.train is not None:
         return []
     try:
@@ -36,4 +50,4 @@ def _missing_data(loaded: LoadedConfig) -> list[Problem]:
     if hub is None:
         return []
     lines = HubSource(hub.repo, hub.revision, hub.folder, offline=True).missing()
-    return [Problem(loaded.where("task"), *line.rsplit(": ", 1)) for line in lines]
+    return [Problem(where, *line.rsplit(": ", 1)) for line in lines]

@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+import torch
+
+from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.config.load import load_config
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, MachineError, Problem, out_of_memory
@@ -78,8 +81,16 @@ class Run:
 
     @cached_property
     def _best(self) -> tuple[Session, dict[str, float]]:
-        device = choose_device(self._device)
-        return open_best(self.directory, self.metrics, self.recipe, {}, device)
+        return self.open(None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return choose_device(self._device)
+
+    def open(self, shared: Backbone | None) -> tuple[Session, dict[str, float]]:
+        """The model with its best weights, over a view of a loaded backbone if one is given."""
+        return open_best(self.directory, self.metrics, self.recipe, {}, self.device, shared)
 
     @overload
     def predict(

@@ -9,7 +9,6 @@ from typing import Any
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.recipe import Recipe
 from ptv2_cli.tasks.base import IGNORE, Feature
-from ptv2_cli.tasks.encoder import Encoder
 
 UNCUT = 1_000_000
 """A max_len that cuts nothing."""
@@ -19,10 +18,8 @@ def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterat
     """Lines about the first `count` train rows."""
     assert data.encoder is not None
     task, rows = recipe.task, data.rows("train")[:count]
-    method, options = recipe.method, recipe.method_options
-    layers, length = recipe.shape.layers, recipe.config.prompt_len
-    yield f"prompts: {method.places(options, length, layers)}"
-    whole = Encoder(tokenizer, UNCUT, data.encoder.truncation, data.encoder.template)
+    yield f"prompts: {recipe.places}"
+    whole = data.encoder.unlimited(UNCUT)
     full = task.encode(rows, whole)
     windows = task.encode(rows, data.encoder)
     for index, row in enumerate(rows):
@@ -30,18 +27,29 @@ def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterat
         uncut = next(feature for feature in full if feature.row == index)
         yield ""
         yield f"row {index + 1} of train, gold: {_short(task.gold(row))}"
-        for number, feature in enumerate(own):
-            place = f"window {number + 1} of {len(own)}, " if len(own) > 1 else ""
-            yield f"  {place}{len(feature.input_ids)} tokens:"
-            yield "    " + " ".join(_pieces(recipe, feature, tokenizer))
-        if own[0].truncated:
-            lost = len(uncut.input_ids) - len(own[0].input_ids)
-            yield f"  cut off at max_len {data.encoder.max_len}: the last {lost} of {_size(uncut)}"
+        shown = [item for feature in own for item in feature.inputs]
+        chosen_from = own[0].choices is not None
+        for number, item in enumerate(shown):
+            place = _place(number, len(shown), chosen_from, task.part(item.task).piece)
+            yield f"  {place}{_size(item)}:"
+            yield "    " + " ".join(_pieces(recipe, item, tokenizer))
+        for item, entire in zip(own[0].inputs, uncut.inputs, strict=True):
+            if item.truncated:
+                lost = len(entire.input_ids) - len(item.input_ids)
+                limit = data.encoder.max_len
+                yield f"  cut off at max_len {limit}: the last {lost} of {_size(entire)}"
+
+
+def _place(number: int, count: int, chosen_from: bool, piece: str) -> str:
+    """Windows are counted as people count; a choice is called what the answers call it."""
+    if chosen_from:
+        return f"choice {number}, "
+    return f"{piece} {number + 1} of {count}, " if count > 1 else ""
 
 
 def lengths(features: Sequence[Feature]) -> str:
-    """Mean and longest length of features, in tokens."""
-    sizes = [len(feature.input_ids) for feature in features]
+    """Mean and longest length of the features' inputs, in tokens."""
+    sizes = [len(item.input_ids) for feature in features for item in feature.inputs]
     return f"{sum(sizes) / len(sizes):.0f} tokens on average, {max(sizes)} at most"
 
 
@@ -78,7 +86,7 @@ def _mark(recipe: Recipe, feature: Feature, at: int) -> str:
     """What the loss asks of a position: its tag, or that the answer begins or ends there."""
     label = feature.label
     if isinstance(label, list) and label[at] != IGNORE:
-        return f"/{recipe.task.labels[label[at]]}"
+        return f"/{recipe.task.part(feature.task).labels[label[at]]}"
     if isinstance(label, tuple):
         return ("/START" if at == label[0] else "") + ("/END" if at == label[1] else "")
     return ""

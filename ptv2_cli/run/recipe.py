@@ -7,19 +7,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.backbones.families import Shape, shape_of
+from ptv2_cli.backbones.language import check_has_head
 from ptv2_cli.backbones.locate import Located, locate
+from ptv2_cli.backbones.own_code import check_own_code
+from ptv2_cli.backbones.weights import Held, held_dtype
 from ptv2_cli.config.explain import options_from
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import RunConfig, Section
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.methods.base import Method
 from ptv2_cli.registry import METHODS
+from ptv2_cli.run.holding import holding_problems
+from ptv2_cli.run.verbal import (
+    VERBALIZER,
+    head_misfits,
+    head_problems,
+    resolved_head,
+    settled_words,
+)
 from ptv2_cli.tasks.base import PER_ROW, Task
 from ptv2_cli.tasks.definition import load_task, task_class
 from ptv2_cli.tasks.template import parse_template
 
 HOLDOUT = 0.1
 """Share of train that is held out where the data has no validation split."""
+TRAINING = ("lr", "epochs", "steps", "warmup", "weight_decay")
+"""Keys of `train:` that mean nothing where nothing trains."""
 LEAST_TEXT = 8
 """Tokens, the least that a default `max_len` may leave for text."""
 
@@ -40,10 +53,23 @@ class Recipe:
     notes: tuple[str, ...] = ()
     """What the user should know about how the config was read."""
 
+    @property
+    def places(self) -> str:
+        """One line that says where prompts enter."""
+        stacks = self.shape.prompted(decodes=self.task.kind in PER_ROW)
+        return self.method.places(self.method_options, self.config.prompt_len, stacks)
+
+    @property
+    def verbalizes(self) -> bool:
+        """Whether the backbone's own language-model head answers."""
+        return self.config.head.name == VERBALIZER
+
     def settled(self, task: Task) -> Recipe:
         """The same recipe with the options that `task` found in the data."""
         filled = self.config.model_dump()
         filled["task"] = {**filled["task"], **task.options.model_dump()}
+        if self.verbalizes:
+            filled["head"]["words"] = settled_words(self.config.head.words, task)
         return replace(self, config=RunConfig.model_validate(filled), task=task)
 
     def reporting(self, splits: tuple[str, ...]) -> Recipe:
@@ -57,15 +83,27 @@ def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
 
     Raises:
         ConfigError: with every problem found.
-        BackboneError: the backbone cannot be found or is of no known family.
+        BackboneError: the backbone cannot be found, is of no known family, or asks to run code
+            that the config does not ask for.
     """
     method, options, task = resolve_names(loaded)
     config = loaded.config
     gather(_clashes(loaded, method, options, task), ConfigError)
     located = locate(config.backbone, offline=offline, weights=False)
+    check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
-    gather(_misfits(loaded, method, options, task, shape), ConfigError)
-    resolved = _resolved(config, method, options, task, shape)
+    held = held_dtype(config.backbone, located.config)
+    gather(
+        [
+            *_misfits(loaded, method, options, task, shape),
+            *head_misfits(loaded, options, task, shape),
+            *holding_problems(loaded, method, options, held),
+        ],
+        ConfigError,
+    )
+    if config.head.name == VERBALIZER:
+        check_has_head(located, shape.family)
+    resolved = _resolved(_holding(config, held), method, options, task, shape)
     return Recipe(
         resolved,
         method,
@@ -136,19 +174,22 @@ def _clashes(
                 f"prompt_len is {config.prompt_len}, the template has places for {places}",
                 "prompt_len is the total over the template: correct one, or leave prompt_len out",
             )
-    if config.head.name not in {None, task.kind}:
+    yield from head_problems(loaded, method, options, task)
+    if config.head.name not in {None, task.kind, VERBALIZER}:
         yield Problem(
             loaded.where("head", "name"),
             f"{task.name} needs a {task.kind} head, not {config.head.name!r}",
             "leave head.name out: the task chooses it",
         )
-    if config.head.pooling == "mask" and not _may_mask(method, template):
+    asked = config.head.name == VERBALIZER or _may_mask(method, template)
+    if config.head.pooling == "mask" and not asked:
         yield Problem(
             loaded.where("head", "pooling"),
             "pooling: mask reads a template's {mask}, which this method has not",
             "leave head.pooling out, or write method: ptuning_v1 with {mask} in its template",
         )
-    if config.head.pooling not in {None, "mask"} and "{mask}" in (template or ""):
+    clash = config.head.pooling not in {None, "mask"} and config.head.name != VERBALIZER
+    if clash and "{mask}" in (template or ""):
         yield Problem(
             loaded.where("head", "pooling"),
             f"the template's {{mask}} is what the head reads, not {config.head.pooling}",
@@ -168,6 +209,7 @@ def _clashes(
             "write selection: {split: holdout, fraction: 0.1}",
         )
     yield from _tuning(loaded, task)
+    yield from _sampling(loaded, task)
 
 
 def _may_mask(method: type[Method], template: str | None) -> bool:
@@ -187,23 +229,42 @@ def _tuning(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
         )
 
 
+def _sampling(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
+    """A sample of nothing, by labels that rows have not, or where the first rows are taken."""
+    limit = loaded.config.task.limit
+    where = loaded.where("task", "limit")
+    counts = [limit.train, limit.validation, limit.test]
+    if limit.sample == "first" and limit.seed is not None:
+        hint = "add sample: random or stratified, or leave seed out"
+        yield Problem(where, "a seed, but the first rows are no sample", hint)
+    if limit.sample != "first" and counts == [None] * 3:
+        hint = f"say how many: limit: {{train: 32, sample: {limit.sample}}}"
+        yield Problem(where, f"a {limit.sample} sample of no size", hint)
+    if limit.sample == "stratified" and not task.classed:
+        what = f"{task.name} has no single label per row to stratify by"
+        yield Problem(where, what, "write sample: random")
+    for section in getattr(task.options, "tasks", ()):
+        if section.limit.sample != "first":
+            hint = "take the first rows, or train the tasks apart"
+            yield Problem(where, f"tasks that train together: a sample of {section.name}", hint)
+
+
 def _misfits(
     loaded: LoadedConfig, method: type[Method], options: Section, task: Task, shape: Shape
 ) -> Iterator[Problem]:
     """What the backbone's config.json forbids."""
     config = loaded.config
-    complaint = method.check(options, shape.layers)
+    complaint = method.check(options, shape.prompted(decodes=task.kind in PER_ROW))
     if complaint is not None:
         yield Problem(loaded.where("method"), complaint, "ptv2 list methods shows the options")
     taken = _positions_taken(config, method, options, task)
-    room = shape.positions - taken
+    room = shape.room(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
     limit = config.task.max_len or LEAST_TEXT
-    if limit > shape.positions:
+    if limit > shape.limit:
         yield Problem(
             where,
-            f"max_len {limit} is longer than the {shape.positions} positions of "
-            f"{config.backbone.name}",
+            f"max_len {limit} is longer than the {shape.limit} positions of {config.backbone.name}",
             f"use a max_len of at most {max(room, 0)}",
         )
     elif limit > room:
@@ -214,6 +275,16 @@ def _misfits(
             f"{shape.positions} positions of {config.backbone.name}",
             f"use a max_len of at most {max(room, 0)} or a shorter prompt{keep}",
         )
+    pooling = config.head.pooling
+    if shape.family.two_stacks and task.kind in PER_ROW:
+        template = getattr(options, "template", None) or ""
+        if pooling not in {None, "cls"} or "{mask}" in template:
+            yield Problem(
+                loaded.where("head", "pooling") if pooling else loaded.where("method"),
+                "an encoder-decoder's head reads the decoder's first position, not "
+                + (f"pooling: {pooling}" if pooling else "the template's {mask}"),
+                "leave head.pooling out, and {mask} out of the template",
+            )
 
 
 def _positions_taken(config: RunConfig, method: type[Method], options: Section, task: Task) -> int:
@@ -233,6 +304,10 @@ def _prompt_len(config: RunConfig, options: Section, task: Task) -> int | None:
 def _notes(config: RunConfig, method: type[Method]) -> Iterator[str]:
     if config.prompt_len is not None and not method.uses_prompt:
         yield f"prompt_len {config.prompt_len} means nothing to {config.method.name}: ignored"
+    for key in () if method.trains else TRAINING:
+        value = getattr(config.train, key)
+        if value is not None:
+            yield f"train.{key} {value:g} means nothing to {config.method.name}: ignored"
 
 
 def _resolved(
@@ -241,7 +316,7 @@ def _resolved(
     """The config with nothing left to defaults that another version could choose otherwise."""
     defaults = method.defaults(task.kind, options)
     train, selection = config.train, config.selection
-    room = shape.positions - _positions_taken(config, method, options, task)
+    room = shape.room(_positions_taken(config, method, options, task))
     filled: dict[str, Any] = {
         **config.model_dump(),
         "method": {"name": METHODS.canonical(config.method.name), **options.model_dump()},
@@ -256,6 +331,7 @@ def _resolved(
             **config.head.model_dump(),
             "name": task.kind,
             "pooling": _pooling(config, method, options, shape) if task.kind in PER_ROW else None,
+            **(resolved_head(config, method, task) if config.head.name == VERBALIZER else {}),
         },
         "train": {
             **train.model_dump(),
@@ -263,6 +339,7 @@ def _resolved(
             "epochs": train.epochs or (None if train.steps else defaults.epochs),
             "warmup": _given(train.warmup, defaults.warmup),
             "weight_decay": _given(train.weight_decay, defaults.weight_decay),
+            **({} if method.trains else dict.fromkeys(TRAINING)),
         },
         "selection": {
             **selection.model_dump(),
@@ -274,18 +351,24 @@ def _resolved(
     return RunConfig.model_validate(filled)
 
 
+def _holding(config: RunConfig, held: Held) -> RunConfig:
+    """The config with what `backbone.dtype: auto` means."""
+    return config.model_copy(
+        update={"backbone": config.backbone.model_copy(update={"dtype": held})}
+    )
+
+
 def _pooling(config: RunConfig, method: type[Method], options: Section, shape: Shape) -> str:
     """What the head reads: the {mask} of a template that has one, else the family's vector."""
     if config.head.pooling is not None:
         return config.head.pooling
     template = getattr(options, "template", None)
-    # Causal models have no mask token, so their default template goes without.
-    if _may_mask(method, template) and not (template is None and shape.family.causal):
+    if _may_mask(method, template) and not (template is None and not shape.family.masks):
         return "mask"
     return shape.family.pooling
 
 
-def _given(value: float | None, default: float) -> float:
+def _given(value: float | None, default: float | None) -> float | None:
     return default if value is None else value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.errors import RunError
@@ -20,6 +21,7 @@ from ptv2_cli.run.recipe import Recipe, make_recipe
 from ptv2_cli.run.results import write_json
 from ptv2_cli.run.session import Session, open_session
 from ptv2_cli.tasks.base import Split
+from ptv2_cli.train.checkpoint import load_state
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def trained_recipe(
     recipe = make_recipe(loaded, offline=offline)
     located = locate(recipe.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located.identity)
-    return replace(recipe, located=located)
+    options = recipe.method.to_load(recipe.method_options)
+    return replace(recipe, located=located, method_options=options)
 
 
 def open_best(
@@ -136,15 +139,17 @@ def open_best(
     recipe: Recipe,
     splits: dict[str, Split],
     device: torch.device,
+    shared: Backbone | None = None,
 ) -> tuple[Session, dict[str, float]]:
-    """The run's model with its best weights, and what its task tuned.
+    """The run's model with its best weights, and what its task tuned; see open_session.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
     """
-    data = RunData(recipe.task, splits)
+    state = load_state(directory.checkpoints, "best")
+    data = RunData(recipe.task, splits, demonstrations=state.get("demonstrations", []))
     experiment = Experiment(recipe, data, str(metrics.get("fingerprint")), directory)
-    session = open_session(experiment, device)
+    session = open_session(experiment, device, shared)
     return session, dict(session.load_best()["task_state"])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ptv2_cli import __version__
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.directory import SCHEMA_VERSION
 from ptv2_cli.run.recipe import Recipe
@@ -23,7 +24,10 @@ from ptv2_cli.run.tracker import Tracker
 from ptv2_cli.tasks.base import Prediction, Row, Task
 from ptv2_cli.train.checkpoint import write_atomic
 
-PACKAGES = ("torch", "transformers", "datasets", "evaluate", "seqeval", "tokenizers", "numpy")
+PACKAGES = (
+    *("torch", "transformers", "datasets", "evaluate", "seqeval", "tokenizers", "numpy"),
+    "torchao",
+)
 
 
 def build_metrics(
@@ -56,6 +60,8 @@ def build_metrics(
             "name": config.backbone.name,
             "revision": recipe.located.commit,
             "identity": recipe.located.identity,
+            "dtype": config.backbone.dtype,
+            "quantize": config.backbone.quantize,
         },
         "selection": {
             "split": selection.split,
@@ -81,7 +87,7 @@ def build_metrics(
         "data_note": data.note,
         "seed": config.train.seed,
         "config": config.model_dump(mode="json"),
-        "environment": environment(device, config.train.precision),
+        "environment": environment(device, computed_in(config)),
         "warnings": list(warnings),
     }
 
@@ -136,6 +142,12 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
+
+
+def computed_in(config: RunConfig) -> str:
+    """The type of the backbone's activations: autocast's, else that of its weights."""
+    precision = config.train.precision
+    return config.backbone.dtype if precision == "fp32" else precision
 
 
 def peak_bytes(device: torch.device) -> int:

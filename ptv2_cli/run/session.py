@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.load import load_tokenizer
+from ptv2_cli.backbones.quantized import check_machine
 from ptv2_cli.model import Learner
 from ptv2_cli.run.build import build_learner
 from ptv2_cli.run.data import make_encoder
@@ -58,17 +60,24 @@ class Session:
         return checkpoint.state
 
 
-def open_session(experiment: Experiment, device: torch.device) -> Session:
+def open_session(
+    experiment: Experiment, device: torch.device, shared: Backbone | None = None
+) -> Session:
     """Load tokenizer and backbone, probe it, assemble the learner on the device.
+
+    `shared` is a view of a backbone that is loaded already.
 
     Raises:
         BackboneError: the backbone cannot be loaded or prompted.
+        ConfigError: its weights cannot be held as the config wants on this machine.
     """
     recipe = experiment.recipe
+    check_machine(recipe.config.backbone, device)
     words = recipe.task.kind == "token"
     tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
-    experiment.data.encoder = encoder = make_encoder(recipe, tokenizer)
-    learner = build_learner(recipe, tokenizer).to(device)
+    data = experiment.data
+    data.encoder = encoder = make_encoder(recipe, tokenizer, data.demonstrations)
+    learner = build_learner(recipe, tokenizer, device, shared).to(device)
     predictor = Predictor(
         learner=learner,
         kind=recipe.task.kind,

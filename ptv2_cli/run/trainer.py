@@ -16,7 +16,13 @@ from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
 from ptv2_cli.run.interrupts import Interrupts
 from ptv2_cli.run.lock import locked
-from ptv2_cli.run.results import build_metrics, write_history, write_json, write_predictions
+from ptv2_cli.run.results import (
+    build_metrics,
+    plain,
+    write_history,
+    write_json,
+    write_predictions,
+)
 from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.session import Session
 from ptv2_cli.run.tracker import Tracker
@@ -68,7 +74,8 @@ class _Run:
 
     def carry_out(self, resume: bool) -> dict[str, Any]:
         """Set up, loop, finish."""
-        for text in (*self.session.recipe.notes, *self._truncations()):
+        notes = (*self.session.recipe.notes, *self.session.learner.method.notes)
+        for text in (*notes, *self._about_data()):
             self._warn(text)
         self.directory.path.mkdir(parents=True, exist_ok=True)
         random = _own_random(self.config.train.seed, self.session.device)
@@ -147,7 +154,7 @@ class _Run:
         self.loss.zero_()
         write_history(self.directory.history, self.tracker.history)
         if self.tracker.newly_collapsed:
-            self._warn(_collapse_advice(event, self.config.train.lr or 0.0))
+            self._warn(_collapse_advice(event, self.config.train.lr))
         self._save_last()
         self.interrupts.check(str(self.directory.path), saved=True)
 
@@ -197,12 +204,12 @@ class _Run:
         if status == "diverged":
             self._warn(
                 "loss or weights are no longer finite: lower train.lr "
-                f"(now {self.config.train.lr:g})"
+                f"(now {self.config.train.lr or 0.0:g})"
             )
         elif selected is not None and selected.collapsed is not None:
             last = self.tracker.history[-1]
             event = EvalDone(last["step"], last["epoch"], {}, 0.0, selected.collapsed)
-            self._warn(_collapse_advice(event, self.config.train.lr or 0.0))
+            self._warn(_collapse_advice(event, self.config.train.lr))
 
     def _ticker(self, split: str) -> Callable[[int], None]:
         total, done = len(self.experiment.data.features(split)), 0
@@ -229,6 +236,8 @@ class _Run:
         tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
         best = {k: v for k, v in self.tracker.best.items() if k != "state"}
         state = {**best, "task_state": self.tracker.best["state"]}
+        if self.experiment.data.demonstrations:
+            state["demonstrations"] = plain(self.experiment.data.demonstrations)
         path = save_checkpoint(self.directory.checkpoints, "best", tensors, state)
         self.listen(Saved(path, "best"))
 
@@ -238,11 +247,13 @@ class _Run:
         self.tracker.train_seconds += time.perf_counter() - self.clock
         self.clock = time.perf_counter()
 
-    def _truncations(self) -> list[str]:
+    def _about_data(self) -> list[str]:
         data = self.experiment.data
         data.features("train")
         data.features(self.config.selection.split)
-        return data.truncation_warnings()
+        splits = dict.fromkeys((self.config.selection.split, *(self.config.report or ())))
+        overlaps = [line for split in splits for line in data.overlap_warnings(split)]
+        return [*data.truncation_warnings(), *overlaps]
 
     def _warn(self, text: str) -> None:
         if text not in self.session.warnings:
@@ -261,14 +272,16 @@ def set_up(session: Session) -> tuple[Training, Plan]:
         seed=train.seed,
         pad_id=session.predictor.pad_id,
         kind=recipe.task.kind,
+        mixing=recipe.task.mixing,
     )
     per_epoch = batches.steps_per_epoch
-    steps = train.steps or (train.epochs or 1) * per_epoch
+    steps = train.steps or (train.epochs or 1) * per_epoch if recipe.method.trains else 0
     optimizer = build_optimizer(
         session.learner, learning_rates(recipe, session.learner.method), train.weight_decay or 0.0
     )
     schedule = build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch)
-    scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
+    half = "fp16" in {train.precision, config.backbone.dtype}
+    scaler = torch.amp.GradScaler(device.type, enabled=half)
     plan = Plan(
         steps=steps,
         eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),
@@ -298,7 +311,12 @@ def _clear(directory: RunDirectory) -> None:
         path.unlink(missing_ok=True)
 
 
-def _collapse_advice(event: EvalDone, lr: float) -> str:
+def _collapse_advice(event: EvalDone, lr: float | None) -> str:
+    if lr is None:  # nothing trains
+        return (
+            f"every prediction is {event.collapsed!r}: try other words or another template "
+            "(head.words, head.template), or task.demonstrations"
+        )
     return (
         f"every prediction is {event.collapsed!r}: the run is stuck on one class. Try another "
         f"learning rate (now {lr:g}; ptv2 train CONFIG --lr {lr / 3:.0e} and {lr * 3:.0e}), more "

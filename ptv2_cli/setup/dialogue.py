@@ -23,12 +23,14 @@ OWN = {
     "text/regression": "a number for a text, or for a pair of texts",
     "text/tagging": "tags of words, such as named entities",
     "text/qa": "questions answered by a span of a text",
+    "text/choice": "questions with choices, one of them right",
 }
 _TITLES = {
     "text/classification": "Classes of texts",
     "text/regression": "A number for texts",
     "text/tagging": "Tags of words",
     "text/qa": "Questions answered by a span of a text",
+    "text/choice": "Questions with choices",
 }
 _BACKBONES = {DEMO: "small, comes with the demo extra", "roberta-large": "355 M, from the hub",
               "bert-large-cased": "334 M, from the hub"}  # fmt: skip
@@ -102,6 +104,12 @@ def _columns(ask: Ask, task: str, found: Proposal) -> dict[str, str | tuple[str,
                                                              found.label or "")}  # fmt: skip
     question = f"Text column, or two with a comma, of: {_listed(found)}"
     text = _understood(ask, question, ", ".join(found.text), lambda typed: _texts(typed, found))
+    if task == "text/choice":
+        question = f"Columns of the choices, or the one that lists them, of: {_listed(found)}"
+        default = ", ".join(found.choices)
+        choices = _understood(ask, question, default, lambda typed: _names(typed, found))
+        label = _column(ask, "Column of the right choice", found, found.label or "")
+        return {"text": text, "choices": choices, "label": label}
     what = "Column of the number" if task == "text/regression" else "Column of the label"
     return {"text": text, "label": _column(ask, what, found, found.label or "")}
 
@@ -112,10 +120,14 @@ def _column(ask: Ask, question: str, found: Proposal, default: str) -> str:
 
 
 def _texts(typed: str, found: Proposal) -> tuple[str, ...]:
-    text = tuple(_known(part.strip(), found) for part in typed.split(","))
+    text = _names(typed, found)
     if len(text) > 2:
         raise InputError.at("init", f"{len(text)} text columns", "name one, or two")
     return text
+
+
+def _names(typed: str, found: Proposal) -> tuple[str, ...]:
+    return tuple(_known(part.strip(), found) for part in typed.split(","))
 
 
 def _known(name: str, found: Proposal) -> str:
@@ -199,5 +211,5 @@ def _answers(
         data=found.path if not files else None,
         files=files,
         options=options,
-        mean=backbone == DEMO and task in {"text/classification", "text/regression"},
+        mean=backbone == DEMO and task in {"text/classification", "text/regression", "text/choice"},
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.choices import as_index, places
 from ptv2_cli.tasks.columns import read_columns
 from ptv2_cli.tasks.formats import Line, read_jsonl, read_squad
 from ptv2_cli.tasks.source import WORDS, split_files, split_of
@@ -57,7 +58,7 @@ class Proposal:
     """What a config about some data would say."""
 
     task: str
-    """text/classification, text/regression, text/tagging or text/qa."""
+    """text/classification, text/regression, text/tagging, text/qa or text/choice."""
     path: Path
     """The file or folder that was named."""
     columns: tuple[str, ...] = ()
@@ -66,6 +67,8 @@ class Proposal:
     """None: no column looks like one."""
     files: Mapping[str, Path] | None = None
     """Files by split, for a file that was named; None for a folder."""
+    choices: tuple[str, ...] = ()
+    """The column that lists choices."""
 
 
 def propose(path: Path) -> Proposal:
@@ -118,6 +121,10 @@ def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
     if isinstance(values[0].get("context"), str) and "answers" in columns:
         return Proposal("text/qa", path, columns)
     lists = [column for column in columns if isinstance(values[0][column], list)]
+    chosen = _chosen(columns, values, lists[0]) if len(lists) == 1 else None
+    if chosen:
+        text = _text([column for column in columns if column not in (chosen, *lists)], values)
+        return Proposal("text/choice", path, columns, text, chosen, choices=tuple(lists))
     if lists:
         return Proposal("text/tagging", path, columns, tuple(lists[:1]), (*lists[1:2], None)[0])
     label = _label(columns, values)
@@ -125,6 +132,24 @@ def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
     found = _cells(values, label) if label else []
     task = "text/regression" if label and _is_score(label, found) else "text/classification"
     return Proposal(task, path, columns, text, label)
+
+
+def _chosen(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: str
+) -> str | None:
+    """The column that says which of the listed texts is right; None: they are no choices."""
+    likely = sorted(columns, key=lambda name: name.lower() not in (*_LABELS, "answer"))
+    for name in likely:
+        if name != listing and all(_is_one_of(row.get(name), row.get(listing)) for row in rows):
+            return name
+    return None
+
+
+def _is_one_of(value: Any, choices: Any) -> bool:
+    if not isinstance(choices, list) or len(choices) < 2:
+        return False
+    index = as_index(value)
+    return bool(places(value, choices)) or (index is not None and 0 <= index < len(choices))
 
 
 def _label(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:

@@ -145,7 +145,7 @@ def _measured(session: Session, began: float) -> Rates:
 
 
 def _tokens(features: Sequence[Feature]) -> int:
-    return sum(len(feature.input_ids) for feature in features)
+    return sum(feature.tokens for feature in features)
 
 
 def _seconds(experiment: Experiment, rates: Sequence[Rates]) -> float:

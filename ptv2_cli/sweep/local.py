@@ -20,7 +20,8 @@ from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.session import Session, open_session
 from ptv2_cli.run.trainer import train
 from ptv2_cli.sweep.entry import DONE, Outcome
-from ptv2_cli.sweep.store import Store, finished
+from ptv2_cli.sweep.folder import finished
+from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trials import Trial
 
 _ELSEWHERE = "--output DIR writes runs elsewhere"
@@ -53,6 +54,8 @@ class Lender:
             encoder.max_len,
             encoder.truncation,
             encoder.template,
+            encoder.ahead,
+            encoder.demonstrations,
         )
         if self._last is not None and self._last[1] is not data:
             key, earlier = self._last

@@ -19,7 +19,6 @@ from ptv2_cli.sweep.axes import FLAGS, SEED, Axis, from_section, in_section, joi
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 _SET = re.compile(r"type --set ([^\s=]+)=(.+)$")
-_MEANT = re.compile(r"did you mean (\w+)\?")
 _UNSET = re.compile(r"type --unset (\S+) for its default")
 
 
@@ -77,27 +76,13 @@ def make_candidates(
 def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
     """Problems of one combination in the words of the sweep that it came from."""
     return [
-        next((_told(problem, axis) for axis in axes if _about(problem, axis)), problem)
+        next((_told(problem, axis) for axis in axes if problem.where == axis.origin), problem)
         for problem in problems
     ]
 
 
-def _about(problem: Problem, axis: Axis) -> bool:
-    """Whether a problem is one of the axis; a section that does not exist has no place itself."""
-    return problem.where == axis.origin or _unknown_section(problem, axis)
-
-
-def _unknown_section(problem: Problem, axis: Axis) -> bool:
-    return len(axis.path) > 1 and problem.what == f"unknown key {axis.path[0]}"
-
-
 def _told(problem: Problem, axis: Axis) -> Problem:
     unknown = problem.what.startswith("unknown key")
-    if _unknown_section(problem, axis):
-        meant = _MEANT.match(problem.hint)
-        key = ".".join([meant[1] if meant else "train", *axis.path[1:]])
-        hint = f"{meant[0] if meant else 'any key of a config:'} {_listed(axis, key, axis.text)}"
-        return Problem(axis.where, f"unknown key {axis.key}", hint)
 
     def listed(match: re.Match[str]) -> str:
         return _listed(axis, match[1], axis.text if unknown else match[2])

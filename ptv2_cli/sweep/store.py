@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +9,19 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
-from ptv2_cli.errors import RunError
-from ptv2_cli.run.directory import RunDirectory, find_by_fingerprint
+from ptv2_cli.run.directory import find_by_fingerprint
 from ptv2_cli.run.results import write_json
 from ptv2_cli.sweep.boards import Board, make_boards
 from ptv2_cli.sweep.entry import DONE, Entry, Outcome
+from ptv2_cli.sweep.folder import (
+    PLAN,
+    RESULTS,
+    SCHEMA_VERSION,
+    read_entries,
+    read_outcomes,
+)
 from ptv2_cli.sweep.trials import Prepared, Trial
 from ptv2_cli.train.checkpoint import write_atomic
-
-SCHEMA_VERSION = 1
 
 
 class Store:
@@ -37,24 +40,19 @@ class Store:
         self.prepared = prepared
         self.output = output
         self.folder = output / "sweeps" / f"{prepared.name}-{prepared.fingerprint}"
-        earlier = self._read("plan.json")
-        known = [Entry.read(item) for item in earlier.get("trials", [])]
+        known = read_entries(self.folder)
         self.entries = _together(known, [trial.entry for trial in prepared.trials])
-        told = self._read("results.json").get("trials", {})
-        self.outcomes = {
-            entry.fingerprint: self._outcome(entry, Outcome.read(told.get(entry.fingerprint, {})))
-            for entry in self.entries
-        }
+        self.outcomes = read_outcomes(self.folder, output, self.entries)
 
     @property
     def plan(self) -> Path:
         """The trials."""
-        return self.folder / "plan.json"
+        return self.folder / PLAN
 
     @property
     def results(self) -> Path:
         """How they ended, and the table of settings."""
-        return self.folder / "results.json"
+        return self.folder / RESULTS
 
     def left(self) -> list[Trial]:
         """The trials of this command that have not ended."""
@@ -116,56 +114,6 @@ class Store:
             write_atomic(path, (head + dump_yaml(config)).encode())
             written.append(path)
         return written
-
-    def _outcome(self, entry: Entry, told: Outcome) -> Outcome:
-        """What the run directory says, else what was noted; nothing runs any more."""
-        run = find_by_fingerprint(self.output, entry.fingerprint)
-        if run is not None and run.finished:
-            return finished(run, told)
-        if run is not None and (run.checkpoints / "last.json").exists() and told.status != "failed":
-            return Outcome("interrupted", run=run.path.name, attempts=told.attempts)
-        if told.status == "failed":
-            return told
-        return Outcome("waiting", attempts=told.attempts)
-
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            version = content["schema_version"]
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError):
-            hint = f"delete it: rm {path}; finished runs stand in {self.output} and are found there"
-            raise RunError.at(str(path), "is no file of a ptv2 sweep", hint) from None
-        if version != SCHEMA_VERSION:
-            what = f"has schema version {version}, this ptv2 reads {SCHEMA_VERSION}"
-            raise RunError.at(str(path), what, "use the ptv2 that wrote it, or another --output")
-        return dict(content)
-
-
-def finished(run: RunDirectory, before: Outcome) -> Outcome:
-    """The outcome of a run that has ended.
-
-    Raises:
-        RunError: its metrics.json is damaged or of another version.
-    """
-    metrics: Mapping[str, Any] = run.read_metrics()
-    status = metrics["status"]
-    assert status in DONE
-    reason = hint = None
-    if status == "diverged":
-        reason = "the loss is no longer finite"
-        hint = f"lower train.lr (now {metrics['config']['train']['lr']:g})"
-    return Outcome(
-        status,
-        value=metrics["selection"]["value"],
-        run=run.path.name,
-        seconds=metrics["timing"]["train_seconds"],
-        reason=reason,
-        hint=hint,
-        attempts=before.attempts,
-    )
 
 
 def _together(known: Sequence[Entry], asked: Sequence[Entry]) -> list[Entry]:

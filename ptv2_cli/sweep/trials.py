@@ -52,7 +52,7 @@ def prepare_all(candidates: Sequence[Candidate], output: Path, *, offline: bool)
         ConfigError: an unknown option or a value of the wrong type, in whichever candidate.
         InputError: not one of the candidates can run; with all reasons.
     """
-    _check_names(candidates)
+    check_names(candidates)
     shelf = Shelf()
     trials: dict[str, Trial] = {}
     for candidate in candidates:
@@ -65,8 +65,12 @@ def prepare_all(candidates: Sequence[Candidate], output: Path, *, offline: bool)
     return Prepared(name, mark, tuple(trials.values()), len(candidates) - len(trials))
 
 
-def _check_names(candidates: Sequence[Candidate]) -> None:
-    """Options of methods and tasks, before any data is read."""
+def check_names(candidates: Sequence[Candidate]) -> None:
+    """Options of methods and tasks, before any data is read.
+
+    Raises:
+        ConfigError: with all that is wrong with them.
+    """
     problems: list[Problem] = []
     for candidate in candidates:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from ptv2_cli.tasks.encoder import Encoder
     from ptv2_cli.tasks.formats import Line
 
-Kind = Literal["sequence", "regression", "token", "span"]
-PER_ROW: frozenset[Kind] = frozenset({"sequence", "regression"})
-"""Kinds with one output for a whole row, read from one pooled vector."""
+Kind = Literal["sequence", "regression", "choice", "token", "span"]
+PER_ROW: frozenset[Kind] = frozenset({"sequence", "regression", "choice"})
+"""Kinds whose head reads one pooled vector of each input."""
+CLASSED: frozenset[Kind] = frozenset({"sequence", "choice"})
+"""Kinds whose answer to a row is one label, right or wrong."""
+_ANSWER: dict[Kind, str] = {
+    "sequence": "label",
+    "regression": "prediction",
+    "choice": "label",
+    "token": "tags",
+    "span": "answer",
+}
 SplitName = Literal["train", "validation", "test"]
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Row = dict[str, Any]
@@ -43,15 +52,20 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One model input made from (a window of) one row. Lists have length T, the row's tokens."""
+    """What one row (or a window of it) gives to a batch. Lists have length T, its tokens.
+
+    Mostly that is one model input. A question with choices is one feature too, or its choices
+    could fall into different batches: `choices` are its inputs, and its own lists are those of
+    the longest of them.
+    """
 
     row: int
     """Index of the row in its split."""
     input_ids: list[int]
     token_type_ids: list[int] | None = None
     label: int | float | list[int] | tuple[int, int] | None = None
-    """A class, a number, a tag per token (IGNORE = none), or the answer's first and last token
-    (both `cls_at` when the window holds no answer). None: unlabelled row."""
+    """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
+    first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
     slots: list[int] | None = None
     """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
     mask_at: int | None = None
@@ -60,10 +74,26 @@ class Feature:
     """Token shape: the word whose prediction is read at this position, else None."""
     offsets: list[tuple[int, int] | None] | None = None
     """Span shape: characters [start, end) of the context, None outside of it."""
+    task: int = 0
+    """Which of several tasks that train together it belongs to."""
     cls_at: int = 0
     """Position that stands for "no answer here": [CLS], or the first text token without one."""
     truncated: bool = False
     """Text of the row was cut off and is seen by no window."""
+    left_out: int = 0
+    """Demonstrations for which it had no room."""
+    choices: tuple[Feature, ...] | None = None
+    """Choice shape: an input for each choice, in the row's order."""
+
+    @property
+    def inputs(self) -> tuple[Feature, ...]:
+        """The model inputs that it stands for."""
+        return (self,) if self.choices is None else self.choices
+
+    @property
+    def tokens(self) -> int:
+        """Positions of all its inputs."""
+        return sum(len(item.input_ids) for item in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -89,7 +119,7 @@ class DataSource(Protocol):
 
 
 class Task(ABC):
-    """A data set of one shape: Classification, Regression, Tagging, QuestionAnswering."""
+    """A data set of one shape: Classification, Regression, Choice, Tagging, QuestionAnswering."""
 
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Section]]
@@ -99,7 +129,7 @@ class Task(ABC):
     columns: tuple[str, ...]
     """Names of the text columns in order: what a template may refer to."""
     labels: tuple[str, ...]
-    """Classes of the head in order; empty for spans."""
+    """Classes of the head in order; empty for numbers, choices and spans."""
     metric: str
     """The metric that chooses the epoch unless the config says otherwise."""
     metrics: tuple[str, ...]
@@ -114,6 +144,12 @@ class Task(ABC):
     """Where the data is when no folder is given."""
     options: Section
     """The parsed open keys of `task:`."""
+    parts: tuple[Task, ...] = ()
+    """The tasks of which it is made, if it is several that train together."""
+    mixing: Literal["proportional", "even"] = "proportional"
+    """How their batches make an epoch."""
+    piece: ClassVar[str] = "window"
+    """What the features of a row are called, where it has several."""
     token_column: int | str = 0
     """Tagging: the column of the words in CoNLL files, by index or by name."""
 
@@ -148,6 +184,51 @@ class Task(ABC):
         return {"name": self.name, "version": self.version}
 
     @property
+    def found(self) -> str | None:
+        """How the data gives the gold answers, where that had to be found out: for people."""
+        return None
+
+    @property
+    def classed(self) -> bool:
+        """Whether the answer to every row is one label, right or wrong by itself."""
+        return self.kind in CLASSED
+
+    def content(self, row: Row) -> tuple[Any, ...]:
+        """What of a row the model reads, by which equal rows are known."""
+        return tuple(row.get(column) for column in self.columns)
+
+    def unit(self, row: Row) -> Hashable:
+        """What a row is scored with: rows of equal units are limited and resampled as one.
+
+        None: the row alone.
+        """
+        return None
+
+    def origin(self, row: Row) -> Hashable:
+        """What may not stand on both sides of a holdout, such as a paragraph of many questions.
+
+        None: the row alone.
+        """
+        return None
+
+    def part(self, number: int) -> Task:
+        """The task that a feature belongs to; itself, but for several that train together."""
+        return self
+
+    def open(self, section: TaskSection, offline: bool) -> DataSource:
+        """Where the config's `task:` says the data is.
+
+        Raises:
+            DataError: it does not say.
+        """
+        from ptv2_cli.tasks.source import open_source
+
+        named = {name: getattr(section, name) for name in ("train", "validation", "test")}
+        files = {name: Path(path) for name, path in named.items() if path is not None}
+        folder = None if section.data is None else Path(section.data)
+        return open_source(self, folder, offline, files)
+
+    @property
     def tunes(self) -> bool:
         """Whether `tune` fits anything, which then must not be reported on the same split."""
         return False
@@ -168,6 +249,14 @@ class Task(ABC):
             DataError: the row is bad.
         """
 
+    def expand(self, line: Line) -> Iterator[Line]:
+        """The rows that a line of a file holds: itself, unless the format nests them.
+
+        Raises:
+            DataError: the line is not of the format.
+        """
+        yield line
+
     @property
     def gold_columns(self) -> tuple[str, ...]:
         """Columns of a row as read that hold its gold answer."""
@@ -185,6 +274,20 @@ class Task(ABC):
         gold = {self.definition.label, *self.gold_columns}
         values = {name: value for name, value in line.values.items() if name not in gold}
         return {**values, **self._row(replace(line, values=values))}
+
+    def new_rows(self, line: Line) -> list[Row]:
+        """The rows to predict that a line of a file holds; see `new_row`."""
+        return [self.new_row(item) for item in self.expand(line)]
+
+    def answer(self, line: Prediction) -> Any:
+        """The answer that a line of predictions gives."""
+        return line[_ANSWER[self.kind]]
+
+    def labelled(self, line: Prediction) -> Row:
+        """The row with its gold answer that a line of predictions was written of."""
+        if self.kind == "span":
+            return {**line, "answers": [{"text": text} for text in line["gold"]]}
+        return {**line, "tags" if self.kind == "token" else "label": line["gold"]}
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
@@ -205,6 +308,7 @@ class Task(ABC):
         """Turn head outputs (one mapping per feature, padding removed) into a line per row.
 
         sequence: `{"probabilities": [C]}`; regression: `{"value": []}`;
+        choice: `{"probabilities": [the row's choices]}`;
         token: `{"probabilities": [T, C]}`; span: `{"start": [T], "end": [T]}`, logits.
         `state` is what `tune` gave.
         """
@@ -217,8 +321,8 @@ class Task(ABC):
     def gold(self, row: Row) -> Any:
         """The gold answer of a row in the form that prediction lines carry it.
 
-        A label; a number; a list of tags; the list of accepted answers (empty: unanswerable).
-        None for an unlabelled row.
+        A label; a number; a choice's index; a list of tags; the list of accepted answers (empty:
+        unanswerable). None for an unlabelled row.
         """
 
     @abstractmethod

@@ -46,7 +46,7 @@ class Classification(TextTask):
         return read_split(self, source, split, limit, FORMATS, self._row)
 
     def _row(self, line: Line) -> Row:
-        for column in self.columns:
+        for column in self.definition.text:
             check_text(line, column)
         row = dict(line.values)
         value = row.pop(self.label_column, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ptv2_cli.tasks.base import IGNORE, Feature, Kind
 _BLANKS: dict[Kind, tuple[Any, torch.dtype]] = {
     "sequence": (IGNORE, torch.int64),
     "regression": (math.nan, torch.float32),
+    "choice": (IGNORE, torch.int64),
     "span": ((IGNORE, IGNORE), torch.int64),
 }
 """What stands for no label, and the type of labels, of kinds with a label per row."""
@@ -24,7 +26,10 @@ _BLANKS: dict[Kind, tuple[Any, torch.dtype]] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """B features padded on the right to T tokens; int64 tensors, numbers as labels fp32."""
+    """B inputs padded on the right to T tokens; int64 tensors, numbers as labels fp32.
+
+    Inputs are the features, but for questions with choices: Q features of B inputs in all.
+    """
 
     input_ids: Tensor
     """[B, T]"""
@@ -35,17 +40,21 @@ class Batch:
     token_type_ids: Tensor | None = None
     """[B, T]"""
     labels: Tensor | None = None
-    """[B] classes or numbers, [B, T] tags or [B, 2] first and last token; unlabelled is IGNORE,
-    or NaN where labels are numbers."""
+    """[B] classes or numbers, [Q] indices of choices, [B, T] tags or [B, 2] first and last token;
+    unlabelled is IGNORE, or NaN where labels are numbers."""
     slots: Tensor | None = None
     """[B, T]: index of the prompt vector at each position, -1 for text and padding."""
     mask_at: Tensor | None = None
     """[B]: position of the template's mask token."""
+    task: int = 0
+    """Which of several tasks that train together it belongs to; a batch is of one."""
+    choices: Tensor | None = None
+    """[Q, C]: which input is each choice of a question, -1 where it has fewer than C."""
 
     @property
     def rows(self) -> int:
-        """B."""
-        return int(self.input_ids.shape[0])
+        """Features in the batch: B, or Q where they are questions with choices."""
+        return int((self.input_ids if self.choices is None else self.choices).shape[0])
 
     @property
     def tokens(self) -> int:
@@ -64,12 +73,13 @@ class Batch:
 
 def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
     """Stack features of one kind into a batch."""
-    width = max(len(feature.input_ids) for feature in features)
-    ids = _padded([feature.input_ids for feature in features], width, pad_id)
-    mask = _padded([[1] * len(feature.input_ids) for feature in features], width, 0)
-    types = [feature.token_type_ids for feature in features]
-    slots = [feature.slots for feature in features]
-    masks = [feature.mask_at for feature in features]
+    inputs = [item for feature in features for item in feature.inputs]
+    width = max(len(item.input_ids) for item in inputs)
+    ids = _padded([item.input_ids for item in inputs], width, pad_id)
+    mask = _padded([[1] * len(item.input_ids) for item in inputs], width, 0)
+    types = [item.token_type_ids for item in inputs]
+    slots = [item.slots for item in inputs]
+    masks = [item.mask_at for item in inputs]
     labels, targets = _labels(features, width, kind)
     return Batch(
         input_ids=_tensor(ids),
@@ -79,7 +89,17 @@ def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
         labels=labels,
         slots=None if None in slots else _tensor(_padded(slots, width, -1)),
         mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
+        task=features[0].task,
+        choices=_grouped(features) if kind == "choice" else None,
     )
+
+
+def _grouped(features: Sequence[Feature]) -> Tensor:
+    """Which of the batch's inputs belong to each feature, [Q, C], -1 beyond its own."""
+    counts = [len(feature.inputs) for feature in features]
+    starts = accumulate(counts, initial=0)
+    rows = [range(start, start + count) for start, count in zip(starts, counts, strict=False)]
+    return _tensor(_padded(rows, max(counts), -1))
 
 
 def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor | None, int]:

@@ -19,9 +19,9 @@ def read_columns(path: Path, token: Place = 0, tag: Place = -1) -> Iterator[Line
     """Sentences of a file; the columns of their words and tags are the first and the last.
 
     Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
-    skipped. Columns given by name are looked for in the first line that is not blank, which may
-    begin with `#`, and with `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and
-    `tags`.
+    skipped, and the comments of CoNLL-U, see `without_comments`. Columns given by name are
+    looked for in the first line that is not blank, which may begin with `#`, and with
+    `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and `tags`.
 
     Raises:
         DataError: a line without the columns, or a file that does not name them.
@@ -29,13 +29,11 @@ def read_columns(path: Path, token: Place = 0, tag: Place = -1) -> Iterator[Line
     tokens: list[str] = []
     tags: list[str] = []
     numbers: list[int] = []
-    places = (token, tag) if isinstance(token, int) and isinstance(tag, int) else None
-    for number, text in enumerate([*read_text(path).split("\n"), ""], start=1):
+    lines = enumerate([*read_text(path).split("\n"), ""], start=1)
+    places = _places(lines, path, token, tag)
+    for number, text in without_comments(lines):
         parts = split_columns(text)
-        if parts and places is None:
-            places = named_columns(f"{path}:{number}", text, (token, tag))
-        elif parts:
-            assert places is not None
+        if parts:
             word, label = pick_columns(f"{path}:{number}", parts, places)
             tokens.append(word)
             tags.append(label)
@@ -43,6 +41,54 @@ def read_columns(path: Path, token: Place = 0, tag: Place = -1) -> Iterator[Line
         elif tokens:
             yield Line({"tokens": tokens, "tags": tags}, path, numbers[0], numbers)
             tokens, tags, numbers = [], [], []
+
+
+def _places(
+    lines: Iterator[tuple[int, str]], path: Path, token: Place, tag: Place
+) -> tuple[int, int]:
+    """The indices of the columns; of named ones the first line that is not blank is read."""
+    if isinstance(token, int) and isinstance(tag, int):
+        return token, tag
+    for number, text in lines:
+        if split_columns(text):
+            return named_columns(f"{path}:{number}", text, (token, tag))
+    return 0, -1
+
+
+def without_comments(
+    lines: Iterable[tuple[int, str]], inside: bool = False
+) -> Iterator[tuple[int, str]]:
+    """Numbered lines without CoNLL-U's comments: those before a sentence that begin with `# `.
+
+    The word `#` is no comment. It has the columns of the sentence's next line, or of the sentence
+    before; where neither is there, a tag behind it. `inside`: the lines begin within a sentence.
+    """
+    waiting: list[tuple[int, str]] = []
+    shape: tuple[bool, int] | None = None
+    for number, text in lines:
+        columns = split_columns(text)
+        if not inside and columns and (columns[0] == "#" or columns[0].startswith("# ")):
+            waiting.append((number, text))
+            continue
+        shape = _shape(text, columns) if columns else shape
+        yield from (line for line in waiting if _is_word(line[1], shape))
+        waiting = []
+        inside = bool(columns)
+        yield number, text
+    yield from (line for line in waiting if _is_word(line[1], shape))
+
+
+def _is_word(text: str, shape: tuple[bool, int] | None) -> bool:
+    """Whether a line that begins with `#` is a word's, in a file whose lines have this shape."""
+    columns = split_columns(text)
+    return _shape(text, columns) == shape or (
+        len(columns) == 2 and re.fullmatch(r"O|[A-Z]-\S+", columns[1]) is not None
+    )
+
+
+def _shape(text: str, columns: Sequence[str]) -> tuple[bool, int]:
+    """Whether tabs part a line, and into how many columns."""
+    return "\t" in text, len(columns)
 
 
 def split_columns(text: str) -> list[str]:

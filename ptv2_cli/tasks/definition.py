@@ -17,13 +17,22 @@ from ptv2_cli.errors import ConfigError, Problem
 from ptv2_cli.tasks.base import SplitName, Task, Truncation
 
 FOLDER = Path(__file__).parent / "definitions"
+SEVERAL = "multi"
+"""What `tasks:` of a config becomes."""
 SHAPES = {
     "classification": "ptv2_cli.tasks.classify:Classification",
+    "choice": "ptv2_cli.tasks.choice:Choice",
+    "templated": "ptv2_cli.tasks.templated:Templated",
+    "grouped": "ptv2_cli.tasks.grouped:Grouped",
+    "cloze": "ptv2_cli.tasks.cloze:Cloze",
     "tagging": "ptv2_cli.tasks.tag:Tagging",
+    "semantic_roles": "ptv2_cli.tasks.roles:SemanticRoles",
     "question_answering": "ptv2_cli.tasks.span:QuestionAnswering",
     "own_classification": "ptv2_cli.tasks.own_classify:OwnClassification",
     "own_regression": "ptv2_cli.tasks.regress:Regression",
+    "own_choice": "ptv2_cli.tasks.own_choice:OwnChoice",
     "own_tagging": "ptv2_cli.tasks.own_tag:OwnTagging",
+    "multi": "ptv2_cli.tasks.multi:MultiTask",
     "own_question_answering": "ptv2_cli.tasks.own_span:OwnQuestionAnswering",
 }
 
@@ -40,21 +49,66 @@ class HubSection(Section):
     """Their label name -> ours, where they differ."""
 
 
+class JoinerSection(Section):
+    """A word after the text that another column tells: `because` where COPA asks for a cause."""
+
+    column: str
+    words: dict[str, str]
+    """Value of the column -> the word."""
+
+
+class PlaceSection(Section):
+    """Where something stands in a text: a word, or characters [start, end)."""
+
+    text: str
+    """The column of the text."""
+    start: str
+    """The column of the word's index, from 0; with `end`, of the first character's."""
+    end: str | None = None
+    """The column of the index after the last character."""
+
+
+class VerbalizerSection(Section):
+    """The words and the template that a language model's own head answers with."""
+
+    template: str
+    words: dict[str, str]
+    """Label -> the word that stands for it."""
+
+
 class Definition(Section):
     """One task of a known shape."""
 
     shape: Literal[
         "classification",
+        "choice",
+        "templated",
+        "grouped",
+        "cloze",
         "tagging",
+        "semantic_roles",
         "question_answering",
         "own_classification",
         "own_regression",
+        "own_choice",
         "own_tagging",
         "own_question_answering",
+        "multi",
     ]
     version: int
     """Raised whenever the same data would score differently."""
     text: tuple[str, ...] = Field(strict=False)
+    choices: tuple[str, ...] = Field(default=(), strict=False)
+    """Choice: the columns of the choices in order, or the one that lists them."""
+    joiner: JoinerSection | None = None
+    """Choice: what stands between the text and each choice."""
+    templates: dict[str, dict[str, str]] = Field(default={})
+    """Ways to write the input by name, the default first: input column -> its text, in which
+    `{column}` is a text column."""
+    nested: str | None = None
+    """The column of an object whose values are columns of the row."""
+    places: tuple[PlaceSection, ...] = Field(default=(), strict=False)
+    """Indices that rows may carry, which must be ones of their texts."""
     label: str
     labels: tuple[str, ...] = Field(default=(), strict=False)
     values: dict[str, str] = Field(default={})
@@ -64,14 +118,22 @@ class Definition(Section):
     report: tuple[SplitName, ...] = Field(strict=False)
     max_len: int | None
     truncation: Truncation = "longest_first"
+    layout: Literal["conll", "entities_2012", "roles_2005", "roles_2012"] = "conll"
+    """Tagging: what the columns of its files are; see `readers.COLUMNS`."""
+    roles: str | None = None
+    """Semantic roles: the pattern of a role's name."""
+    role_names: str = ""
+    """Semantic roles: the same in words."""
     no_answer: bool = False
     """Question answering: some questions have no answer."""
     hub: HubSection | None = None
+    verbalizer: VerbalizerSection | None = None
+    """What `head: verbalizer` uses unless the config says otherwise."""
 
 
 def task_names() -> list[str]:
-    """Names of all tasks: paths of the YAML files under `definitions/`, sorted."""
-    found = FOLDER.rglob("*.yaml")
+    """Names of all tasks: paths of the YAML files below `definitions/`, sorted."""
+    found = FOLDER.glob("*/**/*.yaml")
     return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in found)
 
 
@@ -83,7 +145,7 @@ def load_definition(name: str) -> Definition:
         ConfigError: there is no such task; the message suggests the nearest name.
     """
     names = task_names()
-    if name not in names:
+    if name not in {*names, SEVERAL}:
         raise ConfigError.at("task.name", f"unknown task {name!r}", _hint(name, names))
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     return Definition.model_validate(yaml.safe_load(text))
@@ -116,10 +178,13 @@ def load_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
 
 
 def _problems(error: ValidationError, hint: str) -> list[Problem]:
-    return [
-        Problem(".".join(["task", *map(str, item["loc"])]), item["msg"], hint)
-        for item in error.errors()
-    ]
+    problems = []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"]))
+        unknown = item["type"] == "extra_forbidden"
+        what = f"unknown key {key}" if unknown else f"{key}: {item['msg']}"
+        problems.append(Problem(f"task.{key}", what, hint))
+    return problems
 
 
 def _hint(name: str, names: list[str]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ptv2_cli.errors import BackboneError, ConfigError
 from ptv2_cli.tasks.base import Truncation
+from ptv2_cli.tasks.demonstrations import Demonstration
 from ptv2_cli.tasks.frame import Frame, template_frame, tokenizer_frame
-from ptv2_cli.tasks.template import WHERE, Template
+from ptv2_cli.tasks.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,14 @@ class Pieces:
 class Encoder:
     """Turns text into token ids inside the tokenizer's (or a template's) frame.
 
-    `max_len` counts text and special tokens, not the slots of prompt vectors.
+    `max_len` counts text and special tokens, and demonstrations, not the slots of prompt vectors.
+
+    Args:
+        tokenizer: the backbone's fast tokenizer.
+        max_len: most tokens of an input.
+        truncation: which text of a pair is cut.
+        template: what stands where; without one the tokenizer's own frame.
+        ahead: the template's `{mask}` is the token that follows the input.
 
     Raises:
         BackboneError: the tokenizer is no fast one (offsets and batches need it).
@@ -37,6 +46,8 @@ class Encoder:
         max_len: int,
         truncation: Truncation = "longest_first",
         template: Template | None = None,
+        *,
+        ahead: bool = False,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise BackboneError.at(
@@ -49,9 +60,40 @@ class Encoder:
         self.max_len = max_len
         self.truncation = truncation
         self.template = template
+        self.ahead = ahead
+        self.demonstrations: tuple[Demonstration, ...] = ()
         self._frames: dict[tuple[str, ...], Frame] = {}
         if template is not None:
             self.frame(template.columns)
+
+    def limited(self, max_len: int | None, truncation: Truncation) -> Encoder:
+        """The same encoder for inputs that may be shorter still, cut in another way."""
+        shorter = self.max_len if max_len is None else min(max_len, self.max_len)
+        return Encoder(self.tokenizer, shorter, truncation, self.template)
+
+    def unlimited(self, max_len: int) -> Encoder:
+        """The same encoder with another limit of tokens."""
+        other = copy.copy(self)
+        other.max_len, other._frames = max_len, {}
+        return other
+
+    def showing(self, demonstrations: Sequence[Demonstration]) -> Encoder:
+        """The same encoder whose inputs begin with demonstrations, as many as fit."""
+        other = copy.copy(self)
+        other.demonstrations, other._frames = tuple(demonstrations), {}
+        return other
+
+    def shown(self, row: Mapping[str, Any], room: int) -> tuple[list[int], int]:
+        """Token ids of the demonstrations before a row, and how many had no room.
+
+        The first are dropped until the others fit into `room` tokens. A row is no demonstration
+        of itself, or its answer would stand before it.
+        """
+        others = [item for item in self.demonstrations if not item.is_row(row)]
+        kept = list(others)
+        while kept and sum(len(item.ids) for item in kept) > room:
+            kept.pop(0)
+        return [token for item in kept for token in item.ids], len(others) - len(kept)
 
     @cached_property
     def pad_id(self) -> int:
@@ -122,11 +164,18 @@ class Encoder:
             missing = [name for name in columns if name not in self.template.columns]
             if missing:
                 raise ConfigError.at(
-                    WHERE,
+                    self.template.where,
                     f"template {self.template.source!r} leaves out {{{missing[0]}}}",
                     "a template shows " + ", ".join(f"{{{name}}}" for name in columns),
                 )
-            frame = template_frame(self.tokenizer, self.template, self._literal, **common)
+            frame = template_frame(
+                self.tokenizer,
+                self.template,
+                self._literal,
+                ahead=self.ahead,
+                shown=bool(self.demonstrations),
+                **common,
+            )
         if frame.overhead >= self.max_len:
             raise ConfigError.at(
                 "task.max_len",

@@ -24,16 +24,19 @@ class Line:
     """Line of every word, for formats that have a line per word."""
     header: int | None = None
     """Line that names the columns, for formats that have one."""
+    part: str | None = None
+    """Which row of several that the line holds, for formats that nest them."""
 
     @property
     def where(self) -> str:
-        """`file:line`."""
+        """`file:line`, and which of the line's rows where it holds several."""
         return self.at(None)
 
     def at(self, number: int | None) -> str:
         """`file:line` of a part of the row that has its own line."""
         number = number or self.number
-        return str(self.path) if number is None else f"{self.path}:{number}"
+        where = str(self.path) if number is None else f"{self.path}:{number}"
+        return where if self.part is None else f"{where}: {self.part}"
 
 
 def read_jsonl(path: Path) -> Iterator[Line]:

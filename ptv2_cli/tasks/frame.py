@@ -46,7 +46,17 @@ class MaskToken:
     id: int
 
 
-Part = Fixed | Text | Slots | MaskToken
+@dataclass(frozen=True)
+class Ahead:
+    """The place of a token that a causal model is asked for: the head reads the one before."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The place of demonstrations, whose tokens differ from row to row."""
+
+
+Part = Fixed | Text | Slots | MaskToken | Ahead | Shown
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,8 @@ class Frame:
         fixed = sum(len(part.ids) for part in self.parts if isinstance(part, Fixed))
         return fixed + sum(isinstance(part, MaskToken) for part in self.parts)
 
-    def build(self, texts: Mapping[str, Sequence[int]]) -> Built:
-        """Fill in the token ids of every column."""
+    def build(self, texts: Mapping[str, Sequence[int]], shown: Sequence[int] = ()) -> Built:
+        """Fill in the token ids of every column, and of demonstrations where they have a place."""
         ids: list[int] = []
         types: list[int] = []
         slots: list[int] = []
@@ -95,6 +105,9 @@ class Frame:
                 types += [0] * part.size
                 slots += range(part.first, part.first + part.size)
                 continue
+            if isinstance(part, Ahead):
+                mask_at = max(len(ids) - 1, 0)
+                continue
             if isinstance(part, Fixed):
                 new: Sequence[int] = part.ids
                 types += part.types
@@ -102,6 +115,9 @@ class Frame:
                 mask_at = len(ids)
                 new = (part.id,)
                 types.append(0)
+            elif isinstance(part, Shown):
+                new = shown
+                types += [0] * len(shown)
             else:
                 starts[part.name] = len(ids)
                 new = texts[part.name]
@@ -149,15 +165,29 @@ def tokenizer_frame(tokenizer: Any, columns: Sequence[str], **common: Any) -> Fr
     return Frame(tuple(parts), **common)
 
 
-def template_frame(tokenizer: Any, template: Template, tokenize: Any, **common: Any) -> Frame:
+def template_frame(
+    tokenizer: Any,
+    template: Template,
+    tokenize: Any,
+    *,
+    ahead: bool = False,
+    shown: bool = False,
+    **common: Any,
+) -> Frame:
     """A template inside the tokenizer's first and last special tokens; all token types are 0.
 
-    `tokenize(text, spaced)` gives the ids of the template's own words.
+    Args:
+        tokenizer: the backbone's.
+        template: what stands where.
+        tokenize: `tokenize(text, spaced)` gives the ids of the template's own words.
+        ahead: `{mask}` is the token that follows the input, which then ends without special ones.
+        shown: demonstrations stand before the template.
+        **common: the frame's other fields.
 
     Raises:
         ConfigError: `{mask}` with a tokenizer that has no mask token.
     """
-    parts: list[Part] = []
+    parts: list[Part] = [Shown()] if shown else []
     for piece in template.pieces:
         if isinstance(piece, Prompt):
             parts.append(Slots(piece.size, piece.first))
@@ -166,17 +196,22 @@ def template_frame(tokenizer: Any, template: Template, tokenize: Any, **common: 
         elif isinstance(piece, Literal):
             ids = tuple(tokenize(piece.text, piece.spaced))
             parts.append(Fixed(ids, (0,) * len(ids)))
+        elif ahead:
+            parts.append(Ahead())
         elif tokenizer.mask_token_id is None:
             raise ConfigError.at(
-                WHERE,
+                template.where,
                 f"{{mask}} in template {template.source!r}, but the tokenizer has no mask token",
-                "leave {mask} out: the head then reads the backbone's usual vector",
+                "name a backbone that was trained with one"
+                if template.where != WHERE
+                else "leave {mask} out: the head then reads the backbone's usual vector",
             )
         else:
             parts.append(MaskToken(tokenizer.mask_token_id))
     outer = tokenizer_frame(tokenizer, ["text"], **common).parts
     at = next(index for index, part in enumerate(outer) if isinstance(part, Text))
-    return Frame((*map(_flat, outer[:at]), *parts, *map(_flat, outer[at + 1 :])), **common)
+    after = () if ahead else outer[at + 1 :]
+    return Frame((*map(_flat, outer[:at]), *parts, *map(_flat, after)), **common)
 
 
 def _flat(part: Part) -> Part:

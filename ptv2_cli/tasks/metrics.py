@@ -142,6 +142,36 @@ class Squad(InMemoryMetric):
         }
 
 
+class AnswerOptions(InMemoryMetric):
+    """MultiRC's two: F1 over all answers (F1a), and exact match over questions.
+
+    F1a is the harmonic mean of precision and recall of "this answer is right" (class 1) over the
+    answers of all questions (Khashabi et al. 2018); exact match is the share of
+    questions of which every answer is classified right (SuperGLUE, arXiv 1905.00537).
+    """
+
+    inputs = Features(
+        {
+            "predictions": {"question": Value("string"), "label": Value("int64")},
+            "references": Value("int64"),
+        }
+    )
+    what = "F1 over all answers and exact match over questions (MultiRC)."
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        guess = np.array([line["label"] for line in predictions])
+        truth = np.asarray(references)
+        wrong = {line["question"] for line, gold in zip(predictions, truth, strict=True)
+                 if line["label"] != gold}  # fmt: skip
+        questions = {line["question"] for line in predictions}
+        both = np.sum((guess == 1) & (truth == 1))
+        either = np.sum(guess == 1) + np.sum(truth == 1)
+        return {
+            "f1_a": float(2 * both / either) if either else 0.0,
+            "exact_match": 1 - len(wrong) / len(questions),
+        }
+
+
 def _means(scores: Any) -> dict[str, Any]:
     exact, f1 = scores.mean(axis=0) if len(scores) else (0.0, 0.0)
     return {"exact_match": float(exact), "f1": float(f1), "rows": len(scores)}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,15 @@ from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import DataSource, Row, Split, Task
 from ptv2_cli.tasks.columns import Place, read_columns, unknown_column
 from ptv2_cli.tasks.formats import Line, read_jsonl, read_parquet, read_squad
+from ptv2_cli.tasks.propositions import read_entities_2012, read_roles_2005, read_roles_2012
 from ptv2_cli.tasks.tables import DELIMITERS, read_table
+
+COLUMNS: dict[str, tuple[str, Callable[[Path], Iterator[Line]]]] = {
+    "entities_2012": ("CoNLL-2012 columns or lines of WORD TAG", read_entities_2012),
+    "roles_2005": ("CoNLL-2005 columns", read_roles_2005),
+    "roles_2012": ("CoNLL-2012 columns", read_roles_2012),
+}
+"""Layouts of columns that a task names in its definition, and what reads them."""
 
 
 def read_split(
@@ -26,6 +33,8 @@ def read_split(
     columns: tuple[Place, Place] = (0, -1),
 ) -> Split:
     """Read the first `limit` rows of a split with `make_row`, which checks each.
+
+    Rows that are scored together, as the answers to a question, count as one.
 
     `formats` are what the task's shape can read: ".csv", ".tsv", ".jsonl", ".parquet", "squad"
     (.json) and "conll" (any other name), whose `columns` hold the words and the tags.
@@ -41,12 +50,37 @@ def read_split(
             f"give task.data a folder that holds it, or task.{split} a file; {task.name} reads "
             f"{_known(formats)}",
         )
-    lines = (line for path in files for line in read_lines(task, path, formats, columns))
-    rows = [make_row(line) for line in islice(lines, limit)]
+    lines = (
+        row
+        for path in files
+        for line in read_lines(task, path, formats, columns)
+        for row in task.expand(line)
+    )
+    rows = list(first_units(task, map(make_row, lines), limit))
     if not rows:
         names = ", ".join(str(path) for path in files)
         raise DataError.at(names, f"the {split} data is empty", "a split needs at least one row")
     return Split(rows, content_sha256(files), files)
+
+
+def first_units(task: Task, rows: Iterable[Row], limit: int | None) -> Iterator[Row]:
+    """The first `limit` rows, or all rows of the first `limit` units where a task has such."""
+    if limit is None:
+        yield from rows
+        return
+    units: set[Hashable] = set()
+    alone = 0
+    for row in rows:
+        unit = task.unit(row)
+        if unit is None:
+            alone += 1
+        elif unit not in units and alone + len(units) >= limit:
+            return
+        else:
+            units.add(unit)
+        yield row
+        if unit is None and alone >= limit:
+            return
 
 
 def content_sha256(files: Sequence[Path]) -> str:
@@ -186,15 +220,23 @@ def read_lines(
         return read_jsonl(path)
     if suffix == ".json" and "squad" in formats:
         return read_squad(path)
+    columned = next((name for name in formats if name in COLUMNS), None)
+    if columned is not None and suffix not in {".json", ".csv"}:
+        return COLUMNS[columned][1](path)
     if suffix not in {".json", ".csv"} and "conll" in formats:
         return read_columns(path, *columns)
-    raise DataError.at(
-        str(path), f"{task.name} does not read {suffix or 'such'} files", _known(formats)
-    )
+    hint = f"it reads {_known(formats)}"
+    if "conll" in formats:
+        hint += (
+            "; CoNLL columns are WORD TAG lines, parted by tabs or spaces, with an empty line "
+            f"after a sentence, in a file such as {path.stem}.conll"
+        )
+    raise DataError.at(str(path), f"{task.name} does not read {suffix or 'such'} files", hint)
 
 
 def _known(formats: Sequence[str]) -> str:
     names = {"conll": "CoNLL columns", "squad": "SQuAD .json"}
+    names |= {layout: name for layout, (name, _) in COLUMNS.items()}
     return ", ".join(names.get(name, name) for name in formats)
 
 

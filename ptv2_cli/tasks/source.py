@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,14 @@ _SUFFIXES = {
     ".csv",
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SPELLINGS = {"devel": "validation", "development": "validation"}
+"""Words of official releases that mean a split as well."""
+_CORPORA = ("wsj", "brown")
+"""Words of a file name that tell apart the test sets of CoNLL-2005."""
+_TREES = ("*.parquet", "**/*gold_conll")
+"""What a folder named for a split may hold: parquet shards, or CoNLL-2012's tree of documents."""
+_FOREIGN = {"arabic", "chinese"}
+"""Folders of CoNLL-2012's tree with other languages than its tasks' one."""
 
 
 def split_of(path: Path) -> str | None:
@@ -39,34 +47,58 @@ def split_of(path: Path) -> str | None:
 
     `val.jsonl`, `dev-v2.0.json`, `eng.testa`, `train-00000-of-00001.parquet`.
     """
-    if path.suffix.lower() in _SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES or suffix.endswith("_conll"):
         stem = _SHARD.sub("", path.stem)
-    elif path.suffix == "" or _split_word(path.suffix[1:]):
+    elif path.suffix == "" or suffix[1:] in _CORPORA or _split_word(path.suffix[1:]):
         stem = path.name
     else:
         return None
-    words = re.split(r"[-_.]", stem.lower())
-    return _split_word(words[0]) or _split_word(words[-1])
+    words = [word for word in _words(stem) if word not in _CORPORA]
+    return (_split_word(words[0]) or _split_word(words[-1])) if words else None
+
+
+def corpus_of(path: Path) -> str | None:
+    """`wsj` or `brown` where a file's name says it: `test.wsj`, `test_brown.txt`."""
+    return next((word for word in _CORPORA if word in _words(path.name)), None)
 
 
 def split_files(folder: Path, split: str) -> tuple[Path, ...]:
-    """Files of a split in a folder, or in its subfolder of that name (parquet shards only).
+    """Files of a split in a folder, or in its subfolder of that name (see `_TREES`).
+
+    Several files are one split if they are parquet shards, or name different corpora.
 
     Raises:
-        DataError: two files claim the split and are not all parquet shards.
+        DataError: two files claim the split.
     """
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     found = [path for path in entries if path.is_file() and split_of(path) == split]
     for path in entries:
         if path.is_dir() and _split_word(path.name.lower()) == split:
-            # In a hub cache a shard is a link, whose blob may be gone.
-            found += sorted(shard for shard in path.glob("*.parquet") if shard.is_file())
-    if len(found) > 1 and any(path.suffix != ".parquet" for path in found):
+            found += _below(path)
+    if len(found) > 1 and not _are_one(found, folder):
         names = " and ".join(path.name for path in found)
         raise DataError.at(
             str(folder), f"{names} both claim to be the {split} data", "keep one of them there"
         )
     return tuple(found)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The files of a folder named for a split."""
+    # In a hub cache a shard is a link, whose blob may be gone.
+    found = sorted(path for tree in _TREES for path in folder.glob(tree) if path.is_file())
+    return [path for path in found if not _FOREIGN & set(path.relative_to(folder).parts)]
+
+
+def _are_one(files: Sequence[Path], folder: Path) -> bool:
+    """Whether files are parts of one split: shards, a tree's documents, or different corpora."""
+    corpora = [corpus_of(path) for path in files]
+    return (
+        all(path.suffix == ".parquet" for path in files)
+        or all(path.name.endswith("gold_conll") and path.parent != folder for path in files)
+        or (None not in corpora and len(set(corpora)) == len(corpora))
+    )
 
 
 @dataclass(frozen=True)
@@ -268,5 +300,10 @@ def open_source(
     return NamedSource(named, rest) if named else rest  # type: ignore[return-value]
 
 
+def _words(name: str) -> list[str]:
+    return re.split(r"[-_.]", name.lower())
+
+
 def _split_word(word: str) -> str | None:
-    return next((split for split, words in WORDS.items() if word in words), None)
+    known = (split for split, words in WORDS.items() if word in words)
+    return _SPELLINGS.get(word) or next(known, None)

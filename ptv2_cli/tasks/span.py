@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -78,6 +78,10 @@ class QuestionAnswering(Task):
 
     def _row(self, line: Line) -> Row:
         return check_question(line, self.no_answer)
+
+    def origin(self, row: Row) -> Hashable:
+        """The context, of which there may be many questions."""
+        return str(row["context"])
 
     @property
     def gold_columns(self) -> tuple[str, ...]:

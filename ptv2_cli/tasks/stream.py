@@ -6,24 +6,28 @@ value and is the exception.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import Kind
-from ptv2_cli.tasks.columns import Place, named_columns, pick_columns, split_columns
+from ptv2_cli.tasks.columns import (
+    Place,
+    named_columns,
+    pick_columns,
+    split_columns,
+    without_comments,
+)
 from ptv2_cli.tasks.decoding import check_unicode
 from ptv2_cli.tasks.formats import Line, json_object, squad_lines
-from ptv2_cli.tasks.tables import DELIMITERS, table_header, table_values, unquoted, unreadable
+from ptv2_cli.tasks.sentences import WORD_2012, is_conll2012, is_document
+from ptv2_cli.tasks.tables import DELIMITERS, table_rows
 
 T = TypeVar("T")
 TABLES = ("jsonl", "csv", "tsv")
-FIELD = 1 << 24
-"""Longest field of a csv file, in characters: a quote that is never closed must end somewhere."""
 _OWN: dict[str, str] = {"token": "conll", "span": "squad"}
 """The format that only tasks of this kind have."""
 
@@ -117,57 +121,32 @@ def _json_row(text: str, path: Path, number: int) -> Record:
     return tried(make, number, text)
 
 
-def _table_rows(lines: Iterator[str], path: Path, layout: str) -> Iterator[Record]:
-    csv.field_size_limit(FIELD)
-    delimiter = DELIMITERS[f".{layout}"]
+def _table_rows(lines: Iterable[str], path: Path, layout: str) -> Iterator[Record]:
     # A tab-separated line is a row, as in GLUE's files: what is quoted holds no line end.
-    reader = (
-        csv.reader(lines, delimiter=delimiter, strict=True)
-        if layout == "csv"
-        else csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    )
-    header: list[str] = []
-    first = 0
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Bad(number, unreadable(f"{path}:{number}", error))
-            continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not header:
-            check_unicode(" ".join(cells), f"{path}:{number}")
-            header, first = table_header(f"{path}:{number}", path, cells, delimiter), number
-            continue
-        if layout == "tsv":
-            cells = [unquoted(cell) for cell in cells]
-        yield _table_row(cells, header, delimiter, Line({}, path, number, header=first))
-
-
-def _table_row(cells: list[str], header: list[str], delimiter: str, place: Line) -> Record:
-    def make() -> Line:
-        check_unicode("".join(cells), place.where)
-        return replace(place, values=table_values(place.where, cells, header, delimiter))
-
-    return tried(make, place.number, cells)
+    for row in table_rows(lines, path, DELIMITERS[f".{layout}"], quoted=layout == "csv"):
+        yield tried(row.line, row.place.number, row.cells or None)
 
 
 def _sentences(lines: Iterable[str], path: Path, token: Place) -> Iterator[Record]:
-    """CoNLL columns, or a word per line; blank lines end sentences."""
+    """CoNLL columns, or a word per line; blank lines end sentences.
+
+    CoNLL-2012's columns are known by their numbers, and their words found.
+    """
+    lines = ("" if is_document(text) else text for text in lines)
     place = token if isinstance(token, int) else None
     words: list[tuple[int, list[str]]] = []
-    for number, text in enumerate(lines, start=1):
+    numbered = enumerate(lines, start=1)
+    for number, text in numbered if place is None else ():
         columns = split_columns(text)
-        if columns and place is None:
+        if columns:
             # The first line names the columns, unless it holds just the first word.
             if len(columns) > 1 or columns[0] == token:
                 place = named_columns(f"{path}:{number}", text, (token, 0))[0]
-                continue
-            place = 0
+            else:
+                words.append((number, columns))
+            break
+    for number, text in without_comments(numbered, inside=bool(words)):
+        columns = split_columns(text)
         if columns:
             words.append((number, columns))
         elif words:
@@ -178,7 +157,8 @@ def _sentences(lines: Iterable[str], path: Path, token: Place) -> Iterator[Recor
 
 
 def _sentence(lines: list[tuple[int, list[str]]], path: Path, place: int) -> Record:
-    first = lines[0][0]
+    first, columns = lines[0]
+    place = WORD_2012 if place == 0 and is_conll2012(columns) else place
 
     def make() -> Line:
         tokens = [_word(f"{path}:{number}", columns, place) for number, columns in lines]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.decoding import read_text
+from ptv2_cli.tasks.decoding import check_unicode, read_text
 from ptv2_cli.tasks.formats import Line
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+FIELD = 1 << 24
+"""Longest field, in characters: a quote that is never closed must end somewhere."""
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ESCAPED = {",": ",", ";": ";", "\t": "\\t", "|": "|"}
 
@@ -31,35 +33,84 @@ def read_table(path: Path) -> Iterator[Line]:
     delimiter = DELIMITERS[path.suffix.lower()]
     text = read_text(path)
     quoted = delimiter != "\t" or not _is_plain(text)
-    rows = _rows(path, text, delimiter, quoted)
-    number, first = next(rows, (1, []))
-    header = table_header(f"{path}:{number}", path, first, delimiter)
-    for at, fields in rows:
-        values = fields if quoted else [unquoted(field) for field in fields]
-        named = table_values(f"{path}:{at}", values, header, delimiter)
-        yield Line(named, path, at, header=number)
+    for row in table_rows(io.StringIO(text, newline=""), path, delimiter, quoted):
+        yield row.line()
 
 
-def _rows(path: Path, text: str, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Fields of each row that is not blank, with its first line."""
-    csv.field_size_limit(sys.maxsize)
+@dataclass(frozen=True)
+class TableRow:
+    """A row as read, which may be none."""
+
+    place: Line
+    """Where it stands, without values."""
+    cells: list[str]
+    header: list[str]
+    delimiter: str
+    broken: DataError | None = None
+
+    def line(self) -> Line:
+        """The row's values by the names of the header.
+
+        Raises:
+            DataError: it is no csv, no UTF-8, or has more or fewer fields than the header.
+        """
+        if self.broken is not None:
+            raise self.broken
+        check_unicode("".join(self.cells), self.place.where)
+        named = table_values(self.place.where, self.cells, self.header, self.delimiter)
+        return replace(self.place, values=named)
+
+
+def table_rows(
+    lines: Iterable[str], path: Path, delimiter: str, quoted: bool
+) -> Iterator[TableRow]:
+    """The rows below the header, of lines with their ends, read one at a time.
+
+    Args:
+        lines: the text.
+        path: what messages call it.
+        delimiter: what parts the fields.
+        quoted: whether quotes may hold delimiters and line ends; else they are undone only where
+            they surround a whole field.
+
+    Raises:
+        DataError: the header cannot be used.
+    """
+    header: list[str] = []
+    place = Line({}, path)
+    for number, cells, broken in _fields(lines, path, delimiter, quoted):
+        at = replace(place, number=number)
+        if not header and broken is None:
+            check_unicode(" ".join(cells), at.where)
+            header = table_header(at.where, path, cells, delimiter)
+            place = replace(place, header=number)
+        else:
+            fields = cells if quoted else [unquoted(cell) for cell in cells]
+            yield TableRow(at, fields, header, delimiter, broken)
+
+
+def _fields(
+    lines: Iterable[str], path: Path, delimiter: str, quoted: bool
+) -> Iterator[tuple[int, list[str], DataError | None]]:
+    """First line and fields of each row that is not blank; or the error of one that is no csv."""
+    csv.field_size_limit(FIELD)
     reader = csv.reader(
-        io.StringIO(text, newline=""),
+        iter(lines),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
     )
-    number = 1
     while True:
+        number = reader.line_num + 1
         try:
-            fields = next(reader)
+            cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise unreadable(f"{path}:{number}", error) from None
-        if any(field.strip() for field in fields):
-            yield number, fields
-        number = reader.line_num + 1
+            yield number, [], unreadable(f"{path}:{number}", error)
+            continue
+        if any(cell.strip() for cell in cells):
+            yield number, cells, None
 
 
 def _is_plain(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
@@ -28,23 +28,28 @@ from ptv2_cli.tasks.bio import entities, is_iob1, strict_entities, to_bio
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.encoder import Encoder
 from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.frame import Frame
+from ptv2_cli.tasks.frame import Built, Frame
 from ptv2_cli.tasks.readers import check_words, read_split
 from ptv2_cli.tasks.script import joined
 from ptv2_cli.tasks.statistics import precision_recall_f1, resampled_errors
 from ptv2_cli.tasks.windows import readers, word_windows
 
 
-class TaggingOptions(Section):
-    """Open keys of `task:` for tagging."""
+class WindowOptions(Section):
+    """Open keys of `task:` for all that tags words."""
 
-    scheme: Literal["auto", "bio", "iob1"] = Field(
-        "auto", description="how the files use B- and I-; auto looks and converts IOB1 to BIO"
-    )
     stride: int = Field(
         32,
         ge=0,
         description="tokens that neighbouring windows of a long sentence share, at most half",
+    )
+
+
+class TaggingOptions(WindowOptions):
+    """Open keys of `task:` for tagging."""
+
+    scheme: Literal["auto", "bio", "iob1"] = Field(
+        "auto", description="how the files use B- and I-; auto looks and converts IOB1 to BIO"
     )
 
 
@@ -53,10 +58,15 @@ class Tagging(Task):
 
     kind: ClassVar[Kind] = "token"
     options_model: ClassVar[type[Section]] = TaggingOptions
+    readings: ClassVar[Mapping[str, Callable[[Sequence[str]], Sequence[Any]]]] = {
+        "": entities,
+        "_strict": strict_entities,
+    }
+    """What is counted in a sequence of tags, by the ending of the metrics' names."""
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
-        self.options: TaggingOptions = cast(TaggingOptions, options)
+        self.options: WindowOptions = cast(WindowOptions, options)
         self._place = {label: index for index, label in enumerate(self.labels)}
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
@@ -64,14 +74,19 @@ class Tagging(Task):
 
         Whether the tags are IOB1 is decided over the whole split, whatever the limit.
         """
-        found = read_split(self, source, split, None, ("conll", ".jsonl", ".parquet"), self._row)
+        found = read_split(self, source, split, None, self.formats, self._row)
         tags = [row["tags"] for row in found.rows if "tags" in row]
-        scheme = self.options.scheme
+        scheme = cast(TaggingOptions, self.options).scheme
         if scheme == "iob1" or (scheme == "auto" and is_iob1(tags)):
             for row in found.rows:
                 if "tags" in row:
                     row["tags"] = to_bio(row["tags"])
         return Split(found.rows[:limit], found.sha256, found.files)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats of its files."""
+        return (self.definition.layout, ".jsonl", ".parquet")
 
     def _row(self, line: Line) -> Row:
         tokens, tags = check_words(line, self.labels)
@@ -97,18 +112,38 @@ class Tagging(Task):
         A word's first sub-word carries its label; a word longer than a window keeps its first
         pieces. See Task.encode.
         """
-        frame = encoder.frame(self.columns)
+        frame = self._frame(encoder)
         room = encoder.max_len - frame.overhead
         words = encoder.tokenize_words([row["tokens"] for row in rows])
+        beside = self._beside(rows, encoder, room // 2)
         return [
             feature
             for index, row in enumerate(rows)
-            for feature in self._windows(index, row, words[index], frame, room)
+            for feature in self._windows(index, row, words[index], beside[index], frame, room)
         ]
 
+    def _frame(self, encoder: Encoder) -> Frame:
+        """What surrounds a window."""
+        return encoder.frame(self.columns)
+
+    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
+        """At most `most` tokens that stand in every window of a row beside its words."""
+        return [[] for _ in rows]
+
+    def _build(self, frame: Frame, text: list[int], beside: list[int]) -> Built:
+        """A window's input."""
+        return frame.build({self.columns[0]: text})
+
     def _windows(
-        self, index: int, row: Row, words: list[list[int]], frame: Frame, room: int
+        self,
+        index: int,
+        row: Row,
+        words: list[list[int]],
+        beside: list[int],
+        frame: Frame,
+        room: int,
     ) -> list[Feature]:
+        room -= len(beside)
         truncated = any(len(word) > room for word in words)
         words = [word[:room] for word in words]
         lengths = [len(word) for word in words]
@@ -117,7 +152,7 @@ class Tagging(Task):
         features = []
         for number, (first, last) in enumerate(windows):
             text = [piece for word in words[first:last] for piece in word]
-            built = frame.build({self.columns[0]: text})
+            built = self._build(frame, text, beside)
             at = built.starts[self.columns[0]]
             read: list[int | None] = [None] * len(built.input_ids)
             for word in range(first, last):
@@ -143,7 +178,8 @@ class Tagging(Task):
         if "tags" not in row:
             return None
         tags = row["tags"]
-        return [IGNORE if word is None else self._place[tags[word]] for word in read]
+        # A role that train lacks is no class: it is learnt by nobody, and counts as missed.
+        return [IGNORE if word is None else self._place.get(tags[word], IGNORE) for word in read]
 
     def decode(
         self,
@@ -184,19 +220,19 @@ class Tagging(Task):
         return row.get("tags")
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
-        """[n, 6]: correct, predicted and gold entities, in default and in strict mode."""
-        found = np.zeros((len(rows), 6))
+        """[n, 3 * readings]: correct, predicted and gold entities, in each reading of the tags."""
+        found = np.zeros((len(rows), len(self.readings), 3))
         for index, (row, line) in enumerate(zip(rows, predictions, strict=True)):
-            for start, read in ((0, entities), (3, strict_entities)):
+            for at, read in enumerate(self.readings.values()):
                 guess, truth = set(read(line["tags"])), set(read(row["tags"]))
-                found[index, start : start + 3] = len(guess & truth), len(guess), len(truth)
-        return found
+                found[index, at] = len(guess & truth), len(guess), len(truth)
+        return found.reshape(len(rows), -1)
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
-        """precision, recall, f1 and their strict forms from summed counts [..., 6]."""
+        """precision, recall and f1 in each reading from summed counts [..., 3 * readings]."""
         scores: dict[str, Statistics] = {}
-        for start, suffix in ((0, ""), (3, "_strict")):
-            parts = (totals[..., start + shift].astype(float) for shift in range(3))
+        for at, suffix in enumerate(self.readings):
+            parts = (totals[..., 3 * at + shift].astype(float) for shift in range(3))
             for name, value in zip(
                 ("precision", "recall", "f1"), precision_recall_f1(*parts), strict=True
             ):

@@ -41,7 +41,9 @@ class Literal:
 
 @dataclass(frozen=True)
 class Mask:
-    """`{mask}`: the tokenizer's mask token, whose hidden state the head may read."""
+    """`{mask}`: the place whose hidden state the head may read. `spaced`: as for a column."""
+
+    spaced: bool = False
 
 
 Piece = Prompt | Column | Literal | Mask
@@ -53,6 +55,8 @@ class Template:
 
     source: str
     pieces: tuple[Piece, ...]
+    where: str = WHERE
+    """The key of the config that gives it."""
 
     @property
     def length(self) -> int:
@@ -70,20 +74,48 @@ class Template:
         return any(isinstance(piece, Mask) for piece in self.pieces)
 
 
-def parse_template(source: str, columns: Sequence[str]) -> Template:
+def parse_template(
+    source: str, columns: Sequence[str], where: str = WHERE, *, prompted: bool = True
+) -> Template:
     """Parse template text for a task that has `columns`.
 
+    Args:
+        source: the text.
+        columns: names of the task's text columns.
+        where: the key of the config that gives it.
+        prompted: whether prompt vectors stand in it; else it has words and `{mask}` alone.
+
     Raises:
-        ConfigError: a place that is neither `{p:N}`, `{mask}` nor a column; no `{p:N}`; no
-            column; a column or `{mask}` given twice; a stray brace.
+        ConfigError: a place that is neither `{p:N}`, `{mask}` nor a column; no `{p:N}`, or one
+            where prompts do not belong; no column; a column or `{mask}` given twice; a stray
+            brace.
     """
+    try:
+        template = _parsed(source, columns, where)
+        _check(template, columns, prompted)
+    except _Unfit as error:
+        known = ", ".join(f"{{{name}}}" for name in columns)
+        vectors = "{p:N} (N prompt vectors), " if prompted else ""
+        raise ConfigError.at(
+            where,
+            f"{error} in template {source!r}",
+            f"places are {vectors}{{mask}} and the task's columns: {known}",
+        ) from None
+    return template
+
+
+class _Unfit(ValueError):
+    """What is wrong with a template."""
+
+
+def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
     pieces: list[Piece] = []
     prompts = 0
     spaced = False
     for part in re.split(r"(\{[^{}]*\})", source):
         if not part.startswith("{"):
             if "{" in part or "}" in part:
-                raise _error(source, "a brace that is not closed or not opened", columns)
+                raise _Unfit("a brace that is not closed or not opened")
             text = part.strip()
             if text:
                 pieces.append(Literal(text, (spaced or part[0].isspace()) and bool(pieces)))
@@ -93,17 +125,17 @@ def parse_template(source: str, columns: Sequence[str]) -> Template:
         size = re.fullmatch(r"p:\s*([0-9]+)", name)
         if size:
             if int(size[1]) == 0:
-                raise _error(source, f"{part} holds no prompt vector", columns)
+                raise _Unfit(f"{part} holds no prompt vector")
             pieces.append(Prompt(int(size[1]), prompts))
             prompts += int(size[1])
         elif name == "mask":
-            pieces.append(Mask())
+            pieces.append(Mask(spaced and bool(pieces)))
         elif name in columns:
             pieces.append(Column(name, spaced and bool(pieces)))
         else:
-            raise _error(source, f"unknown place {part}", columns)
+            raise _Unfit(f"unknown place {part}")
         spaced = False
-    return _checked(Template(source, tuple(pieces)), columns)
+    return Template(source, tuple(pieces), where)
 
 
 def default_template(columns: Sequence[str], total: int, with_mask: bool) -> Template:
@@ -122,23 +154,15 @@ def default_template(columns: Sequence[str], total: int, with_mask: bool) -> Tem
     return parse_template(text, columns)
 
 
-def _checked(template: Template, columns: Sequence[str]) -> Template:
-    if not template.length:
-        raise _error(template.source, "no {p:N}: nowhere to put the prompt", columns)
+def _check(template: Template, columns: Sequence[str], prompted: bool) -> None:
+    if prompted and not template.length:
+        raise _Unfit("no {p:N}: nowhere to put the prompt")
+    if template.length and not prompted:
+        raise _Unfit("a {p:N}, but the method gives no vectors for it")
     if not template.columns:
-        raise _error(template.source, "no text column", columns)
+        raise _Unfit("no text column")
     if sum(isinstance(piece, Mask) for piece in template.pieces) > 1:
-        raise _error(template.source, "two {mask}: the head reads one", columns)
+        raise _Unfit("two {mask}: the head reads one")
     for name in columns:
         if template.columns.count(name) > 1:
-            raise _error(template.source, f"{{{name}}} stands twice", columns)
-    return template
-
-
-def _error(source: str, what: str, columns: Sequence[str]) -> ConfigError:
-    known = ", ".join(f"{{{name}}}" for name in columns)
-    return ConfigError.at(
-        WHERE,
-        f"{what} in template {source!r}",
-        f"places are {{p:N}} (N prompt vectors), {{mask}} and the task's columns: {known}",
-    )
+            raise _Unfit(f"{{{name}}} stands twice")

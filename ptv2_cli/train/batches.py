@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
 
@@ -30,22 +32,67 @@ class BatchPlan:
     seed: int
     pad_id: int
     kind: Kind
+    mixing: Literal["proportional", "even"] = "proportional"
+    """With several tasks: all rows of each in an epoch, or as many batches of each."""
+
+    @cached_property
+    def tasks(self) -> dict[int, list[int]]:
+        """Feature indices of each task; a batch is of one."""
+        found: dict[int, list[int]] = {}
+        for index, item in enumerate(self.features):
+            found.setdefault(item.task, []).append(index)
+        return dict(sorted(found.items()))
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one epoch."""
-        batches = -(-len(self.features) // self.batch_size)
+        batches = sum(self._batches(task) for task in self.tasks)
+        if self.mixing == "even":
+            batches = self._share * len(self.tasks)
         return -(-batches // self.accumulate)
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """Feature indices of every batch of an epoch, in order."""
-        lengths = torch.tensor([len(item.input_ids) for item in self.features], dtype=torch.float64)
-        source = generator(self.seed, f"order/{epoch}")
-        blur = torch.rand(len(lengths), generator=source, dtype=torch.float64) * 2 - 1
-        order = (lengths + blur * (lengths * JITTER + 1)).argsort(descending=True).tolist()
-        batches = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
+        batches = [batch for task in self.tasks for batch in self._of_task(task, epoch)]
         places = torch.randperm(len(batches), generator=generator(0, f"buckets/{epoch}"))
         return [batches[place] for place in places.tolist()]
+
+    def _of_task(self, task: int, epoch: int) -> list[list[int]]:
+        """The task's batches in an epoch of the run."""
+        if self.mixing == "proportional":
+            return self._pass(task, epoch)
+        # Batches are taken one after another from the task's own passes over its rows.
+        per_pass, first = self._batches(task), epoch * self._share
+        wanted = [divmod(at, per_pass) for at in range(first, first + self._share)]
+        passes = {number: self._pass(task, number) for number, _ in wanted}
+        shuffled = {
+            number: torch.randperm(per_pass, generator=generator(self.seed, f"pass/{task}/{number}"))
+            for number in passes
+        }
+        return [passes[number][int(shuffled[number][at])] for number, at in wanted]
+
+    def _pass(self, task: int, number: int) -> list[list[int]]:
+        """Batches that hold every row of a task once, longest first."""
+        rows = self.tasks[task]
+        lengths = torch.tensor(
+            [len(self.features[row].input_ids) for row in rows], dtype=torch.float64
+        )
+        purpose = f"order/{number}" if task == 0 else f"order/{number}/{task}"
+        source = generator(self.seed, purpose)
+        blur = torch.rand(len(lengths), generator=source, dtype=torch.float64) * 2 - 1
+        order = (lengths + blur * (lengths * JITTER + 1)).argsort(descending=True).tolist()
+        return [
+            [rows[place] for place in order[at : at + self.batch_size]]
+            for at in range(0, len(order), self.batch_size)
+        ]
+
+    def _batches(self, task: int) -> int:
+        return -(-len(self.tasks[task]) // self.batch_size)
+
+    @property
+    def _share(self) -> int:
+        """Batches of each task in an epoch of even mixing."""
+        return -(-sum(self._batches(task) for task in self.tasks) // len(self.tasks))
 
     def groups(self, epoch: int) -> list[list[list[int]]]:
         """The batches of each optimizer step of an epoch."""

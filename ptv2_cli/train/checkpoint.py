@@ -97,6 +97,16 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
         raise _broken(tensors, f"is no safetensors file: {error}") from None
 
 
+def load_state(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON state of checkpoint `name`, without its tensors.
+
+    Raises:
+        CheckpointError: it is missing, of another format, truncated or altered.
+    """
+    state: dict[str, Any] = _read_body(folder / f"{name}.json")["state"]
+    return state
+
+
 def fit_into(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Copy tensors into a module's state.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -42,23 +43,29 @@ class Predictor:
                     predictions = self.learner(batch).predictions
                 arrays = {name: value.float().cpu().numpy() for name, value in predictions.items()}
                 for row, index in enumerate(indices):
-                    outputs[index] = _unpadded(arrays, row, len(chosen[row].input_ids), self.kind)
+                    outputs[index] = unpadded(arrays, row, chosen[row], self.kind)
                 if tick is not None:
                     tick(len(indices))
         return outputs
 
 
 def _by_length(features: Sequence[Feature], size: int) -> Iterator[list[int]]:
-    order = sorted(range(len(features)), key=lambda index: -len(features[index].input_ids))
-    for at in range(0, len(order), size):
-        yield order[at : at + size]
+    """Indices of batches, each of one task."""
+    order = sorted(
+        range(len(features)), key=lambda index: (features[index].task, -len(features[index].input_ids))
+    )
+    for _, group in groupby(order, key=lambda index: features[index].task):
+        rows = list(group)
+        for at in range(0, len(rows), size):
+            yield rows[at : at + size]
 
 
-def _unpadded(
-    arrays: Mapping[str, np.ndarray], row: int, length: int, kind: Kind
+def unpadded(
+    arrays: Mapping[str, np.ndarray], row: int, feature: Feature, kind: Kind
 ) -> Mapping[str, Array]:
-    """One row of the batch: [C] or [] for a whole row, [length, ...] for tokens and spans."""
-    if kind in PER_ROW:
+    """A feature's row of the batch: [C] or [] for an input, [choices] for a question, [T, ...]."""
+    if kind in PER_ROW and feature.choices is None:
         return {name: array[row] for name, array in arrays.items()}
+    length = len(feature.input_ids if feature.choices is None else feature.choices)
     # Copied, so that the batch's padding is not kept alive.
     return {name: array[row, :length].copy() for name, array in arrays.items()}

@@ -46,7 +46,8 @@ class Plan:
     def evaluation_due(self, progress: Progress) -> bool:
         """Whether the present step is to be evaluated and has not been."""
         at, done = progress.step, progress.evaluated
-        return at > 0 and at != done and (at % self.eval_every == 0 or at >= self.steps)
+        # A run without a step is evaluated as it is.
+        return at != done and (at >= self.steps or (at > 0 and at % self.eval_every == 0))
 
 
 @dataclass
@@ -109,7 +110,7 @@ def fit(training: Training, plan: Plan, evaluate: Callable[[], EvalDone]) -> Ite
 def _finite(optimizer: Optimizer) -> bool:
     """Whether everything that trains is a number."""
     checks = [p.isfinite().all() for group in optimizer.param_groups for p in group["params"]]
-    return bool(torch.stack(checks).all())
+    return not checks or bool(torch.stack(checks).all())
 
 
 def _step(training: Training, plan: Plan, batches: list[Batch]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -26,7 +26,7 @@ class LearningRates:
 
 def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float) -> Optimizer:
     """AdamW with a group for each part; biases, norms and vectors are never decayed."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for part, rate in (
         ("method", rates.method),
         ("head", rates.head),
@@ -40,6 +40,8 @@ def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float)
                 groups.append(
                     {"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": decay}
                 )
+    if not groups:  # nothing trains, and AdamW wants a group
+        groups = [{"params": [], "lr": 0.0, "peak_lr": 0.0, "weight_decay": 0.0}]
     return AdamW(groups, fused=True)
 
 

@@ -1,0 +1,76 @@
+"""`ptv2 import`: a checkpoint of PEFT or of the reference repository as a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptv2_cli.cli import console
+from ptv2_cli.cli.options import (
+    DeviceOption,
+    OfflineOption,
+    OutputOption,
+    SetOption,
+    UnsetOption,
+    read_config,
+    settle,
+)
+
+
+class Program(StrEnum):
+    """Whose checkpoints can be imported."""
+
+    peft = "peft"
+    reference = "p-tuning-v2"
+
+
+def import_run(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that holds the checkpoint.")
+    ],
+    program: Annotated[
+        Program, typer.Option("--from", help="A PEFT adapter, or THUDM/P-tuning-v2's output.")
+    ],
+    config: Annotated[
+        Path,
+        typer.Option("--config", metavar="CONFIG", help="Says its backbone, task and head."),
+    ] = Path("config.yaml"),
+    sets: SetOption = None,
+    unsets: UnsetOption = None,
+    output: OutputOption = Path("runs"),
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Make a run of a prefix that was trained elsewhere, and score it."""
+    loaded = read_config(config, sets=sets, unsets=unsets)
+    settle(offline)
+    from ptv2_cli.backbones.families import shape_of
+    from ptv2_cli.backbones.locate import locate
+    from ptv2_cli.cli.summary import percent
+    from ptv2_cli.exchange.adopt import adopt, facts
+    from ptv2_cli.exchange.read_peft import read_peft
+    from ptv2_cli.exchange.read_reference import read_reference
+    from ptv2_cli.run.build import choose_device
+
+    read = read_peft if program is Program.peft else read_reference
+    chosen = choose_device(device)
+    foreign = read(folder)
+    located = locate(loaded.config.backbone, offline=offline, weights=False)
+    foreign = foreign.suited(shape_of(located.name, located.config).hidden_size)
+    fixed = facts(loaded, foreign)
+    keys = {text.partition("=")[0] for text in fixed}
+    left = [key for key in unsets or [] if key not in keys]  # an --unset would win over a --set
+    loaded = read_config(config, sets=[*(sets or []), *fixed], unsets=left)
+    made = adopt(foreign, loaded, output, device=chosen, offline=offline)
+    for text in made.notes:
+        console.note(text)
+    for text in made.warnings:
+        console.warn(text)
+    metric = made.metrics["selection"]["metric"]
+    for split, scores in made.metrics["metrics"].items():
+        console.say(f"{split}: {metric} {percent(scores[metric])}")
+    console.say(f"run: {made.directory.path}")
+    console.note(f"next: ptv2 eval {made.directory.path}")

@@ -1,0 +1,1 @@
+"""Runs to and from what other libraries read: PEFT adapters, the reference's checkpoints."""

@@ -1,0 +1,233 @@
+"""A gap in a query that one of a passage's entities fills: ReCoRD (arXiv 1810.12885).
+
+Every entity is an input of its own: the passage, and the query with the entity in the gap. The
+likeliest of them is the answer. It is compared with the accepted ones as the official script
+does: exact match and F1 of the words, normalised as SQuAD's, against the nearest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.base import (
+    Array,
+    DataSource,
+    Feature,
+    Kind,
+    Prediction,
+    Row,
+    Scores,
+    Split,
+    Statistics,
+    Task,
+)
+from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.nested import index_of, inner, numbered, span_of
+from ptv2_cli.tasks.readers import check_text, read_split
+from ptv2_cli.tasks.squad import best_over
+from ptv2_cli.tasks.statistics import mean_error
+from ptv2_cli.tasks.texts import encode_texts
+
+GAP = "@placeholder"
+
+
+class ClozeOptions(Section):
+    """A cloze has no option of its own."""
+
+
+class Cloze(Task):
+    """Rows `{passage, query, entities: [TEXT], answers: [TEXT], idx}`, a row per query.
+
+    The head has two classes, whether an entity is right being the second. Entities and answers
+    are sorted texts without repetition, as the hub's files have them; no answers: unlabelled.
+    """
+
+    kind: ClassVar[Kind] = "sequence"
+    options_model: ClassVar[type[Section]] = ClozeOptions
+    piece: ClassVar[str] = "entity"
+
+    @property
+    def classed(self) -> bool:
+        """False: the answer is an entity of the passage."""
+        return False
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, (".jsonl", ".parquet"), self._row)
+
+    def expand(self, line: Line) -> Iterator[Line]:
+        """A row for every query on the line's passage; see Task.expand."""
+        if not isinstance(line.values.get("passage"), Mapping):
+            yield line
+            return
+        passage = line.values["passage"]
+        text = inner(line, passage, "text", "text", "the passage")
+        entities = [
+            _slice(replace(line, part=f"entity {place + 1}"), entity, text)
+            for place, entity in numbered(line, passage, "entities", "the passage", "entity")
+        ]
+        number = index_of(line, line.values, (line.number or 1) - 1)
+        rest = {k: v for k, v in line.values.items() if k not in {"passage", "qas", "idx"}}
+        for place, query in numbered(line, line.values, "qas", "the row", "query"):
+            one = replace(line, part=f"query {place + 1}")
+            values = {
+                **rest,
+                "passage": text,
+                "query": inner(one, query, "query", "text", "it"),
+                "entities": entities,
+                "idx": {"passage": number, "query": index_of(one, query, place)},
+            }
+            if "answers" in query:
+                answers = inner(one, query, "answers", "list", "it")
+                values["answers"] = [_answer(one, answer, text) for answer in answers]
+            yield replace(one, values=values)
+
+    def _row(self, line: Line) -> Row:
+        check_text(line, "passage")
+        if GAP not in check_text(line, "query"):
+            what = f"query {line.values['query']!r} has no {GAP}"
+            raise DataError.at(line.where, what, f"{GAP} stands where an entity goes")
+        row = {**line.values, "entities": _texts(line, "entities")}
+        if not row["entities"]:
+            raise DataError.at(line.where, "no entities", "a query needs some to choose from")
+        answers = _texts(line, "answers") if line.values.get("answers") else []
+        row.pop("answers", None)
+        return {**row, "answers": answers} if answers else row
+
+    def origin(self, row: Row) -> Hashable:
+        """The passage, of which there may be several queries."""
+        return str(row["passage"])
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """One feature per entity, in the order of the row's; see Task.encode."""
+        pairs = [(at, row, entity) for at, row in enumerate(rows) for entity in row["entities"]]
+        texts = [
+            {"passage": row["passage"], "query": row["query"].replace(GAP, entity)}
+            for _, row, entity in pairs
+        ]
+        features = encode_texts(self.columns, texts, encoder)
+        return [
+            replace(item, row=at, label=int(entity in row["answers"]) if "answers" in row else None)
+            for (at, row, entity), item in zip(pairs, features, strict=True)
+        ]
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """The entity that is likeliest to be right (the first of equals); `nbest` has them all."""
+        found: list[list[float]] = [[] for _ in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            found[feature.row].append(float(output["probabilities"][1]))
+        return [
+            _line(dict(zip(row["entities"], chances, strict=True)))
+            for row, chances in zip(rows, found, strict=True)
+        ]
+
+    def gold(self, row: Row) -> Any:
+        """The accepted answers, None if unlabelled."""
+        return row.get("answers")
+
+    def answer(self, line: Prediction) -> Any:
+        """The entity; see Task.answer."""
+        return line["answer"]
+
+    def labelled(self, line: Prediction) -> Row:
+        """The row behind a line of predictions; see Task.labelled."""
+        return {**line, "answers": line["gold"]}
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 3]: exact match, F1 and 1."""
+        pairs = zip(rows, predictions, strict=True)
+        return np.array([[*best_over(line["answer"], row["answers"]), 1.0] for row, line in pairs])
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """exact_match and f1 from sums [..., 3]."""
+        return {
+            "f1": totals[..., 1] / totals[..., 2],
+            "exact_match": totals[..., 0] / totals[..., 2],
+        }
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """f1 and exact_match; what a random entity would score under detail; see Task.score."""
+        from ptv2_cli.tasks.metrics import Squad
+
+        self.require_gold(rows)
+        found = Squad().compute(
+            predictions=[line["answer"] for line in predictions],
+            references=[row["answers"] for row in rows],
+        )
+        statistics = self.row_statistics(rows, predictions)
+        errors = {
+            "f1": mean_error(statistics[:, 1]),
+            "exact_match": mean_error(statistics[:, 0]),
+        }
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail=_random(rows),
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """The entity that the passage names most often (the first of equals)."""
+        return [_line(_named(row)) for row in rows]
+
+
+def _slice(line: Line, values: Any, text: str) -> str:
+    start, end = span_of(line, values, len(text), "an entity")
+    return text[start : end + 1]
+
+
+def _answer(line: Line, values: Any, text: str) -> str:
+    found: str = inner(line, values, "text", "text", "an answer")
+    if "start" in values or "end" in values:
+        span_of(line, values, len(text), "an answer")
+    return found
+
+
+def _texts(line: Line, column: str) -> list[str]:
+    """The different texts of a list, sorted, so that no order of the file's tells anything."""
+    found = inner(line, line.values, column, "list", "the row")
+    bad = next((item for item in found if not isinstance(item, str) or not item.strip()), None)
+    if bad is not None:
+        raise DataError.at(line.where, f"{column} hold {bad!r}", "they must be texts in quotes")
+    return sorted(set(found))
+
+
+def _line(chances: Mapping[str, float]) -> Prediction:
+    ranked = sorted(chances.items(), key=lambda item: -item[1])
+    return {
+        "answer": ranked[0][0],
+        "probability": ranked[0][1],
+        "nbest": [{"text": text, "probability": chance} for text, chance in ranked],
+    }
+
+
+def _named(row: Row) -> dict[str, float]:
+    """Each entity's share of the times that the passage names any."""
+    counts = {entity: row["passage"].count(entity) for entity in row["entities"]}
+    total = sum(counts.values()) or 1
+    return {entity: count / total for entity, count in counts.items()}
+
+
+def _random(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean scores of an entity drawn at random."""
+    scores = np.array(
+        [
+            np.mean([best_over(entity, row["answers"]) for entity in row["entities"]], axis=0)
+            for row in rows
+        ]
+    )
+    exact, f1 = scores.mean(axis=0)
+    return {"random_f1": float(f1), "random_exact_match": float(exact)}

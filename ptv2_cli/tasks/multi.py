@@ -1,0 +1,387 @@
+"""Several tasks of one kind as one: they share prompts, each has its own head and scores.
+
+Multi-task learning of P-tuning v2 (arXiv 2110.07602, section 3.2): `tasks: [A, B]` in a config.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import Field
+
+from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.errors import ConfigError, DataError
+from ptv2_cli.tasks.base import (
+    Array,
+    DataSource,
+    Feature,
+    Kind,
+    Prediction,
+    Row,
+    Scores,
+    Split,
+    Statistics,
+    Task,
+)
+from ptv2_cli.tasks.definition import Definition, load_task
+from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.tasks.formats import Line
+
+TASK = "task"
+"""The column of a row that names its task."""
+
+
+class MultiOptions(Section):
+    """The tasks, as a config's `task:` would say each, and how their batches mix."""
+
+    tasks: tuple[TaskSection, ...] = Field(
+        strict=False, description="the tasks, two or more, each as task: says one"
+    )
+    mixing: Literal["proportional", "even"] = Field(
+        "proportional",
+        description="batches of an epoch: as many of each task as it has rows for, or evenly",
+    )
+
+
+@dataclass(frozen=True)
+class MultiSource:
+    """A source for each task."""
+
+    sources: tuple[DataSource, ...]
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """All files of a split, none unless every task has it."""
+        found = [source.files(split) for source in self.sources]
+        return tuple(path for files in found for path in files) if all(found) else ()
+
+    def describe(self, split: str) -> str:
+        """What each source says."""
+        return "; ".join(source.describe(split) for source in self.sources)
+
+
+class MultiTask(Task):
+    """Rows `{task: NAME, ...}` of all its tasks, one task after another.
+
+    Metrics are `NAME.metric` and their `mean` over the tasks' main metrics.
+    """
+
+    kind: ClassVar[Kind] = "sequence"
+    """That of its tasks, once it is made."""
+    options_model: ClassVar[type[Section]] = MultiOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: MultiOptions = cast(MultiOptions, options)
+        sections = self.options.tasks
+        if len(sections) < 2:
+            raise ConfigError.at("tasks", "one task alone shares nothing", "write task: instead")
+        self.parts = tuple(load_task(section.name, section.options) for section in sections)
+        kinds = {part.kind: part.name for part in self.parts}
+        if len(kinds) > 1:
+            raise ConfigError.at(
+                "tasks",
+                "tasks of one run are of one kind: "
+                + ", ".join(f"{task} has a {kind} head" for kind, task in kinds.items()),
+                "train runs of different kinds apart; init: {run: DIR} passes a prompt on",
+            )
+        (self.kind,) = kinds  # type: ignore[misc]
+        self.mixing = self.options.mixing
+        self._widths: list[int] = []
+        self.names = _names([part.name for part in self.parts])
+        self.labels = tuple(dict.fromkeys(label for part in self.parts for label in part.labels))
+        self.columns = self.parts[0].columns
+        self.metrics = (
+            "mean",
+            *(f"{n}.{m}" for n, part in self._named() for m in part.metrics),
+        )
+        reports = {part.report for part in self.parts}
+        self.report = reports.pop() if len(reports) == 1 else ("validation",)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its own, and those of its tasks."""
+        return {
+            "name": f"{self.name}: {' + '.join(self.names)}",
+            "version": self.version,
+            "tasks": [part.identity for part in self.parts],
+        }
+
+    @property
+    def tunes(self) -> bool:
+        """Whether one of them does."""
+        return any(part.tunes for part in self.parts)
+
+    def part(self, number: int) -> Task:
+        """The task of a feature's or a batch's `task`."""
+        return self.parts[number]
+
+    def open(self, section: TaskSection, offline: bool) -> DataSource:
+        """The sources of all."""
+        pairs = zip(self.parts, self.options.tasks, strict=True)
+        return MultiSource(tuple(part.open(own, offline) for part, own in pairs))
+
+    def settle(self, source: DataSource) -> MultiTask:
+        """Each settled on its own train data."""
+        settled = [part.settle(own) for part, own in zip(self.parts, _sources(source), strict=True)]
+        sections = [
+            TaskSection.model_validate({**section.model_dump(), **part.options.model_dump()})
+            for section, part in zip(self.options.tasks, settled, strict=True)
+        ]
+        options = self.options.model_copy(update={"tasks": tuple(sections)})
+        return MultiTask(self.name, self.definition, options)
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """The rows of all, each with its task's name; `limit` is for each."""
+        splits = [
+            part.read(own, split, getattr(section.limit, split, None) or limit)
+            for part, own, section in zip(
+                self.parts, _sources(source), self.options.tasks, strict=True
+            )
+        ]
+        rows = [
+            {TASK: name, **row}
+            for name, found in zip(self.names, splits, strict=True)
+            for row in found.rows
+        ]
+        files = tuple(path for found in splits for path in found.files)
+        return Split(rows, "+".join(found.sha256 for found in splits), files)
+
+    @property
+    def classed(self) -> bool:
+        """Whether each of them is."""
+        return all(part.classed for part in self.parts)
+
+    def unit(self, row: Row) -> Hashable:
+        """As its own task has it."""
+        found = self._part_of(row, self.name).unit(row)
+        return None if found is None else (row[TASK], found)
+
+    def origin(self, row: Row) -> Hashable:
+        """As its own task has it; texts that two tasks share are one."""
+        return self._part_of(row, self.name).origin(row)
+
+    def answer(self, line: Prediction) -> Any:
+        """As its own task has it."""
+        return self._part_of(line, self.name).answer(line)
+
+    def labelled(self, line: Prediction) -> Row:
+        """As its own task has it."""
+        return self._part_of(line, self.name).labelled(line)
+
+    def expand(self, line: Line) -> Iterator[Line]:
+        """As its own task has it."""
+        part = self._part_of(line.values, line.where)
+        name = {TASK: line.values[TASK]}
+        rest = {key: value for key, value in line.values.items() if key != TASK}
+        for item in part.expand(replace(line, values=rest)):
+            yield replace(item, values={**name, **item.values})
+
+    def _row(self, line: Line) -> Row:
+        part = self._part_of(line.values, line.where)
+        rest = {key: value for key, value in line.values.items() if key != TASK}
+        return {TASK: line.values[TASK], **part._row(replace(line, values=rest))}
+
+    def new_row(self, line: Line) -> Row:
+        """A row of the task that its column `task` names."""
+        part = self._part_of(line.values, line.where)
+        rest = {key: value for key, value in line.values.items() if key != TASK}
+        return {TASK: line.values[TASK], **part.new_row(replace(line, values=rest))}
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Each by its own task, within its own `max_len` where that is shorter."""
+        made: list[Feature] = []
+        for number, (part, places) in enumerate(self._shares(rows)):
+            section = self.options.tasks[number]
+            own = encoder.limited(
+                section.max_len or part.max_len, section.truncation or part.truncation
+            )
+            features = part.encode([rows[at] for at in places], own)
+            made += [replace(item, row=places[item.row], task=number) for item in features]
+        return sorted(made, key=lambda item: item.row)
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """Each by its own task."""
+        lines: list[Prediction] = [{} for _ in rows]
+        for number, (part, places) in enumerate(self._shares(rows)):
+            order = {place: at for at, place in enumerate(places)}
+            own = [
+                (replace(item, row=order[item.row]), output)
+                for item, output in zip(features, outputs, strict=True)
+                if item.task == number
+            ]
+            decoded = part.decode(
+                [rows[at] for at in places],
+                [item for item, _ in own],
+                [output for _, output in own],
+                _own_state(state, self.names[number]),
+            )
+            for place, line in zip(places, decoded, strict=True):
+                lines[place] = line
+        return lines
+
+    def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """What each tunes, under its name."""
+        return {
+            f"{name}.{key}": value
+            for name, part, own, lines in self._pairs(rows, predictions)
+            for key, value in part.tune(own, lines).items()
+        }
+
+    def gold(self, row: Row) -> Any:
+        """As its own task has it."""
+        return self._part_of(row, self.name).gold(row)
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """Each task's scores under its name, and the mean of their main metrics."""
+        found = {
+            name: (part, part.score(own, lines))
+            for name, part, own, lines in self._pairs(rows, predictions)
+        }
+        main = [scores.metrics[part.metric] for part, scores in found.values()]
+        errors = [scores.standard_error for _, scores in found.values()]
+        known = [error for error in errors if error is not None]
+        # The tasks' rows are independent, so their variances add up.
+        spread = math.hypot(*known) / len(main) if len(known) == len(main) else None
+        flat = {
+            f"{name}.{metric}": value
+            for name, (_, scores) in found.items()
+            for metric, value in scores.metrics.items()
+        }
+        own_errors = {
+            f"{name}.{metric}": value
+            for name, (_, scores) in found.items()
+            for metric, value in scores.standard_errors.items()
+        }
+        return Scores(
+            metrics={"mean": sum(main) / len(main), **flat},
+            detail={name: scores.detail for name, (_, scores) in found.items()},
+            standard_error=spread,
+            standard_errors=own_errors | ({} if spread is None else {"mean": spread}),
+        )
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, sum of k]: each task's columns, zero in the rows of the others."""
+        blocks = []
+        for part, places in self._shares(rows):
+            own = part.row_statistics(
+                [rows[at] for at in places], [predictions[at] for at in places]
+            )
+            block = np.zeros((len(rows), own.shape[1]))
+            block[places] = own
+            blocks.append(block)
+        self._widths = [block.shape[1] for block in blocks]
+        return np.concatenate(blocks, axis=1)
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """Every task's metrics and their mean."""
+        blocks = np.split(totals, np.cumsum(self._widths)[:-1], axis=-1)
+        found = {
+            name: (part, part.from_statistics(block))
+            for (name, part), block in zip(self._named(), blocks, strict=True)
+        }
+        main = [scores[part.metric] for part, scores in found.values()]
+        flat = {
+            f"{name}.{metric}": value
+            for name, (_, scores) in found.items()
+            for metric, value in scores.items()
+        }
+        return {"mean": np.mean(main, axis=0), **flat}
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """Each task's, where every one has it."""
+        lines: list[Prediction] = [{} for _ in rows]
+        for (part, places), (_, learnt) in zip(
+            self._shares(rows), self._shares(train), strict=True
+        ):
+            found = part.majority([train[at] for at in learnt], [rows[at] for at in places])
+            if found is None:
+                return None
+            for place, line in zip(places, found, strict=True):
+                lines[place] = line
+        return lines
+
+    def overlaps(self, train: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+        """A line for each pair of tasks of which one is evaluated on what the other trains on."""
+        known = [{_text(part, train[at]) for at in places} for part, places in self._shares(train)]
+        lines = []
+        for asked, (part, places) in enumerate(self._shares(rows)):
+            for learnt, texts in enumerate(known):
+                shared = sum(_text(part, rows[at]) in texts for at in places)
+                if shared and asked != learnt:
+                    lines.append(
+                        f"{shared} of {len(places)} rows that {self.names[asked]} is evaluated on "
+                        f"stand in the train set of {self.names[learnt]}: its scores say less"
+                    )
+        return lines
+
+    def _named(self) -> list[tuple[str, Task]]:
+        return list(zip(self.names, self.parts, strict=True))
+
+    def _shares(self, rows: Sequence[Row]) -> list[tuple[Task, list[int]]]:
+        """Each task and the places of its rows."""
+        return [
+            (part, [at for at, row in enumerate(rows) if row[TASK] == name])
+            for name, part in self._named()
+        ]
+
+    def _pairs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> list[tuple[str, Task, list[Row], list[Prediction]]]:
+        return [
+            (name, part, [rows[at] for at in places], [predictions[at] for at in places])
+            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
+        ]
+
+    def _part_of(self, row: Mapping[str, Any], where: str) -> Task:
+        name = row.get(TASK)
+        if name not in self.names:
+            what = "names no task" if name is None else f"names an unknown task {name!r}"
+            raise DataError.at(
+                where,
+                f"the row {what}",
+                f"a row of this run has a column {TASK}: {' or '.join(self.names)}",
+            )
+        return self.parts[self.names.index(name)]
+
+
+def _names(full: Sequence[str]) -> tuple[str, ...]:
+    """Short names; tasks of one name are numbered."""
+    short = [name.rsplit("/", 1)[-1] for name in full]
+    counts = Counter(short)
+    seen: Counter[str] = Counter()
+    names = []
+    for name in short:
+        seen[name] += 1
+        names.append(f"{name}{seen[name]}" if counts[name] > 1 else name)
+    return tuple(names)
+
+
+def _sources(source: DataSource) -> tuple[DataSource, ...]:
+    if not isinstance(source, MultiSource):
+        raise DataError.at(
+            "--data",
+            "one folder cannot be the data of several tasks",
+            "evaluate the run on its own data, or predict rows that name their task",
+        )
+    return source.sources
+
+
+def _own_state(state: Mapping[str, float], name: str) -> dict[str, float]:
+    start = f"{name}."
+    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+
+
+def _text(part: Task, row: Row) -> str:
+    return repr(part.content(row))

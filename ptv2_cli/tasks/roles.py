@@ -1,0 +1,172 @@
+"""Semantic roles: the arguments of a predicate of the sentence, as in CoNLL-2005 and CoNLL-2012."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import Field
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import ConfigError, DataError
+from ptv2_cli.tasks.arguments import arguments, by_role, figures
+from ptv2_cli.tasks.base import DataSource, Prediction, Row, Scores, Split
+from ptv2_cli.tasks.bio import entities
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.frame import Built, Fixed, Frame, Text
+from ptv2_cli.tasks.own import Names, train_lines
+from ptv2_cli.tasks.readers import check_words, read_split
+from ptv2_cli.tasks.source import corpus_of
+from ptv2_cli.tasks.statistics import resampled_errors
+from ptv2_cli.tasks.tag import Tagging, WindowOptions
+
+PREDICATE = "predicate"
+LITERAL = "[SEP]"
+"""What the reference repository writes between sentence and predicate, whatever the tokenizer."""
+
+
+class RolesOptions(WindowOptions):
+    """Open keys of `task:` for semantic roles."""
+
+    separator: Literal["own", "literal"] = Field(
+        "own",
+        description="between sentence and predicate: the tokenizer's own, or the text [SEP], "
+        "as the reference repository has it",
+    )
+    labels: Names | None = Field(
+        None, description="the tags in BIO, O first; default: those of the roles in train"
+    )
+
+
+class SemanticRoles(Tagging):
+    """Rows `{tokens: [...], predicate: INDEX, tags: [...]}`, a row for each predicate.
+
+    The model reads the sentence, a separator and the predicate's word (Shi and Lin 2019, arXiv
+    1904.05255); a template has them as {tokens} and {predicate}.
+    """
+
+    options_model: ClassVar[type[Section]] = RolesOptions
+    readings: ClassVar[Mapping[str, Callable[[Sequence[str]], Sequence[Any]]]] = {
+        "": arguments,
+        "_reference": entities,
+    }
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        own = cast(RolesOptions, options)
+        super().__init__(name, definition.model_copy(update={"labels": own.labels or ()}), options)
+        self._separator = own.separator
+
+    def settle(self, source: DataSource) -> SemanticRoles:
+        """With the tags of all roles of the train files; see Task.settle."""
+        own = cast(RolesOptions, self.options)
+        if own.labels is not None:
+            return self
+        rows = (self._row(line) for line in train_lines(self, source, self.formats))
+        types = {tag[2:] for row in rows for tag in row.get("tags", ()) if tag != "O"}
+        if not types:
+            where = ", ".join(map(str, source.files("train")))
+            raise DataError.at(where, "every tag is O: no role to learn", "give labelled rows")
+        found = ("O", *(f"{prefix}-{name}" for name in sorted(types) for prefix in "BI"))
+        options = own.model_copy(update={"labels": found})
+        return SemanticRoles(self.name, self.definition, options)
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read columns, `|||` lines, jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, self.formats, self._row)
+
+    def _row(self, line: Line) -> Row:
+        tokens, tags = check_words(line, None)
+        row: Row = {"id": line.values["id"]} if "id" in line.values else {}
+        row |= {"tokens": tokens, PREDICATE: _predicate(line, tokens)}
+        corpus = corpus_of(line.path)
+        if corpus is not None:
+            row["corpus"] = corpus
+        if tags is not None:
+            self._check_roles(line, tags)
+            row["tags"] = tags
+        return row
+
+    def _check_roles(self, line: Line, tags: list[str]) -> None:
+        pattern = re.compile(f"O|[BI]-(?:{self.definition.roles})")
+        for index, tag in enumerate(tags):
+            if not pattern.fullmatch(tag):
+                number = line.numbers[index] if line.numbers else None
+                hint = f"a tag is O, B-ROLE or I-ROLE; roles: {self.definition.role_names}"
+                raise DataError.at(line.at(number), f"{tag!r} is no tag of a role", hint)
+
+    def content(self, row: Row) -> tuple[Any, ...]:
+        """The words, and which is the predicate's."""
+        return (*row["tokens"], row[PREDICATE])
+
+    def origin(self, row: Row) -> Hashable:
+        """The sentence, which may have several predicates."""
+        return tuple(row["tokens"])
+
+    def _frame(self, encoder: Encoder) -> Frame:
+        if self._separator == "literal" and encoder.template is None:
+            return encoder.frame(self.columns[:1])
+        frame = encoder.frame(self.columns)
+        first, second = (frame.parts.index(text) for text in frame.texts[:2])
+        between = frame.parts[first + 1 : second]
+        if encoder.template is None and not any(isinstance(part, Fixed) for part in between):
+            raise ConfigError.at(
+                "task.separator",
+                f"{type(encoder.tokenizer).__name__} puts nothing between two texts, so nothing "
+                "would part the predicate from the sentence",
+                "write task: {separator: literal}, or take a backbone with a separator",
+            )
+        return frame
+
+    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
+        """The predicate's tokens, after the literal separator if that is asked for."""
+        literal = self._separator == "literal" and encoder.template is None
+        lead = [LITERAL] if literal else []
+        words = [[*lead, row["tokens"][row[PREDICATE]]] for row in rows]
+        found = encoder.tokenize_words(words)
+        return [[piece for word in pieces for piece in word][:most] for pieces in found]
+
+    def _build(self, frame: Frame, text: list[int], beside: list[int]) -> Built:
+        if any(isinstance(part, Text) and part.name == PREDICATE for part in frame.parts):
+            return frame.build({self.columns[0]: text, PREDICATE: beside})
+        return frame.build({self.columns[0]: text + beside})
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """Arguments by the official count and by the reference's; see Task.score.
+
+        Roles, and the corpora of a test set of several, are under detail.
+        """
+        self.require_gold(rows)
+        statistics = self.row_statistics(rows, predictions)
+        errors = resampled_errors(statistics, self.from_statistics)
+        found = self.from_statistics(statistics.sum(axis=0))
+        tags = ((line["tags"], row["tags"]) for row, line in zip(rows, predictions, strict=True))
+        detail: dict[str, Any] = {"roles": by_role(tags), "propositions": len(rows)}
+        corpora = [row.get("corpus") for row in rows]
+        if len(set(corpora)) > 1:
+            detail["corpora"] = {
+                str(name): figures(
+                    *statistics[[other == name for other in corpora]].sum(axis=0)[:3]
+                )
+                for name in dict.fromkeys(corpora)
+            }
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail=detail,
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+
+def _predicate(line: Line, tokens: Sequence[str]) -> int:
+    """The index of the predicate's word."""
+    value = line.values.get(PREDICATE)
+    if isinstance(value, str) and value.strip().isdecimal():  # a cell of a csv file
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(tokens):
+        what = "no predicate" if value is None else f"predicate {value!r} of {len(tokens)} words"
+        hint = "a row is tokens and predicate, the index of the predicate's word from 0"
+        raise DataError.at(line.where, what, hint)
+    return value
