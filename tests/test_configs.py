@@ -24,6 +24,7 @@ HUB = {
         "pad_token_id": 1,
     },
     "bert-large-cased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
+    "bert-large-uncased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
 }
 
 

@@ -24,7 +24,13 @@ def test_there_is_a_config_for_each_kind() -> None:
         yaml.safe_load(dict(FILE.findall(text))["config.yaml"])["task"]["name"]
         for text in SECTIONS.values()
     }
-    assert names == {"text/classification", "text/regression", "text/tagging", "text/qa"}
+    assert names == {
+        "text/classification",
+        "text/regression",
+        "text/choice",
+        "text/tagging",
+        "text/qa",
+    }
     assert PAGE.count("```yaml") == len(SECTIONS)
 
 

@@ -17,6 +17,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.load import load_backbone
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.sites import KeysValues, Prompts
+from ptv2_cli.backbones.vocabulary import Vocabulary
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.heads.base import HeadContext
@@ -50,6 +51,17 @@ _WIDE = {"initializer_range": 0.3}
 _BERT = {**_SMALL, **_WIDE, "vocab_size": len(SPECIALS) + len(WORDS)}
 _ROBERTA = {**_BERT, "vocab_size": 400, "max_position_embeddings": POSITIONS + 2, "pad_token_id": 1}
 _LLAMA = {**_SMALL, **_WIDE, "vocab_size": 400, "num_key_value_heads": 2}
+_T5 = {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 3,
+    "num_heads": 4,
+    "vocab_size": 400,
+    "pad_token_id": 0,
+    "decoder_start_token_id": 0,
+    "initializer_factor": 1.0,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -72,9 +84,58 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "bos_token_id": 2,
         "eos_token_id": 2,
     },
+    "opt": {**_ROBERTA, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": POSITIONS},
+    "bloom": {**_SMALL, **_WIDE, "n_head": 4, "vocab_size": 400},
     "gpt_neox": {**_SMALL, **_WIDE, "vocab_size": 400},
     "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
     "qwen3": {**_LLAMA, "head_dim": 8},
+    "glm": {**_LLAMA, "head_dim": 8, "pad_token_id": 1},
+    "glm4": {**_LLAMA, "head_dim": 8, "pad_token_id": 1},
+    "camembert": _ROBERTA,
+    "distilbert": {
+        "dim": 32,
+        "n_layers": 3,
+        "n_heads": 4,
+        "hidden_dim": 48,
+        "max_position_embeddings": POSITIONS,
+        "vocab_size": len(SPECIALS) + len(WORDS),
+        **_WIDE,
+    },
+    "mpnet": {**_ROBERTA, "vocab_size": len(SPECIALS) + len(WORDS)},
+    "deberta": {
+        **_BERT,
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_biased_input": False,
+    },
+    "deberta-v2": {
+        **_BERT,
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_biased_input": False,
+        "position_buckets": 8,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+    },
+    "eurobert": {**_LLAMA, "pad_token_id": 1},
+    "big_bird": {**_BERT, "pad_token_id": 0, "block_size": 4, "num_random_blocks": 1},
+    "t5": _T5,
+    "mt5": {**_T5, "feed_forward_proj": "gated-gelu", "num_decoder_layers": 2},
+    "bart": {
+        **_WIDE,
+        "d_model": 32,
+        "encoder_layers": 3,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_position_embeddings": POSITIONS,
+        "vocab_size": 400,
+        "init_std": 0.3,
+    },
 }
 
 
@@ -178,6 +239,9 @@ def context(backbone: Backbone, seed: int = 0, **changes: Any) -> Context:
         "label_pieces": [[25], [26, 27]],
         "seed": seed,
         "init": generator(seed, "init/method"),
+        "vocabulary": Vocabulary(wordpiece()),
+        "read": lambda ids: backbone.read(torch.tensor([list(ids)])),
+        "trained": lambda folder: {},
     }
     return Context(**{**fields, **changes})
 
@@ -280,6 +344,24 @@ def write_squad(
             paragraphs.append({"context": text, "qas": [{**question, "answers": answers}]})
         body = {"version": "1.1", "data": [{"title": "T", "paragraphs": paragraphs}]}
         (folder / f"{name}.json").write_text(json.dumps(body))
+    return folder
+
+
+def write_choice(folder: Path, train: int = 48, validation: int = 24) -> Path:
+    """Questions of two or three choices, the right one of which is about ann."""
+    source = random.Random(9)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", train), ("val", validation)):
+        lines = []
+        for index in range(count):
+            size = 2 + index % 2
+            label = source.randrange(size)
+            ends = [" ".join(source.choices(WORDS[7:20], k=source.randint(1, 4))) for _ in range(3)]
+            choices = [f"{'ann' if at == label else 'bob'} {ends[at]}" for at in range(size)]
+            text = " ".join(source.choices(WORDS[7:20], k=source.randint(2, 6)))
+            row = {"id": f"{name}{index}", "text": text, "choices": choices, "label": label}
+            lines.append(json.dumps(row) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(lines))
     return folder
 
 

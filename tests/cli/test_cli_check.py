@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import Material, Ptv2, tree
+from commandline import Material, Ptv2, Refused, tree
 
 ROW = {"premise": "ann sat on the mat .", "hypothesis": "ann sat .", "label": "entailment"}
 
@@ -154,3 +154,57 @@ def test_overrides(rte: Path, ptv2: Ptv2) -> None:
 def test_what_is_ignored(rte: Path, ptv2: Ptv2) -> None:
     result = ptv2("check", "--set", "method=head_only")
     assert "warning: prompt_len 3 means nothing to head_only: ignored" in result.err
+
+
+# A config with lists to sweep over
+
+
+def swept(rte: Path, lists: str) -> Path:
+    rte.write_text(f"{rte.read_text()}sweep: {lists}\n")
+    return rte
+
+
+def test_every_trial_of_a_sweep_is_checked(rte: Path, ptv2: Ptv2, tmp_path: Path) -> None:
+    swept(rte, "{prompt_len: [2, 4], seed: [11, 12], grid: {method: [ptuning_v2, head_only]}}")
+    before = tree(tmp_path)
+    result = ptv2("check")
+    assert result.code == 0, result.err
+    said = (
+        "sweep: 6 trials (2 more are equal runs) of prompt_len 2, 4; "
+        "method ptuning_v2, head_only; seed 11, 12; the first that can run:"
+    )
+    assert result.out.splitlines()[0] == said
+    assert "ptuning_v2: 2 keys and values" in result.out
+    assert result.out.endswith("config.yaml: no problems found\n")
+    assert tree(tmp_path) == before
+    assert "sweep" not in ptv2("check", "config.yaml", "--unset", "sweep").out
+
+
+def test_the_base_of_a_sweep_need_not_run(rte: Path, ptv2: Ptv2) -> None:
+    rte.write_text(rte.read_text().replace("prompt_len: 3", "prompt_len: 39"))
+    assert "prompt_len 39" in ptv2("check").err
+    swept(rte, "{prompt_len: [2, 4]}")
+    assert ptv2("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [
+        ("{prompt_len: []}", "config.yaml:12: sweep.prompt_len is an empty list"),
+        ("{lr: [1, fast]}", 'train.lr must be a number, not the text "fast"'),
+        ("{grid: {tran.clip: [1]}}", "did you mean train.clip? write sweep: {grid: {train.clip"),
+        ("{grid: {method.layrs: [1]}}", "did you mean method.layers?"),
+        ("{prompt_len: [38, 39]}", "prompt_len 39"),
+    ],
+)
+def test_a_sweep_that_cannot_be(lists: str, says: str, rte: Path, refused: Refused) -> None:
+    refused("check", swept(rte, lists), says=[says])
+
+
+def test_trials_that_cannot_run_are_told(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", swept(rte, "{prompt_len: [39, 2], seed: [1, 2]}"))
+    assert result.code == 2
+    assert "warning: prompt_len 39, seed 2 cannot run: prompt_len 39 plus" in result.err
+    assert "  -> " in result.err
+    assert "ptuning_v2: 2 keys and values" in result.out
+    assert result.out.endswith("config.yaml: 2 of 4 trials cannot run\n")

@@ -206,23 +206,43 @@ def test_a_diverged_trial_is_shown_and_not_repeated(config: Path, ptv2: Ptv2) ->
     assert "training for" not in ptv2("sweep", "--lr", "0.05,1e30").err
 
 
-def test_the_edge_of_the_grid(material: Material, ptv2: Ptv2) -> None:
-    material.write(Path("config.yaml"), selection={"mode": "max"})
+def scored(values: dict[int, float]) -> None:
+    """Give the finished runs of each prompt length a score: those of two steps are no matter."""
+    for length, value in values.items():
+        for path in Path("runs").glob(f"*-p{length}-*/metrics.json"):
+            metrics = json.loads(path.read_text())
+            metrics["selection"]["value"] = value
+            path.write_text(json.dumps(metrics))
+
+
+EDGE = "warning: the best prompt_len, 4, is the highest that was tried"
+
+
+def test_the_edge_of_the_grid(config: Path, ptv2: Ptv2) -> None:
     ptv2("sweep", "--prompt-len", "2,4")
-    content = results()
-    # Scores of two steps are no matter: give the last length the best one.
-    for run in Path("runs").glob("config-*-p4-*"):
-        metrics = json.loads((run / "metrics.json").read_text())
-        metrics["selection"]["value"] = 1.0
-        (run / "metrics.json").write_text(json.dumps(metrics))
-    for run in Path("runs").glob("config-*-p2-*"):
-        metrics = json.loads((run / "metrics.json").read_text())
-        metrics["selection"]["value"] = 0.5
-        (run / "metrics.json").write_text(json.dumps(metrics))
-    assert content["boards"][0]["mode"] == "max"
+    scored({2: 0.5, 4: 1.0})
     result = ptv2("sweep", "--prompt-len", "2,4")
-    assert "warning: the best prompt_len, 4, is the highest that was tried" in result.err
-    assert "-> try --prompt-len 8 too" in result.err
+    assert f"{EDGE}\n  -> try --prompt-len 8 too\n" in result.err
+
+
+def test_the_edge_beside_other_lists(config: Path, ptv2: Ptv2) -> None:
+    ptv2("sweep", *GRID)
+    scored({2: 0.5, 4: 1.0})
+    said = ptv2("sweep", *GRID).err
+    assert f"{EDGE}\n  -> try --prompt-len 8 too, with the same seeds\n" in said
+    assert said.count("that was tried") == 1  # the best seed is no edge of anything
+    grid = ("--prompt-len", "2,4", "--grid", "train.clip=1")
+    ptv2("sweep", *grid)
+    scored({2: 0.5, 4: 1.0})
+    other = f"{EDGE} with the best setting's other values\n  -> try --prompt-len 8 too, beside"
+    assert other in ptv2("sweep", *grid).err
+
+
+def test_seeds_have_no_edge(config: Path, ptv2: Ptv2) -> None:
+    for words in (["--seed", "11,12"], ["--grid", "train.seed=11,12,13"]):
+        result = ptv2("sweep", *words)
+        assert result.code == 0
+        assert "tried" not in result.err
 
 
 def test_killed_in_the_middle_of_a_trial_ends_with_the_same_table(
@@ -293,7 +313,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
         (
             ["--grid", "tran.batch_size=1,2"],
             ["--grid tran.batch_size: unknown key tran.batch_size",
-             "did you mean train? type --grid train.batch_size=1,2"],
+             "did you mean train.batch_size? type --grid train.batch_size=1,2"],
         ),
         (["--grid", "method.foo=1,2"], ["unknown key method.foo"]),
         (["--grid", "train.precision=bf16,bf17"], ["one of fp32, bf16, fp16", '"bf17"']),

@@ -70,6 +70,15 @@ def test_texts_are_sources(parse: Parse) -> None:
     assert options.layers == "1"
 
 
+def test_an_argument_for_a_section_that_does_not_exist(parse: Parse) -> None:
+    _, (found,) = parse("", "method.inti.text=x")
+    assert (found.where, found.what) == (
+        "--set method.inti.text",
+        "unknown key method.inti.text",
+    )
+    assert found.hint == "did you mean method.init.text? type --set method.init.text=x"
+
+
 @pytest.mark.parametrize("value", ["zero", "{text: a}", "{run: r}"])
 def test_unions(parse: Parse, value: str) -> None:
     options, problems = parse(f"init: {value}")

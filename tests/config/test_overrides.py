@@ -151,3 +151,40 @@ def test_places_follow_the_overrides(load: Load) -> None:
     loaded = load(text, "-train.lr", "train.early_stopping=null")
     assert loaded.where("train", "lr").endswith("config.yaml:5")
     assert loaded.where("train", "early_stopping", "patience") == "--set train.early_stopping"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("tran.lr", "did you mean train.lr? type --set train.lr=3"),
+        ("tran.lrr", "did you mean train.lr? type --set train.lr=3"),
+        ("optimizer.lr", "did you mean train.lr or head.lr? type --set train.lr=3"),
+        ("peft.num_virtual_tokens", "num_virtual_tokens is prompt_len here: type --set prompt_l"),
+        ("train.early_stoping.patience", "did you mean train.early_stopping.patience? type --set"),
+        ("metod.layers", "did you mean method.layers? type --set method.layers=3"),
+        ("nothing.at.all", "a config knows these keys: name, extends, method"),
+    ],
+)
+def test_a_section_that_does_not_exist(fail: Fail, key: str, meant: str) -> None:
+    (found,) = fail("", f"{key}=3")
+    assert (found.where, found.what) == (f"--set {key}", f"unknown key {key}")
+    assert found.hint.startswith(meant)
+
+
+def test_every_argument_for_such_a_section_is_told(fail: Fail) -> None:
+    first, second = fail("", "tran.lr=3", "tran.epochs=2")
+    assert (first.where, second.where) == ("--set tran.lr", "--set tran.epochs")
+    assert second.hint == "did you mean train.epochs? type --set train.epochs=2"
+
+
+def test_a_section_in_the_file_keeps_its_line(fail: Fail) -> None:
+    (found,) = fail("tran: {steps: 5}\n", "tran.lr=3")
+    assert (found.where, found.what) == ("config.yaml:5", "unknown key tran")
+
+
+def test_a_value_that_became_a_section(fail: Fail) -> None:
+    (found,) = fail("train: {lr: 1}\n", "train.lr.x=3")
+    assert (found.where, found.what) == (
+        "--set train.lr.x",
+        "train.lr must be a number, not a mapping",
+    )

@@ -21,6 +21,7 @@ FILES = {
     "entailment": {"train": "train.jsonl", "dev": "val.jsonl"},
     "ner": {"train": "train.txt", "dev": "valid.txt", "test": "test.txt"},
     "qa": {"train": "train.json", "dev": "dev.json"},
+    "choice": {"train": "train.jsonl", "dev": "val.jsonl"},
 }
 PAIRS = [(name, *pair) for name, files in FILES.items() for pair in permutations(files, 2)]
 
@@ -72,9 +73,15 @@ def squad(split: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def questions(split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read("choice", split).splitlines()]
+
+
 def text(name: str, split: str) -> str:
     if name == "entailment":
         return " ".join(f"{row['premise']} {row['hypothesis']}" for row in rte(split))
+    if name == "choice":
+        return " ".join(" ".join([row["claim"], *row["reports"]]) for row in questions(split))
     if name == "ner":
         return " ".join(word for sentence in conll(split) for word, _ in sentence)
     return " ".join(f"{context} {question['question']}" for context, question in squad(split))
@@ -162,6 +169,18 @@ def test_qa_rows(split: str, least: int) -> None:
         start = answer["answer_start"]
         assert context[start : start + len(answer["text"])] == answer["text"]
         assert 1 <= len(answer["text"].split()) <= 5
+
+
+@pytest.mark.parametrize(("split", "rows"), [("train", 600), ("dev", 150)])
+def test_choice_rows(split: str, rows: int) -> None:
+    found = questions(split)
+    assert [row["idx"] for row in found] == list(range(rows))
+    assert Counter(len(row["reports"]) for row in found) == {2: rows // 2, 3: rows // 2}
+    assert all(len(set(row["reports"])) == len(row["reports"]) for row in found)
+    for size in (2, 3):
+        places = Counter(row["answer"] for row in found if len(row["reports"]) == size)
+        assert max(places.values()) - min(places.values()) <= 1
+        assert len(places) == size
 
 
 @pytest.mark.parametrize(("name", "split", "other"), PAIRS)

@@ -127,6 +127,25 @@ def test_numbers(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_choices(tmp_path: Path) -> None:
+    def lines(*guesses: int) -> list[dict[str, Any]]:
+        return [
+            {"text": str(at), "choices": ["a", "b", "c", "d"], "label": guess, "gold": 0}
+            for at, guess in enumerate(guesses)
+        ]
+
+    task = {"task": "text/choice", "task__choices": ["choices"], "task__label_is": "index"}
+    found = compared(tmp_path, lines(0, 1, 3, 0), lines(0, 3, 1, 2), task, task)
+    assert (found.scores["accuracy"].a, found.scores["accuracy"].b) == (0.5, 0.25)
+    assert found.test("accuracy") == "mcnemar"
+    assert found.labels is not None
+    assert (found.labels.only_a, found.labels.only_b) == (1, 0)
+    # Of two wrong choices the one that stands nearer to the right one is no better.
+    assert [(row.number, row.better) for row in found.disagreements] == [
+        (2, "-"), (3, "-"), (4, "a"),
+    ]  # fmt: skip
+
+
 def test_configs(tmp_path: Path) -> None:
     found = compared(
         tmp_path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,36 @@ def test_damaged_histories(tmp_path: Path, text: str | None, says: str) -> None:
     report = build_report(find_runs([tmp_path]))
     with pytest.raises(RunError, match=says):
         learning_curves(report, report.columns[0])
+
+
+def test_labels_of_close_rates_do_not_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    rates = (5e-5, 1e-4, 2e-4, 0.001, 0.003, 0.005, 0.006, 0.01, 0.03, 0.1)
+    runs = [{"train__lr": rate, "score": 0.5, "prompt_len": 20} for rate in rates]
+    report = report_of(tmp_path / "runs", *runs)
+    drawn: dict[str, Any] = {}
+    save = Figure.savefig
+
+    def keep(figure: Figure, file: Path, **how: Any) -> None:
+        save(figure, file, **how)
+        drawn[file.name] = figure
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    list(plots.draw(report, tmp_path / "plots"))
+    figure = drawn["learning-rate-cb.png"]
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text().strip() for label in labels] == [
+        *("5e-5", "1e-4", "2e-4", "0.001", "0.003", "0.005", "0.006", "0.01", "0.03", "0.1")
+    ]
+    figure.draw_without_rendering()
+    texts = [label for label in labels if label.get_text()]
+    rows: dict[int, list[Any]] = {}
+    for label in texts:
+        rows.setdefault(label.get_text().count("\n"), []).append(label.get_window_extent())
+    assert len(rows) > 1
+    for boxes in rows.values():
+        for left, right in pairwise(boxes):
+            assert left.x1 < right.x0

@@ -36,6 +36,7 @@ TASKS: dict[str, tuple[str, Any, set[str]]] = {
     "squad": ("qa/squad", tiny.write_squad, {"gold", "answers"}),
     "own": ("text/classification", partial(write_table, labels=("y", "n")), {"gold"}),
     "regression": ("text/regression", partial(write_table, labels=("0.5", "2")), {"gold", "label"}),
+    "choice": ("text/choice", tiny.write_choice, {"gold"}),
     "own_ner": ("text/tagging", tiny.write_ner, {"gold"}),
     "own_qa": ("text/qa", tiny.write_squad, {"gold", "answers"}),
 }
@@ -76,6 +77,7 @@ def logged(run: Path, name: str) -> list[dict[str, Any]]:
 def inputs(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that prediction lines were made of."""
     kept = {"id", "title", "text", "idx", "premise", "hypothesis", "tokens", "question", "context"}
+    kept |= {"choices"}
     return [{k: v for k, v in line.items() if k in kept} for line in lines]
 
 

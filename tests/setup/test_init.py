@@ -30,6 +30,11 @@ PAIRS = "id\tsentence1\tsentence2\tscore\n" + "".join(
     f"{n}\ta man rides {n}\ta woman rides {n}\t{n / 7:.2f}\n" for n in range(30)
 )
 CONLL = "Anna B-PER\nsings O\n\nLima B-LOC\n\n"
+CHOICES = "".join(
+    json.dumps({"id": n, "story": "Anna sat.", "ends": ["So", "No", "Oh"][: 2 + n % 2], "right": 1})
+    + "\n"
+    for n in range(9)
+)
 SQUAD = {
     "data": [{"paragraphs": [{"context": "Anna sings.", "qas": [
         {"id": "1", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}]}
@@ -50,6 +55,7 @@ def data(tmp_path: Path) -> Path:
     (tmp_path / "names.conll").write_text(CONLL)
     (tmp_path / "asked.json").write_text(json.dumps(SQUAD))
     (tmp_path / "words.jsonl").write_text(json.dumps({"tokens": ["Anna"], "tags": ["B-PER"]}))
+    (tmp_path / "asked.jsonl").write_text(CHOICES)
     return tmp_path
 
 
@@ -125,6 +131,10 @@ def test_a_csv_is_looked_at(data: Path) -> None:
     assert propose(data / "names.conll").task == "text/tagging"
     assert propose(data / "asked.json").task == "text/qa"
     assert propose(data / "words.jsonl").text == ("tokens",)
+    found = propose(data / "asked.jsonl")
+    assert (found.task, found.text, found.choices, found.label) == (
+        "text/choice", ("story",), ("ends",), "right"
+    )  # fmt: skip
 
 
 def test_columns_without_telling_names(tmp_path: Path) -> None:
@@ -145,7 +155,7 @@ def test_files_beside_train_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["films.csv", "pairs.tsv", "names.conll", "asked.json",
-                                  "words.jsonl"])  # fmt: skip
+                                  "words.jsonl", "asked.jsonl"])  # fmt: skip
 def test_data_without_a_terminal(data: Path, name: str) -> None:
     assert run(["init", "--data", name]) == 0
     written = checked(data / "config.yaml").config.task
@@ -182,6 +192,8 @@ def answers(*typed: str) -> Callable[[str, str], str]:
         (["3", "words.jsonl", "", "tags", "", ""], "text/tagging",
          {"token_column": "tokens", "tag_column": "tags"}),
         (["4", "asked.json", "", ""], "text/qa", {}),
+        (["5", "asked.jsonl", "", "", "", "", ""], "text/choice",
+         {"text": ["story"], "choices": ["ends"], "label": "right"}),
         (["superglue/rte", "", "1"], "superglue/rte", {}),
         (["qa/squad", ".", "my/own-model"], "qa/squad", {}),
     ],

@@ -42,6 +42,7 @@ GOOD: list[dict[str, Any]] = [
     {"train": {"lr": 0.1, "eval_every": 100, "early_stopping": {"patience": 3}, "clip": None}},
     {"task": {"name": "text/classification", "train": "x.csv", "text": ["a", "b"], "label": "c"}},
     {"task": {"name": "text/classification", "data": "x", "text": "a", "labels": ["x", "y"]}},
+    {"task": {"name": "text/choice", "data": "x", "choices": ["a", "b"], "label_is": "text"}},
     {"task": {"name": "text/tagging", "token_column": 0, "tag_column": "tag"}},
     {"name": 7, "report": ["validation", "test"]},
 ]  # fmt: skip

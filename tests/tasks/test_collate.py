@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def test_span_labels() -> None:
 
 
 def test_unlabelled_batches_have_no_labels() -> None:
-    for kind in ("sequence", "token", "span"):
+    for kind in ("sequence", "choice", "token", "span"):
         batch = collate([Feature(0, [5])], 0, kind)  # type: ignore[arg-type]
         assert batch.labels is None
         assert batch.targets == 0
@@ -64,3 +65,41 @@ def test_to_moves_every_tensor() -> None:
     tensors: list[Any] = [batch.input_ids, batch.attention_mask, batch.labels, batch.slots]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert batch.targets == 1
+
+
+def question(row: int, *inputs: Feature, label: int | None = None) -> Feature:
+    longest = max(inputs, key=lambda item: len(item.input_ids))
+    return replace(longest, row=row, label=label, choices=inputs)
+
+
+def test_questions_with_different_numbers_of_choices() -> None:
+    first = question(0, Feature(0, [5, 6]), Feature(0, [7]), label=1)
+    second = question(1, Feature(1, [8]), Feature(1, [9, 9, 9]), Feature(1, [4]), label=0)
+    batch = collate([first, second], 0, "choice")
+    assert batch.input_ids.tolist() == [[5, 6, 0], [7, 0, 0], [8, 0, 0], [9, 9, 9], [4, 0, 0]]
+    assert batch.choices is not None
+    assert batch.choices.tolist() == [[0, 1, -1], [2, 3, 4]]
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [1, 0]
+    assert (batch.rows, batch.tokens, batch.targets) == (2, 8, 2)
+    assert first.tokens + second.tokens == batch.tokens
+    moved = batch.to("meta").choices
+    assert moved is not None
+    assert moved.device.type == "meta"
+
+
+def test_every_choice_has_its_own_slots_mask_and_types() -> None:
+    one = Feature(0, [5, 0, 6], token_type_ids=[0, 0, 1], slots=[-1, 0, -1], mask_at=2)
+    other = Feature(0, [5, 0], token_type_ids=[0, 1], slots=[-1, 0], mask_at=1)
+    batch = collate([question(0, one, other), question(1, other, one)], 0, "choice")
+    assert batch.mask_at is not None
+    assert batch.mask_at.tolist() == [2, 1, 1, 2]
+    assert batch.slots is not None
+    assert batch.slots.tolist() == [[-1, 0, -1], [-1, 0, -1], [-1, 0, -1], [-1, 0, -1]]
+    assert batch.token_type_ids is not None
+    assert batch.token_type_ids.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert batch.labels is None
+
+
+def test_other_kinds_have_no_choices() -> None:
+    assert collate([Feature(0, [5], label=1)], 0, "sequence").choices is None

@@ -125,6 +125,48 @@ def test_tabs_part_columns_whose_words_hold_spaces(shelf: Any) -> None:
     assert next(read_columns(path)).values["tokens"] == ["New York"]
 
 
+def words(shelf: Any, text: str, **columns: Any) -> list[list[str]]:
+    return [line.values["tokens"] for line in read_columns(shelf.put("train.txt", text), **columns)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# text = Ann sat\n# sent_id = B-12\nAnn O\nsat O\n\n# newdoc id\n#\nBob O\n",
+        "# id\n\nAnn\tB-X\nsat\tO\n\n# newdoc\n\nBob\tO\n\n# the end\n",
+        "# global.columns = FORM NER\n# newpar\nAnn\tB-X\nsat\tO\n\n# text = a\tb\tc\nBob\tO\n",
+    ],
+)
+def test_comments_before_a_sentence_are_no_words(shelf: Any, text: str) -> None:
+    assert words(shelf, text) == [["Ann", "sat"], ["Bob"]]
+
+
+def test_comments_beside_columns_with_names(shelf: Any) -> None:
+    text = "# global.columns = ID FORM NER\n# text = Ann\n1\tAnn\tB-X\n\n# newpar\n1\t#\tO\n"
+    assert words(shelf, text, token="FORM", tag="NER") == [["Ann"], ["#"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# O\nAnn B-X\n",  # with the columns of the next line
+        "# a longer comment\n# NNP O\nAnn NNP B-X\n",
+        "#\tO\nAnn\tB-X\n",
+        "# O\nAnn NNP B-X\n",  # with a tag alone
+        "# fish\nAnn B-X\n",  # with whatever tag: it is told, not lost
+    ],
+)
+def test_the_word_hash_is_never_lost(shelf: Any, text: str) -> None:
+    assert words(shelf, text) == [["#", "Ann"]]
+
+
+def test_the_word_hash_in_and_at_the_end_of_a_file(shelf: Any) -> None:
+    assert words(shelf, "Ann B-X\n# fish O\n# O\n\n# O\n") == [["Ann", "#", "#"], ["#"]]
+    assert words(shelf, "# O\n") == [["#"]]
+    assert words(shelf, "# 1 of 2\tO\nAnn\tO\n") == [["# 1 of 2", "Ann"]]
+    assert words(shelf, "#1 O\nAnn O\n") == [["#1", "Ann"]]
+
+
 def test_conll_line_with_one_column_is_named(shelf: Any) -> None:
     path = shelf.put("train.txt", "Ann B-PER\nsat\n")
     text = fails("ner/conll2003", shelf.source)

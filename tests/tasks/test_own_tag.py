@@ -112,7 +112,10 @@ def test_files_that_are_no_tags(shelf: Any, text: str, options: dict[str, Any], 
 
 
 def test_a_csv_file_is_no_conll(shelf: Any) -> None:
-    with pytest.raises(DataError, match=r"does not read \.csv files"):
+    with pytest.raises(
+        DataError,
+        match=r"does not read \.csv files\n.*WORD TAG lines.*in a file such as \w+\.conll",
+    ):
         settled(shelf, "token,tag\nAnn,B-PER\n", "train.csv")
 
 

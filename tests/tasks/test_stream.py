@@ -14,6 +14,7 @@ from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.definition import load_task
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.stream import Bad, Record, format_by_name, formats_of, read_records
+from ptv2_cli.tasks.tables import read_table
 
 from .conftest import squad_json
 
@@ -130,6 +131,38 @@ def test_the_column_of_the_words(token: int | str, text: str) -> None:
     (line,) = read_records(io.BytesIO(text.encode()), PATH, "conll", token)
     assert isinstance(line, Line)
     assert line.values == {"tokens": ["Ann", "sat"]}
+
+
+def test_comments_and_the_word_hash() -> None:
+    text = "# text = Ann sat\nAnn\nsat\n\n#\nBob\n# 5\n\n# NNP O\nEve NNP O\n"
+    assert values("conll", text) == [
+        {"tokens": ["Ann", "sat"]},
+        {"tokens": ["#", "Bob", "#"]},
+        {"tokens": ["#", "Eve"]},
+    ]
+    assert places("conll", text) == [2, 5, 9]
+    named = read_records(io.BytesIO(b"Ann\n#\nsat\n"), PATH, "conll", "word")
+    assert [record.values for record in named if isinstance(record, Line)] == [
+        {"tokens": ["Ann", "#", "sat"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["id;text\n1;a\n", "a,a\n1,2\n", "a,b\n1,2,3\n", 'a,b\n1,"a"b\n', 'a,b\n1,"open\n'],
+)
+def test_a_table_is_refused_in_the_words_of_training(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    with pytest.raises(DataError) as training:
+        list(read_table(path))
+    try:
+        (bad,) = read_records(io.BytesIO(text.encode()), path, "csv")
+        assert isinstance(bad, Bad)
+        told = bad.error
+    except DataError as error:
+        told = error
+    assert str(told) == str(training.value)
 
 
 def test_a_sentence_without_the_column() -> None:

@@ -23,7 +23,7 @@ def test_pieces_in_order_with_the_spaces_before_them() -> None:
         Literal("? so", spaced=False),
         Prompt(2, 3),
         Column("hypothesis", spaced=False),
-        Mask(),
+        Mask(spaced=True),
     )
     assert template.length == 5
     assert template.columns == PAIR

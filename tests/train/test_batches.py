@@ -64,3 +64,39 @@ def test_padding_only_to_the_longest_row() -> None:
         batch = which.collate(rows)
         assert batch.input_ids.shape == (len(rows), max(LENGTHS[row] for row in rows))
         assert batch.tokens == sum(LENGTHS[row] for row in rows)
+
+
+def mixed(counts: list[int], mixing: str, size: int = 4, seed: int = 11) -> BatchPlan:
+    features = [
+        Feature(row=row, input_ids=[9] * LENGTHS[row], label=0, task=task)
+        for task, count in enumerate(counts)
+        for row in range(count)
+    ]
+    return BatchPlan(features, size, 1, seed, pad_id=0, kind="sequence", mixing=mixing)
+
+
+def tasks_of(which: BatchPlan, epoch: int) -> list[int]:
+    batches = which.epoch(epoch)
+    assert all(len({which.features[row].task for row in batch}) == 1 for batch in batches)
+    return [which.features[batch[0]].task for batch in batches]
+
+
+def test_tasks_in_proportion_give_every_row_once() -> None:
+    which = mixed([30, 10], "proportional")
+    assert sorted(row for batch in which.epoch(2) for row in batch) == list(range(40))
+    assert which.steps_per_epoch == len(which.epoch(2)) == 8 + 3
+    order = tasks_of(which, 2)
+    assert order not in (sorted(order), sorted(order, reverse=True))
+
+
+def test_tasks_mixed_evenly_give_as_many_batches_each() -> None:
+    which = mixed([30, 10], "even")
+    for epoch in range(3):
+        order = tasks_of(which, epoch)
+        assert order.count(0) == order.count(1) == 6
+        assert len(order) == which.steps_per_epoch
+    # Over passes of its own every row of a task comes equally often.
+    small = [row for epoch in range(3) for batch in which.epoch(epoch) for row in batch if row >= 30]
+    large = [row for epoch in range(4) for batch in which.epoch(epoch) for row in batch if row < 30]
+    assert {small.count(row) for row in range(30, 40)} == {6}
+    assert {large.count(row) for row in range(30)} == {3}

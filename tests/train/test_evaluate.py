@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -46,3 +48,20 @@ def test_evaluation_is_without_dropout_and_gradient(folder_of) -> None:
     one, other = (found(features()) for _ in range(2))
     for first, second in zip(one, other, strict=True):
         np.testing.assert_array_equal(first["probabilities"], second["probabilities"])
+
+
+def test_a_question_has_the_probabilities_of_its_own_choices(folder_of) -> None:
+    inputs = features()
+    groups = [inputs[:2], inputs[2:5], inputs[5:]]
+    questions = [
+        replace(max(group, key=lambda item: item.tokens), row=row, choices=tuple(group))
+        for row, group in enumerate(groups)
+    ]
+    backbone = tiny.load(folder_of("bert"))
+    alone = predictor(backbone, "choice", 1)(questions)
+    together = predictor(backbone, "choice", 3)(questions)
+    for group, one, other in zip(groups, alone, together, strict=True):
+        assert other["probabilities"].shape == (len(group),)
+        assert other["probabilities"].sum() == pytest.approx(1)
+        np.testing.assert_allclose(other["probabilities"], one["probabilities"], atol=1e-5)
+    assert np.ptp(together[1]["probabilities"]) > 1e-3

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Peak memory and processor time per step of methods, and of ways to hold the weights, on the CPU.
+
+    python benchmarks/memory.py methods     # BERT-large's shape: prompts, fine-tuning, PEFT
+    python benchmarks/memory.py held        # a 1.2 B Llama's shape: fp32, bf16, int8
+
+Weights are random and made on the spot; each line is measured in a process of its own, one after
+another. Loading and training are measured apart: the kernel's mark of the largest resident set is
+set back between them (Linux). All sizes are beyond what the imports alone take; times are seconds
+of all cores together, which other work on the machine blurs less than those of the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [f"w{number}" for number in range(995)]
+MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "methods": (
+        "bert",
+        "float32",
+        {
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+    ),
+    "held": (
+        "llama",
+        "bfloat16",
+        {
+            "vocab_size": 32000,
+            "hidden_size": 2048,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 32,
+            "intermediate_size": 5632,
+            "pad_token_id": 0,
+        },
+    ),
+}
+CHECKPOINTED = "train.gradient_checkpointing=true"
+LINES: dict[str, list[tuple[str, list[str]]]] = {
+    "methods": [
+        ("head_only", ["method=head_only"]),
+        ("ptuning_v2", []),
+        ("ptuning_v2, checkpointed", [CHECKPOINTED]),
+        ("PEFT prefix tuning", ["peft"]),
+        ("PEFT prefix tuning, checkpointed", ["peft", CHECKPOINTED]),
+        ("finetune", ["method=finetune"]),
+        ("finetune, checkpointed", ["method=finetune", CHECKPOINTED]),
+    ],
+    "held": [
+        ("fp32", []),
+        ("bf16", ["backbone.dtype=bf16"]),
+        ("fp32, int8", ["backbone.quantize=int8"]),
+        ("bf16, int8", ["backbone.dtype=bf16", "backbone.quantize=int8"]),
+        (
+            "bf16, int8, checkpointed",
+            ["backbone.dtype=bf16", "backbone.quantize=int8", CHECKPOINTED],
+        ),
+    ],
+}
+# PEFT's models map their weights and read them at the first step: only training compares.
+COLUMNS = {"methods": ("training peak",), "held": ("loading peak", "loaded", "training peak")}
+
+
+def main() -> None:
+    """Measure every line of a table, or, as a child process, one of them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("table", choices=LINES)
+    parser.add_argument("--rows", type=int, help="rows of a batch; default: 8, held 1")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a row")
+    parser.add_argument("--prompt-len", type=int, default=20, help="positions of the prompt")
+    parser.add_argument("--steps", type=int, default=4, help="steps; the first is not timed")
+    parser.add_argument("--only", help="lines whose name holds this")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.rows = args.rows or {"methods": 8, "held": 1}[args.table]
+    if args.child is not None:
+        print(json.dumps(measure(args, json.loads(args.child))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        run_apart(lambda: write_material(args))
+        columns = COLUMNS[args.table]
+        print("| | " + " | ".join(f"{key}, MiB" for key in columns) + " | core s a step |")
+        print("|" + " --- |" * (len(columns) + 2))
+        for name, sets in LINES[args.table]:
+            if args.only is None or args.only in name:
+                print(line(name, child(args, sets), columns), flush=True)
+
+
+def line(name: str, found: dict[str, Any], columns: tuple[str, ...]) -> str:
+    """A row of the table, or why there is none."""
+    if "refused" in found:
+        return f"| {name} | refused: {found['refused']}" + " |" * (len(columns) + 1)
+    sizes = " | ".join(f"{found[key] / 2**20:,.0f}" for key in columns)
+    return f"| {name} | {sizes} | {found['step']:.2f} |"
+
+
+def child(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, args.table, "--child", json.dumps(sets)]
+    for name in ("rows", "tokens", "prompt_len", "steps", "folder"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(sets)}: {done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def run_apart(work: Callable[[], None]) -> None:
+    """Do work in a forked process, so that its memory is given back before anything is measured."""
+    process = os.fork()
+    if process == 0:
+        work()
+        os._exit(0)
+    if os.waitpid(process, 0)[1]:
+        sys.exit("the random model could not be written")
+
+
+def write_material(args: argparse.Namespace) -> None:
+    """A random model, a tokenizer of made-up words, rows that fill every token, a config."""
+    import torch
+    import transformers
+
+    family, dtype, shape = MODELS[args.table]
+    config = transformers.AutoConfig.for_model(family, **shape)
+    model = transformers.AutoModel.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(args.folder / "model")
+    vocab = {token: index for index, token in enumerate([*SPECIALS, *WORDS])}
+    transformers.BertTokenizerFast(vocab=vocab).save_pretrained(args.folder / "model")
+    source = torch.Generator().manual_seed(0)
+    for split in ("train", "validation"):
+        rows = []
+        for index in range(8 * args.rows):
+            draws = torch.randint(len(WORDS), (args.tokens,), generator=source).tolist()
+            rows.append({"text": " ".join(WORDS[at] for at in draws), "label": "ab"[index % 2]})
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (args.folder / f"{split}.jsonl").write_text(text)
+    (args.folder / "config.yaml").write_text(
+        f"method: ptuning_v2\nbackbone: {args.folder}/model\nprompt_len: {args.prompt_len}\n"
+        f"task: {{name: text/classification, data: {args.folder}, text: [text], label: label, "
+        f"max_len: {args.tokens}}}\n"
+        f"train: {{lr: 1e-3, steps: 1000, batch_size: {args.rows}, eval_every: 1000}}\n"
+    )
+
+
+def measure(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
+    """Bytes beyond the imports, and seconds of a step, the median without the first."""
+    start = peft_steps if "peft" in sets else ptv2_steps
+    import_all()
+    base = resident()
+    reset_peak()
+    try:
+        steps = start(args, [text for text in sets if text != "peft"])
+        next(steps)  # everything is loaded
+        found: dict[str, Any] = {"loaded": resident() - base, "loading peak": peak() - base}
+        reset_peak()
+        seconds = []
+        for _ in range(args.steps):
+            began = time.process_time()
+            next(steps)
+            seconds.append(time.process_time() - began)
+    except ValueError as error:
+        return {"refused": str(error).split("\n")[0]}
+    return {**found, "training peak": peak() - base, "step": statistics.median(seconds[1:])}
+
+
+def import_all() -> None:
+    """What every line needs, so that no line pays for it."""
+    import peft  # noqa: F401
+    import transformers.models.bert.modeling_bert
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import ptv2_cli.backbones.quantized
+    import ptv2_cli.run.trainer  # noqa: F401
+
+
+def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
+    """ptv2's own loop on a config; stops after loading, then after every step."""
+    import torch
+
+    from ptv2_cli.config.load import load_config, parse_set
+    from ptv2_cli.run.experiment import prepare
+    from ptv2_cli.run.session import open_session
+    from ptv2_cli.run.trainer import set_up
+    from ptv2_cli.train.events import EvalDone, StepDone
+    from ptv2_cli.train.loop import fit
+
+    def evaluate() -> EvalDone:
+        raise AssertionError("no evaluation is due")
+
+    loaded = load_config(args.folder / "config.yaml", [parse_set(text) for text in sets])
+    session = open_session(prepare(loaded, args.folder / "runs", offline=True), torch.device("cpu"))
+    training, plan = set_up(session)
+    yield
+    for event in fit(training, plan, evaluate):
+        if isinstance(event, StepDone):
+            yield
+
+
+def peft_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
+    """PEFT's prefix tuning in the same loop by hand: forward, backward, clip, AdamW."""
+    import torch
+    from peft import PrefixTuningConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(args.folder / "model")
+    if CHECKPOINTED in sets:
+        model.gradient_checkpointing_enable()
+    prefix = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=args.prompt_len)
+    model = get_peft_model(model, prefix).train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+    source = torch.Generator().manual_seed(0)
+    yield
+    while True:
+        ids = torch.randint(5, 1000, (args.rows, args.tokens), generator=source)
+        labels = torch.arange(args.rows) % 2
+        loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield
+
+
+def resident() -> int:
+    """Bytes of the resident set now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak() -> int:
+    """Bytes of the largest resident set since `reset_peak`."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def reset_peak() -> None:
+    """Set the kernel's mark of the largest resident set back to the present one."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Tiny language models that have learnt what `true` and `false` mean, and rows to ask about."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import tiny
+import torch
+import transformers
+
+TEMPLATE = "{text} ? {mask}"
+STEPS = 60
+
+
+def pairs(count: int, seed: int) -> list[tuple[str, bool]]:
+    """Sentences such as `now ann likes the cat`; what they say of ann is so, of bob it is not."""
+    source = random.Random(seed)
+    made = []
+    for index in range(count):
+        lead = source.choices(["now", "then", "here", "there"], k=source.randint(0, 3))
+        who = ("ann", "bob")[index % 2]
+        rest = [source.choice(["likes", "sees"]), "the", source.choice(["cat", "dog", "mat"])]
+        made.append((" ".join([*lead, who, *rest]), who == "ann"))
+    return made
+
+
+def write_rows(folder: Path, train: int = 24, validation: int = 20) -> Path:
+    """Files for text/classification with the labels `right` and `wrong`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count, seed in (("train", train, 1), ("val", validation, 2)):
+        lines = [
+            json.dumps({"text": text, "label": "right" if right else "wrong"}) + "\n"
+            for text, right in pairs(count, seed)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    return folder
+
+
+def save_masked(folder: Path) -> Path:
+    """A tiny BERT that fills the [MASK] of `ann likes the cat ? [MASK]`."""
+    tokenizer = tiny.wordpiece()
+    changes = {"initializer_range": 0.05, "max_position_embeddings": 80}
+    config = transformers.AutoConfig.for_model("bert", **{**tiny.CONFIGS["bert"], **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = transformers.BertForMaskedLM(config)
+        _learn(model, tokenizer, masked=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_causal(folder: Path) -> Path:
+    """A tiny GPT-2 that goes on `ann likes the cat ?` with ` true`."""
+    tokenizer = tiny.byte_level("GPT2TokenizerFast")
+    changes = {"n_positions": 160, "initializer_range": 0.05, "eos_token_id": 2}
+    config = transformers.AutoConfig.for_model("gpt2", **{**tiny.CONFIGS["gpt2"], **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = transformers.GPT2LMHeadModel(config)
+        _learn(model, tokenizer, masked=False)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _learn(model: torch.nn.Module, tokenizer: object, *, masked: bool) -> None:
+    """Ordinary language modelling of sentences with their answers, one token of each asked for."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    model.train()
+    for step in range(STEPS):
+        texts = [
+            f"{text} ? {'true' if right else 'false'}" for text, right in pairs(16, 1000 + step)
+        ]
+        ids, mask, ends = _padded([tokenizer(text)["input_ids"] for text in texts], masked)
+        rows = torch.arange(len(texts))
+        answers = ids[rows, ends].clone()
+        if masked:
+            ids[rows, ends] = tokenizer.mask_token_id
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        scores = logits[rows, ends if masked else ends - 1]
+        loss = torch.nn.functional.cross_entropy(scores, answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+
+
+def _padded(rows: list[list[int]], masked: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, mask, and where each row's answer stands: before [SEP], or last."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return ids, mask, torch.tensor([len(row) - (2 if masked else 1) for row in rows])
