@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ptv2_cli.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ptv2_cli.run.predict import Run
-
-__version__ = "0.1.0"
-
 
 def load(run: str | Path | None = None, *, device: str = "auto", offline: bool = False) -> Run:
     """A finished run, to predict with: see `Run.predict`, `Run.metrics`, `Run.config`.

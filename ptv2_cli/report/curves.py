@@ -92,9 +92,10 @@ def by_prompt_length(report: Report, column: Column) -> Picture | None:
 
 def by_learning_rate(report: Report, column: Column) -> Picture | None:
     """Scores by peak learning rate, a line per row but for the rate. None without two rates."""
-    lines = [line for line in report.lines if _mean(line, column) is not None]
+    scored = [line for line in report.lines if _mean(line, column) is not None]
+    lines = [line for line in scored if _rated(line.cells[column])]
     series = [
-        _points(
+        points(
             ", ".join([_name(report, group[0]), *map(" ".join, _others(group[0]))]),
             {_rate(line.cells[column]): line.cells[column] for line in group},
         )
@@ -113,7 +114,7 @@ def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Seri
     whole = all(len(inner) == len(lengths) for inner in settings)
     if len(settings) == 1 or (whole and len(settings) <= MOST):
         return [
-            _points(
+            points(
                 ", ".join(filter(None, (method, inner[0].key.setting))),
                 {float(line.key.prompt_len or 0): line.cells[column] for line in inner},
             )
@@ -124,10 +125,16 @@ def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Seri
         cell, at = line.cells[column], float(line.key.prompt_len or 0)
         if at not in best or (cell.mean or 0.0) > (best[at].mean or 0.0):
             best[at] = cell
-    return [_points(f"{method}, best setting", best)]
+    return [points(f"{method}, best setting", best)]
 
 
-def _points(label: str, cells: dict[float, Cell]) -> Series:
+def picture_of(report: Report, column: Column, series: Sequence[Series]) -> Picture:
+    """A picture of the reported split, with the majority baseline."""
+    return _picture(column, series, _majority(report, column))
+
+
+def points(label: str, cells: dict[float, Cell]) -> Series:
+    """A line through cells by their place on the x axis."""
     return _series(label, sorted(cells), [cells[at].values for at in sorted(cells)])
 
 
@@ -192,6 +199,11 @@ def _mean(line: Line, column: Column) -> float | None:
 
 def _rate(cell: Cell) -> float:
     return float(cell.runs[0].settings["train.lr"])
+
+
+def _rated(cell: Cell) -> bool:
+    """Whether anything trained: without, the rate is null."""
+    return cell.runs[0].settings["train.lr"] is not None
 
 
 def _others(line: Line) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,7 @@ from ptv2_cli.report.curves import (
     by_prompt_length,
     learning_curves,
 )
+from ptv2_cli.report.depth import by_depth
 from ptv2_cli.report.table import Report
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def require_matplotlib() -> None:
 def draw(report: Report, folder: Path) -> Iterator[Path]:
     """Draw all pictures that the runs allow, each as .png and .svg; yields the files.
 
-    For every task `learning-curves-TASK`; `prompt-length-TASK` and `learning-rate-TASK` where
-    some method was run with two of them.
+    For every task `learning-curves-TASK`; `prompt-length-TASK`, `learning-rate-TASK` and
+    `depth-TASK` (the first or last k layers) where some method was run with two of them.
 
     Raises:
         InputError: matplotlib is missing, or the folder cannot be written.
@@ -79,6 +80,7 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
             "learning-curves": learning_curves(report, column),
             "prompt-length": by_prompt_length(report, column),
             "learning-rate": by_learning_rate(report, column),
+            "depth": by_depth(report, column),
         }
         for kind, picture in made.items():
             if picture is not None and picture.series:
@@ -160,6 +162,10 @@ def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
 
         axes.set_xlabel("training (epochs)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    if kind == "depth":
+        axes.set_xticks(values)
+        axes.set_xlabel("layers with prompts, k")
         return
     axes.set_xscale("log")
     axes.set_xticks(values, [_tick(value) for value in values])

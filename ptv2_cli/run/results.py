@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from ptv2_cli import __version__
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.directory import SCHEMA_VERSION
@@ -23,6 +22,7 @@ from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.tracker import Tracker
 from ptv2_cli.tasks.base import Prediction, Row, Task
 from ptv2_cli.train.checkpoint import write_atomic
+from ptv2_cli.version import __version__
 
 PACKAGES = (
     *("torch", "transformers", "datasets", "evaluate", "seqeval", "tokenizers", "numpy"),

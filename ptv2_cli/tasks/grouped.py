@@ -94,7 +94,7 @@ class Grouped(Templated):
                 found[at, 3:] = 1
             gold, guess = (self.labels.index(item["label"]) for item in (row, line))
             found[leader, :3] += (gold and guess, guess, gold)
-            pass
+            found[leader, 3] *= gold == guess
         return found
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:

@@ -14,6 +14,7 @@ from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
 from ptv2_cli.report.curves import by_learning_rate, by_prompt_length, learning_curves
+from ptv2_cli.report.depth import by_depth
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.report.table import Report
 
@@ -44,6 +45,31 @@ def test_learning_curves_are_means_over_the_seeds(tmp_path: Path) -> None:
 def test_curves_are_of_the_split_that_chose_the_epoch(tmp_path: Path) -> None:
     report = report_of(tmp_path, {"selection__split": "holdout", "history": [0.1]})
     assert learning_curves(report, report.columns[0]).split == "holdout"
+
+
+def test_depth_counts_the_first_and_the_last_layers_apart(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"method__layers": "first:1", "score": 0.3},
+        {"method__layers": "first:4", "score": 0.5},
+        {"method__layers": "last:1", "score": 0.6},
+        {"method__layers": "last:4", "score": 0.7},
+        {"method__layers": "last:4", "score": 0.9, "seed": 12},
+        {"method__layers": "1,3", "score": 0.2},
+    )
+    picture = by_depth(report, report.columns[0])
+    assert picture is not None
+    first, last = picture.series
+    assert (first.label, first.x, first.mean) == ("the first k layers", (1.0, 4.0), (0.3, 0.5))
+    assert (last.label, last.x) == ("the last k layers", (1.0, 4.0))
+    assert last.mean == pytest.approx((0.6, 0.8))
+    names = {path.name for path in plots.draw(report, tmp_path / "plots")}
+    assert "depth-cb.png" in names
+
+
+def test_one_depth_is_no_picture(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {"method__layers": "last:2"}, {"method__layers": None})
+    assert by_depth(report, report.columns[0]) is None
 
 
 def test_prompt_lengths_one_line_per_method(tmp_path: Path) -> None:
