@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ptv2_cli.run.predict import Run
 
+
 def load(run: str | Path | None = None, *, device: str = "auto", offline: bool = False) -> Run:
     """A finished run, to predict with: see `Run.predict`, `Run.metrics`, `Run.config`.
 

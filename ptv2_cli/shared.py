@@ -30,9 +30,7 @@ def can_share(learners: Sequence[Learner]) -> bool:
     return learners[0].backbone.takes_offsets or len(offsets) == 1
 
 
-def answer(
-    learners: Sequence[Learner], batches: Sequence[Batch], pad_id: int
-) -> list[Output]:
+def answer(learners: Sequence[Learner], batches: Sequence[Batch], pad_id: int) -> list[Output]:
     """What each learner makes of its own batch, out of one forward pass over all of them.
 
     Raises:

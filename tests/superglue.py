@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PLAIN = "a cat dog sat ran on in mat box red big old".split()
+PLAIN = ["a", "cat", "dog", "sat", "ran", "on", "in", "mat", "box", "red", "big", "old"]
 OTHERS = ("bob", "carl", "dora")
 
 Rows = list[dict[str, Any]]

@@ -84,7 +84,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "bos_token_id": 2,
         "eos_token_id": 2,
     },
-    "opt": {**_ROBERTA, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": POSITIONS},
+    "opt": {
+        **_ROBERTA,
+        "ffn_dim": 48,
+        "word_embed_proj_dim": 32,
+        "max_position_embeddings": POSITIONS,
+    },
     "bloom": {**_SMALL, **_WIDE, "n_head": 4, "vocab_size": 400},
     "gpt_neox": {**_SMALL, **_WIDE, "vocab_size": 400},
     "llama": _LLAMA,

@@ -161,7 +161,7 @@ class Backbone(nn.Module):
         if isinstance(prompts.offset, Tensor):
             return {}  # position ids say it, row by row
         prompted = {self.sites[at].stack for at in prompts.keys_values or ()}
-        return {stack: prompts.offset for stack in prompted - {"cross"}}
+        return dict.fromkeys(prompted - {"cross"}, prompts.offset)
 
     def _positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
         """Position ids [B, T], the text's first token at `offset`, whatever side is padded."""

@@ -107,7 +107,7 @@ class Method(nn.Module):
 
     @classmethod
     def to_load(cls, options: Any) -> Any:
-        """Options for a method whose values will be loaded: nothing is asked of where they began."""
+        """Options for a method whose values will be loaded, wherever they began."""
         return options
 
     @classmethod

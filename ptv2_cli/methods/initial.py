@@ -115,14 +115,14 @@ def _of_run(
 def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | None]:
     """P token ids."""
     if init == "unused":
-        if len(context.vocabulary.unused) < length:
+        unused = context.vocabulary.unused
+        if len(unused) < length:
             raise ConfigError.at(
                 KEY,
-                f"the tokenizer has {len(context.vocabulary.unused)} unused tokens, the prompt {length} "
-                "positions",
+                f"the tokenizer has {len(unused)} unused tokens, the prompt {length} positions",
                 "method.init: vocab draws ordinary words",
             )
-        return list(context.vocabulary.unused[:length]), None
+        return list(unused[:length]), None
     if isinstance(init, dict):
         ids = context.vocabulary.tokenize(init["text"])
         if not ids:

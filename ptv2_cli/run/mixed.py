@@ -135,7 +135,9 @@ class MixedRuns:
         device, precision = sessions[0].device, sessions[0].predictor.precision
         pad_id = sessions[0].predictor.pad_id
         batches = [
-            collate([features[number][at] for at in places], pad_id, sessions[number].predictor.kind)
+            collate(
+                [features[number][at] for at in places], pad_id, sessions[number].predictor.kind
+            )
             for number, places in members
         ]
         learners = [sessions[number].learner.eval() for number, _ in members]

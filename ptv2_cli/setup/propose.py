@@ -134,9 +134,7 @@ def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
     return Proposal(task, path, columns, text, label)
 
 
-def _chosen(
-    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: str
-) -> str | None:
+def _chosen(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: str) -> str | None:
     """The column that says which of the listed texts is right; None: they are no choices."""
     likely = sorted(columns, key=lambda name: name.lower() not in (*_LABELS, "answer"))
     for name in likely:

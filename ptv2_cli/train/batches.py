@@ -66,7 +66,9 @@ class BatchPlan:
         wanted = [divmod(at, per_pass) for at in range(first, first + self._share)]
         passes = {number: self._pass(task, number) for number, _ in wanted}
         shuffled = {
-            number: torch.randperm(per_pass, generator=generator(self.seed, f"pass/{task}/{number}"))
+            number: torch.randperm(
+                per_pass, generator=generator(self.seed, f"pass/{task}/{number}")
+            )
             for number in passes
         }
         return [passes[number][int(shuffled[number][at])] for number, at in wanted]

@@ -52,7 +52,8 @@ class Predictor:
 def _by_length(features: Sequence[Feature], size: int) -> Iterator[list[int]]:
     """Indices of batches, each of one task."""
     order = sorted(
-        range(len(features)), key=lambda index: (features[index].task, -len(features[index].input_ids))
+        range(len(features)),
+        key=lambda index: (features[index].task, -len(features[index].input_ids)),
     )
     for _, group in groupby(order, key=lambda index: features[index].task):
         rows = list(group)

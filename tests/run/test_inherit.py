@@ -99,7 +99,7 @@ def test_a_finished_run_needs_its_ancestor_no_more(first, folder_of, data, tmp_p
     shutil.copytree(first, ancestor)
     method = {"name": "ptuning_v2", "init": {"run": str(ancestor)}}
     config = write(tmp_path / "next.yaml", folder_of("bert"), data, method=method)
-    session, metrics = tiny.trained(config, tmp_path / "runs")
+    session, _ = tiny.trained(config, tmp_path / "runs")
     shutil.rmtree(ancestor)
     again = reload_run(
         RunDirectory(session.experiment.directory.path),

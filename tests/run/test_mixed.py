@@ -136,7 +136,9 @@ def test_one_pass_serves_all_runs_of_a_batch(folder_of, data, tmp_path, monkeypa
     monkeypatch.setattr(Backbone, "forward", counted)
     lines_of(together, ROWS)
     assert passes == [5]
-    tables = {session.learner.backbone.word_embeddings.data_ptr() for session, _ in together._sessions}
+    tables = {
+        session.learner.backbone.word_embeddings.data_ptr() for session, _ in together._sessions
+    }
     assert len(tables) == 1
 
 

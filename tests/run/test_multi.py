@@ -10,9 +10,9 @@ import pytest
 import tiny
 import torch
 
+from ptv2_cli import load
 from ptv2_cli.errors import InputError
 from ptv2_cli.run.directory import RunDirectory
-from ptv2_cli import load
 from ptv2_cli.run.reload import reload_run
 
 OTHER = {"ann": "B-Who", "bob": "B-Who", "oslo": "B-Place"}
@@ -23,7 +23,9 @@ def write_other(folder: Path, train: int = 20, validation: int = 10) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, count in (("train", train), ("valid", validation)):
         sentences = [
-            "".join(f"{word} {OTHER.get(word, 'O')}\n" for word in [tiny.WORDS[at % 7], "sat", "on"])
+            "".join(
+                f"{word} {OTHER.get(word, 'O')}\n" for word in [tiny.WORDS[at % 7], "sat", "on"]
+            )
             for at in range(count)
         ]
         (folder / f"{name}.txt").write_text("\n".join(sentences))

@@ -8,7 +8,6 @@ import pytest
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.tasks.definition import load_definition, load_task, task_class, task_names
 
-
 FILES_ALONE = ("ner/conll2004", "ner/ontonotes", "srl/conll2005", "srl/conll2012")
 """Data sets that no copy on the hub has as they are scored, or that may not be copied."""
 

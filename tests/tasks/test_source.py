@@ -28,6 +28,13 @@ from ptv2_cli.tasks.source import FileSource, FolderSource, HubSource, open_sour
         ("validation-00000-of-00001.parquet", "validation"),
         ("TRAIN.TXT", "train"),
         ("squad-train.json", "train"),
+        ("train-set", "train"),
+        ("conll05.devel.txt", "validation"),
+        ("test.wsj", "test"),
+        ("test_brown.txt", "test"),
+        ("conll05.test.brown.txt", "test"),
+        ("train.english.v4_gold_conll", "train"),
+        ("wsj.txt", None),
         ("README.md", None),
         ("train.py", None),
         ("train.jsonl.bak", None),
@@ -82,3 +89,12 @@ def test_folder_wins_over_the_hub(tmp_path: Path) -> None:
     hub = open_source(task, None, offline=True)
     assert isinstance(hub, HubSource)
     assert (hub.repo, hub.folder, hub.offline) == ("aps/super_glue", "cb", True)
+
+
+def test_test_sets_of_two_corpora_are_one_split(tmp_path: Path) -> None:
+    for name in ("test.wsj", "test.brown"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in split_files(tmp_path, "test")] == ["test.brown", "test.wsj"]
+    (tmp_path / "test-wsj.txt").write_text("x")
+    with pytest.raises(DataError, match="both claim to be the test data"):
+        split_files(tmp_path, "test")

@@ -149,7 +149,8 @@ RECORD = {
     },
     "qas": [
         {"query": "in @placeholder lives ann", "idx": 5, "answers": [
-            {"start": 13, "end": 16, "text": "York"}, {"start": 20, "end": 27, "text": "New York"}]},
+            {"start": 13, "end": 16, "text": "York"},
+            {"start": 20, "end": 27, "text": "New York"}]},
         {"query": "who is it ? @placeholder", "idx": 6, "answers": [
             {"start": 0, "end": 2, "text": "Ann"}]},
     ],
@@ -177,7 +178,8 @@ def test_rows_of_the_hub_are_those_of_the_files(shelf: Any) -> None:
     truth = ClassLabel(names=["False", "True"])
     hub: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         "copa": (
-            [{"premise": "p", "choice1": "a", "choice2": "b", "question": "cause", "idx": 0, "label": 1}],
+            [{"premise": "p", "choice1": "a", "choice2": "b", "question": "cause",
+              "idx": 0, "label": 1}],
             {"premise": text, "choice1": text, "choice2": text, "question": text, "idx": number,
              "label": ClassLabel(names=["choice1", "choice2"])},
         ),
@@ -262,11 +264,11 @@ def spoilt(name: str, path: str, value: Any) -> dict[str, Any]:
         ("wsc", "label", 3, "train.jsonl:2: label 3"),
         ("multirc", "passage/questions/1/answers/0/label", 2,
          "train.jsonl:2: question 2, answer 1: label 2"),
-        ("multirc", "passage/questions/0/answers", [], "train.jsonl:2: question 1: it has no answer"),
+        ("multirc", "passage/questions/0/answers", [], ":2: question 1: it has no answer"),
         ("multirc", "passage/questions/0/question", 5, "question 1: 'question' of it holds 5"),
         ("multirc", "passage/text", ..., "train.jsonl:2: the passage has no 'text'"),
         ("multirc", "passage/questions/0/idx", "x", "train.jsonl:2: question 1: idx 'x'"),
-        ("multirc", "passage/questions/0/answers/1", "bob", "question 1, answer 2: it has no 'text'"),
+        ("multirc", "passage/questions/0/answers/1", "bob", "1, answer 2: it has no 'text'"),
         ("record", "passage/entities/0/end", 37, "train.jsonl:2: entity 1: an entity {"),
         ("record", "passage/entities/1/start", -1, "train.jsonl:2: entity 2: an entity {"),
         ("record", "passage/entities", [], "train.jsonl:2: the passage has no entity"),
@@ -287,9 +289,11 @@ def test_bad_rows_are_named(shelf: Any, name: str, path: str, value: Any, says: 
 @pytest.mark.parametrize(
     ("name", "row", "says"),
     [
-        ("multirc", {"paragraph": "p", "question": "q", "answer": "a", "idx": {"paragraph": 0}}, "idx"),
+        ("multirc",
+         {"paragraph": "p", "question": "q", "answer": "a", "idx": {"paragraph": 0}}, "idx"),
         ("multirc", {"paragraph": "p", "question": "q"}, "no column 'answer'"),
-        ("record", {"passage": "p", "query": "@placeholder", "entities": "p"}, "'entities' of the row"),
+        ("record",
+         {"passage": "p", "query": "@placeholder", "entities": "p"}, "'entities' of the row"),
         ("record", {"passage": "p", "query": "@placeholder", "entities": []}, "no entities"),
         ("record", {"passage": "p", "query": "@placeholder", "entities": [3]}, "entities hold 3"),
     ],
@@ -344,7 +348,10 @@ def test_multirc_scores_by_hand() -> None:
                                           "true": {"false": 1, "true": 3}}  # fmt: skip
     statistics = task.row_statistics(rows, lines)
     assert statistics.tolist() == [
-        [2, 2, 2, 1, 1], [0] * 5, [0] * 5, [1, 2, 1, 0, 1], [0] * 5, [0] * 5, [0, 0, 1, 0, 1], [0] * 5]  # fmt: skip
+        *([2, 2, 2, 1, 1], [0] * 5, [0] * 5),
+        *([1, 2, 1, 0, 1], [0] * 5, [0] * 5),
+        *([0, 0, 1, 0, 1], [0] * 5),
+    ]
     totals = task.from_statistics(statistics.sum(axis=0))
     assert {name: float(value) for name, value in totals.items()} == pytest.approx(scores.metrics)
     # Answers of a question need not stand together.

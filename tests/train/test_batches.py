@@ -96,7 +96,9 @@ def test_tasks_mixed_evenly_give_as_many_batches_each() -> None:
         assert order.count(0) == order.count(1) == 6
         assert len(order) == which.steps_per_epoch
     # Over passes of its own every row of a task comes equally often.
-    small = [row for epoch in range(3) for batch in which.epoch(epoch) for row in batch if row >= 30]
+    small = [
+        row for epoch in range(3) for batch in which.epoch(epoch) for row in batch if row >= 30
+    ]
     large = [row for epoch in range(4) for batch in which.epoch(epoch) for row in batch if row < 30]
     assert {small.count(row) for row in range(30, 40)} == {6}
     assert {large.count(row) for row in range(30)} == {3}
