@@ -82,6 +82,13 @@ class MultiTask(Task):
         if len(sections) < 2:
             raise ConfigError.at("tasks", "one task alone shares nothing", "write task: instead")
         self.parts = tuple(load_task(section.name, section.options) for section in sections)
+        alone = [key for section in sections for key in _alone(section)]
+        if alone:
+            raise ConfigError.at(
+                "tasks",
+                f"{alone[0]} cannot be said of one of several tasks",
+                "leave it out, or train on that task alone",
+            )
         kinds = {part.kind: part.name for part in self.parts}
         if len(kinds) > 1:
             raise ConfigError.at(
@@ -366,6 +373,14 @@ def _names(full: Sequence[str]) -> tuple[str, ...]:
         seen[name] += 1
         names.append(f"{name}{seen[name]}" if counts[name] > 1 else name)
     return tuple(names)
+
+
+def _alone(section: TaskSection) -> list[str]:
+    """Keys of a task that mean nothing where several share a run."""
+    drawn = section.limit.sample != "first"
+    return (["demonstrations"] if section.demonstrations else []) + (
+        ["limit.sample"] if drawn else []
+    )
 
 
 def _sources(source: DataSource) -> tuple[DataSource, ...]:

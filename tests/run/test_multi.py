@@ -177,13 +177,26 @@ def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
             "unknown key stride",
         ),
         ({"task": "superglue/rte"}, "stands beside task"),
+        (
+            {"tasks": ["superglue/rte", {"name": "superglue/cb", "demonstrations": 2}]},
+            "demonstrations cannot be said of one",
+        ),
+        (
+            {"tasks": ["superglue/cb", {"name": "superglue/cb", "limit": {"sample": "random"}}]},
+            "limit.sample cannot be said of one",
+        ),
+        (
+            {"tasks": ["superglue/rte", "superglue/cb"], "head": "verbalizer"},
+            "the verbalizer answers one text or pair",
+        ),
     ],
 )
 def test_what_cannot_be_trained_together(changes, message, folder_of, data, tmp_path) -> None:
     named = changes.get("tasks")
     if isinstance(named, list):  # with data, or it would be missed first
         parts = [part if isinstance(part, dict) else {"name": part} for part in named]
-        changes = {"tasks": [{**part, "data": str(data[0])} for part in parts]}
+        tasks = [{**part, "data": str(data[0])} for part in parts]
+        changes = {**changes, "tasks": tasks}
     config = write(tmp_path, folder_of("bert"), data, **changes)
     with pytest.raises(InputError) as caught:
         tiny.prepared(config, tmp_path / "runs")

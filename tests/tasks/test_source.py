@@ -7,7 +7,14 @@ import pytest
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.definition import load_task
-from ptv2_cli.tasks.source import FileSource, FolderSource, HubSource, open_source, split_of
+from ptv2_cli.tasks.source import (
+    FileSource,
+    FolderSource,
+    HubSource,
+    open_source,
+    split_files,
+    split_of,
+)
 
 
 @pytest.mark.parametrize(
