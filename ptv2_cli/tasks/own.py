@@ -11,10 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import DataSource, Row, Task
+from ptv2_cli.tasks.base import DataSource, Row, Split, Task
 from ptv2_cli.tasks.columns import unknown_column
 from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.readers import check_text, read_lines
+from ptv2_cli.tasks.readers import check_text, read_lines, read_split
+from ptv2_cli.tasks.texts import FORMATS
 
 LABELLED = frozenset({"train", "validation"})
 """Splits of which every row must have its gold answer; a test file may go without."""
@@ -73,6 +74,23 @@ def table_row(line: Line, columns: Sequence[str], label: str) -> tuple[Row, Any]
     if isinstance(value, str):
         value = value.strip() or None
     return row, value
+
+
+def read_labelled(
+    task: Task, column: str, source: DataSource, split: str, limit: int | None
+) -> Split:
+    """A split of a table; every row of train and validation has its gold answer.
+
+    Raises:
+        DataError: see `read_split` and `require_label`.
+    """
+
+    def make(line: Line) -> Row:
+        if split in LABELLED:
+            require_label(line, column)
+        return task._row(line)
+
+    return read_split(task, source, split, limit, FORMATS, make)
 
 
 def require_label(line: Line, column: str) -> None:

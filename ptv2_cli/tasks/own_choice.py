@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -15,15 +14,14 @@ from ptv2_cli.tasks.choices import as_index, check_choices, check_chosen, check_
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.own import (
-    LABELLED,
     Names,
     TableOptions,
     impossible,
+    read_labelled,
     require_label,
     table_row,
     train_lines,
 )
-from ptv2_cli.tasks.readers import read_split
 from ptv2_cli.tasks.texts import FORMATS
 
 Form = Literal["index", "text"]
@@ -112,13 +110,7 @@ class OwnChoice(Choice):
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        make = partial(self._labelled, required=split in LABELLED)
-        return read_split(self, source, split, limit, FORMATS, make)
-
-    def _labelled(self, line: Line, required: bool) -> Row:
-        if required:
-            require_label(line, self.label_column)
-        return self._row(line)
+        return read_labelled(self, self.label_column, source, split, limit)
 
     def _row(self, line: Line) -> Row:
         row, value = table_row(line, self.text, self.label_column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar, cast
 
 from pydantic import Field, field_validator
@@ -14,18 +13,17 @@ from ptv2_cli.tasks.classify import Classification
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.own import (
-    LABELLED,
     Names,
     TableOptions,
     as_label,
     check_known,
     impossible,
     in_order,
+    read_labelled,
     require_label,
     table_row,
     train_lines,
 )
-from ptv2_cli.tasks.readers import read_split
 from ptv2_cli.tasks.texts import FORMATS
 
 MANY = 50
@@ -91,13 +89,7 @@ class OwnClassification(Classification):
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        make = partial(self._labelled, required=split in LABELLED)
-        return read_split(self, source, split, limit, FORMATS, make)
-
-    def _labelled(self, line: Line, required: bool) -> Row:
-        if required:
-            require_label(line, self.label_column)
-        return self._row(line)
+        return read_labelled(self, self.label_column, source, split, limit)
 
     def _row(self, line: Line) -> Row:
         row, value = table_row(line, self.columns, self.label_column)

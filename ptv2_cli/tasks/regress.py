@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -26,8 +25,13 @@ from ptv2_cli.tasks.base import (
 from ptv2_cli.tasks.correlation import correlations, moments
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.own import LABELLED, TableOptions, require_label, table_row, train_lines
-from ptv2_cli.tasks.readers import read_split
+from ptv2_cli.tasks.own import (
+    TableOptions,
+    read_labelled,
+    require_label,
+    table_row,
+    train_lines,
+)
 from ptv2_cli.tasks.statistics import resampled_errors
 from ptv2_cli.tasks.texts import FORMATS, TextTask
 
@@ -67,8 +71,7 @@ class Regression(TextTask):
         """With mean and deviation of the train file's numbers; see Task.settle."""
         if self.options.mean is not None and self.options.deviation is not None:
             return self
-        lines = train_lines(self, source, FORMATS)
-        values = np.array([self._labelled(line, required=True)["label"] for line in lines])
+        values = np.array(list(self._train_values(source)))
         mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
         if not deviation:
             where = ", ".join(map(str, source.files("train")))
@@ -81,15 +84,14 @@ class Regression(TextTask):
         options = self.options.model_copy(update=found)
         return Regression(self.name, self.definition, options)
 
+    def _train_values(self, source: DataSource) -> Iterator[float]:
+        for line in train_lines(self, source, FORMATS):
+            require_label(line, self.label_column)
+            yield self._row(line)["label"]
+
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        make = partial(self._labelled, required=split in LABELLED)
-        return read_split(self, source, split, limit, FORMATS, make)
-
-    def _labelled(self, line: Line, required: bool) -> Row:
-        if required:
-            require_label(line, self.label_column)
-        return self._row(line)
+        return read_labelled(self, self.label_column, source, split, limit)
 
     def _row(self, line: Line) -> Row:
         row, value = table_row(line, self.columns, self.label_column)
