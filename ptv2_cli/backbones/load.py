@@ -21,7 +21,7 @@ from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantized import check_machine, quantize
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.ways import way_of
-from ptv2_cli.backbones.weights import DTYPES, held_dtype, keep_fp32
+from ptv2_cli.backbones.weights import DTYPES, give_back, held_dtype, keep_fp32
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.seeding import normal_
 
@@ -134,6 +134,7 @@ def _loaded(
     probe(backbone, located.name)
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
+        give_back(backbone)
         backbone.to(device)
     return backbone, head
 

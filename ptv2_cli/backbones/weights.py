@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +32,20 @@ def held_dtype(section: BackboneSection, config: Mapping[str, Any]) -> Held:
         return section.dtype
     named = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
     return _NAMES.get(named, "fp32")
+
+
+def give_back(module: nn.Module) -> None:
+    """Give the system the memory of weights that have been replaced.
+
+    What is left may be a view of the whole mapped file, and what was freed may stay with the C
+    library: after quantizing, the two together came to more than the weights before it.
+    """
+    for parameter in module.parameters():
+        if type(parameter.data) is torch.Tensor:
+            parameter.data = parameter.data.clone()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def keep_fp32(module: nn.Module | None) -> None:

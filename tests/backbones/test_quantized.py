@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
+import transformers
 from torch import nn
 
 from ptv2_cli.backbones import quantized
@@ -220,3 +224,40 @@ def test_int4_on_a_gpu(tmp_path) -> None:
     assert relative(small, plain) < 0.2
     for near, gradient in zip(found, wanted, strict=True):
         assert 0 < relative(near, gradient) < 0.4
+
+
+RESIDENT = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import tiny, torch
+from ptv2_cli.backbones import load
+import transformers.models.llama.modeling_llama, torchao.quantization
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+before = resident()
+backbone = tiny.load(sys.argv[3], dtype="bf16", quantize=sys.argv[4] or None)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_the_replaced_weights_is_given_back(tmp_path) -> None:
+    shape = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 8}
+    folder = tiny.save_model(tmp_path, "llama", **shape)
+    whole = transformers.AutoModel.from_pretrained(folder, dtype=torch.bfloat16)
+    whole.save_pretrained(folder)
+
+    def pages(kind: str) -> int:
+        paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+        done = subprocess.run(
+            [sys.executable, "-c", RESIDENT, *paths, str(folder), kind],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stdout.split()[-1])
+
+    assert pages("int8") < 0.75 * pages("")
