@@ -51,12 +51,14 @@ def check(
         loaded = trials.able[0].loaded
     from ptv2_cli.backbones.load import load_tokenizer
     from ptv2_cli.run.data import make_encoder, read_data
+    from ptv2_cli.run.inherit import inherited_identity
     from ptv2_cli.run.needs import require_offline
     from ptv2_cli.run.preview import preview
     from ptv2_cli.run.recipe import make_recipe
 
     require_offline(loaded, offline=offline)
     recipe, data = read_data(make_recipe(loaded, offline=offline), offline=offline)
+    inherited_identity(recipe.method_options)  # the run of init: {run: DIR} is there and whole
     words = recipe.task.kind == "token"
     tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
     data.encoder = make_encoder(recipe, tokenizer, data.demonstrations)
@@ -111,6 +113,7 @@ def _facts(recipe: Recipe, data: RunData) -> None:
 
     config, shape, train = recipe.config, recipe.shape, recipe.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
+    name = recipe.task.identity["name"]  # that of several tasks tells which
     rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
     rows = [
         ("method", f"{config.method.name}: {recipe.places}"),
@@ -119,7 +122,7 @@ def _facts(recipe: Recipe, data: RunData) -> None:
             f"{config.backbone.name}: {shape.family.name}, {shape.layers} layers, hidden size "
             f"{shape.hidden_size}, {shape.limit} positions",
         ),
-        ("task", f"{recipe.task.name}, {config.head.name} head, max_len {config.task.max_len}"),
+        ("task", f"{name}, {config.head.name} head, max_len {config.task.max_len}"),
         *([("label", recipe.task.found)] if recipe.task.found else []),
         (
             "training",
@@ -131,8 +134,8 @@ def _facts(recipe: Recipe, data: RunData) -> None:
             f"{', '.join(config.report or ())}",
         ),
     ]
-    for name in data.splits:
-        features = data.features(name)
-        windows = f" in {len(features)} windows" if len(features) > len(data.rows(name)) else ""
-        rows.append((name, f"{len(data.rows(name))} rows{windows}, {lengths(features)}"))
+    for split in data.splits:
+        features = data.features(split)
+        windows = f" in {len(features)} windows" if len(features) > len(data.rows(split)) else ""
+        rows.append((split, f"{len(data.rows(split))} rows{windows}, {lengths(features)}"))
     console.table("", ("", ""), rows)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticKnownError
 from torch import Tensor
 
 from ptv2_cli.backbones.sites import KeysValues, Site
@@ -17,6 +18,8 @@ from ptv2_cli.seeding import normal_
 PUBLISHED_STD = 0.02
 COMPUTED = ("vocab", "labels", "unused")
 """Words for the tokens whose keys and values the frozen model computes."""
+WORDS = ", ".join(("normal", "zero", *COMPUTED))
+FORMS = ("{normal: STD above 0}", "{text: WORDS}", "{run: DIR}")
 KEY = "method.init"
 
 
@@ -30,10 +33,9 @@ def _check_init(value: Any) -> Any:
                 return value
         elif kind in {"text", "run"} and str(given).strip():
             return {kind: str(getattr(given, "source", given))}
-    raise ValueError(
-        "must be normal, zero, vocab, labels, unused, {normal: STD} with STD above 0, "
-        f"{{text: WORDS}} or {{run: DIR}}, not {value!r}"
-    )
+    if isinstance(value, str):  # a word: the message then proposes the nearest
+        raise PydanticKnownError("literal_error", {"expected": f"{WORDS}, {', '.join(FORMS)}"})
+    raise ValueError(f"must be {WORDS}, {', '.join(FORMS[:-1])} or {FORMS[-1]}")
 
 
 def _one_key(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -364,14 +364,14 @@ class MultiTask(Task):
 
 
 def _names(full: Sequence[str]) -> tuple[str, ...]:
-    """Short names; tasks of one name are numbered."""
+    """Short names; tasks of one name are numbered: `conll2003-1`, since names end in digits."""
     short = [name.rsplit("/", 1)[-1] for name in full]
     counts = Counter(short)
     seen: Counter[str] = Counter()
     names = []
     for name in short:
         seen[name] += 1
-        names.append(f"{name}{seen[name]}" if counts[name] > 1 else name)
+        names.append(f"{name}-{seen[name]}" if counts[name] > 1 else name)
     return tuple(names)
 
 

@@ -208,3 +208,24 @@ def test_trials_that_cannot_run_are_told(rte: Path, ptv2: Ptv2) -> None:
     assert "  -> " in result.err
     assert "ptuning_v2: 2 keys and values" in result.out
     assert result.out.endswith("config.yaml: 2 of 4 trials cannot run\n")
+
+
+def test_a_run_to_begin_with_that_is_not_there(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", "--set", "method.init={run: NOWHERE}")
+    assert result.code == 2
+    assert "NOWHERE: no such folder" in result.err
+
+
+def test_an_init_that_means_nothing_is_said_once_with_the_nearest(rte: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", "--set", "method.init=vocabulary")
+    assert result.code == 2
+    assert result.err.count("vocabulary") == 1
+    assert "type --set method.init=vocab\n" in result.err
+
+
+def test_several_tasks_are_named(material: Material, ptv2: Ptv2) -> None:
+    tasks = [{"name": "ner/conll2003", "data": str(material.ner), "max_len": 24}] * 2
+    material.write(Path("config.yaml"), task=None, tasks=tasks, report=["validation"])
+    result = ptv2("check")
+    assert result.code == 0, result.err
+    assert "multi: conll2003-1 + conll2003-2, token head" in result.out

@@ -144,6 +144,14 @@ def test_predictions_carry_their_task(folder_of, data, tmp_path) -> None:
     assert all(len(line["tags"]) == len(line["gold"]) for line in lines)
 
 
+def test_tasks_of_one_name_are_numbered(folder_of, data, tmp_path) -> None:
+    tasks = [{"name": "ner/conll2003", "data": str(data[0])}] * 2
+    config = write(tmp_path, folder_of("bert"), data, tasks=tasks)
+    task = tiny.prepared(config, tmp_path / "runs").recipe.task
+    assert task.names == ("conll2003-1", "conll2003-2")
+    assert "conll2003-2.f1" in task.metrics
+
+
 def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
     same = (data[0], data[0])
     config = write(tmp_path, folder_of("bert"), same)
