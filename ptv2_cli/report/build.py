@@ -7,6 +7,7 @@ from typing import Any
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
+from ptv2_cli.report.parts import parts
 from ptv2_cli.report.runs import Found, Run
 from ptv2_cli.report.settings import separating, unequal, values_of
 from ptv2_cli.report.table import Cell, Column, Line, Report, RowKey
@@ -25,7 +26,8 @@ def build_report(found: Found, metric: str | None = None, split: str | None = No
     """
     placed: dict[Column, list[Run]] = {}
     without: list[Run] = []
-    for run in found.runs:
+    views = [view for run in found.runs for view in _views(run, metric, split)]
+    for run in views:
         column = _column(run, metric, split)
         if column is None:
             without.append(run)
@@ -38,6 +40,14 @@ def build_report(found: Found, metric: str | None = None, split: str | None = No
     report = Report(columns, lines, ())
     notes = (*_notes(found, without, metric, split), *_unfair(report))
     return Report(columns, lines, notes)
+
+
+def _views(run: Run, metric: str | None, split: str | None) -> Iterator[Run]:
+    """A run of several tasks counts for each, unless one of its own scores is asked for."""
+    if metric and run.score(split or run.default_split(), metric) is not None:
+        yield run
+    else:
+        yield from parts(run)
 
 
 def _column(run: Run, metric: str | None, split: str | None) -> Column | None:
@@ -76,9 +86,10 @@ def _split(key: RowKey, cells: dict[Column, list[Run]]) -> Iterator[Line]:
 def _order(key: RowKey) -> tuple[Any, ...]:
     """Methods as the registry lists them, then by length, then by value, numbers as numbers."""
     methods = METHODS.names()
-    place = methods.index(key.method) if key.method in methods else len(methods)
+    name = key.method.partition(",")[0]  # `ptuning_v2, 2 tasks`
+    place = methods.index(name) if name in methods else len(methods)
     values = tuple((0, _number(v), v) if _is_number(v) else (1, 0.0, v) for v in key.values)
-    return key.backbone, place, key.prompt_len or 0, key.keys, values
+    return key.backbone, place, key.method, key.prompt_len or 0, key.keys, values
 
 
 def _is_number(text: str) -> bool:

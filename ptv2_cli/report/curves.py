@@ -164,7 +164,8 @@ def _history(run: Run, metric: str) -> dict[float, float]:
     path = run.directory.history
     try:
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-        found = {line["epoch"]: line["metrics"].get(metric) for line in lines}
+        name = f"{run.prefix}{metric}"
+        found = {line["epoch"]: line["metrics"].get(name) for line in lines}
     except FileNotFoundError:
         raise RunError.at(
             str(path), "is missing: there is no learning curve to draw", run.directory.repeat_hint

@@ -21,6 +21,8 @@ class Run:
 
     directory: RunDirectory
     metrics: Mapping[str, Any]
+    prefix: str = ""
+    """What stands before its metrics' names in history.jsonl: one of several tasks."""
 
     @property
     def name(self) -> str:

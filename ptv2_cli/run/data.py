@@ -84,9 +84,16 @@ class RunData:
                 "truncated_rows": truncated_rows(self._features[name])
                 if name in self._features
                 else None,
+                **self._of_tasks(split),
             }
             for name, split in self.splits.items()
         }
+
+    def _of_tasks(self, split: Split) -> dict[str, Any]:
+        """How many rows each of several tasks has."""
+        if not isinstance(self.task, MultiTask):
+            return {}
+        return {"tasks": self.task.counts(split.rows)}
 
     def overlap_warnings(self, split: str) -> list[str]:
         """Lines about rows on which one of several tasks trains and another is evaluated."""

@@ -116,7 +116,9 @@ class MultiTask(Task):
         return {
             "name": f"{self.name}: {' + '.join(self.names)}",
             "version": self.version,
-            "tasks": [part.identity for part in self.parts],
+            "tasks": [
+                {**part.identity, "as": name, "metric": part.metric} for name, part in self._named()
+            ],
         }
 
     @property
@@ -137,7 +139,14 @@ class MultiTask(Task):
         """Each settled on its own train data."""
         settled = [part.settle(own) for part, own in zip(self.parts, _sources(source), strict=True)]
         sections = [
-            TaskSection.model_validate({**section.model_dump(), **part.options.model_dump()})
+            TaskSection.model_validate(
+                {
+                    **section.model_dump(),
+                    **part.options.model_dump(),
+                    "max_len": section.max_len or part.max_len,
+                    "truncation": section.truncation or part.truncation,
+                }
+            )
             for section, part in zip(self.options.tasks, settled, strict=True)
         ]
         options = self.options.model_copy(update={"tasks": tuple(sections)})
@@ -318,6 +327,13 @@ class MultiTask(Task):
             for place, line in zip(places, found, strict=True):
                 lines[place] = line
         return lines
+
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """Rows of each task."""
+        return {
+            name: len(places)
+            for name, (_, places) in zip(self.names, self._shares(rows), strict=True)
+        }
 
     def overlaps(self, train: Sequence[Row], rows: Sequence[Row]) -> list[str]:
         """A line for each pair of tasks of which one is evaluated on what the other trains on."""

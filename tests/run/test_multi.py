@@ -110,6 +110,34 @@ def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(
     assert seen == {0, 1}
 
 
+def test_a_report_sets_it_beside_runs_of_one_task(folder_of, data, tmp_path) -> None:
+    from ptv2_cli.report.build import build_report
+    from ptv2_cli.report.curves import learning_curves
+    from ptv2_cli.report.runs import find_runs
+
+    runs = tmp_path / "runs"
+    _, metrics = tiny.trained(write(tmp_path, folder_of("bert"), data), runs)
+    task = {"name": "ner/conll2003", "data": str(data[0])}
+    single = tiny.write_config(
+        tmp_path / "single.yaml", folder_of("bert"), data[0], task=task, report=["validation"]
+    )
+    _, alone = tiny.trained(single, runs)
+    report = build_report(find_runs([runs]))
+    assert [column.task for column in report.columns] == ["ner/conll2003", "text/tagging"]
+    cells = {line.key.method: line.cells for line in report.lines}
+    assert set(cells) == {"ptuning_v2", "ptuning_v2, 2 tasks"}
+    first, second = report.columns
+    scores = metrics["metrics"]["validation"]
+    assert cells["ptuning_v2, 2 tasks"][first].mean == scores["conll2003.f1"]
+    assert cells["ptuning_v2, 2 tasks"][second].mean == scores["tagging.f1"]
+    assert cells["ptuning_v2"][first].mean == alone["metrics"]["validation"]["f1"]
+    assert second not in cells["ptuning_v2"]
+    labels = {series.label for series in learning_curves(report, first).series}
+    assert labels == {"ptuning_v2 p3", "ptuning_v2, 2 tasks p3"}
+    own = build_report(find_runs([runs]), metric="mean")
+    assert [column.metric for column in own.columns] == ["mean"]
+
+
 def test_the_prompt_goes_on_with_one_task(folder_of, data, tmp_path) -> None:
     session, _ = tiny.trained(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
     method = {"name": "ptuning_v2", "init": {"run": str(session.experiment.directory.path)}}
