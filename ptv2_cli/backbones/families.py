@@ -28,7 +28,7 @@ class Family:
     """An encoder and a decoder."""
     grouped: bool = False
     """Its checkpoints may have fewer key and value heads than heads."""
-    way: str = "registered"
+    way: str | None = None
     """Module of `ways` that lets prompts into what the attention registry does not reach."""
     registry: bool = True
     """Whether attention goes through transformers' registry."""

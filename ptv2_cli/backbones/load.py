@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from ptv2_cli.backbones import ways
 from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.dropout import hidden_dropout, set_dropout
@@ -20,7 +21,6 @@ from ptv2_cli.backbones.own_code import check_own_code
 from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantized import check_machine, quantize
 from ptv2_cli.backbones.quiet import quiet
-from ptv2_cli.backbones.ways import way_of
 from ptv2_cli.backbones.weights import DTYPES, give_back, held_dtype, keep_fp32
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.seeding import normal_
@@ -100,7 +100,6 @@ def _loaded(
     shape = shape_of(located.name, located.config)
     located.check_sha256(section.sha256)
     files = located.weight_files
-    way = way_of(shape.family)
     try:
         # Building the model draws from the global generator, which is not ours to advance.
         with quiet(), torch.random.fork_rng(devices=[]):
@@ -108,7 +107,7 @@ def _loaded(
                 located.folder, trust_remote_code=section.trust_remote_code
             )
             set_dropout(config, section.dropout)
-            way.configure(config)
+            ways.configure(shape.family, config)
             load = AutoModel if words is None else model_class(shape.family)
             model, report = load.from_pretrained(
                 located.folder,
@@ -126,7 +125,7 @@ def _loaded(
     if words is not None:
         model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, hidden_dropout(config))
-    way.enter(model, backbone.slot)
+    ways.enter(shape.family, model, backbone.slot)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)

@@ -101,8 +101,8 @@ class Method(nn.Module):
         return False
 
     @classmethod
-    def check(cls, options: Any, stacks: Mapping[Stack, int]) -> str | None:
-        """What is wrong with the options for a model of these stacks, known from its config."""
+    def check(cls, options: Any, stacks: Mapping[Stack, int]) -> tuple[str, str] | None:
+        """An option and what is wrong with it for a model of these stacks."""
         return None
 
     @classmethod

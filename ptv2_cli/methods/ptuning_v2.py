@@ -136,16 +136,21 @@ class PTuningV2(Method):
         return options.position_offset == "shift"
 
     @classmethod
-    def check(cls, options: PTuningV2Options, stacks: Mapping[Stack, int]) -> str | None:
+    def check(
+        cls, options: PTuningV2Options, stacks: Mapping[Stack, int]
+    ) -> tuple[str, str] | None:
         """A complaint about `layers` or `sites`, or about an init that the network forbids."""
         if options.init == "zero" and options.reparam == "mlp":
-            return "init: zero with reparam: mlp makes all prompts equal for ever"
+            return "init", "init: zero with reparam: mlp makes all prompts equal for ever"
         if drawn_std(options.init) is None and options.reparam == "mlp":
-            return "init sets keys and values, which reparam: mlp makes out of its network"
+            return "init", "init sets keys and values, which reparam: mlp makes out of its network"
+        key = "sites"
         try:
-            _layers(options, stacks)
+            prompted = _prompted(options, stacks)
+            key = "layers"
+            _layers(options, prompted)
         except ValueError as error:
-            return str(error)
+            return key, str(error)
         return None
 
     @classmethod
@@ -160,7 +165,7 @@ class PTuningV2(Method):
         """The layers, and where the text's positions begin."""
         parts = [
             f"{len(layers)} of {stacks[stack]} {'' if stack == 'self' else f'{stack} '}layers"
-            for stack, layers in _layers(options, stacks).items()
+            for stack, layers in _layers(options, _prompted(options, stacks)).items()
         ]
         first = prompt_len if cls.shifts_positions(options) else 0
         return (
@@ -194,14 +199,14 @@ def _keys_values(part: Tensor, site: Site) -> KeysValues:
     return shaped[0][None], shaped[1][None]
 
 
-def _layers(options: PTuningV2Options, stacks: Mapping[Stack, int]) -> dict[Stack, tuple[int, ...]]:
-    """The layers of each stack that get prompts, from 0.
+def _prompted(options: PTuningV2Options, stacks: Mapping[Stack, int]) -> Mapping[Stack, int]:
+    """The stacks that get prompts, and their layers.
 
     Raises:
-        ValueError: the model has no such layer or no such stack.
+        ValueError: the model has no such stack.
     """
     if options.sites == "all":
-        return {stack: parse_layers(options.layers, count) for stack, count in stacks.items()}
+        return stacks
     if "self" in stacks:
         raise ValueError(
             f"sites: {options.sites} is for encoder-decoders, this backbone has one stack"
@@ -211,10 +216,22 @@ def _layers(options: PTuningV2Options, stacks: Mapping[Stack, int]) -> dict[Stac
             f"sites: {options.sites} is never reached: a head that reads the text's own tokens "
             "runs the encoder alone"
         )
-    return {options.sites: parse_layers(options.layers, stacks[options.sites])}
+    return {options.sites: stacks[options.sites]}
+
+
+def _layers(
+    options: PTuningV2Options, prompted: Mapping[Stack, int]
+) -> dict[Stack, tuple[int, ...]]:
+    """The layers of each stack that get prompts, from 0.
+
+    Raises:
+        ValueError: a stack has no such layer.
+    """
+    return {stack: parse_layers(options.layers, count) for stack, count in prompted.items()}
 
 
 def _chosen(options: PTuningV2Options, sites: Sequence[Site]) -> dict[int, Site]:
     """The sites that get prompts, by their number."""
-    layers = _layers(options, Counter(site.stack for site in sites))
+    stacks = Counter(site.stack for site in sites)
+    layers = _layers(options, _prompted(options, stacks))
     return {at: site for at, site in enumerate(sites) if site.layer in layers.get(site.stack, ())}

@@ -256,7 +256,8 @@ def _misfits(
     config = loaded.config
     complaint = method.check(options, shape.prompted(decodes=task.kind in PER_ROW))
     if complaint is not None:
-        yield Problem(loaded.where("method"), complaint, "ptv2 list methods shows the options")
+        key, what = complaint
+        yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
     taken = _positions_taken(config, method, options, task)
     room = shape.room(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")

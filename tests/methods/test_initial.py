@@ -122,7 +122,7 @@ def test_a_text_without_a_token_is_an_error(backbone_of) -> None:
 def test_the_network_refuses_a_computed_start() -> None:
     for init in ("vocab", {"text": "a"}, {"run": "r"}):
         options = PTuningV2Options.model_validate({"init": init, "reparam": "mlp"})
-        assert "reparam: mlp makes out of its network" in PTuningV2.check(options, {"self": 3})
+        assert "reparam: mlp makes out of its network" in PTuningV2.check(options, {"self": 3})[1]
 
 
 def test_a_vocabulary_tells_words_from_special_and_unused_tokens() -> None:
@@ -158,9 +158,15 @@ def test_sites_of_an_encoder_decoder(backbone_of) -> None:
         ({"sites": "cross"}, {"encoder": 3}, "runs the encoder alone"),
         ({"layers": "3"}, {"encoder": 3, "decoder": 2, "cross": 2}, "layer 3 does not exist"),
         ({"layers": "3", "sites": "encoder"}, {"encoder": 3, "decoder": 2}, None),
+        ({"layers": "3", "sites": "decoder"}, {"encoder": 3, "decoder": 2}, "layer 3 does not"),
         ({"layers": "30"}, {"self": 24}, "the model has layers 1 to 24"),
     ],
 )
 def test_sites_and_layers_that_do_not_exist(options, stacks, message) -> None:
     complaint = PTuningV2.check(PTuningV2Options.model_validate(options), stacks)
-    assert complaint is None if message is None else message in complaint
+    if message is None:
+        assert complaint is None
+    else:
+        key, what = complaint
+        assert message in what
+        assert key == next(iter(options))

@@ -108,7 +108,7 @@ def test_init_that_means_nothing(init) -> None:
 
 def test_init_zero_behind_a_network_is_refused() -> None:
     options = PTuningV2Options.model_validate({"init": "zero", "reparam": "mlp"})
-    assert "equal for ever" in PTuningV2.check(options, 3)
+    assert "equal for ever" in PTuningV2.check(options, {"self": 3})[1]
 
 
 def test_seed_decides_the_values(backbone_of) -> None:

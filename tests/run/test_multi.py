@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,33 @@ def test_the_resolved_config_is_the_same_run(folder_of, data, tmp_path) -> None:
     finally:
         for now, then in zip(moved, data, strict=True):
             now.rename(then)
+
+
+def test_paths_are_relative_to_the_file_and_max_len_is_each_task_s_own(
+    folder_of, data, tmp_path
+) -> None:
+    near = [os.path.relpath(path, tmp_path) for path in data]
+    tasks = [
+        {"name": "ner/conll2003", "data": near[0], "max_len": 7},
+        {"name": "text/tagging", "data": near[1]},
+    ]
+    session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
+    features = session.experiment.data.features("train")
+    longest = [max(len(f.input_ids) for f in features if f.task == task) for task in (0, 1)]
+    assert longest == [7, 5]
+    whole = tiny.opened(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
+    assert max(len(f.input_ids) for f in whole.experiment.data.features("train")) > 7
+
+
+def test_offline_every_task_that_is_not_here_is_named(folder_of, data, tmp_path) -> None:
+    tasks = ["superglue/rte", {"name": "superglue/cb", "data": str(data[0])}, "superglue/boolq"]
+    config = write(tmp_path, folder_of("bert"), data, tasks=tasks)
+    with pytest.raises(InputError) as caught:
+        tiny.prepared(config, tmp_path / "runs")
+    text = str(caught.value)
+    assert "(rte," in text
+    assert "(boolq," in text
+    assert "(cb," not in text
 
 
 def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(

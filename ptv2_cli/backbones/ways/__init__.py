@@ -1,9 +1,14 @@
-"""Ways in for families that transformers' attention registry does not reach, one file each."""
+"""Ways in for families that transformers' attention registry does not reach, one file each.
+
+A file has `enter(model, slot)`, which hooks what prompts have to pass; one that needs another form
+of the model also has `configure(config)`.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -11,17 +16,19 @@ from ptv2_cli.backbones.families import Family
 from ptv2_cli.backbones.slot import Slot
 
 
-class Way(Protocol):
-    """What a file of this folder has."""
-
-    def configure(self, config: Any) -> None:
-        """Change the model's config before the model is built."""
-
-    def enter(self, model: nn.Module, slot: Slot) -> None:
-        """Hook what prompts have to pass."""
+def configure(family: Family, config: Any) -> None:
+    """Change the model's config before the model is built, where the family's way wants it."""
+    way = _way(family)
+    if way is not None and hasattr(way, "configure"):
+        way.configure(config)
 
 
-def way_of(family: Family) -> Way:
-    """The family's own way in, `registered` for those that need none."""
-    way: Any = import_module(f"{__name__}.{family.way}")
-    return way  # type: ignore[no-any-return]
+def enter(family: Family, model: nn.Module, slot: Slot) -> None:
+    """Let prompts in, where the registry does not."""
+    way = _way(family)
+    if way is not None:
+        way.enter(model, slot)
+
+
+def _way(family: Family) -> ModuleType | None:
+    return import_module(f"{__name__}.{family.way}") if family.way else None

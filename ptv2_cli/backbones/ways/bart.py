@@ -10,10 +10,6 @@ from transformers.models.bart.modeling_bart import BartLearnedPositionalEmbeddin
 from ptv2_cli.backbones.slot import Slot
 
 
-def configure(config: Any) -> None:
-    """Leave the config as it is."""
-
-
 def enter(model: nn.Module, slot: Slot) -> None:
     """Shift the positions of both stacks by what the slot says."""
     for name, module in model.named_modules():

@@ -17,10 +17,6 @@ from ptv2_cli.backbones.slot import Slot, site_of
 from ptv2_cli.backbones.ways.projections import Arguments, with_argument
 
 
-def configure(config: Any) -> None:
-    """Leave the config as it is."""
-
-
 def enter(model: nn.Module, slot: Slot) -> None:
     """Hook every attention module and the splitting of its heads."""
     for module in model.modules():

@@ -16,10 +16,6 @@ from ptv2_cli.backbones.slot import Slot, site_of
 from ptv2_cli.backbones.ways.projections import Arguments, split_heads, squared, with_argument
 
 
-def configure(config: Any) -> None:
-    """Leave the config as it is."""
-
-
 def enter(model: nn.Module, slot: Slot) -> None:
     """Hook every attention module and its position scores."""
     for module in model.modules():

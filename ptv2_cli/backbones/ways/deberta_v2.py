@@ -11,10 +11,6 @@ from ptv2_cli.backbones.slot import Slot
 from ptv2_cli.backbones.ways.projections import Arguments, Visit, widened, with_argument
 
 
-def configure(config: Any) -> None:
-    """Leave the config as it is."""
-
-
 def enter(model: nn.Module, slot: Slot) -> None:
     """Hook every attention module and its position scores."""
     for module in model.modules():

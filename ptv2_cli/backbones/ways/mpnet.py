@@ -12,10 +12,6 @@ from ptv2_cli.backbones.slot import Slot
 from ptv2_cli.backbones.ways.projections import Arguments, Visit, squared, with_argument
 
 
-def configure(config: Any) -> None:
-    """Leave the config as it is."""
-
-
 def enter(model: nn.Module, slot: Slot) -> None:
     """Hook every attention module."""
     for module in model.modules():
