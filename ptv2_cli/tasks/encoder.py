@@ -61,6 +61,7 @@ class Encoder:
         self.truncation = truncation
         self.template = template
         self.ahead = ahead
+        self.uncut = False
         self.demonstrations: tuple[Demonstration, ...] = ()
         self._frames: dict[tuple[str, ...], Frame] = {}
         if template is not None:
@@ -68,13 +69,16 @@ class Encoder:
 
     def limited(self, max_len: int | None, truncation: Truncation) -> Encoder:
         """The same encoder for inputs that may be shorter still, cut in another way."""
-        shorter = self.max_len if max_len is None else min(max_len, self.max_len)
-        return Encoder(self.tokenizer, shorter, truncation, self.template)
+        other = copy.copy(self)
+        other.truncation, other._frames = truncation, {}
+        if max_len is not None and not self.uncut:
+            other.max_len = min(max_len, self.max_len)
+        return other
 
     def unlimited(self, max_len: int) -> Encoder:
-        """The same encoder with another limit of tokens."""
+        """The same encoder with a limit that no input reaches, whatever a task says."""
         other = copy.copy(self)
-        other.max_len, other._frames = max_len, {}
+        other.max_len, other.uncut, other._frames = max_len, True, {}
         return other
 
     def showing(self, demonstrations: Sequence[Demonstration]) -> Encoder:

@@ -90,6 +90,11 @@ def test_the_fingerprint_knows_the_content_not_the_place(first, folder_of, data,
         for run in (first, moved)
     ]
     assert marks[0] == marks[1]
+    other, _ = tiny.trained(
+        write(tmp_path / "other.yaml", folder_of("bert"), data), tmp_path / "other", "train.seed=12"
+    )
+    third = inheriting(tmp_path, folder_of("bert"), data, other.experiment.directory.path)
+    assert third.experiment.fingerprint != marks[0]
     fresh = tiny.prepared(write(tmp_path / "fresh.yaml", folder_of("bert"), data), tmp_path)
     assert fresh.fingerprint != marks[0]
 

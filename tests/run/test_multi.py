@@ -107,6 +107,23 @@ def test_paths_are_relative_to_the_file_and_max_len_is_each_task_s_own(
     assert max(len(f.input_ids) for f in whole.experiment.data.features("train")) > 7
 
 
+def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> None:
+    from ptv2_cli.run.preview import preview
+
+    tasks = [
+        {"name": "text/tagging", "data": str(data[1]), "max_len": 4},
+        {"name": "ner/conll2003", "data": str(data[0])},
+    ]
+    session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
+    encoder = session.experiment.data.encoder
+    (first,) = session.recipe.task.encode(
+        session.experiment.data.rows("train")[:1], encoder.unlimited(1000)
+    )
+    assert len(first.input_ids) == 5
+    lines = list(preview(session.recipe, session.experiment.data, encoder.tokenizer, 1))
+    assert any("window 1 of 2" in line for line in lines)
+
+
 def test_offline_every_task_that_is_not_here_is_named(folder_of, data, tmp_path) -> None:
     tasks = ["superglue/rte", {"name": "superglue/cb", "data": str(data[0])}, "superglue/boolq"]
     config = write(tmp_path, folder_of("bert"), data, tasks=tasks)
