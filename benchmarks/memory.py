@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,18 +203,21 @@ def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
     from ptv2_cli.config.load import load_config, parse_set
     from ptv2_cli.run.experiment import prepare
     from ptv2_cli.run.session import open_session
-    from ptv2_cli.run.trainer import set_up
+    from ptv2_cli.run.setting_up import set_up
+    from ptv2_cli.shared import Sharing
     from ptv2_cli.train.events import EvalDone, StepDone
+    from ptv2_cli.train.lane import Lane
     from ptv2_cli.train.loop import fit
 
-    def evaluate() -> EvalDone:
+    def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
     loaded = load_config(args.folder / "config.yaml", [parse_set(text) for text in sets])
     session = open_session(prepare(loaded, args.folder / "runs", offline=True), torch.device("cpu"))
     training, plan = set_up(session)
     yield
-    for event in fit(training, plan, evaluate):
+    sharing = Sharing(session.predictor.pad_id)
+    for ((_, event),) in fit([Lane(training, plan)], sharing, evaluate):
         if isinstance(event, StepDone):
             yield
 

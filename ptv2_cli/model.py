@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.sites import TextBatch
+from ptv2_cli.backbones.lower import LowerStates
+from ptv2_cli.backbones.sites import Prompts, TextBatch
 from ptv2_cli.heads.base import Head, LabelledBatch, Output
 from ptv2_cli.heads.multi import MultiHead
 from ptv2_cli.methods.base import Method
@@ -30,13 +31,19 @@ class Learner(nn.Module):
         if method.trains_backbone:
             backbone.requires_grad_(True)
 
-    def forward(self, batch: LearnerBatch) -> Output:
-        """Loss over the batch's targets and predictions of every row."""
-        # Prompts are made in fp32; the attention call casts them to what it computes in.
-        with torch.autocast(batch.input_ids.device.type, enabled=False):
-            prompts = self.method()
-        output: Output = self.head(self.backbone(batch, prompts), batch)
+    def forward(self, batch: LearnerBatch, lower: LowerStates | None = None) -> Output:
+        """Loss over the batch's targets and predictions of every row.
+
+        `lower` keeps the outputs of layers below the lowest prompt.
+        """
+        output: Output = self.head(states(self.backbone, batch, self.prompts(), lower), batch)
         return output
+
+    def prompts(self) -> Prompts:
+        """The method's prompts, made in fp32; attention casts them to what it computes in."""
+        with torch.autocast(self.backbone.word_embeddings.device.type, enabled=False):
+            prompts: Prompts = self.method()
+        return prompts
 
     def own_state(self) -> dict[str, Tensor]:
         """All tensors that the run's logits need and the backbone's own files do not hold."""
@@ -71,6 +78,16 @@ class Learner(nn.Module):
             "trainable_percent": 100 * trainable / (backbone + head + sum(parts.values())),
             "prompt_percent": 100 * parts["prompt"] / backbone,
         }
+
+
+def states(
+    backbone: Backbone, batch: TextBatch, prompts: Prompts, lower: LowerStates | None
+) -> Tensor:
+    """Hidden states of the batch's own tokens, from kept ones where `lower` has them."""
+    hidden: Tensor = (
+        backbone(batch, prompts) if lower is None else lower.hidden(backbone, batch, prompts)
+    )
+    return hidden
 
 
 def _without_shared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

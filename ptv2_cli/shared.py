@@ -2,55 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
+from ptv2_cli.backbones.backbone import text_states
+from ptv2_cli.backbones.lower import LowerStates
 from ptv2_cli.backbones.mixing import mixed
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.heads.base import Output
-from ptv2_cli.model import Learner
+from ptv2_cli.model import Learner, states
 from ptv2_cli.tasks.collate import Batch
-from ptv2_cli.tasks.joined import joined
+from ptv2_cli.tasks.joined import joined, laid_out
+
+
+@dataclass
+class Sharing:
+    """How learners share forward passes."""
+
+    pad_id: int
+    rows: int | None = None
+    """Most rows of a pass, but for a batch that has more by itself; None: no limit."""
+    lower: LowerStates | None = None
+    """Where the outputs of layers below the lowest prompt are kept."""
+
+    def passes(self, learners: Sequence[Learner], sizes: Sequence[int]) -> Iterator[list[int]]:
+        """Which learners go through the backbone together, by their places; `sizes` are rows B.
+
+        One after another, as many as fit; those that cannot share a pass come in different ones.
+        """
+        waiting = list(range(len(learners)))
+        while waiting:
+            taken: list[int] = []
+            total = 0
+            for at in waiting:
+                full = self.rows is not None and taken and total + sizes[at] > self.rows
+                if not full and can_share([learners[other] for other in (*taken, at)]):
+                    taken.append(at)
+                    total += sizes[at]
+            waiting = [at for at in waiting if at not in taken]
+            yield taken
+
+    def answer(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
+        """What each learner makes of its own batch, out of one forward pass over all of them.
+
+        Raises:
+            ValueError: they cannot share a pass, see `can_share`.
+        """
+        if len(learners) == 1:
+            return [learners[0](batches[0], self.lower)]
+        prompts = [learner.prompts() for learner in learners]
+        inputs = [self._inputs(batch, own) for batch, own in zip(batches, prompts, strict=True)]
+        vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
+        rows = [batch.input_ids.shape[0] for batch in inputs]
+        together = joined(inputs, self.pad_id, vectors)
+        hidden = states(learners[0].backbone, together, mixed(prompts, rows), self.lower)
+        outputs = []
+        parts = torch.split(hidden, rows)
+        for learner, own, batch, wide, part in zip(
+            learners, prompts, batches, inputs, parts, strict=True
+        ):
+            width = part.shape[1] if learner.backbone.decodes else wide.input_ids.shape[1]
+            text = part if learner.backbone.decodes else text_states(part[:, :width], own.inputs)
+            outputs.append(learner.head(text, batch))
+        return outputs
+
+    def _inputs(self, batch: Batch, prompts: Prompts) -> Batch:
+        """The batch with slots for vectors that stand before one of its columns."""
+        inputs = prompts.inputs
+        if inputs is None or inputs.column is None:
+            return batch
+        return laid_out(batch, inputs.column, len(inputs.vectors), self.pad_id)
 
 
 def can_share(learners: Sequence[Learner]) -> bool:
     """Whether rows of all these learners fit into one forward pass.
 
-    Vectors among the inputs make rows longer, and a family that counts its positions inside
-    shifts all rows alike.
+    A family that counts its positions inside shifts all rows alike.
     """
     if len(learners) == 1:
         return True
     if len({learner.backbone.decodes for learner in learners}) > 1:
         return False
-    if any(learner.method.in_input for learner in learners):
-        return False
     offsets = {learner.method.offset for learner in learners}
     return learners[0].backbone.takes_offsets or len(offsets) == 1
-
-
-def answer(learners: Sequence[Learner], batches: Sequence[Batch], pad_id: int) -> list[Output]:
-    """What each learner makes of its own batch, out of one forward pass over all of them.
-
-    Raises:
-        ValueError: they cannot share a pass, see `can_share`.
-    """
-    if len(learners) == 1:
-        return [learners[0](batches[0])]
-    together = joined(batches, pad_id)
-    rows = [batch.input_ids.shape[0] for batch in batches]
-    prompts = mixed([_prompts(learner, together) for learner in learners], rows)
-    hidden = learners[0].backbone(together, prompts)
-    outputs = []
-    for learner, batch, own in zip(learners, batches, hidden.split(rows), strict=True):
-        width = own.shape[1] if learner.backbone.decodes else batch.input_ids.shape[1]
-        outputs.append(learner.head(own[:, :width], batch))
-    return outputs
-
-
-def _prompts(learner: Learner, batch: Batch) -> Prompts:
-    # As in Learner.forward: prompts are made in fp32, attention casts them.
-    with torch.autocast(batch.input_ids.device.type, enabled=False):
-        prompts: Prompts = learner.method()
-    return prompts

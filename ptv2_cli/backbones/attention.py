@@ -41,8 +41,8 @@ def prompted_attention(
         # Without this the stock function would crop the keys of a causal model to the query.
         attention_mask = slot.widen(attention_mask, length, queries, key, causal)
         causal = False  # the mask says it all, or there is one query, which sees every key
-        key = torch.cat([prompt_keys.expand(rows, -1, -1, -1), key], dim=2)
-        value = torch.cat([prompt_values.expand(rows, -1, -1, -1), value], dim=2)
+        key = torch.cat([slot.spread(prompt_keys, rows), key], dim=2)
+        value = torch.cat([slot.spread(prompt_values, rows), value], dim=2)
         if position_bias is not None:
             position_bias = nn.functional.pad(position_bias, (length, 0))
     output: tuple[Tensor, None] = sdpa_attention_forward(

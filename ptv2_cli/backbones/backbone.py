@@ -112,7 +112,7 @@ class Backbone(nn.Module):
         with self.slot.forward(prompts):
             output = self.model(**inputs, **self._no_cache)
         hidden: Tensor = output.last_hidden_state
-        return hidden if self.decodes else _text_states(hidden, prompts.inputs)
+        return hidden if self.decodes else text_states(hidden, prompts.inputs)
 
     def read(self, ids: Tensor) -> list[KeysValues]:
         """Keys and values [1, K, T, D] that the model itself computes for a text, site by site.
@@ -208,7 +208,8 @@ def _fill(key: str, ids: Tensor, length: int) -> Tensor:
     return ids.new_full((ids.shape[0], length), int(key == "attention_mask"))
 
 
-def _text_states(hidden: Tensor, prompt: InputVectors | None) -> Tensor:
+def text_states(hidden: Tensor, prompt: InputVectors | None) -> Tensor:
+    """Hidden states [B, T, H] of the text alone, those of inserted vectors cut out."""
     if prompt is None or prompt.column is None:
         return hidden
     after = prompt.column + prompt.vectors.shape[0]

@@ -44,3 +44,8 @@ def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
 def hidden_dropout(config: Any) -> float:
     """The probability with which the model drops hidden values in training."""
     return next((float(getattr(config, name)) for name in HIDDEN if hasattr(config, name)), 0.0)
+
+
+def is_silent(config: Any) -> bool:
+    """Whether a transformers config drops nothing at all in training."""
+    return not any(getattr(config, name, 0.0) for name in (*HIDDEN, *OTHERS))

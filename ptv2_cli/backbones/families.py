@@ -36,6 +36,8 @@ class Family:
     """Whether its forward takes position ids."""
     checkpointing: bool = True
     """Whether transformers can recompute its activations in backward."""
+    parts: bool = True
+    """Whether its layers need nothing of those below them but hidden states."""
     tested: str = "tiny"
     """Size of the largest model that it was tried on: tiny is random weights, else pretrained."""
     note: str = ""
@@ -104,8 +106,9 @@ FAMILIES = {
         Family("qwen3", "rotary", "last", causal=True, grouped=True),
         Family("glm", "rotary", "last", causal=True, grouped=True),
         Family("glm4", "rotary", "last", causal=True, grouped=True),
-        Family("t5", "relative", "cls", two_stacks=True, takes_positions=False),
-        Family("mt5", "relative", "cls", two_stacks=True, takes_positions=False),
+        # The lowest layer makes the position bias of all others.
+        Family("t5", "relative", "cls", two_stacks=True, takes_positions=False, parts=False),
+        Family("mt5", "relative", "cls", two_stacks=True, takes_positions=False, parts=False),
         Family("bart", "absolute", "cls", two_stacks=True, way="bart", takes_positions=False),
     )
 }

@@ -158,14 +158,19 @@ def _fill_missing(
             f"its weights lack {len(others)} tensors that the model needs, such as {others[0]}",
             "the folder may hold another kind of model or a part of one",
         )
-    for name in missing:
+    backbone.untrained = tuple(missing)
+    draw_untrained(backbone, init)
+
+
+def draw_untrained(backbone: Backbone, init: torch.Generator) -> None:
+    """Draw anew, and let train, what the pretrained weights lack."""
+    for name in backbone.untrained:
         parameter = backbone.get_parameter(name)
         parameter.requires_grad_(True)
         if parameter.dim() > 1:
             normal_(parameter, INIT_STD, init)
         else:
             torch.nn.init.zeros_(parameter)
-    backbone.untrained = tuple(missing)
 
 
 def _no_tensors(located: Located) -> BackboneError:

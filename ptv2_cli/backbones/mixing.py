@@ -3,75 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ptv2_cli.backbones.sites import KeysValues, Prompts
+from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts
 
 
 def mixed(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
     """The prompts of a batch whose first rows[0] rows are prompts[0]'s, and so on.
 
-    Each owner's are [1, K, P, D] at its own sites, of its own length. Together they are
-    [B, K, P, D] with P the longest, and a mask [B, P] hides what is not a row's own: shorter
-    prompts stand at the end, next to the text. Gradients flow back to each owner.
-
-    Raises:
-        ValueError: an owner's vectors stand among the inputs, which makes its rows longer.
+    Each owner's keys and values are [1, K, P, D] at its own sites, of its own length. Together
+    they are [R, K, P, D] with R owners and P the longest at a site, and a mask [B, P] hides what
+    is not a row's own: shorter prompts stand at the end, next to the text. Vectors among the
+    inputs come one owner's after another's; the batch's slots count them so (see `laid_out`).
+    Gradients flow back to each owner.
     """
-    if any(prompt.inputs is not None for prompt in prompts):
-        raise ValueError("prompts among the inputs cannot share a batch with others")
     if len(prompts) == 1:
         return prompts[0]
-    sites = sorted({at for prompt in prompts for at in prompt.keys_values or ()})
     found: dict[int, KeysValues] = {}
     masks: dict[int, Tensor] = {}
-    # Sites with the same lengths share one mask, so that attention widens it once.
-    by_lengths: dict[tuple[int, ...], Tensor] = {}
-    for at in sites:
-        owners = [(prompt.keys_values or {}).get(at) for prompt in prompts]
-        found[at] = _joined(owners, rows)
-        lengths = tuple(0 if owner is None else owner[0].shape[2] for owner in owners)
+    for (lengths, *_), sites in _alike(prompts).items():
+        # All sites of one kind at once: each site by itself would be many small operations.
+        block = torch.stack(_blocks(prompts, sites, max(lengths)))
+        parts = block.unbind(1)
+        for place, at in enumerate(sites):
+            found[at] = (parts[2 * place], parts[2 * place + 1])
         if len(set(lengths)) > 1:
-            device = found[at][0].device
-            masks[at] = by_lengths.setdefault(lengths, _mask(lengths, rows, device))
+            # Sites with the same lengths share one mask, so that attention widens it once.
+            mask = _mask(lengths, tuple(rows), block.device)
+            masks.update(dict.fromkeys(sites, mask))
+    vectors = [prompt.inputs.vectors for prompt in prompts if prompt.inputs is not None]
     return Prompts(
-        keys_values=found,
+        keys_values=dict(sorted(found.items())),
         mask=masks,
-        offset=_offset([int(prompt.offset) for prompt in prompts], rows),
+        offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
+        inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
+        rows=tuple(rows),
     )
 
 
-def _joined(owners: Sequence[KeysValues | None], rows: Sequence[int]) -> KeysValues:
-    """Keys and values [B, K, P, D] of one site."""
-    first = next(owner for owner in owners if owner is not None)[0]
-    longest = max(owner[0].shape[2] for owner in owners if owner is not None)
-    parts = [
-        torch.stack([_placed(part, longest, first) for part in owner or (None, None)])
-        for owner in owners
+def _alike(prompts: Sequence[Prompts]) -> dict[tuple[tuple[int, ...], int, int], list[int]]:
+    """Sites by each owner's prompt length there, 0 without one, and by K and D."""
+    found: dict[tuple[tuple[int, ...], int, int], list[int]] = {}
+    for at in sorted({at for prompt in prompts for at in prompt.keys_values or ()}):
+        owners = [(prompt.keys_values or {}).get(at) for prompt in prompts]
+        lengths = tuple(0 if owner is None else owner[0].shape[2] for owner in owners)
+        shape = next(owner for owner in owners if owner is not None)[0].shape
+        found.setdefault((lengths, shape[1], shape[3]), []).append(at)
+    return found
+
+
+def _blocks(prompts: Sequence[Prompts], sites: Sequence[int], longest: int) -> list[Tensor]:
+    """Each owner's keys and values of some sites [2 * S, K, P, D], zeros where it has none.
+
+    An owner has prompts at all of these sites or at none.
+    """
+    owned = [prompt.keys_values or {} for prompt in prompts]
+    stacked = [
+        torch.stack([part[0] for at in sites for part in own[at]]) if sites[0] in own else None
+        for own in owned
     ]
-    counts = torch.tensor(rows, device=first.device)
-    keys, values = torch.cat(parts, dim=1).repeat_interleave(counts, dim=1)
-    return keys, values
+    like = next(part for part in stacked if part is not None)
+    none = like.new_zeros(*like.shape[:2], longest, like.shape[3])
+    pad = torch.nn.functional.pad
+    return [
+        none if part is None else pad(part, (0, 0, longest - part.shape[2], 0)) for part in stacked
+    ]
 
 
-def _mask(lengths: Sequence[int], rows: Sequence[int], device: torch.device) -> Tensor:
+@lru_cache(maxsize=256)
+def _mask(lengths: tuple[int, ...], rows: tuple[int, ...], device: torch.device) -> Tensor:
     """Which of the P longest positions are each row's own [B, P]."""
-    places = torch.arange(max(lengths), device=device)
-    own = places >= max(lengths) - torch.tensor(lengths, device=device)[:, None]
-    return own.repeat_interleave(torch.tensor(rows, device=device), dim=0)
+    # Made once for predictions and for training, which cannot use what inference mode makes.
+    with torch.inference_mode(False):
+        own = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
+        return own.repeat_interleave(torch.tensor(rows), dim=0).to(device)
 
 
-def _placed(part: Tensor | None, length: int, like: Tensor) -> Tensor:
-    """[1, K, P, D] with zeros before it up to `length`; zeros alone without a prompt."""
-    if part is None:
-        return like.new_zeros(1, like.shape[1], length, like.shape[3])
-    return torch.nn.functional.pad(part, (0, 0, length - part.shape[2], 0))
-
-
-def _offset(offsets: Sequence[int], rows: Sequence[int]) -> int | Tensor:
+@lru_cache(maxsize=256)
+def _offset(offsets: tuple[int, ...], rows: tuple[int, ...]) -> int | Tensor:
     """One offset if all are alike, else that of each row [B]."""
     if len(set(offsets)) == 1:
         return offsets[0]
-    return torch.tensor(offsets).repeat_interleave(torch.tensor(rows))
+    with torch.inference_mode(False):
+        return torch.tensor(offsets).repeat_interleave(torch.tensor(rows))

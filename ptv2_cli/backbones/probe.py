@@ -84,7 +84,7 @@ def _check(backbone: Backbone, name: str) -> None:
                 f"{found} of its {layers} {of}layers ask for prompts: the rest would do nothing",
             )
     draws = torch.Generator().manual_seed(0)
-    prompts = {at: _random_prompt(site, draws) for at, site in enumerate(backbone.sites)}
+    prompts = {at: random_prompt(site, draws) for at, site in enumerate(backbone.sites)}
     text = _text(backbone)
     with torch.no_grad():
         plain = backbone(text)
@@ -102,7 +102,8 @@ def _check(backbone: Backbone, name: str) -> None:
             raise _refusal(name, f"prompt {part} at {site.module} get no gradient")
 
 
-def _random_prompt(site: Site, draws: torch.Generator) -> KeysValues:
+def random_prompt(site: Site, draws: torch.Generator) -> KeysValues:
+    """N(0, 1) keys and values of one site [1, K, LENGTH, D] that ask for gradient."""
     shape = (1, site.heads, LENGTH, site.head_size)
     keys = torch.randn(shape, generator=draws).requires_grad_()
     return keys, torch.randn(shape, generator=draws).requires_grad_()

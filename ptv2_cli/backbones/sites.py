@@ -12,7 +12,7 @@ Stack = Literal["self", "encoder", "decoder", "cross"]
 """self: the one stack of a model that has one; cross: a decoder's attention to its encoder."""
 
 KeysValues = tuple[Tensor, Tensor]
-"""Prompt keys and values of one site, each [R, K, P, D]; R is 1 (all rows alike) or B."""
+"""Prompt keys and values of one site, each [R, K, P, D]; R is 1, B or the number of owners."""
 
 
 class TextBatch(Protocol):
@@ -78,3 +78,5 @@ class Prompts:
     offset: int | Tensor = 0
     """Positions by which the text's absolute positions are shifted, of all rows or of each [B]."""
     inputs: InputVectors | None = None
+    rows: tuple[int, ...] | None = None
+    """How many rows of the batch, one after another, each of R owners has; None: R is 1 or B."""

@@ -121,6 +121,17 @@ class Slot:
             self._masks[mark] = cached
         return cached[2]
 
+    def spread(self, part: Tensor, rows: int) -> Tensor:
+        """Keys or values of each owner [R, ...] as those of each row [B, ...]."""
+        counts = None if self._prompts is None else self._prompts.rows
+        if counts is None:
+            return part.expand(rows, *part.shape[1:])
+        if len(set(counts)) == 1:  # one copy; its gradient is one sum
+            alike = part[:, None].expand(-1, counts[0], *part.shape[1:])
+            return alike.reshape(rows, *part.shape[1:])
+        owners = zip(torch.split(part, 1), counts, strict=True)
+        return torch.cat([own.expand(count, *own.shape[1:]) for own, count in owners])
+
     def _widen(
         self,
         mask: Tensor | None,

@@ -22,7 +22,7 @@ from ptv2_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ptv2_cli.config.load import Override
+    from ptv2_cli.config.load import LoadedConfig, Override
     from ptv2_cli.run.data import RunData
     from ptv2_cli.run.recipe import Recipe
     from ptv2_cli.sweep.rehearsal import Rehearsal
@@ -44,7 +44,7 @@ def check(
     loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
     settle(offline)
     trials = None
-    if loaded.config.sweep:
+    if _lists_values(loaded):
         base = read_overrides(sets, unsets, prompt_len=prompt_len, lr=lr, seed=seed)
         trials = _rehearsal(config, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
@@ -75,6 +75,21 @@ def check(
         return _refused(config, trials)
     console.say(f"{config}: no problems found")
     return 0
+
+
+def _lists_values(loaded: LoadedConfig) -> bool:
+    """Whether the config's `sweep:` lists values; `lanes:` alone leaves that to flags.
+
+    Raises:
+        ConfigError: `lanes:` alone, and it cannot be what it is.
+    """
+    from ptv2_cli.sweep.lane_count import KEY, lanes_of_section
+
+    section = loaded.config.sweep or {}
+    if set(section) == {KEY}:
+        lanes_of_section(loaded)
+        return False
+    return bool(section)
 
 
 def _rehearsal(config: Path, base: list[Override], offline: bool) -> Rehearsal:

@@ -29,7 +29,13 @@ PLAIN_EVERY = 30.0
 class Progress:
     """A listener of a run's events."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, head: str = "") -> None:
+        """Listen to one run.
+
+        `head` begins every plain line of one run among several; a terminal has room for the bars
+        of one run alone.
+        """
+        self._head = f"{head}: " if head else ""
         self._log = LogFile(experiment.directory.log)
         self._metric = experiment.recipe.config.selection.metric or ""
         self._bars = Bars(
@@ -72,9 +78,9 @@ class Progress:
         elif isinstance(event, EvalDone):
             self._score = f"{self._metric} {100 * event.scores.get(self._metric, 0):.1f}"
         if isinstance(event, Warned):
-            console.warn(event.text)
+            console.warn(f"{self._head}{event.text}")
         elif isinstance(event, Started | EvalDone | Stopped):
-            console.note(describe(event, self._metric) or "")
+            console.note(f"{self._head}{describe(event, self._metric) or ''}")
 
     def _begin(self, event: Started) -> None:
         self._steps = event.steps
@@ -97,7 +103,9 @@ class Progress:
             self._bars.update(self._main, completed=event.step, shown=shown)
         if not console.err.is_terminal and event.step < self._steps:
             left = (self._steps - event.step) * elapsed / (event.step - self._from_step)
-            console.note(f"step {event.step} of {self._steps}: {shown}, {left:.0f} s left")
+            console.note(
+                f"{self._head}step {event.step} of {self._steps}: {shown}, {left:.0f} s left"
+            )
         self._mark(event.step)
 
     def _mark(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""`ptv2 sweep`: a grid of runs, one after another."""
+"""`ptv2 sweep`: a grid of runs, one after another or as lanes of one backbone."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def sweep(
             autocompletion=complete.settings,
         ),
     ] = None,
+    lanes: Annotated[
+        str | None,
+        typer.Option(
+            "--lanes", metavar="N", help="Trials at once on one backbone: a number, or auto."
+        ),
+    ] = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     output: OutputOption = Path("runs"),
@@ -54,29 +60,40 @@ def sweep(
 ) -> int:
     """Train every combination; again, it skips what is done."""
     from ptv2_cli.sweep.axes import from_flags
+    from ptv2_cli.sweep.lane_count import asked_lanes
     from ptv2_cli.sweep.plan import make_candidates
 
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [])
-    candidates = make_candidates(configs or [Path("config.yaml")], base, flags)
+    paths = configs or [Path("config.yaml")]
+    candidates = make_candidates(paths, base, flags)
+    asked = asked_lanes(lanes, paths, base)
     settle(offline)
-    from ptv2_cli.cli.sweep_table import show_estimate, show_plan, show_results
+    from ptv2_cli.cli.sweep_table import show_estimate, show_plan, show_results, show_sharing
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.run.build import choose_device
     from ptv2_cli.run.directory import writing_at
     from ptv2_cli.run.lock import locked
     from ptv2_cli.sweep.estimate import estimate
-    from ptv2_cli.sweep.local import Lender, run_all
+    from ptv2_cli.sweep.local import run_all
+    from ptv2_cli.sweep.opening import Opener
+    from ptv2_cli.sweep.sharing import require_one_group
     from ptv2_cli.sweep.store import Store
     from ptv2_cli.sweep.trials import prepare_all
 
     chosen = choose_device(device)
     prepared = prepare_all(candidates, output, offline=offline)
     store = Store(prepared, output)
+    if asked.count not in {1, "auto"}:
+        require_one_group(store.left(), asked.where, asked.auto)
     show_plan(store, every=dry_run)
+    show_sharing(store, asked, every=dry_run)
+    if not dry_run and store.folder.is_dir():
+        with locked(store.folder):  # told before the estimate loads anything
+            pass
     left = [trial.experiment for trial in store.left() if trial.experiment is not None]
-    lender = Lender()
-    seconds = estimate(left, chosen, lender)
+    opener = Opener(chosen)
+    seconds = estimate(left, opener)
     show_estimate(left, seconds)
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
@@ -87,6 +104,7 @@ def sweep(
         store.begin()
         with locked(store.folder):
             store.write_plan()
-            with view(store, seconds) as watcher:
-                run_all(prepared.trials, store, chosen, watcher, lender)
+            with view(store, seconds, together=asked.count != 1) as watcher:
+                # The engine's one entrance.
+                run_all(prepared.trials, store, chosen, watcher, opener, lanes=asked.count)
             return show_results(store)

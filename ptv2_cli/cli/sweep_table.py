@@ -14,7 +14,9 @@ from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.sweep.axes import FLAGS, SEED
 from ptv2_cli.sweep.boards import Board, Edge, short, show
 from ptv2_cli.sweep.entry import DONE, Entry
+from ptv2_cli.sweep.lane_count import Asked
 from ptv2_cli.sweep.plan import in_range
+from ptv2_cli.sweep.sharing import groups
 from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trials import Trial
 
@@ -70,6 +72,24 @@ def show_plan(store: Store, *, every: bool) -> None:
         left = sum(store.outcomes[entry.fingerprint].status not in DONE for entry in others)
         text = f"with {_plural(len(others), 'trial')} of earlier commands"
         say(f"{text}, {left} of them not finished and not run now" if left else text)
+
+
+def show_sharing(store: Store, asked: Asked, *, every: bool) -> None:
+    """How many of the trials left are lanes of one backbone, or could be."""
+    if asked.where and asked.count == 1:
+        return
+    left = [trial for trial in store.left() if trial.experiment is not None]
+    shared = [group for group in groups(left) if len(group) > 1]
+    if asked.where and left and not shared:
+        text = f"lanes {asked.count}: no two trials can share a backbone, they run one by one"
+    elif not shared:
+        return
+    else:
+        several = "one backbone" if len(shared) == 1 else f"{len(shared)} backbones"
+        text = f"{sum(map(len, shared))} of {_plural(len(left), 'trial')} can share {several}"
+        text += f": lanes {asked.count}" if asked.where else ": --lanes auto"
+    say = console.say if every else console.note
+    say(text)
 
 
 def show_estimate(experiments: Sequence[Experiment], seconds: Sequence[float] | None) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.progress import Progress
@@ -28,10 +31,18 @@ _STYLES = {"failed": "red", "diverged": "red", "running": "bold", "waiting": "di
 
 
 @contextmanager
-def view(store: Store, seconds: Sequence[float] | None) -> Iterator[PlainView | LiveView]:
-    """Whoever shows the sweep, while it runs; `seconds` are the estimates of the trials left."""
+def view(
+    store: Store, seconds: Sequence[float] | None, *, together: bool = False
+) -> Iterator[PlainView | LiveView]:
+    """Whoever shows the sweep, while it runs.
+
+    Args:
+        store: the sweep.
+        seconds: the estimates of the trials left.
+        together: several trials may run at once, so that every plain line says whose it is.
+    """
     if not console.err.is_terminal:
-        yield PlainView(store)
+        yield PlainView(store, together=together)
         return
     shown = LiveView(store, seconds)
     with Live(console=console.err, get_renderable=shown.draw, refresh_per_second=4, transient=True):
@@ -41,15 +52,16 @@ def view(store: Store, seconds: Sequence[float] | None) -> Iterator[PlainView | 
 class PlainView:
     """Lines: a trial begins, what it tells, how it ended."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, together: bool = False) -> None:
         trials = store.prepared.trials
+        self._together = together
         self._several = several_configs([trial.entry for trial in trials])
         self._numbers = {trial.entry.fingerprint: at for at, trial in enumerate(trials, 1)}
 
     def trial(self, trial: Trial, experiment: Experiment) -> AbstractContextManager[Listener]:
         """A trial begins or goes on."""
         console.note(f"{self._head(trial)}: {named(trial, self._several)}")
-        return Progress(experiment)
+        return Progress(experiment, self._head(trial) if self._together else "")
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
@@ -65,8 +77,19 @@ class PlainView:
         return f"trial {self._numbers[trial.entry.fingerprint]} of {len(self._numbers)}"
 
 
+@dataclass
+class _Running:
+    """How far a trial that has begun is."""
+
+    at: int
+    """Its place in the plan."""
+    now: str = "loading"
+    share: float = 0.0
+    """Of its steps."""
+
+
 class LiveView:
-    """A table of the trials around the present one, redrawn as it goes on."""
+    """A table of the trials around those that run, redrawn as they go on."""
 
     def __init__(self, store: Store, seconds: Sequence[float] | None) -> None:
         self._store = store
@@ -74,19 +97,17 @@ class LiveView:
         self._several = several_configs([trial.entry for trial in self._trials])
         left = [t.entry.fingerprint for t in store.left() if t.experiment is not None]
         self._seconds = dict(zip(left, seconds, strict=True)) if seconds else {}
-        self._at = 0
-        self._now = ""
-        self._share = 0.0
+        self._begun: dict[str, _Running] = {}
+        self._near = [0]
         self._began = time.perf_counter()
-        self._past = 0.0
         self._warned: set[str] = set()
 
     @contextmanager
     def trial(self, trial: Trial, experiment: Experiment) -> Iterator[Listener]:
-        """A trial begins or goes on."""
+        """A trial begins or goes on; others may be running."""
         log, steps, score = LogFile(experiment.directory.log), 0, ""
-        self._at = self._trials.index(trial)
-        self._now, self._share = "loading", 0.0
+        running = _Running(self._trials.index(trial))
+        self._begun[trial.entry.fingerprint] = running
 
         def listen(event: RunEvent) -> None:
             nonlocal steps, score
@@ -94,8 +115,8 @@ class LiveView:
             if isinstance(event, Started):
                 steps = event.steps
             elif isinstance(event, StepDone):
-                self._share = event.step / steps
-                self._now = f"step {event.step} of {steps}{score}"
+                running.share = event.step / steps
+                running.now = f"step {event.step} of {steps}{score}"
             elif isinstance(event, EvalDone):
                 score = f", {percent(event.scores.get(trial.entry.metric or ''))}"
             elif isinstance(event, Warned) and event.text not in self._warned:
@@ -106,35 +127,58 @@ class LiveView:
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
-        self._past += self._seconds.get(trial.entry.fingerprint, 0.0)
-        self._share = 0.0
         if outcome.reason:
             console.warn(f"{named(trial, self._several)} {outcome.status}: {outcome.reason}")
 
-    def draw(self) -> Table:
+    def draw(self) -> Group:
         """The table as it stands."""
-        outcomes = self._store.outcomes
+        outcomes, running = self._store.outcomes, self._running()
         done = sum(outcomes[t.entry.fingerprint].status in DONE for t in self._trials)
-        title = f"{done} of {len(self._trials)} trials{self._left()}"
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        at_once = f", {len(running)} running" if len(running) > 1 else ""
+        title = f"{done} of {len(self._trials)} trials{at_once}{self._left()}"
+        table = Table(box=None, pad_edge=False)
         for column in ("trial", "values", "state", "score"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         room = max(3, console.err.size.height - _FRAME)
-        first = max(0, min(self._at - room // 2, len(self._trials) - room))
-        for at, trial in list(enumerate(self._trials))[first : first + room]:
-            outcome = outcomes[trial.entry.fingerprint]
-            here = self._now if outcome.status == "running" else state(self._store, trial)
-            cells = (str(at + 1), named(trial, self._several), here, percent(outcome.value))
-            table.add_row(*map(escape, cells), style=_STYLES.get(outcome.status))
-        return table
+        # Where none runs, between two trials, the table stays where it was.
+        self._near = [lane.at for lane in running.values()] or self._near
+        for at in nearest(len(self._trials), self._near, room):
+            trial = self._trials[at]
+            mark = trial.entry.fingerprint
+            here = running[mark].now if mark in running else state(self._store, trial)
+            value = percent(outcomes[mark].value)
+            cells = (str(at + 1), named(trial, self._several), here, value)
+            table.add_row(*map(escape, cells), style=_STYLES.get(outcomes[mark].status))
+        # No title of the table's: it would be broken where the table is narrower.
+        return Group(Text(title, "table.title", no_wrap=True, overflow="ellipsis"), table)
+
+    def _running(self) -> dict[str, _Running]:
+        """The trials that run, by fingerprint; the store knows which of those begun still do."""
+        begun = list(self._begun.items())  # at once: another thread draws
+        outcomes = self._store.outcomes
+        return {mark: lane for mark, lane in begun if outcomes[mark].status == "running"}
 
     def _left(self) -> str:
         """What is left of the estimate, at the pace that the trials have kept so far."""
         total = sum(self._seconds.values())
         if not total:
             return ""
-        mark = self._trials[self._at].entry.fingerprint
-        past = self._past + self._share * self._seconds.get(mark, 0.0)
+        past = sum(self._past(mark) * seconds for mark, seconds in self._seconds.items())
         elapsed = time.perf_counter() - self._began
         pace = elapsed / past if past > 0.05 * total else 1.0
         return f", about {duration(max(0.0, (total - past) * pace))} left"
+
+    def _past(self, mark: str) -> float:
+        """The share of a trial that this command has behind it."""
+        lane, status = self._begun.get(mark), self._store.outcomes[mark].status
+        if lane is None:
+            return 0.0
+        if status == "running":
+            return lane.share
+        return 1.0 if status in DONE or status == "failed" else 0.0
+
+
+def nearest(count: int, places: Sequence[int], room: int) -> list[int]:
+    """The `room` of `count` rows that lie nearest to any of `places`, in their order."""
+    distance = {at: min(abs(at - place) for place in places) for at in range(count)}
+    return sorted(sorted(distance, key=lambda at: (distance[at], at))[:room])

@@ -31,9 +31,11 @@ IGNORED = frozenset(
         "backbone.revision",
         "backbone.sha256",
         "method.init.run",
+        "train.cache",
     }
 )
-"""Keys that say where things lie or what they are called; `identities` say what they are."""
+"""Keys that say where things lie or what they are called (`identities` say what they are), or
+where a computation is kept that gives the same however often it is done."""
 
 
 LATER: Mapping[str, Any] = {

@@ -308,6 +308,12 @@ class TrainSection(Section):
     gradient_checkpointing: Flag = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
+    cache: Literal["memory", "disk"] | None = Field(
+        None,
+        description="keep what layers below the lowest prompt compute for the whole run, in main "
+        "memory or in a temporary file; wants backbone.dropout: off; default: for an epoch, where "
+        "lanes share it",
+    )
 
     @field_validator("steps")
     @classmethod
@@ -357,7 +363,9 @@ class RunConfig(Section):
         None, strict=False, description="splits whose scores are given; default: the task's"
     )
     sweep: dict[str, Any] | None = Field(
-        None, description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}"
+        None,
+        description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
+        "lanes: N or auto beside them trains several trials on one backbone",
     )
     track: dict[str, Any] | None = Field(
         None, description="reserved for experiment trackers; nothing reads it yet"

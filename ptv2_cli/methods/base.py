@@ -111,6 +111,11 @@ class Method(nn.Module):
         return options
 
     @classmethod
+    def unprompted(cls, options: Any, stacks: Mapping[Stack, int]) -> int:
+        """How many layers, from the lowest, compute the same however long it trains."""
+        return 0
+
+    @classmethod
     def places(cls, options: Any, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """One line that says where prompts enter."""
         return "no prompts"

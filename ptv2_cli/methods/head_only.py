@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ptv2_cli.backbones.sites import Stack
 from ptv2_cli.methods.base import Method, NoOptions, TrainDefaults, frozen_defaults
 
 LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 1e-2, "span": 1e-3}
@@ -19,3 +21,8 @@ class HeadOnly(Method):
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:
         """Our starting points: 1e-3, 1e-2 for tags."""
         return frozen_defaults(LEARNING_RATES, kind)
+
+    @classmethod
+    def unprompted(cls, options: Any, stacks: Mapping[Stack, int]) -> int:
+        """All layers of the longest stack."""
+        return max(stacks.values())

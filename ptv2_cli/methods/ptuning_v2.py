@@ -154,6 +154,12 @@ class PTuningV2(Method):
         return None
 
     @classmethod
+    def unprompted(cls, options: PTuningV2Options, stacks: Mapping[Stack, int]) -> int:
+        """The layers below the lowest of `layers`, where there is one stack; else 0."""
+        layers = _layers(options, _prompted(options, stacks))
+        return 0 if "cross" in stacks else min(min(numbers) for numbers in layers.values())
+
+    @classmethod
     def to_load(cls, options: PTuningV2Options) -> PTuningV2Options:
         """The same options with an init that asks neither the backbone nor another run."""
         return options.model_copy(update={"init": "normal"})

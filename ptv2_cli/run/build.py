@@ -8,7 +8,7 @@ import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.language import LanguageHead
-from ptv2_cli.backbones.load import load_backbone, load_with_language
+from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
 from ptv2_cli.backbones.vocabulary import Vocabulary
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import Head, HeadContext
@@ -52,8 +52,11 @@ def build_learner(
         backbone, language = load_with_language(
             recipe.located, config.backbone, init, words, device
         )
+    elif shared is None:
+        backbone = load_for(recipe, device)
     else:
-        backbone = shared or load_for(recipe, device)
+        backbone = shared
+        draw_untrained(backbone, init)  # by this run's seed, whoever loaded it
     if config.head.pooling != "pooler":
         backbone.drop_pooler()
     elif backbone.pooler is None:

@@ -15,6 +15,8 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 
 DEFAULT_OUTPUT = Path("runs")
+ELSEWHERE = "--output DIR writes runs elsewhere"
+"""What to type where a run cannot be written."""
 SCHEMA_VERSION = 1
 _UNWRITABLE = {
     errno.EACCES,

@@ -32,10 +32,11 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def check(self, directory: str, saved: bool) -> None:
-        """Raise Interrupted if a signal has come."""
+    def check(self, directory: str, runs: int = 1) -> None:
+        """Raise Interrupted if a signal has come; what is under way there is saved."""
         if self.signum is not None:
-            what = "interrupted; the run is saved" if saved else "interrupted"
+            saved = "the run is" if runs == 1 else f"{runs} runs are"
+            what = f"interrupted; {saved} saved"
             raise Interrupted(
                 self.signum, Problem(directory, what, "the same command continues it")
             )

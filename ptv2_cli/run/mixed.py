@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
 from typing import Any
-
-import torch
 
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.run.build import load_for
 from ptv2_cli.run.chunks import Chunk, gathered
 from ptv2_cli.run.predict import BATCHES, Run
 from ptv2_cli.run.results import plain
-from ptv2_cli.shared import answer, can_share
-from ptv2_cli.tasks.base import Array, Feature, Prediction, Row
-from ptv2_cli.tasks.collate import collate
+from ptv2_cli.tasks.base import Feature, Prediction, Row
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.multi import TASK
 from ptv2_cli.tasks.stream import Record
-from ptv2_cli.train.evaluate import unpadded
-from ptv2_cli.train.loop import autocast
+from ptv2_cli.train.evaluate import Wanted, predict
 
 HINT = "predict with each run by itself"
 
@@ -92,7 +86,11 @@ class MixedRuns:
             encoder = session.experiment.data.encoder
             assert encoder is not None
             shares.append((places, self.runs[number].task.encode(own, encoder) if own else []))
-        outputs = self._outputs([features for _, features in shares], size)
+        wanted = [
+            Wanted(replace(session.predictor, batch_size=size), features)
+            for (session, _), (_, features) in zip(sessions, shares, strict=True)
+        ]
+        outputs = predict(wanted, rows=size)
         for number, (places, features) in enumerate(shares):
             own = [_without_task(rows[at]) for at in places]
             state = sessions[number][1]
@@ -104,70 +102,11 @@ class MixedRuns:
         tick(len(rows))
         return lines
 
-    def _outputs(
-        self, features: Sequence[Sequence[Feature]], size: int
-    ) -> list[list[Mapping[str, Array]]]:
-        """Head outputs of each run's features: longest first, all runs in one batch."""
-        sessions = [session for session, _ in self._sessions]
-        outputs: list[list[Mapping[str, Array]]] = [[{} for _ in own] for own in features]
-        for group in self._groups:
-            order = sorted(
-                ((number, at) for number in group for at in range(len(features[number]))),
-                key=lambda item: -len(features[item[0]][item[1]].input_ids),
-            )
-            for start in range(0, len(order), size):
-                chosen = sorted(order[start : start + size])
-                members = [
-                    (number, [at for _, at in items])
-                    for number, items in groupby(chosen, key=lambda item: item[0])
-                ]
-                self._answer(members, sessions, features, outputs)
-        return outputs
-
-    def _answer(
-        self,
-        members: Sequence[tuple[int, list[int]]],
-        sessions: Sequence[Any],
-        features: Sequence[Sequence[Feature]],
-        outputs: list[list[Mapping[str, Array]]],
-    ) -> None:
-        """One forward pass over some features of each run."""
-        device, precision = sessions[0].device, sessions[0].predictor.precision
-        pad_id = sessions[0].predictor.pad_id
-        batches = [
-            collate(
-                [features[number][at] for at in places], pad_id, sessions[number].predictor.kind
-            )
-            for number, places in members
-        ]
-        learners = [sessions[number].learner.eval() for number, _ in members]
-        with torch.inference_mode(), autocast(precision, device):
-            found = answer(learners, [batch.to(device) for batch in batches], pad_id)
-        for (number, places), output in zip(members, found, strict=True):
-            arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
-            kind = sessions[number].predictor.kind
-            for row, at in enumerate(places):
-                outputs[number][at] = unpadded(arrays, row, features[number][at], kind)
-
     @cached_property
     def _sessions(self) -> list[tuple[Any, dict[str, float]]]:
         """The runs' models, all over one backbone."""
         whole = load_for(self.runs[0].recipe, self.runs[0].device)
         return [run.open(whole.view()) for run in self.runs]
-
-    @cached_property
-    def _groups(self) -> list[list[int]]:
-        """Runs whose rows fit into one forward pass."""
-        groups: list[list[int]] = []
-        learners = [session.learner for session, _ in self._sessions]
-        for number in range(len(learners)):
-            for group in groups:
-                if can_share([learners[at] for at in (*group, number)]):
-                    group.append(number)
-                    break
-            else:
-                groups.append([number])
-        return groups
 
     def _shown(self) -> list[str]:
         """The shortest name of each run."""

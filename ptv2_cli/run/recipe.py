@@ -17,6 +17,7 @@ from ptv2_cli.config.schema import RunConfig, Section
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.methods.base import Method
 from ptv2_cli.registry import METHODS
+from ptv2_cli.run.caching import caching_problems
 from ptv2_cli.run.holding import holding_problems
 from ptv2_cli.run.verbal import (
     VERBALIZER,
@@ -98,6 +99,7 @@ def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
             *_misfits(loaded, method, options, task, shape),
             *head_misfits(loaded, options, task, shape),
             *holding_problems(loaded, method, options, held),
+            *caching_problems(loaded, method, options, task, shape),
         ],
         ConfigError,
     )

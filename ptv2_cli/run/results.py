@@ -82,6 +82,7 @@ def build_metrics(
         "detail": {name: chosen[name].scores.detail for name in reported if name in chosen},
         "parameters": dict(parameters),
         "timing": _timing(tracker),
+        "lanes": tracker.lanes,
         "memory": {"peak_bytes": peak_bytes(device)},
         "data": data.summary(),
         "data_note": data.note,

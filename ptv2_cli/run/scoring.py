@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from ptv2_cli.backbones.lower import LowerStates
 from ptv2_cli.tasks.base import Feature, Prediction, Row, Scores, Task
-from ptv2_cli.train.evaluate import Predictor
+from ptv2_cli.train.evaluate import Outputs, Predictor, Tick, Wanted, predict
 
 _ANSWERS = ("label", "prediction", "answer")
 """Where a prediction line has its one answer."""
@@ -36,21 +37,40 @@ class Evaluation:
         return None if answers and seen != {""} else seen.pop()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An evaluation to be made: whose, and on what."""
+
+    task: Task
+    predictor: Predictor
+    rows: Sequence[Row]
+    features: Sequence[Feature]
+    state: dict[str, float] | None = None
+    """What the task tuned; None: it is tuned on these rows."""
+    tick: Tick | None = None
+    """Told the number of features done; it may raise to stop."""
+
+
 def evaluate(
-    task: Task,
-    predictor: Predictor,
-    rows: Sequence[Row],
-    features: Sequence[Feature],
-    state: dict[str, float] | None = None,
-    tick: Callable[[int], None] | None = None,
-) -> Evaluation:
-    """Predict and score; without `state`, what the task tunes is tuned on these rows."""
+    asked: Sequence[Asked], rows: int | None = None, lower: LowerStates | None = None
+) -> list[Evaluation]:
+    """Predict and score; several over one backbone share forward passes, see `predict`.
+
+    The seconds of each are its share of the time.
+    """
     began = time.perf_counter()
-    outputs = predictor(features, tick)
+    wanted = [Wanted(item.predictor, item.features, item.tick) for item in asked]
+    outputs = predict(wanted, rows, lower)
+    found = [_scored(item, output) for item, output in zip(asked, outputs, strict=True)]
+    seconds = (time.perf_counter() - began) / len(asked)
+    return [replace(evaluation, seconds=seconds) for evaluation in found]
+
+
+def _scored(asked: Asked, outputs: Outputs) -> Evaluation:
+    task, rows, features, state = asked.task, asked.rows, asked.features, asked.state
     predictions = task.decode(rows, features, outputs, state or {})
     if state is None:
         state = task.tune(rows, predictions)
         if state:
             predictions = task.decode(rows, features, outputs, state)
-    scores = task.score(rows, predictions)
-    return Evaluation(predictions, scores, state, time.perf_counter() - began)
+    return Evaluation(predictions, task.score(rows, predictions), state, 0.0)

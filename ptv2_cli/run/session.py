@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,9 @@ from ptv2_cli.run.build import build_learner
 from ptv2_cli.run.data import make_encoder
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.recipe import Recipe
-from ptv2_cli.run.scoring import Evaluation, evaluate
+from ptv2_cli.run.scoring import Asked, Evaluation, evaluate
 from ptv2_cli.train.checkpoint import fit_into, load_checkpoint
-from ptv2_cli.train.evaluate import Predictor
+from ptv2_cli.train.evaluate import Predictor, Tick
 
 
 @dataclass
@@ -40,13 +39,17 @@ class Session:
         self,
         split: str,
         state: dict[str, float] | None = None,
-        tick: Callable[[int], None] | None = None,
+        tick: Tick | None = None,
     ) -> Evaluation:
         """Predict and score a split of the run's data with the present weights."""
-        data = self.experiment.data
-        return evaluate(
-            self.recipe.task, self.predictor, data.rows(split), data.features(split), state, tick
-        )
+        return evaluate([self.asked(split, state, tick)])[0]
+
+    def asked(
+        self, split: str, state: dict[str, float] | None = None, tick: Tick | None = None
+    ) -> Asked:
+        """The evaluation of a split of the run's data, to be made."""
+        data, task = self.experiment.data, self.recipe.task
+        return Asked(task, self.predictor, data.rows(split), data.features(split), state, tick)
 
     def load_best(self) -> dict[str, Any]:
         """Put the best checkpoint's weights into the learner; returns its JSON state.

@@ -33,6 +33,8 @@ class Tracker:
     loss_sum: float = 0.0
     """Losses of the steps since the last evaluation, added up."""
     loss_steps: int = 0
+    lanes: int = 1
+    """Most runs that shared its steps, itself included."""
 
     def add(self, done: EvalDone, lr: float, state: dict[str, float]) -> bool:
         """Note an evaluation; True if it is the best so far (the first of equals, NaN never)."""

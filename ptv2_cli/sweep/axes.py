@@ -15,6 +15,8 @@ from ptv2_cli.config.places import Places, dotted
 from ptv2_cli.config.wording import seen
 from ptv2_cli.config.yaml12 import Document, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.sweep.lane_count import KEY as LANES
+from ptv2_cli.sweep.lane_count import lanes_of_section
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""
@@ -85,6 +87,8 @@ def from_flags(
 def from_section(loaded: LoadedConfig) -> list[Axis]:
     """The axes of a config's `sweep:` section; none where it has no such section.
 
+    `lanes:` is no axis: it says how trials are run, see `lane_count`.
+
     Raises:
         ConfigError: with every key and value of the section that is wrong.
     """
@@ -103,6 +107,11 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
             problems.append(
                 Problem(where, what, "write sweep: {grid: {train.batch_size: [8, 16]}}")
             )
+        elif key == LANES:
+            try:
+                lanes_of_section(loaded)
+            except ConfigError as error:
+                problems += error.problems
         else:
             problems.append(Problem(where, f"unknown key sweep.{key}", _meant(key, value)))
     problems += _misplaced(axes)
@@ -213,7 +222,9 @@ def _meant(key: str, value: Any) -> str:
     items = value if isinstance(value, list) and value else ["A", "B"]
     if key in FLAGS:
         return f"write {in_section(key, items)}"
-    near = difflib.get_close_matches(key, SHORT, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(key, [*SHORT, LANES], n=1, cutoff=0.6)
+    if near == [LANES]:
+        return f"did you mean {LANES}? write sweep: {{{LANES}: auto}}"
     if near and "." not in key:
         return f"did you mean {near[0]}? write {in_section(SHORT[near[0]], items)}"
     return f"any other key stands under grid: write {in_section(key, items)}"

@@ -11,11 +11,13 @@ import torch
 
 from ptv2_cli.errors import InputError, out_of_memory
 from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.run.session import Session, open_session
-from ptv2_cli.run.trainer import set_up
-from ptv2_cli.sweep.local import Lender, free
+from ptv2_cli.run.session import Session
+from ptv2_cli.run.setting_up import set_up
+from ptv2_cli.shared import Sharing
+from ptv2_cli.sweep.opening import Opener
 from ptv2_cli.tasks.base import Feature
 from ptv2_cli.train.events import EvalDone, StepDone
+from ptv2_cli.train.lane import Lane
 from ptv2_cli.train.loop import fit
 
 STEPS = 6
@@ -43,9 +45,7 @@ class Rates:
     """Tokens of a row of train, all its windows together."""
 
 
-def estimate(
-    experiments: Sequence[Experiment], device: torch.device, lender: Lender
-) -> list[float] | None:
+def estimate(experiments: Sequence[Experiment], opener: Opener) -> list[float] | None:
     """Seconds that each experiment still takes, or None where no trial could be timed.
 
     The shortest and the longest prompt of every kind of trial are timed; between the two the
@@ -60,7 +60,7 @@ def estimate(
         for experiment in _ends(members):
             if sessions < SESSIONS:
                 sessions += 1
-                measured.setdefault(kind, []).extend(_timed(experiment, device, lender))
+                measured.setdefault(kind, []).extend(_timed(experiment, opener))
     everything = [rates for found in measured.values() for rates in found]
     if not everything:
         return None
@@ -92,14 +92,13 @@ def _prompt_len(experiment: Experiment) -> int:
     return experiment.recipe.config.prompt_len or 0
 
 
-def _timed(experiment: Experiment, device: torch.device, lender: Lender) -> list[Rates]:
+def _timed(experiment: Experiment, opener: Opener) -> list[Rates]:
     """The rates of one experiment; nothing if it does not run, which its trial will tell."""
     try:
         began = time.perf_counter()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            session = open_session(experiment, device)
-            lender.lend(session)
-            return [_measured(session, began)]
+        devices = [opener.device] if opener.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            return [_measured(opener.open(experiment), began)]
     except InputError:
         return []
     except Exception as error:
@@ -107,21 +106,22 @@ def _timed(experiment: Experiment, device: torch.device, lender: Lender) -> list
             raise
         return []
     finally:
-        free(device)
+        opener.close(experiment)
 
 
 def _measured(session: Session, began: float) -> Rates:
     training, plan = set_up(session)
+    sharing = Sharing(session.predictor.pad_id)
     load = time.perf_counter() - began
     train = session.experiment.data.features("train")
     plan = replace(plan, eval_every=plan.steps)
 
-    def skipped() -> EvalDone:
-        return EvalDone(training.progress.step, 0.0, {}, 0.0, None)
+    def skipped(lanes: Sequence[Lane]) -> list[EvalDone]:
+        return [EvalDone(training.progress.step, 0.0, {}, 0.0, None)]
 
     times: list[tuple[float, int]] = []
     start = last = time.perf_counter()
-    for event in fit(training, plan, skipped):
+    for ((_, event),) in fit([Lane(training, plan)], sharing, skipped):
         if isinstance(event, StepDone):
             float(event.loss)  # waits for the device
             now = time.perf_counter()

@@ -1,30 +1,34 @@
-"""The engine that runs trials one after another in this process."""
+"""The engine that runs trials in this process, one after another or several together."""
 
 from __future__ import annotations
 
-import gc
 import signal
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 
 from ptv2_cli.errors import Interrupted, MachineError, Problem, Ptv2Error, out_of_memory
-from ptv2_cli.run.data import RunData
-from ptv2_cli.run.directory import writing
-from ptv2_cli.run.events import Listener
+from ptv2_cli.run.events import Listener, RunEvent
 from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.run.session import Session, open_session
-from ptv2_cli.run.trainer import train
+from ptv2_cli.run.together import Together
+from ptv2_cli.run.training import TrainingRun
 from ptv2_cli.sweep.entry import DONE, Outcome
 from ptv2_cli.sweep.folder import finished
+from ptv2_cli.sweep.lane_count import Lanes
+from ptv2_cli.sweep.opening import Opener, free
+from ptv2_cli.sweep.sharing import groups
+from ptv2_cli.sweep.sizing import places_for
 from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.train.events import EvalDone
 
-_ELSEWHERE = "--output DIR writes runs elsewhere"
+Prune = Callable[[Trial, EvalDone], bool]
+"""Whether a trial is to be stopped after an evaluation."""
 
 
 class Watcher(Protocol):
@@ -37,109 +41,193 @@ class Watcher(Protocol):
         """A trial has ended, well or not."""
 
 
-class Lender:
-    """Hands the features of one trial on to the next where both have the same text."""
-
-    def __init__(self) -> None:
-        self._last: tuple[tuple[object, ...], RunData] | None = None
-
-    def lend(self, session: Session) -> None:
-        """Give the session what an equal encoder has made of the same rows, and remember it."""
-        data, encoder = session.experiment.data, session.experiment.data.encoder
-        assert encoder is not None
-        recipe = session.recipe
-        made_by = (
-            recipe.located.identity,
-            recipe.task.kind,
-            encoder.max_len,
-            encoder.truncation,
-            encoder.template,
-            encoder.ahead,
-            encoder.demonstrations,
-        )
-        if self._last is not None and self._last[1] is not data:
-            key, earlier = self._last
-            if key == made_by:
-                data.borrow(earlier)
-            earlier.forget()
-        self._last = (made_by, data)
-
-
 def run_all(
     trials: Sequence[Trial],
     store: Store,
     device: torch.device,
     watcher: Watcher,
-    lender: Lender | None = None,
+    opener: Opener | None = None,
+    *,
+    lanes: Lanes = 1,
+    prune: Prune | None = None,
 ) -> None:
     """Train every trial that has not ended yet; one that fails does not stop the others.
 
+    Args:
+        trials: in the order in which they are begun, but for those that cannot share.
+        store: where is written how they end.
+        device: where they train.
+        watcher: is told how they go on.
+        opener: what has loaded or tokenized something for these trials already.
+        lanes: how many trials at once share one backbone, where they can.
+        prune: stops trials early, one by one; their best evaluation until then counts.
+
     Raises:
-        Interrupted: by a signal; the trial and the sweep are saved.
+        Interrupted: by a signal; the trials and the sweep are saved.
         MachineError: the disk is full.
     """
-    lender = lender or Lender()
-    for trial in trials:
+    left = [trial for trial in trials if store.outcomes[trial.entry.fingerprint].status not in DONE]
+    engine = _Engine(store, watcher, opener or Opener(device), prune)
+    for group in [[trial] for trial in left] if lanes == 1 else groups(left):
+        engine.run(group, lanes)
+
+
+@dataclass
+class _Running:
+    """A trial under way."""
+
+    trial: Trial
+    before: Outcome
+    until: ExitStack
+    """What is to be closed when it ends."""
+
+
+class _Engine:
+    """Carries groups of trials through; each group shares one backbone."""
+
+    def __init__(self, store: Store, watcher: Watcher, opener: Opener, prune: Prune | None) -> None:
+        self.store = store
+        self.watcher = watcher
+        self.opener = opener
+        self.prune = prune
+        self._places = 1
+        self._running: dict[TrainingRun, _Running] = {}
+        self._waiting: deque[Trial] = deque()
+
+    def run(self, group: Sequence[Trial], lanes: Lanes) -> None:
+        """Train a group, as many at once as `lanes` says."""
+        self._waiting = deque(group)
+        self._places = wanted = places_for(group, lanes, self.opener)
+        while self._waiting:
+            shared = 0
+            with Together(self.opener.device) as together:
+                try:
+                    self._drive(together)
+                    return
+                except (Interrupted, KeyboardInterrupt) as error:
+                    raise self._interrupted(error) from None
+                except MachineError:
+                    raise
+                except Exception as error:
+                    shared = len(self._running)
+                    if shared == 1:  # it is this trial's own fault
+                        ((_, only),) = self._running.items()
+                        self._end(only, _failed(only.trial, only.before, error))
+                        if not out_of_memory(error):
+                            self._places = wanted
+                    else:
+                        self._part(together)
+                finally:
+                    self._leave()
+            if shared > 1:
+                # Whose fault it is shows when fewer share: they go on from where they are.
+                self._places = shared // 2
+            free(self.opener.device)
+
+    def _drive(self, together: Together) -> None:
+        def refill() -> None:
+            while self._waiting and len(together.runs) < self._places:
+                self._start(self._waiting.popleft(), together)
+
+        for run, _ in together.carry_out(refill):
+            running = self._running.pop(run)
+            self._end(running, finished(run.directory, running.before))
+
+    def _start(self, trial: Trial, together: Together) -> None:
+        """Open a trial and let it join; one that cannot begin has failed."""
         mark = trial.entry.fingerprint
-        before = store.outcomes[mark]
-        if before.status in DONE:
-            continue
+        before = self.store.outcomes[mark]
+        running = _Running(trial, before, ExitStack())
         if trial.experiment is None:
-            store.note(mark, _refused(trial, before))
-            watcher.ended(trial, store.outcomes[mark])
-            continue
-        run = trial.experiment.directory.path.name
-        store.note(mark, Outcome("running", run=run, attempts=before.attempts))
+            self._end(running, _refused(trial, before))
+            return
+        name = trial.experiment.directory.path.name
+        self.store.note(mark, Outcome("running", run=name, attempts=before.attempts))
+        run = None
         try:
-            outcome = _attempt(trial, trial.experiment, before, device, watcher, lender)
-        except (Interrupted, KeyboardInterrupt) as error:
-            store.note(mark, Outcome("interrupted", run=run, attempts=before.attempts))
-            raise _interrupted(error, store) from None
-        finally:
-            free(device)
-        store.note(mark, outcome)
-        watcher.ended(trial, outcome)
+            listen = running.until.enter_context(self.watcher.trial(trial, trial.experiment))
+            session = self.opener.open(trial.experiment)
+            run = TrainingRun(session, self._pruning(trial, together, listen))
+            self._running[run] = running
+            together.join(run, resume=True)
+        except (Interrupted, MachineError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if run is not None:
+                del self._running[run]
+            if out_of_memory(error) and together.runs:  # there is no room beside the others
+                running.until.close()
+                self.store.note(mark, before)
+                self._waiting.appendleft(trial)
+                self._places = len(together.runs)
+            else:
+                self._end(running, _failed(trial, before, error))
+
+    def _pruning(self, trial: Trial, together: Together, listen: Listener) -> Listener:
+        """The trial's listener, which also asks whether the trial is to go on."""
+        prune = self.prune
+        if prune is None:
+            return listen
+
+        def told(event: RunEvent) -> None:
+            listen(event)
+            if isinstance(event, EvalDone) and prune(trial, event):
+                together.stop(trial.entry.fingerprint)
+
+        return told
+
+    def _end(self, running: _Running, outcome: Outcome) -> None:
+        """A trial is over: note it, tell it, give back what it held."""
+        running.until.close()
+        self.store.note(running.trial.entry.fingerprint, outcome)
+        if running.trial.experiment is not None:
+            self.opener.close(running.trial.experiment)
+        self.watcher.ended(running.trial, outcome)
+
+    def _part(self, together: Together) -> None:
+        """Let all running trials wait again, saved, before those that have not begun."""
+        together.park()
+        self._waiting.extendleft(running.trial for running in reversed(self._running.values()))
+
+    def _leave(self) -> None:
+        """Close what trials that are under way hold."""
+        for running in self._running.values():
+            running.until.close()
+        self._running.clear()
+
+    def _interrupted(self, error: BaseException) -> Interrupted:
+        for running in self._running.values():
+            assert running.trial.experiment is not None
+            name = running.trial.experiment.directory.path.name
+            outcome = Outcome("interrupted", run=name, attempts=running.before.attempts)
+            self.store.note(running.trial.entry.fingerprint, outcome)
+        asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
+        done = sum(self.store.outcomes[mark].status in DONE for mark in asked)
+        told = error.problems if isinstance(error, Interrupted) else ()
+        signum = error.exit_code - 128 if isinstance(error, Interrupted) else signal.SIGINT
+        what = f"interrupted; {done} of {len(asked)} trials are done and kept"
+        kept = [replace(problem, hint="") for problem in told]
+        return Interrupted(
+            signum, *kept, Problem(str(self.store.folder), what, "the same command continues it")
+        )
 
 
-def free(device: torch.device) -> None:
-    """Give back the memory of a trial that is over."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _attempt(
-    trial: Trial,
-    experiment: Experiment,
-    before: Outcome,
-    device: torch.device,
-    watcher: Watcher,
-    lender: Lender,
-) -> Outcome:
-    """One start of one trial, and how it ended."""
+def _failed(trial: Trial, before: Outcome, error: Exception) -> Outcome:
+    """How a start ended that went wrong."""
+    experiment = trial.experiment
+    assert experiment is not None
     failed = Outcome("failed", run=experiment.directory.path.name, attempts=before.attempts + 1)
-    try:
-        with (
-            writing(experiment.directory, _ELSEWHERE),
-            watcher.trial(trial, experiment) as listen,
-        ):
-            session = open_session(experiment, device)
-            lender.lend(session)
-            train(session, resume=True, listen=listen)
-        return finished(experiment.directory, before)
-    except (Interrupted, MachineError):
-        raise
-    except Ptv2Error as error:
+    if isinstance(error, Ptv2Error):
         problem = error.problems[0]
         return replace(failed, reason=_said(problem), hint=problem.hint)
-    except Exception as error:
-        if out_of_memory(error):
-            hint = "halve train.batch_size and double train.accumulate: same result, less memory"
-            return replace(failed, reason="out of memory", hint=hint)
-        last = str(error).strip().splitlines()
-        reason = f"a defect: {type(error).__name__}: {last[0] if last else ''}"
-        hint = f"results.json holds the traceback; please report it ({experiment.fingerprint})"
-        return replace(failed, reason=reason, hint=hint, traceback=traceback.format_exc())
+    if out_of_memory(error):
+        hint = "halve train.batch_size and double train.accumulate: same result, less memory"
+        return replace(failed, reason="out of memory", hint=hint)
+    last = str(error).strip().splitlines()
+    reason = f"a defect: {type(error).__name__}: {last[0] if last else ''}"
+    hint = f"results.json holds the traceback; please report it ({experiment.fingerprint})"
+    trace = "".join(traceback.format_exception(error))
+    return replace(failed, reason=reason, hint=hint, traceback=trace)
 
 
 def _refused(trial: Trial, before: Outcome) -> Outcome:
@@ -150,15 +238,3 @@ def _refused(trial: Trial, before: Outcome) -> Outcome:
 
 def _said(problem: Problem) -> str:
     return f"{problem.where}: {problem.what}" if problem.where else problem.what
-
-
-def _interrupted(error: BaseException, store: Store) -> Interrupted:
-    asked = [trial.entry.fingerprint for trial in store.prepared.trials]
-    done = sum(store.outcomes[mark].status in DONE for mark in asked)
-    told = error.problems if isinstance(error, Interrupted) else ()
-    signum = error.exit_code - 128 if isinstance(error, Interrupted) else signal.SIGINT
-    what = f"interrupted; {done} of {len(asked)} trials are done and kept"
-    kept = [replace(problem, hint="") for problem in told]
-    return Interrupted(
-        signum, *kept, Problem(str(store.folder), what, "the same command continues it")
-    )

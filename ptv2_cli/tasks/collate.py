@@ -50,6 +50,8 @@ class Batch:
     """Which of several tasks that train together it belongs to; a batch is of one."""
     choices: Tensor | None = None
     """[Q, C]: which input is each choice of a question, -1 where it has fewer than C."""
+    features: tuple[Feature, ...] | None = None
+    """What the rows were collated from, in order: they are the features' inputs; None: unknown."""
 
     @property
     def rows(self) -> int:
@@ -91,6 +93,7 @@ def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
         mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
         task=features[0].task,
         choices=_grouped(features) if kind == "choice" else None,
+        features=tuple(features),
     )
 
 

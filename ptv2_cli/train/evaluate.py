@@ -1,18 +1,24 @@
-"""Run a learner over the features of a split, longest batches first, without gradients."""
+"""Run learners over the features of a split, longest batches first, without gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
 
+from ptv2_cli.backbones.lower import LowerStates
+from ptv2_cli.heads.base import Output
 from ptv2_cli.model import Learner
+from ptv2_cli.shared import Sharing
 from ptv2_cli.tasks.base import PER_ROW, Array, Feature, Kind
-from ptv2_cli.tasks.collate import collate
-from ptv2_cli.train.loop import Precision, autocast
+from ptv2_cli.tasks.collate import Batch, collate
+from ptv2_cli.train.lane import Precision
+from ptv2_cli.train.loop import autocast
+
+Outputs = list[Mapping[str, Array]]
+Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -26,39 +32,97 @@ class Predictor:
     precision: Precision
     device: torch.device
 
-    def __call__(
-        self, features: Sequence[Feature], tick: Callable[[int], None] | None = None
-    ) -> list[Mapping[str, Array]]:
+    def __call__(self, features: Sequence[Feature], tick: Tick | None = None) -> Outputs:
         """Head outputs of each feature, padding removed, in the order given.
 
         `tick` is told the number of features of each batch done; it may raise to stop.
         """
-        outputs: list[Mapping[str, Array]] = [{} for _ in features]
-        self.learner.eval()
-        with torch.inference_mode():
-            for indices in _by_length(features, self.batch_size):
-                chosen = [features[index] for index in indices]
-                batch = collate(chosen, self.pad_id, self.kind).to(self.device)
-                with autocast(self.precision, self.device):
-                    predictions = self.learner(batch).predictions
-                arrays = {name: value.float().cpu().numpy() for name, value in predictions.items()}
-                for row, index in enumerate(indices):
-                    outputs[index] = unpadded(arrays, row, chosen[row], self.kind)
-                if tick is not None:
-                    tick(len(indices))
+        (outputs,) = predict([Wanted(self, features, tick)])
         return outputs
 
 
-def _by_length(features: Sequence[Feature], size: int) -> Iterator[list[int]]:
-    """Indices of batches, each of one task."""
-    order = sorted(
+@dataclass(frozen=True)
+class Wanted:
+    """What one predictor is to answer."""
+
+    predictor: Predictor
+    features: Sequence[Feature]
+    tick: Tick | None = None
+    """Told the number of its features done; it may raise to stop."""
+
+
+def predict(
+    wanted: Sequence[Wanted], rows: int | None = None, lower: LowerStates | None = None
+) -> list[Outputs]:
+    """What each predictor makes of its features; several share passes, see `Sharing`.
+
+    All are over one backbone, of one device and precision.
+
+    Args:
+        wanted: the predictors and their features.
+        rows: most rows of a pass that several share; None: a batch of each.
+        lower: where outputs of layers below the lowest prompt are kept.
+    """
+    sharing = Sharing(wanted[0].predictor.pad_id, rows, lower)
+    answers = [_Answers(item) for item in wanted]
+    for item in wanted:
+        item.predictor.learner.eval()
+    with torch.inference_mode():
+        while left := [answer for answer in answers if answer.waiting]:
+            batches = [answer.take(None if len(left) == 1 else rows, len(left)) for answer in left]
+            learners = [answer.wanted.predictor.learner for answer in left]
+            for places in sharing.passes(learners, [len(b.input_ids) for b in batches]):
+                _answer(sharing, [left[at] for at in places], [batches[at] for at in places])
+    return [answer.outputs for answer in answers]
+
+
+class _Answers:
+    """One predictor's features, longest first, and what has been made of them."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.outputs: Outputs = [{} for _ in wanted.features]
+        self.waiting = _by_length(wanted.features)
+        self._taken: list[int] = []
+
+    def take(self, rows: int | None, sharers: int) -> Batch:
+        """The next features, as many as are a predictor's share of a pass, of one task."""
+        predictor, features = self.wanted.predictor, self.wanted.features
+        size = predictor.batch_size
+        if rows is not None:
+            size = min(size, max(1, rows // sharers))
+        task = features[self.waiting[0]].task
+        self._taken = [at for at in self.waiting[:size] if features[at].task == task]
+        self.waiting = self.waiting[len(self._taken) :]
+        chosen = [features[at] for at in self._taken]
+        return collate(chosen, predictor.pad_id, predictor.kind).to(predictor.device)
+
+    def put(self, output: Output) -> None:
+        """Note what was made of the features taken last."""
+        arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
+        for row, at in enumerate(self._taken):
+            kind = self.wanted.predictor.kind
+            self.outputs[at] = unpadded(arrays, row, self.wanted.features[at], kind)
+        if self.wanted.tick is not None:
+            self.wanted.tick(len(self._taken))
+
+
+def _answer(sharing: Sharing, answers: Sequence[_Answers], batches: Sequence[Batch]) -> None:
+    """One pass over batches of several predictors."""
+    first = answers[0].wanted.predictor
+    learners = [answer.wanted.predictor.learner for answer in answers]
+    with autocast(first.precision, first.device):
+        found = sharing.answer(learners, batches)
+    for answer, output in zip(answers, found, strict=True):
+        answer.put(output)
+
+
+def _by_length(features: Sequence[Feature]) -> list[int]:
+    """Indices of features, task by task, longest first."""
+    return sorted(
         range(len(features)),
         key=lambda index: (features[index].task, -len(features[index].input_ids)),
     )
-    for _, group in groupby(order, key=lambda index: features[index].task):
-        rows = list(group)
-        for at in range(0, len(rows), size):
-            yield rows[at : at + size]
 
 
 def unpadded(

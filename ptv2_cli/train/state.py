@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ptv2_cli.seeding import SeededDropout
 from ptv2_cli.train.checkpoint import Checkpoint, fit_into
-from ptv2_cli.train.loop import Progress, Training
+from ptv2_cli.train.lane import Progress, Training
 
 
 def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -31,8 +31,15 @@ def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor]
     return tensors, {"progress": asdict(training.progress), "scaler": scaler}
 
 
-def restore(training: Training, checkpoint: Checkpoint, where: Path, device: torch.device) -> None:
-    """Put a captured state back.
+def restore(
+    training: Training,
+    checkpoint: Checkpoint,
+    where: Path,
+    device: torch.device,
+    *,
+    alone: bool = True,
+) -> None:
+    """Put a captured state back; that of the global generator only if nobody else draws from it.
 
     Raises:
         CheckpointError: its tensors do not fit this training.
@@ -42,9 +49,10 @@ def restore(training: Training, checkpoint: Checkpoint, where: Path, device: tor
     optimizer["state"] = _by_index(checkpoint.part("optimizer"))
     training.optimizer.load_state_dict(optimizer)
     random = checkpoint.part("random")
-    torch.set_rng_state(random["cpu"])
-    if device.type == "cuda" and "cuda" in random:
-        torch.cuda.set_rng_state(random["cuda"], device)
+    if alone:
+        torch.set_rng_state(random["cpu"])
+        if device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], device)
     for name, dropout in _dropouts(training):
         dropout.restore(random.get(name))
     training.progress = Progress(**checkpoint.state["progress"])

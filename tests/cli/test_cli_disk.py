@@ -48,13 +48,14 @@ def test_output_that_is_read_only(
 
 
 @pytest.mark.parametrize(
-    "place", ["run.trainer.write_atomic", "train.checkpoint.write_atomic", "run.results.write_json"]
+    "place",
+    ["run.training.write_atomic", "train.checkpoint.write_atomic", "run.results.write_json"],
 )
 def test_a_full_disk(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     material.write(Path("config.yaml"))
-    target = "run.trainer.write_json" if place.endswith("write_json") else place
+    target = "run.training.write_json" if place.endswith("write_json") else place
     with monkeypatch.context() as patch:
         patch.setattr(f"ptv2_cli.{target}", full)
         result = ptv2("train")

@@ -19,16 +19,19 @@ GRID = ("--prompt-len", "2,4", "--seed", "11,12")
 # Signals itself at the N-th step of the whole command, every step of which is saved.
 SIGNALLED = """
 import os, sys
-from ptv2_cli.run import trainer
-trainer.SAVE_SECONDS = -1.0
-really, steps = trainer._Run._after_step, 0
+from ptv2_cli.run import together, training
+together.SAVE_SECONDS = -1.0
+note, save, steps = training.TrainingRun.after_step, training.TrainingRun.save, 0
 def after_step(self, event):
     global steps
-    really(self, event)
+    note(self, event)
     steps += 1
+def save_and_die(self):
+    save(self)
     if steps == {step}:
         os.kill(os.getpid(), {number})
-trainer._Run._after_step = after_step
+training.TrainingRun.after_step = after_step
+training.TrainingRun.save = save_and_die
 from ptv2_cli.cli.app import main
 main()
 """

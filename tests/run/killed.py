@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertModel  # noqa: F401 - once for all forks
 
-from ptv2_cli.run import trainer
+from ptv2_cli.run import together, trainer
 from ptv2_cli.tasks import metrics  # noqa: F401 - likewise
 from ptv2_cli.train.events import StepDone
 
@@ -39,7 +39,7 @@ def main(plan: dict[str, Any]) -> None:
         found = torch.stack([torch.as_tensor(row["probabilities"]) for row in outputs])
         save_file({"probabilities": found}, plan["logits"])
         return
-    trainer.SAVE_SECONDS = plan.get("save_seconds", 0.0)
+    together.SAVE_SECONDS = plan.get("save_seconds", 0.0)
     steps = 0
 
     def listen(event: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.run.recipe import make_recipe
 from ptv2_cli.run.reload import reload_run
-from ptv2_cli.run.trainer import set_up
+from ptv2_cli.run.setting_up import set_up
+from ptv2_cli.shared import Sharing
 from ptv2_cli.train.events import EvalDone, StepDone
+from ptv2_cli.train.lane import Lane
 from ptv2_cli.train.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,10 +153,10 @@ def loss_after(steps: int, output: Path, *sets: str) -> float:
     training, plan = set_up(session)
     losses: list[float] = []
 
-    def evaluate() -> EvalDone:
+    def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
-    for event in fit(training, plan, evaluate):
+    for ((_, event),) in fit([Lane(training, plan)], Sharing(0), evaluate):
         if isinstance(event, StepDone):
             losses.append(float(event.loss))
             if len(losses) == steps:

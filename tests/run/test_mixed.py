@@ -148,9 +148,11 @@ def test_prompts_of_several_owners_stand_next_to_the_text(backbone_of) -> None:
     found = mixed([short, Prompts(), long], [2, 1, 3])
     for at in range(3):
         keys, _ = found.keys_values[at]
-        assert keys.shape == (6, 4, 5, 8)
-        assert torch.equal(keys[1, :, 3:], short.keys_values[at][0][0])
-        assert torch.equal(keys[5], long.keys_values[at][0][0])
+        assert keys.shape == (3, 4, 5, 8)
+        with backbone.slot.forward(found):
+            rows = backbone.slot.spread(keys, 6)
+        assert torch.equal(rows[1, :, 3:], short.keys_values[at][0][0])
+        assert torch.equal(rows[5], long.keys_values[at][0][0])
         assert found.mask[at].sum(dim=1).tolist() == [2, 2, 0, 5, 5, 5]
 
 

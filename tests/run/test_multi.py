@@ -138,7 +138,7 @@ def test_offline_every_task_that_is_not_here_is_named(folder_of, data, tmp_path)
 def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(
     folder_of, data, tmp_path
 ) -> None:
-    from ptv2_cli.run.trainer import set_up
+    from ptv2_cli.run.setting_up import set_up
 
     session = tiny.opened(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
     training, _ = set_up(session)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from ptv2_cli.errors import Interrupted
-from ptv2_cli.run import trainer
+from ptv2_cli.run import together
 from ptv2_cli.run.events import Ticked, Warned
 from ptv2_cli.train.checkpoint import load_checkpoint
 from ptv2_cli.train.events import EvalDone, StepDone
@@ -287,7 +287,7 @@ def test_warnings_of_the_first_part_survive(folder_of, tmp_path) -> None:
 
 
 def test_mid_epoch_saves_do_not_change_the_run(case, monkeypatch) -> None:
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(together, "SAVE_SECONDS", 0.0)
     tiny.trained(case.config, case.root / "saving")
     assert_bit_equal(case.whole, case.directory("saving"))
     assert_tidy(case.directory("saving"))

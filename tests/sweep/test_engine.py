@@ -15,7 +15,7 @@ import tiny
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import Interrupted, MachineError, Problem
 from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.sweep import estimate, local
+from ptv2_cli.sweep import estimate, local, opening
 from ptv2_cli.sweep.axes import from_flags
 from ptv2_cli.sweep.entry import Outcome
 from ptv2_cli.sweep.local import run_all
@@ -164,21 +164,21 @@ def test_failures_do_not_stop_the_others_and_are_tried_again(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = config.parent / "runs"
-    really, calls = local.open_session, []
+    really, calls = opening.open_session, []
     errors: dict[int, Exception] = {
         3: MemoryError(),
         4: RuntimeError("a bug"),
         5: RuntimeError("[enforce fail] can't allocate memory: you tried"),
     }
 
-    def failing(experiment: Experiment, device: Any) -> Any:
+    def failing(experiment: Experiment, *rest: Any) -> Any:
         calls.append(experiment.recipe.config.prompt_len)
         error = errors.get(experiment.recipe.config.prompt_len or 0)
         if error is not None:
             raise error
-        return really(experiment, device)
+        return really(experiment, *rest)
 
-    monkeypatch.setattr(local, "open_session", failing)
+    monkeypatch.setattr(opening, "open_session", failing)
     store, outcomes = carried_out(ready(config, "2,3,4,5,200,6"), output)
     assert statuses(store) == ["finished", "failed", "failed", "failed", "failed", "finished"]
     assert [outcome.reason for outcome in outcomes[1:4]] == [
@@ -210,7 +210,7 @@ def test_a_full_disk_stops_the_sweep(config: Path, monkeypatch: pytest.MonkeyPat
     def full(*args: Any, **options: Any) -> Any:
         raise MachineError(Problem("runs", "the disk is full"))
 
-    monkeypatch.setattr(local, "train", full)
+    monkeypatch.setattr(local.Together, "join", full)
     with pytest.raises(MachineError, match="the disk is full"):
         carried_out(ready(config, "2,4"), config.parent / "runs")
 
@@ -219,7 +219,7 @@ def test_a_signal_between_steps_is_noted(config: Path, monkeypatch: pytest.Monke
     def interrupted(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "open_session", interrupted)
+    monkeypatch.setattr(opening, "open_session", interrupted)
     with pytest.raises(Interrupted) as raised:
         carried_out(ready(config, "2,4"), config.parent / "runs")
     assert raised.value.exit_code == 130
@@ -229,17 +229,17 @@ def test_a_signal_between_steps_is_noted(config: Path, monkeypatch: pytest.Monke
 def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learners: list[weakref.ref[Any]] = []
     alive: list[int] = []
-    really = local.open_session
+    really = opening.open_session
 
-    def opening(experiment: Experiment, device: Any) -> Any:
+    def counting(experiment: Experiment, *rest: Any) -> Any:
         alive.append(sum(learner() is not None for learner in learners))
-        session = really(experiment, device)
+        session = really(experiment, *rest)
         learners.append(weakref.ref(session.learner))
         if len(learners) == 2:
             raise MemoryError  # a failed trial must not hold its model either
         return session
 
-    monkeypatch.setattr(local, "open_session", opening)
+    monkeypatch.setattr(opening, "open_session", counting)
     prepared = ready(config, "2,3,4,5")
     carried_out(prepared, config.parent / "runs")
     gc.collect()
@@ -251,7 +251,7 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
 def test_estimate_scales_with_steps_and_needs_no_folder(config: Path) -> None:
     prepared = ready(config, "2,12", grid=["train.epochs=1,1000"], sets=())
     experiments = [t.experiment for t in prepared.trials if t.experiment is not None]
-    seconds = estimate.estimate(experiments, tiny.CPU, local.Lender())
+    seconds = estimate.estimate(experiments, opening.Opener(tiny.CPU))
     assert seconds is not None
     assert len(seconds) == 4
     assert seconds[1] > 2 * seconds[0]
@@ -273,6 +273,6 @@ def test_an_estimate_of_trials_that_cannot_run_is_none(
     def failing(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(estimate, "open_session", failing)
+    monkeypatch.setattr(opening, "open_session", failing)
     experiments = [t.experiment for t in ready(config, "2").trials if t.experiment is not None]
-    assert estimate.estimate(experiments, tiny.CPU, local.Lender()) is None
+    assert estimate.estimate(experiments, opening.Opener(tiny.CPU)) is None

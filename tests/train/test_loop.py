@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import tiny
 import torch
 
 from ptv2_cli.model import Learner
+from ptv2_cli.shared import Sharing
 from ptv2_cli.tasks.base import Feature
 from ptv2_cli.train.batches import BatchPlan
-from ptv2_cli.train.events import EvalDone, StepDone, Stopped
-from ptv2_cli.train.loop import Plan, Training, fit
+from ptv2_cli.train.events import EvalDone, Event, StepDone, Stopped
+from ptv2_cli.train.lane import Lane, Plan, Training
+from ptv2_cli.train.loop import fit
 from ptv2_cli.train.optim import LearningRates, build_optimizer, build_schedule
 
 
@@ -43,8 +45,19 @@ def evaluation() -> EvalDone:
     return EvalDone(0, 0.0, {"accuracy": 0.5}, 0.0, None)
 
 
+def alone(
+    made: Training, which: Plan, evaluate: Callable[[], EvalDone] = evaluation
+) -> Iterator[Event]:
+    """The events of one lane by itself."""
+    lane = Lane(made, which)
+    for events in fit([lane], Sharing(0), lambda lanes: [evaluate() for _ in lanes]):
+        for at, event in events:
+            assert at is lane
+            yield event
+
+
 def run(made: Training, which: Plan, evaluate: Callable[[], EvalDone] = evaluation) -> list:
-    return list(fit(made, which, evaluate))
+    return list(alone(made, which, evaluate))
 
 
 @pytest.mark.parametrize("kind", ["sequence", "token"])
@@ -97,9 +110,13 @@ def test_evaluates_every_so_many_steps_and_at_the_end(steps, every, expected, fo
         made.learner.eval()
         return evaluation()
 
-    events = run(made, plan(steps, eval_every=every), evaluate)
+    events = []
+    for event in alone(made, plan(steps, eval_every=every), evaluate):
+        events.append(event)
+        # An evaluation leaves the learner in the other mode, in which nothing must train.
+        assert made.learner.training is made.learner.backbone.model.training
+        assert made.learner.training is isinstance(event, StepDone)
     assert modes == expected
-    assert made.learner.training
     assert [e.step for e in events if isinstance(e, StepDone)] == list(range(1, steps + 1))
     assert isinstance(events[-1], Stopped)
     assert events[-1].reason == "finished"
@@ -109,7 +126,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_unevaluated(folder_of, monkeypat
     learner = tiny.make_learner(tiny.load(folder_of("bert")))
     made = training(learner, 4)
     events = []
-    for event in fit(made, plan(6, eval_every=3), evaluation):
+    for event in alone(made, plan(6, eval_every=3)):
         events.append(event)
         if isinstance(event, StepDone) and event.step == 2:
             with torch.no_grad():

@@ -68,7 +68,7 @@ class _Heads:
         if self.prompt is None:
             return query, key, value
         rows = key.shape[0]
-        prompt = [part.to(key.dtype).expand(rows, -1, -1, -1) for part in self.prompt]
+        prompt = [self.slot.spread(part.to(key.dtype), rows) for part in self.prompt]
         return (
             query,
             torch.cat([prompt[0], key], dim=2),

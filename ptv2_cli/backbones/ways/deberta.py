@@ -70,7 +70,7 @@ class _Rows:
         # The module adds its bias to all values: the prompt's are made to end up as they are.
         parts = [torch.zeros_like(prompt_keys), prompt_keys, prompt_values - bias]
         rows = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2).to(output.dtype)
-        return torch.cat([rows.expand(output.shape[0], -1, -1), output], dim=1)
+        return torch.cat([self.slot.spread(rows, output.shape[0]), output], dim=1)
 
     def _bias(self, query: Tensor, key: Tensor, *rest: Any, **named: Any) -> Tensor:
         length = self.length

@@ -62,9 +62,9 @@ class Visit:
         if "key" not in self._expected:
             return output
         self._expected.remove("key")
-        own = self._own(output)
+        slot, own = site_of(self.attention)[0], self._own(output)
         self._key = own.detach()
-        return own if self.prompt is None else before(self.prompt[0], own)
+        return own if self.prompt is None else before(slot, self.prompt[0], own)
 
     def _values(self, output: Tensor) -> Tensor:
         if "value" not in self._expected:
@@ -76,7 +76,7 @@ class Visit:
         key, value = split_heads(self._key, self.size), split_heads(own, self.size)
         slot.note(name, key, value, queries=own.shape[1], causal=False)
         self._key = None
-        return own if self.prompt is None else before(self.prompt[1], own)
+        return own if self.prompt is None else before(slot, self.prompt[1], own)
 
     def _own(self, output: Tensor) -> Tensor:
         """The text's rows of what a layer gave."""
@@ -86,10 +86,10 @@ class Visit:
         return (output[0][:, self.length :], *output[1:])
 
 
-def before(prompt: Tensor, rows: Tensor) -> Tensor:
-    """Prompt keys or values [1|B, K, P, D] before projected rows [B, T, K*D]: [B, P + T, K*D]."""
+def before(slot: Slot, prompt: Tensor, rows: Tensor) -> Tensor:
+    """Prompt keys or values [R, K, P, D] before projected rows [B, T, K*D]: [B, P + T, K*D]."""
     flat = prompt.to(rows.dtype).transpose(1, 2).flatten(2)
-    return torch.cat([flat.expand(rows.shape[0], -1, -1), rows], dim=1)
+    return torch.cat([slot.spread(flat, rows.shape[0]), rows], dim=1)
 
 
 def split_heads(rows: Tensor, size: int) -> Tensor:

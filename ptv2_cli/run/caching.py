@@ -1,0 +1,113 @@
+"""Whether `train.cache` can keep anything for a run, and whether there is room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptv2_cli.backbones.families import Shape
+from ptv2_cli.backbones.sites import Stack
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import Section
+from ptv2_cli.errors import Problem
+from ptv2_cli.methods.base import Method
+from ptv2_cli.tasks.base import PER_ROW, Feature, Task
+
+if TYPE_CHECKING:
+    from ptv2_cli.backbones.backbone import Backbone
+    from ptv2_cli.backbones.lower import LowerStates
+    from ptv2_cli.backbones.room import Keep
+    from ptv2_cli.run.session import Session
+
+
+def caching_problems(
+    loaded: LoadedConfig, method: type[Method], options: Section, task: Task, shape: Shape
+) -> Iterator[Problem]:
+    """What forbids `train.cache`, known from the config and config.json alone."""
+    config = loaded.config
+    where = loaded.where("train", "cache")
+    if config.train.cache is None:
+        return
+    if config.backbone.dropout != "off":
+        yield Problem(
+            where,
+            "the backbone's dropout makes what lower layers compute differ from epoch to epoch: "
+            "there is nothing to keep",
+            "add backbone: {name: ..., dropout: off}, or leave cache out",
+        )
+    stacks = shape.prompted(decodes=task.kind in PER_ROW)
+    if method.check(options, stacks) is not None:
+        return  # told by another rule
+    below, name = method.unprompted(options, stacks), config.method.name
+    if below == 0:
+        yield Problem(where, *_nothing_below(name, method, options, stacks))
+    elif below < max(stacks.values()) and not shape.family.parts:
+        yield Problem(
+            where,
+            f"{shape.family.name} layers hand more to each other than hidden states: they cannot "
+            "go on from kept outputs of lower ones",
+            "leave cache out; method: head_only can keep its outputs",
+        )
+
+
+def _nothing_below(
+    name: str, method: type[Method], options: Section, stacks: Mapping[Stack, int]
+) -> tuple[str, str]:
+    """Why no layer of a run gives the same in every epoch, and what could be done."""
+    if not method.trains:
+        return f"{name} trains nothing: no row is read twice", "leave cache out"
+    if method.tunes_backbone(options):
+        what = f"{name} trains the backbone: no layer gives the same in every epoch"
+        return what, "leave cache out, or choose a method that keeps the backbone frozen"
+    if "cross" in stacks:
+        what = "the outputs of an encoder-decoder's layers are kept where it has no prompt at all"
+        return what, "leave cache out, or write method: head_only"
+    return (
+        f"{name} has a prompt at or below the lowest layer: there is nothing to keep",
+        "leave cache out, or give prompts to upper layers alone: method: {name: ptuning_v2, "
+        "layers: last:8}",
+    )
+
+
+def require_cache_room(
+    keep: Keep, features: Sequence[Feature], backbone: Backbone, folder: Path | None = None
+) -> None:
+    """Refuse to keep the lower outputs of all these features where there is no room for them.
+
+    Args:
+        keep: where.
+        features: of all splits that the run reads.
+        backbone: it says how wide its layers are and of which type.
+        folder: where the disk's file is to lie; None: the system's folder for such files.
+
+    Raises:
+        ConfigError: it says how much they would take, and how much is free.
+    """
+    from ptv2_cli.backbones.room import needed_bytes, require_room
+
+    # Layers may be wider inside than what the model gives (OPT).
+    width = max(int(backbone.model.config.hidden_size), backbone.shape.hidden_size)
+    require_room(keep, needed_bytes(features, width, backbone.word_embeddings.dtype), folder)
+
+
+def lower_states(session: Session) -> LowerStates | None:
+    """Where a run, and those that train beside it, keep what lower layers make of their text.
+
+    None where the backbone trains or draws dropout: nothing comes out the same twice.
+
+    Raises:
+        ConfigError: there is no room for what `train.cache` asks to keep.
+    """
+    from ptv2_cli.backbones.lower import LowerStates
+
+    recipe, data = session.recipe, session.experiment.data
+    config, folder = recipe.config, session.experiment.directory.path.parent
+    if config.backbone.dropout != "off" or recipe.method.tunes_backbone(recipe.method_options):
+        return None
+    keep = config.train.cache
+    if keep is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        features = [feature for split in data.splits for feature in data.features(split)]
+        require_cache_room(keep, features, session.learner.backbone, folder)
+    return LowerStates(keep or "epoch", folder)

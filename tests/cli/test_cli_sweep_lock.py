@@ -1,0 +1,58 @@
+"""A sweep's folder that another `ptv2 sweep` is writing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commandline import Material, Ptv2, tree
+
+from ptv2_cli.sweep import estimate
+
+# A sweep that stops where its engine would begin, until somebody closes its input.
+WAITING = """
+import sys
+from ptv2_cli.sweep import local
+def run_all(*words, **more):
+    print("writing", flush=True)
+    sys.stdin.read()
+local.run_all = run_all
+from ptv2_cli.cli.app import main
+main()
+"""
+
+
+def test_the_second_is_told_by_which_process(
+    material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material.write(Path("config.yaml"))
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, "sweep", "--prompt-len", "2,4"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "writing\n"
+        (folder,) = Path("runs/sweeps").iterdir()
+        before = tree(Path("runs"))
+        timed: list[int] = []
+        monkeypatch.setattr(estimate, "estimate", lambda *words: timed.append(1))
+        result = ptv2("sweep", "--prompt-len", "2,4", "--lanes", "2")
+        told = re.sub(r"\s+", " ", result.err)
+        assert result.code == 2
+        assert f"error: {folder}: is being written by another process" in told
+        if Path("/proc/locks").exists():
+            assert f"(pid {other.pid})" in told
+        assert "-> wait for it, or stop it: what it has saved is continued" in told
+        assert "Traceback" not in told
+        assert not timed  # nothing was loaded to find this out
+        assert tree(Path("runs")) == before
+        assert ptv2("sweep", "--prompt-len", "2,4", "--dry-run").code == 0  # it writes nothing
+        other.kill()

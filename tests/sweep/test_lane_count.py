@@ -1,0 +1,102 @@
+"""How many lanes are asked for, by the flag and by the section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptv2_cli.config.load import load_config, parse_set
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.sweep.axes import from_section
+from ptv2_cli.sweep.lane_count import Asked, asked_lanes, lanes_of_section, parse_lanes
+
+BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
+
+
+def write(tmp_path: Path, section: str | None, name: str = "c.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(BASE + (f"sweep: {section}\n" if section else ""))
+    return path
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), (" 12 ", 12), ("auto", "auto")])
+def test_a_number_or_auto(text: str, count: Any) -> None:
+    assert parse_lanes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("x", "'x' is neither a number nor auto", "type --lanes auto, or --lanes 4"),
+        ("", "'' is neither a number nor auto", "type --lanes auto"),
+        ("2.5", "'2.5' is neither a number nor auto", "type --lanes auto"),
+        ("0", "0 lanes can train nothing", "--lanes 1 for one trial after another"),
+        ("-3", "-3 lanes can train nothing", "--lanes 1 for one trial after another"),
+    ],
+)
+def test_neither_a_number_nor_auto(text: str, what: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_lanes(text)
+    (problem,) = raised.value.problems
+    assert problem.where == "--lanes"
+    assert problem.what == what
+    assert hint in problem.hint
+
+
+def test_lanes_are_no_axis(tmp_path: Path) -> None:
+    loaded = load_config(write(tmp_path, "{lanes: auto, prompt_len: [20, 100]}"))
+    assert [axis.key for axis in from_section(loaded)] == ["prompt_len"]
+    assert lanes_of_section(loaded) == "auto"
+    assert lanes_of_section(load_config(write(tmp_path, "{lanes: 4}"))) == 4
+    assert lanes_of_section(load_config(write(tmp_path, "{seed: [1]}"))) is None
+    assert lanes_of_section(load_config(write(tmp_path, None))) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("0", "not 0"), ("-1", "not -1"), ("2.5", "not 2.5"), ("true", "not true"),
+        ("many", 'not the text "many"'), ("[2, 4]", "not a list"), ("null", "not null"),
+    ],
+)  # fmt: skip
+def test_bad_sections_are_told_with_their_line_and_all_else(
+    tmp_path: Path, value: str, seen: str
+) -> None:
+    path = write(tmp_path, f"{{lanes: {value}, lr: []}}")
+    with pytest.raises(ConfigError) as raised:
+        from_section(load_config(path))
+    lanes, rates = raised.value.problems
+    assert lanes.where == f"{path}:5"
+    assert seen in lanes.what
+    assert lanes.hint == "write sweep: {lanes: auto}"
+    assert "sweep.lr is an empty list" in rates.what
+
+
+def test_a_misspelt_key_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean lanes"):
+        from_section(load_config(write(tmp_path, "{lane: 4}")))
+
+
+def test_the_flag_wins_over_the_section(tmp_path: Path) -> None:
+    path = write(tmp_path, "{lanes: 4, seed: [1]}")
+    other = write(tmp_path, "{lanes: 2}", "other.yaml")
+    assert asked_lanes(None, [path], []) == Asked(4, f"{path}:5", "sweep: {lanes: auto}")
+    assert asked_lanes("auto", [path, other], []) == Asked("auto", "--lanes auto")
+    assert asked_lanes(None, [path], [parse_set("sweep.lanes=auto")]).count == "auto"
+    assert asked_lanes(None, [write(tmp_path, None)], []) == Asked(1, "")
+
+
+def test_configs_of_one_sweep_agree(tmp_path: Path) -> None:
+    one = write(tmp_path, "{lanes: 4}")
+    same = write(tmp_path, "{lanes: 4}", "same.yaml")
+    silent = write(tmp_path, None, "silent.yaml")
+    assert asked_lanes(None, [silent, one, same], []).count == 4
+    other = write(tmp_path, "{lanes: auto}", "other.yaml")
+    with pytest.raises(ConfigError) as raised:
+        asked_lanes(None, [one, silent, other], [])
+    (problem,) = raised.value.problems
+    assert problem.where == f"{other}:5"
+    assert problem.what == f"sweep.lanes is auto, and 4 in {one}:5"
+    assert "type --lanes auto" in problem.hint
