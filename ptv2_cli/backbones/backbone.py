@@ -153,7 +153,8 @@ class Backbone(nn.Module):
         """The same model and weights, with a pooler and a reading of its own."""
         other = copy.copy(self)
         other._modules = dict(self._modules)
-        other.pooler = copy.deepcopy(self.pooler)
+        # Every module knows the slot, which holds the prompts of the last pass: it is not copied.
+        other.pooler = copy.deepcopy(self.pooler, {id(self.slot): self.slot})
         return other
 
     def _offsets(self, prompts: Prompts) -> dict[str, int]:

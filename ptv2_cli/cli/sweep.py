@@ -69,15 +69,16 @@ def sweep(
     candidates = make_candidates(paths, base, flags)
     asked = asked_lanes(lanes, paths, base)
     settle(offline)
-    from ptv2_cli.cli.sweep_table import show_estimate, show_plan, show_results, show_sharing
+    from ptv2_cli.cli.sweep_table import show_estimate, show_groups, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.run.build import choose_device
     from ptv2_cli.run.directory import writing_at
     from ptv2_cli.run.lock import locked
     from ptv2_cli.sweep.estimate import estimate
-    from ptv2_cli.sweep.local import run_all
+    from ptv2_cli.sweep.local import run_groups
     from ptv2_cli.sweep.opening import Opener
     from ptv2_cli.sweep.sharing import require_one_group
+    from ptv2_cli.sweep.sizing import grouped
     from ptv2_cli.sweep.store import Store
     from ptv2_cli.sweep.trials import prepare_all
 
@@ -87,14 +88,15 @@ def sweep(
     if asked.count not in {1, "auto"}:
         require_one_group(store.left(), asked.where, asked.auto)
     show_plan(store, every=dry_run)
-    show_sharing(store, asked, every=dry_run)
     if not dry_run and store.folder.is_dir():
         with locked(store.folder):  # told before the estimate loads anything
             pass
     left = [trial.experiment for trial in store.left() if trial.experiment is not None]
     opener = Opener(chosen)
+    found = grouped(store.left(), asked.count, opener, asked.where)
+    show_groups(found, asked, every=dry_run)
     seconds = estimate(left, opener)
-    show_estimate(left, seconds)
+    show_estimate(left, seconds, found)
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
         return 0
@@ -105,6 +107,5 @@ def sweep(
         with locked(store.folder):
             store.write_plan()
             with view(store, seconds, together=asked.count != 1) as watcher:
-                # The engine's one entrance.
-                run_all(prepared.trials, store, chosen, watcher, opener, lanes=asked.count)
+                run_groups(found, store, watcher, opener)
             return show_results(store)

@@ -17,6 +17,7 @@ from ptv2_cli.sweep.entry import DONE, Entry
 from ptv2_cli.sweep.lane_count import Asked
 from ptv2_cli.sweep.plan import in_range
 from ptv2_cli.sweep.sharing import groups
+from ptv2_cli.sweep.sizing import Group
 from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trials import Trial
 
@@ -74,32 +75,50 @@ def show_plan(store: Store, *, every: bool) -> None:
         say(f"{text}, {left} of them not finished and not run now" if left else text)
 
 
-def show_sharing(store: Store, asked: Asked, *, every: bool) -> None:
+def show_groups(found: Sequence[Group], asked: Asked, *, every: bool) -> None:
     """How many of the trials left are lanes of one backbone, or could be."""
-    if asked.where and asked.count == 1:
-        return
-    left = [trial for trial in store.left() if trial.experiment is not None]
-    shared = [group for group in groups(left) if len(group) > 1]
-    if asked.where and left and not shared:
-        text = f"lanes {asked.count}: no two trials can share a backbone, they run one by one"
-    elif not shared:
-        return
+    trials = [trial for group in found for trial in group.trials if trial.experiment is not None]
+    if asked.where:
+        shared = [group for group in found if group.places > 1]
+        lines = [
+            f"{_plural(len(group.trials), 'trial')} on one backbone, {group.places} at once: "
+            f"{group.faster:.1f} times as fast as one by one"
+            for group in shared
+        ]
+        if not shared and trials and asked.count != 1:
+            lines = [f"lanes {asked.count}: {_why_alone(trials)}"]
     else:
-        several = "one backbone" if len(shared) == 1 else f"{len(shared)} backbones"
-        text = f"{sum(map(len, shared))} of {_plural(len(left), 'trial')} can share {several}"
-        text += f": lanes {asked.count}" if asked.where else ": --lanes auto"
-    say = console.say if every else console.note
-    say(text)
+        sizes = [len(group) for group in groups(trials) if len(group) > 1]
+        several = "one backbone" if len(sizes) == 1 else f"{len(sizes)} backbones"
+        text = f"{sum(sizes)} of {_plural(len(trials), 'trial')} can share {several}: --lanes auto"
+        lines = [text] if sizes else []
+    for line in lines:
+        (console.say if every else console.note)(line)
 
 
-def show_estimate(experiments: Sequence[Experiment], seconds: Sequence[float] | None) -> None:
+def _why_alone(trials: Sequence[Trial]) -> str:
+    """Why trials run one by one though lanes were asked for."""
+    if all(len(group) == 1 for group in groups(trials)):
+        return "no two trials can share a backbone, they run one by one"
+    return "more at once would be no faster here, they run one by one on one backbone"
+
+
+def show_estimate(
+    experiments: Sequence[Experiment], seconds: Sequence[float] | None, found: Sequence[Group]
+) -> None:
     """How long it may take."""
     if not experiments:
         return
     if seconds is None:
         console.note("no estimate of the time: no trial could be timed")
         return
-    total = sum(seconds)
+    took = {item.fingerprint: own for item, own in zip(experiments, seconds, strict=True)}
+    total = sum(
+        took[trial.experiment.fingerprint] / group.faster
+        for group in found
+        for trial in group.trials
+        if trial.experiment is not None
+    )
     text = f"about {duration(total)}: an estimate from a few timed steps"
     if any(item.recipe.config.train.early_stopping for item in experiments):
         text += "; early stopping may make it less"

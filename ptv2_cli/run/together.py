@@ -32,6 +32,11 @@ Refill = Callable[[], None]
 Ended = tuple[TrainingRun, dict[str, Any]]
 
 
+def rows_of_a_pass(device: torch.device) -> int | None:
+    """Most rows of a pass that several runs share; None: no limit."""
+    return CPU_ROWS if device.type == "cpu" else None
+
+
 class Together:
     """Runs over one backbone that share forward passes and nothing else.
 
@@ -85,8 +90,7 @@ class Together:
         """
         self._split_time()
         if self._sharing is None:
-            rows = CPU_ROWS if self.device.type == "cpu" else None
-            lower = lower_states(run.session)
+            rows, lower = rows_of_a_pass(self.device), lower_states(run.session)
             self._sharing = Sharing(run.session.predictor.pad_id, rows, lower)
         alone = not self.runs
         if alone:  # the global generator serves the backbone's own dropout

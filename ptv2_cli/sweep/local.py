@@ -21,8 +21,7 @@ from ptv2_cli.sweep.entry import DONE, Outcome
 from ptv2_cli.sweep.folder import finished
 from ptv2_cli.sweep.lane_count import Lanes
 from ptv2_cli.sweep.opening import Opener, free
-from ptv2_cli.sweep.sharing import groups
-from ptv2_cli.sweep.sizing import places_for
+from ptv2_cli.sweep.sizing import Group, grouped
 from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trials import Trial
 from ptv2_cli.train.events import EvalDone
@@ -63,13 +62,31 @@ def run_all(
         prune: stops trials early, one by one; their best evaluation until then counts.
 
     Raises:
+        ConfigError: more lanes than memory takes.
         Interrupted: by a signal; the trials and the sweep are saved.
         MachineError: the disk is full.
     """
     left = [trial for trial in trials if store.outcomes[trial.entry.fingerprint].status not in DONE]
-    engine = _Engine(store, watcher, opener or Opener(device), prune)
-    for group in [[trial] for trial in left] if lanes == 1 else groups(left):
-        engine.run(group, lanes)
+    opener = opener or Opener(device)
+    run_groups(grouped(left, lanes, opener), store, watcher, opener, prune)
+
+
+def run_groups(
+    found: Sequence[Group],
+    store: Store,
+    watcher: Watcher,
+    opener: Opener,
+    prune: Prune | None = None,
+) -> None:
+    """Train trials that have been grouped; see `run_all`.
+
+    Raises:
+        Interrupted: by a signal; the trials and the sweep are saved.
+        MachineError: the disk is full.
+    """
+    engine = _Engine(store, watcher, opener, prune)
+    for group in found:
+        engine.run(group)
 
 
 @dataclass
@@ -94,10 +111,10 @@ class _Engine:
         self._running: dict[TrainingRun, _Running] = {}
         self._waiting: deque[Trial] = deque()
 
-    def run(self, group: Sequence[Trial], lanes: Lanes) -> None:
-        """Train a group, as many at once as `lanes` says."""
-        self._waiting = deque(group)
-        self._places = wanted = places_for(group, lanes, self.opener)
+    def run(self, group: Group) -> None:
+        """Train a group, as many at once as it has places."""
+        self._waiting = deque(group.trials)
+        self._places = group.places
         while self._waiting:
             shared = 0
             with Together(self.opener.device) as together:
@@ -114,7 +131,7 @@ class _Engine:
                         ((_, only),) = self._running.items()
                         self._end(only, _failed(only.trial, only.before, error))
                         if not out_of_memory(error):
-                            self._places = wanted
+                            self._places = group.places
                     else:
                         self._part(together)
                 finally:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from ptv2_cli.shared import Sharing
-from ptv2_cli.train.events import EvalDone, Event
+from ptv2_cli.train.events import EvalDone, Event, StepDone
 from ptv2_cli.train.lane import Lane, Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,13 +47,15 @@ def fit(
                 lane.training.progress.evaluated = lane.training.progress.step
             yield list(scored)
         else:
-            _advance(lanes, sharing)
-            if stepped := [(lane, done) for lane in lanes if (done := lane.close()) is not None]:
+            if stepped := advance(lanes, sharing):
                 yield list(stepped)
 
 
-def _advance(lanes: Sequence[Lane], sharing: Sharing) -> None:
-    """One batch of every lane forward and backward, in as few passes as they fit into."""
+def advance(lanes: Sequence[Lane], sharing: Sharing) -> list[tuple[Lane, StepDone]]:
+    """One batch of every lane forward and backward, in as few passes as they fit into.
+
+    Returns the lanes whose steps are whole with it, and what they did.
+    """
     learners = [lane.training.learner for lane in lanes]
     for learner in learners:  # an evaluation leaves what it used in the other mode
         if not (learner.training and learner.backbone.model.training):
@@ -67,3 +69,4 @@ def _advance(lanes: Sequence[Lane], sharing: Sharing) -> None:
         takers = zip([lanes[at] for at in places], parts, outputs, strict=True)
         # No lane's parameters are in another's loss: one pass backward serves all.
         torch.autograd.backward([lane.take(part, output) for lane, part, output in takers])
+    return [(lane, done) for lane in lanes if (done := lane.close()) is not None]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commandline import Material, Ptv2, Refused
 
-from ptv2_cli.sweep import local
+from ptv2_cli.sweep import local, sizing
+from ptv2_cli.sweep.sizing import Group
 
 GRID = ("--prompt-len", "2,4", "--grid", "task.max_len=24,16,20")
 
@@ -21,34 +23,43 @@ def config(material: Material) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the engine is asked for; it trains nothing."""
+    """Trials and places of the groups that the engine is given; it trains nothing."""
     found: list[Any] = []
-    monkeypatch.setattr(local, "run_all", lambda *words, lanes, **more: found.append(lanes))
+
+    def noted(groups: Sequence[Group], *rest: Any) -> None:
+        found.append([(len(group.trials), group.places) for group in groups])
+
+    monkeypatch.setattr(local, "run_groups", noted)
+    monkeypatch.setattr(sizing, "_rate", lambda lanes: float(len(lanes)))
     return found
 
 
 def test_the_engine_is_given_the_number(config: Path, ptv2: Ptv2, asked: list[Any]) -> None:
-    for words, count in (([], 1), (["--lanes", "2"], 2), (["--lanes", "auto"], "auto")):
-        assert ptv2("sweep", "--prompt-len", "2,4", *words).code == 0
-        assert asked.pop() == count
+    for words, groups in (
+        ([], [(1, 1)] * 3),
+        (["--lanes", "2"], [(3, 2)]),
+        (["--lanes", "auto"], [(3, 3)]),
+    ):
+        assert ptv2("sweep", "--prompt-len", "2,4,6", *words).code == 0
+        assert asked.pop() == groups
 
 
 def test_the_section_says_it_too(material: Material, ptv2: Ptv2, asked: list[Any]) -> None:
     material.write(Path("config.yaml"), sweep={"lanes": "auto", "prompt_len": [2, 4]})
     result = ptv2("sweep")
     assert result.code == 0, result.err
-    assert "2 trials can share one backbone: lanes auto" in result.err
+    assert "2 trials on one backbone, 2 at once: 2.0 times as fast as one by one" in result.err
     ptv2("sweep", "--lanes", "1")
-    assert asked == ["auto", 1]
+    assert asked == [[(2, 2)], [(1, 1), (1, 1)]]
 
 
-def test_the_plan_says_who_can_share(config: Path, ptv2: Ptv2) -> None:
+def test_the_plan_says_who_can_share(config: Path, ptv2: Ptv2, asked: list[Any]) -> None:
     result = ptv2("sweep", *GRID, "--grid", "method=ptuning_v2,finetune", "--dry-run")
     assert "6 of 9 trials can share 3 backbones: --lanes auto" in result.out
     result = ptv2("sweep", "--prompt-len", "2,4", "--dry-run")
     assert "2 of 2 trials can share one backbone: --lanes auto" in result.out
     result = ptv2("sweep", "--prompt-len", "2,4", "--lanes", "auto", "--dry-run")
-    assert "2 of 2 trials can share one backbone: lanes auto" in result.out
+    assert "2 trials on one backbone, 2 at once" in result.out
     result = ptv2("sweep", "--prompt-len", "2,4", "--lanes", "1", "--dry-run")
     assert "share" not in result.out
     words = ["--set", "method=finetune", "--lr", "1e-4,1e-3", "--dry-run"]

@@ -17,10 +17,10 @@ from ptv2_cli.sweep import estimate
 WAITING = """
 import sys
 from ptv2_cli.sweep import local
-def run_all(*words, **more):
+def run_groups(*words, **more):
     print("writing", flush=True)
     sys.stdin.read()
-local.run_all = run_all
+local.run_groups = run_groups
 from ptv2_cli.cli.app import main
 main()
 """

@@ -1,0 +1,197 @@
+"""Sweeps of tiny trials, as lanes of one backbone or one after another, and what they leave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import yaml
+
+from ptv2_cli.config.load import parse_set
+from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.sweep.axes import from_flags
+from ptv2_cli.sweep.entry import Outcome
+from ptv2_cli.sweep.local import run_groups
+from ptv2_cli.sweep.opening import Opener
+from ptv2_cli.sweep.plan import make_candidates
+from ptv2_cli.sweep.sizing import Group
+from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trials import Prepared, Trial, prepare_all
+
+
+@dataclass
+class Left:
+    """What a trial has left in its directory."""
+
+    folder: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        content: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
+        return content
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Its evaluations."""
+        return _lines(self.folder / "history.jsonl")
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean training loss before each evaluation."""
+        return [line["train_loss"] for line in self.history]
+
+    @property
+    def predictions(self) -> list[dict[str, Any]]:
+        """Of the validation split, at the chosen epoch."""
+        return _lines(self.folder / "predictions" / "validation.jsonl")
+
+
+@dataclass
+class Watch:
+    """A watcher that remembers everything it is told."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """Name of a run -> how it ended."""
+    order: list[str] = field(default_factory=list)
+    """Names in the order in which runs began or went on."""
+    events: dict[str, list[Any]] = field(default_factory=dict)
+    """Name of a run -> what it told."""
+    running: list[str] = field(default_factory=list)
+    most: int = 0
+    """Most runs at once."""
+    told: Callable[[str, Any], None] = lambda name, event: None
+    """Called with every event."""
+
+    @contextmanager
+    def trial(self, trial: Trial, experiment: Experiment) -> Iterator[Callable[[Any], None]]:
+        name = experiment.directory.path.name
+        self.order.append(name)
+        self.running.append(name)
+        self.most = max(self.most, len(self.running))
+
+        def listen(event: Any) -> None:
+            self.events.setdefault(name, []).append(event)
+            self.told(name, event)
+
+        yield listen
+        self.running.remove(name)
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        self.outcomes[outcome.run or ""] = outcome
+
+    def of(self, name: str, kind: type) -> list[Any]:
+        """Events of one kind that one run told."""
+        return [event for event in self.events.get(name, []) if isinstance(event, kind)]
+
+
+@dataclass
+class Swept:
+    """A sweep that is over."""
+
+    prepared: Prepared
+    store: Store
+    watch: Watch
+
+    @property
+    def runs(self) -> list[Left]:
+        """The trials' directories, in the plan's order."""
+        found = [trial.experiment for trial in self.prepared.trials]
+        return [Left(one.directory.path) for one in found if one is not None]
+
+    @property
+    def statuses(self) -> list[str]:
+        """How the trials ended, in the plan's order."""
+        marks = [trial.entry.fingerprint for trial in self.prepared.trials]
+        return [self.store.outcomes[mark].status for mark in marks]
+
+
+def write(
+    folder: Path, backbone: Path, data: Path, *sections: dict[str, Any], **common: Any
+) -> list[Path]:
+    """A config for each of `sections`, which replace keys; `train` and `task` are added to."""
+    paths = []
+    for number, section in enumerate(sections):
+        path = tiny.write_config(folder / f"c{number}.yaml", backbone, data)
+        content = {**yaml.safe_load(path.read_text()), **common, **section}
+        train = {"lr": 0.01, "batch_size": 4, "seed": 11, "steps": 20, "eval_every": 10}
+        content["train"] = {**train, **common.get("train", {}), **section.get("train", {})}
+        if "epochs" in content["train"]:
+            del content["train"]["steps"]
+        content.setdefault("backbone", str(backbone))
+        if isinstance(content["backbone"], str):
+            content["backbone"] = {"name": content["backbone"], "dropout": "off"}
+        content = {key: value for key, value in content.items() if value is not None}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        paths.append(path)
+    return paths
+
+
+def plan(
+    configs: Sequence[Path], output: Path, *sets: str, seed: str | None = None, grid: str = ""
+) -> Prepared:
+    """The trials of configs; `grid` is `key=value,value key=value,value`."""
+    flags = from_flags(None, None, seed, grid.split())
+    candidates = make_candidates(list(configs), [parse_set(text) for text in sets], flags)
+    return prepare_all(candidates, output, offline=True)
+
+
+def sweep(
+    configs: Sequence[Path] | Prepared,
+    output: Path,
+    lanes: int,
+    *sets: str,
+    seed: str | None = None,
+    grid: str = "",
+    watch: Watch | None = None,
+    opener: Opener | None = None,
+    prune: Any = None,
+) -> Swept:
+    """Train trials, `lanes` at once; all must be able to share."""
+    prepared = configs if isinstance(configs, Prepared) else plan(
+        configs, output, *sets, seed=seed, grid=grid
+    )  # fmt: skip
+    swept = Swept(prepared, Store(prepared, output), watch or Watch())
+    swept.store.begin()
+    swept.store.write_plan()
+    left = swept.store.left()
+    groups = [Group(tuple(left), lanes)] if lanes > 1 else [Group((trial,)) for trial in left]
+    run_groups(groups, swept.store, swept.watch, opener or Opener(tiny.CPU), prune)
+    return swept
+
+
+def assert_same(
+    alone: Left, lane: Left, losses: float = 2e-5, probability: float | None = 2e-4
+) -> None:
+    """The same trial alone and as a lane: losses and predictions are equal but for rounding."""
+    one, other = alone.history, lane.history
+    name = lane.folder.name
+    for key in ("step", "epoch", "lr"):
+        assert [line[key] for line in one] == [line[key] for line in other], name
+    assert lane.losses == pytest.approx(alone.losses, rel=losses, abs=losses), name
+    for key in ("status", "selection", "metrics", "final", "parameters", "majority_baseline"):
+        assert alone.metrics[key] == _near(lane.metrics[key], alone.metrics[key]), name
+    said, said_too = alone.predictions, lane.predictions
+    assert len(said) == len(said_too) > 0
+    for line, line_too in zip(said, said_too, strict=True):
+        assert line.keys() == line_too.keys()
+        for key, value in line.items():
+            if key == "probabilities" and probability is not None:
+                assert line_too[key] == pytest.approx(value, abs=probability), name
+            elif key not in {"probabilities", "entities"}:
+                assert line_too[key] == value, name
+
+
+def _near(found: Any, wanted: Any) -> Any:
+    """The same, where numbers may differ by rounding."""
+    return found if found == wanted else pytest.approx(wanted, rel=1e-6)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

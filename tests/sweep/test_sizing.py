@@ -1,0 +1,172 @@
+"""How many lanes: what they take of memory, what they gain in speed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from test_engine import ready
+
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.run.together import CPU_ROWS
+from ptv2_cli.sweep import need, sizing
+from ptv2_cli.sweep.need import Need, largest, need_of
+from ptv2_cli.sweep.opening import Opener
+from ptv2_cli.sweep.sizing import grouped
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def config(tmp_path: Path, folder_of: Callable[[str], Path]) -> Path:
+    data = tiny.write_rte(tmp_path / "rte", train=16, validation=4)
+    return tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+
+
+class Rates(dict[int, float]):
+    """Number of lanes -> rows a second."""
+
+    timed: list[int]
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
+    found = Rates()
+    found.timed = []
+
+    def rate(lanes: list[Any]) -> float:
+        found.timed.append(len(lanes))
+        return found[len(lanes)]
+
+    monkeypatch.setattr(sizing, "_rate", rate)
+    return found
+
+
+def sizes(config: Path, lanes: Any, **lists: Any) -> list[tuple[int, int, float]]:
+    trials = ready(config, **lists).trials
+    found = grouped(trials, lanes, Opener(tiny.CPU))
+    return [(len(group.trials), group.places, group.faster) for group in found]
+
+
+def test_passes_of_a_cpu_hold_some_lanes_of_a_device_all() -> None:
+    lane = Need(own=10, batch=1000, rows=16)
+    assert CPU_ROWS == 64
+    assert lane.total(8, tiny.CPU) == 8 * 10 + 4 * 1000
+    assert lane.total(8, CUDA) == 8 * 10 + 8 * 1000
+    assert Need(10, 1000, 100).total(8, tiny.CPU) == 8 * 10 + 1000
+
+
+def test_how_many_fit() -> None:
+    lane = Need(own=100, batch=900, rows=16)
+    assert lane.fits(10_000, CUDA) == 9  # nine tenths of what is free
+    assert lane.fits(500, CUDA) == 1
+    assert lane.fits(10_000, tiny.CPU) == (9_000 - 3_600) // 100
+    assert lane.fits(None, CUDA) == need.MOST
+
+
+def test_the_largest_of_each_part() -> None:
+    assert largest([Need(1, 9, 4), Need(5, 2, 8)]) == Need(5, 9, 8)
+
+
+def test_a_need_is_measured(config: Path) -> None:
+    def measured(*sets: str) -> Need:
+        (trial,) = ready(config, sets=["train.epochs=1", *sets], seed="11").trials
+        assert trial.experiment is not None
+        opener = Opener(tiny.CPU)
+        session = opener.open(trial.experiment)
+        found = need_of(session)
+        trained = session.learner.counts()["trainable"]
+        assert found.own == 16 * trained
+        return found
+
+    small, large = measured("train.batch_size=4"), measured("train.batch_size=16")
+    assert (small.rows, large.rows) == (4, 16)
+    assert 3 < large.batch / small.batch < 5
+    upper = measured("train.batch_size=16", "method={name: ptuning_v2, layers: last:1}")
+    assert upper.batch < 0.6 * large.batch  # no graph below the lowest prompt
+    half = measured("train.batch_size=16", "train.precision=bf16")
+    assert half.batch < large.batch
+
+
+def test_auto_goes_on_as_long_as_it_is_faster(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 190.0, 4: 300.0, 6: 320.0})
+    assert sizes(config, "auto", seed="1,2,3,4,5,6") == [(6, 4, 3.0)]
+    assert rates.timed == [1, 2, 4, 6]
+
+
+def test_auto_stays_with_one_where_more_gain_nothing(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 105.0})
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 1, 1.0)]
+    assert rates.timed == [1, 2]
+
+
+def test_auto_takes_no_more_than_fit(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates.update({1: 100.0, 2: 200.0, 3: 300.0, 4: 400.0})
+    monkeypatch.setattr(Need, "fits", lambda *words: 3)
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 3, 3.0)]
+    assert rates.timed == [1, 2, 3]
+
+
+def test_auto_goes_back_where_memory_gives_out(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate(lanes: list[Any]) -> float:
+        if len(lanes) > 2:
+            raise MemoryError
+        return 100.0 * len(lanes)
+
+    monkeypatch.setattr(sizing, "_rate", rate)
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 2, 2.0)]
+
+
+def test_a_number_is_taken_and_timed(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 3: 90.0})
+    assert sizes(config, 3, seed="1,2,3,4") == [(4, 3, 0.9)]
+    assert sizes(config, 3, seed="1") == [(1, 1, 1.0)]
+    assert sizes(config, 1, seed="1,2") == [(1, 1, 1.0)] * 2
+
+
+def test_more_lanes_than_memory_takes(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = ready(config, seed="1,2,3,4").trials
+    assert trials[0].experiment is not None
+    one = need_of(Opener(tiny.CPU).open(trials[0].experiment))
+    monkeypatch.setattr(sizing, "free_bytes", lambda device: one.total(3, device) / need.SHARE)
+    with pytest.raises(ConfigError) as refused:
+        grouped(trials, 4, Opener(tiny.CPU), "--lanes 4")
+    told = str(refused.value)
+    assert re.search(r"^--lanes 4: 4 lanes would take about .* are free: 3 fit\n", told)
+    assert "-> --lanes 3, or --lanes auto" in told
+    assert not rates.timed
+
+
+def test_trials_that_cannot_begin_are_no_hindrance(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 200.0})
+    prepared = ready(config, "2,4,300", seed="1")  # 300 is more than the model's positions
+    found = grouped(prepared.trials, "auto", Opener(tiny.CPU))
+    assert [(len(group.trials), group.places) for group in found] == [(2, 2), (1, 1)]
+
+
+def test_rates_are_of_rows_really_trained(config: Path) -> None:
+    ((_, places, faster),) = sizes(config, 2, seed="1,2", sets=["train.accumulate=2"])
+    assert places == 2
+    assert 0.2 < faster < 20
+
+
+def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 200.0})
+    prepared, opener = ready(config, seed="1,2"), Opener(tiny.CPU)
+    before = torch.get_rng_state()
+    grouped(prepared.trials, "auto", opener)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not (config.parent / "runs").exists()
+    held = [t.experiment.data._features for t in prepared.trials if t.experiment is not None]
+    assert sum(map(bool, held)) <= 1
