@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from material import write_model, write_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [f"w{number}" for number in range(995)]
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "methods": (
         "bert",
@@ -139,24 +139,9 @@ def run_apart(work: Callable[[], None]) -> None:
 
 
 def write_material(args: argparse.Namespace) -> None:
-    """A random model, a tokenizer of made-up words, rows that fill every token, a config."""
-    import torch
-    import transformers
-
-    family, dtype, shape = MODELS[args.table]
-    config = transformers.AutoConfig.for_model(family, **shape)
-    model = transformers.AutoModel.from_config(config, dtype=getattr(torch, dtype))
-    model.save_pretrained(args.folder / "model")
-    vocab = {token: index for index, token in enumerate([*SPECIALS, *WORDS])}
-    transformers.BertTokenizerFast(vocab=vocab).save_pretrained(args.folder / "model")
-    source = torch.Generator().manual_seed(0)
-    for split in ("train", "validation"):
-        rows = []
-        for index in range(8 * args.rows):
-            draws = torch.randint(len(WORDS), (args.tokens,), generator=source).tolist()
-            rows.append({"text": " ".join(WORDS[at] for at in draws), "label": "ab"[index % 2]})
-        text = "".join(f"{json.dumps(row)}\n" for row in rows)
-        (args.folder / f"{split}.jsonl").write_text(text)
+    """A random model, rows that fill every token, a config."""
+    write_model(args.folder / "model", *MODELS[args.table])
+    write_rows(args.folder, 8 * args.rows, args.tokens)
     (args.folder / "config.yaml").write_text(
         f"method: ptuning_v2\nbackbone: {args.folder}/model\nprompt_len: {args.prompt_len}\n"
         f"task: {{name: text/classification, data: {args.folder}, text: [text], label: label, "

@@ -43,7 +43,7 @@ def carry_out(
                     told.seek(0)
                     for other in running:
                         other.terminate()
-                    sys.exit(f"{' '.join(map(str, process.args))}:\n{told.read()[-4000:]}")
+                    sys.exit(f"{process.args!r}:\n{told.read()[-4000:]}")
     return time.perf_counter() - began, peak
 
 

@@ -30,19 +30,25 @@ class Sharing:
     def passes(self, learners: Sequence[Learner], sizes: Sequence[int]) -> Iterator[list[int]]:
         """Which learners go through the backbone together, by their places; `sizes` are rows B.
 
-        One after another, as many as fit; those that cannot share a pass come in different ones.
+        As many as fit, those with prompts in the same layers beside each other: what is below the
+        lowest prompt of a pass needs no graph.
         """
-        waiting = list(range(len(learners)))
+        waiting = sorted(range(len(learners)), key=lambda at: learners[at].method.lowest)
         while waiting:
             taken: list[int] = []
             total = 0
             for at in waiting:
                 full = self.rows is not None and taken and total + sizes[at] > self.rows
-                if not full and can_share([learners[other] for other in (*taken, at)]):
+                if not full and self._share([learners[other] for other in (*taken, at)]):
                     taken.append(at)
                     total += sizes[at]
             waiting = [at for at in waiting if at not in taken]
             yield taken
+
+    def _share(self, learners: Sequence[Learner]) -> bool:
+        # Kept outputs are entered at one layer, and are worth more than a wider pass.
+        alike = self.lower is None or len({learner.method.lowest for learner in learners}) == 1
+        return alike and can_share(learners)
 
     def answer(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
         """What each learner makes of its own batch, out of one forward pass over all of them.

@@ -113,9 +113,14 @@ class Swept:
 
 
 def write(
-    folder: Path, backbone: Path, data: Path, *sections: dict[str, Any], **common: Any
+    folder: Path,
+    backbone: Path,
+    data: Path,
+    *sections: dict[str, Any],
+    dropout: float | str = "off",
+    **common: Any,
 ) -> list[Path]:
-    """A config for each of `sections`, which replace keys; `train` and `task` are added to."""
+    """A config for each of `sections`, which replace keys as `common` does; `train` is added to."""
     paths = []
     for number, section in enumerate(sections):
         path = tiny.write_config(folder / f"c{number}.yaml", backbone, data)
@@ -124,9 +129,7 @@ def write(
         content["train"] = {**train, **common.get("train", {}), **section.get("train", {})}
         if "epochs" in content["train"]:
             del content["train"]["steps"]
-        content.setdefault("backbone", str(backbone))
-        if isinstance(content["backbone"], str):
-            content["backbone"] = {"name": content["backbone"], "dropout": "off"}
+        content["backbone"] = {"name": str(backbone), "dropout": dropout}
         content = {key: value for key, value in content.items() if value is not None}
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         paths.append(path)

@@ -81,8 +81,8 @@ def show_groups(found: Sequence[Group], asked: Asked, *, every: bool) -> None:
     if asked.where:
         shared = [group for group in found if group.places > 1]
         lines = [
-            f"{_plural(len(group.trials), 'trial')} on one backbone, {group.places} at once: "
-            f"{group.faster:.1f} times as fast as one by one"
+            f"{_plural(len(group.trials), 'trial')} on one backbone, {group.places} at once"
+            + (f": {group.faster:.1f} times as fast as one by one" if group.faster else "")
             for group in shared
         ]
         if not shared and trials and asked.count != 1:
@@ -114,7 +114,7 @@ def show_estimate(
         return
     took = {item.fingerprint: own for item, own in zip(experiments, seconds, strict=True)}
     total = sum(
-        took[trial.experiment.fingerprint] / group.faster
+        took[trial.experiment.fingerprint] / (group.faster or 1.0)
         for group in found
         for trial in group.trials
         if trial.experiment is not None

@@ -79,6 +79,8 @@ class Method(nn.Module):
     trains_backbone: bool = False
     offset: int = 0
     """Positions by which the text's own are shifted."""
+    lowest: int = 0
+    """The lowest layer that reads its prompts, counted from 0 in its stack."""
     backbone_lr: float | None = None
     """Learning rate of a backbone that trains; None: the run's own."""
 

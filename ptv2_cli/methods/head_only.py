@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ class HeadOnly(Method):
 
     Options = NoOptions
     uses_prompt = False
+    lowest = sys.maxsize
 
     @classmethod
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:

@@ -107,6 +107,7 @@ class PTuningV2(Method):
         super().__init__(options, prompt_len, context)
         self.sites = _chosen(options, context.sites)
         self.length = prompt_len
+        self.lowest = min(site.layer for site in self.sites.values())
         self.offset = prompt_len if options.position_offset == "shift" else 0
         self.source: Direct | Reparameterized
         if options.reparam == "mlp":

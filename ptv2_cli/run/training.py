@@ -135,7 +135,8 @@ class TrainingRun:
     def save(self) -> None:
         """Write all that the run needs to go on from its last whole step."""
         self._saved = self._place
-        tensors, state = capture(self.training, self.session.device)
+        with self.lane.as_of_whole_step():
+            tensors, state = capture(self.training, self.session.device)
         state["tracker"] = self.tracker.state()
         state["warnings"] = list(self.session.warnings)
         path = save_checkpoint(self.directory.checkpoints, "last", tensors, state)

@@ -84,7 +84,8 @@ def need_of(session: Session) -> Need:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in frozen:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Its own output in a node's keeping would be a circle that nobody frees.
+        return tensor.detach()
 
     learner.train()
     with (

@@ -37,8 +37,8 @@ class Group:
 
     trials: tuple[Trial, ...]
     places: int = 1
-    faster: float = 1.0
-    """Measured throughput against that of one trial after another."""
+    faster: float | None = None
+    """Throughput against that of one trial after another, where it was measured."""
 
 
 def grouped(
@@ -72,13 +72,11 @@ def _sized(group: Sequence[Trial], lanes: Lanes, opener: Opener, where: str) -> 
         free = free_bytes(opener.device)
         fit = need.fits(free, opener.device)
         if lanes == "auto":
-            places, faster = rehearsal.fastest(_doubled(min(fit, len(experiments))))
-        else:
-            places = min(lanes, len(experiments))
-            if places > fit:
-                raise _too_many(places, fit, need.total(places, opener.device), free or 0, where)
-            faster = rehearsal.fastest([1, places], gain=0.0)[1]
-    return Group(tuple(group), places, faster)
+            return Group(tuple(group), *rehearsal.fastest(_doubled(min(fit, len(experiments)))))
+        places = min(lanes, len(experiments))
+        if places > fit:
+            raise _too_many(places, fit, need.total(places, opener.device), free or 0, where)
+    return Group(tuple(group), places)
 
 
 def _doubled(most: int) -> list[int]:
@@ -118,8 +116,8 @@ class _Rehearsal:
         needs = [need_of(session) for session in sessions if session is not None]
         return largest(needs) if needs else None
 
-    def fastest(self, numbers: Sequence[int], gain: float = GAIN) -> tuple[int, float]:
-        """The number of lanes up to which each is faster by a factor of `gain` than the one before.
+    def fastest(self, numbers: Sequence[int]) -> tuple[int, float]:
+        """The number of lanes up to which each is faster by a factor of GAIN than the one before.
 
         Also how much faster it is than one lane. Where memory gives out it is the number before.
         """
@@ -134,7 +132,7 @@ class _Rehearsal:
                 if not out_of_memory(error):
                     raise
                 break
-            if len(rates) > 1 and rates[-1] < gain * rates[-2]:
+            if len(rates) > 1 and rates[-1] < GAIN * rates[-2]:
                 rates.pop()
                 break
         return (numbers[len(rates) - 1], rates[-1] / rates[0]) if rates else (1, 1.0)

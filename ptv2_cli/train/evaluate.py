@@ -69,7 +69,7 @@ def predict(
         item.predictor.learner.eval()
     with torch.inference_mode():
         while left := [answer for answer in answers if answer.waiting]:
-            batches = [answer.take(None if len(left) == 1 else rows, len(left)) for answer in left]
+            batches = [answer.take(None if len(left) == 1 else rows) for answer in left]
             learners = [answer.wanted.predictor.learner for answer in left]
             for places in sharing.passes(learners, [len(b.input_ids) for b in batches]):
                 _answer(sharing, [left[at] for at in places], [batches[at] for at in places])
@@ -85,12 +85,10 @@ class _Answers:
         self.waiting = _by_length(wanted.features)
         self._taken: list[int] = []
 
-    def take(self, rows: int | None, sharers: int) -> Batch:
-        """The next features, as many as are a predictor's share of a pass, of one task."""
+    def take(self, rows: int | None) -> Batch:
+        """The next features, a batch of one task, of no more than `rows`."""
         predictor, features = self.wanted.predictor, self.wanted.features
-        size = predictor.batch_size
-        if rows is not None:
-            size = min(size, max(1, rows // sharers))
+        size = predictor.batch_size if rows is None else min(predictor.batch_size, rows)
         task = features[self.waiting[0]].task
         self._taken = [at for at in self.waiting[:size] if features[at].task == task]
         self.waiting = self.waiting[len(self._taken) :]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,12 +13,14 @@ from torch.optim import Optimizer
 
 from ptv2_cli.heads.base import Output
 from ptv2_cli.model import Learner
+from ptv2_cli.seeding import SeededDropout
 from ptv2_cli.tasks.collate import Batch
 from ptv2_cli.train.batches import BatchPlan
 from ptv2_cli.train.events import StepDone, Stopped
 from ptv2_cli.train.optim import Scale, set_rates
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_Drawn = list[Tensor | None]
 FINITE_EVERY = 50
 """Steps between two looks at whether the loss is still finite (each waits for the device)."""
 
@@ -75,6 +78,9 @@ class Lane:
         self._groups: list[list[list[int]]] = []
         """Rows of every batch of every step of the epoch under way."""
         self._step: _Step | None = None
+        self._dropouts = [m for m in training.learner.modules() if isinstance(m, SeededDropout)]
+        self._before: _Drawn = []
+        """How far its dropouts had drawn when the step under way began."""
 
     @property
     def due(self) -> bool:
@@ -130,10 +136,33 @@ class Lane:
 
     def drop(self) -> None:
         """Forget the step under way, as if it had not begun."""
+        if self._step is not None:
+            self._draw_from(self._before)
         self._step = None
         self.training.optimizer.zero_grad(set_to_none=True)
 
+    @contextmanager
+    def as_of_whole_step(self) -> Iterator[None]:
+        """What a step under way has drawn does not count meanwhile."""
+        if self._step is None:
+            yield
+            return
+        drawn = self._drawn()
+        self._draw_from(self._before)
+        try:
+            yield
+        finally:
+            self._draw_from(drawn)
+
+    def _drawn(self) -> _Drawn:
+        return [dropout.state() for dropout in self._dropouts]
+
+    def _draw_from(self, states: _Drawn) -> None:
+        for dropout, state in zip(self._dropouts, states, strict=True):
+            dropout.restore(state)
+
     def _begin(self) -> _Step:
+        self._before = self._drawn()
         batches, progress = self.training.batches, self.training.progress
         epoch, at = divmod(progress.step, batches.steps_per_epoch)
         if at == 0 or not self._groups:

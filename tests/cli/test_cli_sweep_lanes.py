@@ -116,3 +116,15 @@ def test_check_of_a_config_with_lanes(material: Material, ptv2: Ptv2, refused: R
     for lists in ({"lanes": 0}, {"lanes": "x", "prompt_len": [2]}):
         material.write(Path("config.yaml"), sweep=lists)
         refused("check", says=["sweep.lanes must be auto or a whole number"])
+
+
+def test_more_lanes_than_memory_takes(
+    config: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "free_bytes", lambda device: 200_000)
+    result = refused("sweep", "--prompt-len", "2,3,4,5,6,7,8,9", "--lanes", "8", says=[])
+    told = re.sub(r"\s+", " ", result.err)
+    found = re.search(r"--lanes 8: 8 lanes would take about .* are free: (\d+) fit", told)
+    assert found is not None, told
+    assert f"-> --lanes {found[1]}, or --lanes auto" in told
+    assert not Path("runs").exists()

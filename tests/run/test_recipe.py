@@ -37,6 +37,24 @@ def problems(config: Path, *sets: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "what"), [("layers=30", "layer 30"), ("layers=last:8", "8"), ("sites=cross", "cross")]
+)
+def test_an_option_that_the_model_cannot_take_is_told_where_it_was_said(
+    option, what, config, tmp_path
+) -> None:
+    text = problems(config, f"method.{option}")
+    assert f"--set method.{option}: " in text
+    assert what in text
+    content = yaml.safe_load(config.read_text())
+    name, value = option.split("=")
+    content["method"] = {"name": "ptuning_v2", "dropout": 0.1, name: value}
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
+    lines = enumerate(config.read_text().splitlines(), 1)
+    (line,) = [at for at, text in lines if text.strip().startswith(name)]
+    assert f"run.yaml:{line}: " in problems(config)
+
+
 def test_everything_has_a_value(config) -> None:
     resolved = recipe(config, "train.lr=null", "train.epochs=null", "task.max_len=null").config
     assert (resolved.train.lr, resolved.train.epochs) == (1e-2, 30)

@@ -13,6 +13,7 @@ import tiny
 from laned import Swept, assert_same
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.run import together
 
 FolderOf = Callable[[str], Path]
 MIXED: list[dict[str, Any]] = [
@@ -67,7 +68,12 @@ def compared(alone: Swept, shared: Swept, **tolerance: float) -> None:
         assert_same(run, lane, **tolerance)
 
 
-def test_all_that_lanes_may_differ_in(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_all_that_lanes_may_differ_in(
+    kept: bool, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kept:  # outputs of lower layers, which separate those who have prompts elsewhere
+        monkeypatch.setattr(together, "lower_states", lambda session: None)
     configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED, train={"steps": 50})
     alone, shared = both(configs, tmp_path)
     compared(alone, shared)
@@ -110,7 +116,7 @@ def test_choices(folder_of: FolderOf, tmp_path: Path) -> None:
 
 def test_answers_in_a_text(folder_of: FolderOf, tmp_path: Path) -> None:
     data = tiny.write_squad(tmp_path / "squad", train=20, validation=12)
-    task = {"name": "squad/v1", "data": str(data), "max_len": 24}
+    task = {"name": "qa/squad", "data": str(data), "max_len": 24}
     trials = [MIXED[0], MIXED[1], MIXED[3], MIXED[5]]
     configs = laned.write(tmp_path, folder_of("bert"), data, *trials, task=task)
     compared(*both(configs, tmp_path))
@@ -181,7 +187,7 @@ def test_a_family_that_cannot_mix_offsets_comes_in_several_passes(
     for family, expected in (("bloom", [8, 8] * 3), ("t5", [16] * 3), ("llama", [16] * 3)):
         configs = laned.write(
             tmp_path / family, folder_of(family), rte, *trials,
-            train=train, backbone={"name": str(folder_of(family)), "dropout": None},
+            train=train, dropout=0.1,
         )  # fmt: skip
         passes.clear()
         laned.sweep(configs, tmp_path / family / "runs", 4)

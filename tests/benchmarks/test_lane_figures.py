@@ -1,0 +1,113 @@
+"""The benchmarks of lanes: what they measure is what they say, on shapes that take seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+HOLD = "import time; held = b'x' * (100 << 20); time.sleep(0.6)"
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`load("lanes")`: that script as a module, with what stands beside it importable."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def get(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return get
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
+    carry_out = load("processes").carry_out
+    commands = [[sys.executable, "-c", HOLD]] * 2
+    apart, one = carry_out(commands, 1, os.environ, tmp_path)
+    together, two = carry_out(commands, 2, os.environ, tmp_path)
+    assert 100 * MEBIBYTE < one < 190 * MEBIBYTE
+    assert 200 * MEBIBYTE < two < 290 * MEBIBYTE
+    assert apart > 1.2
+    assert together < apart
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_children_count(load: Any, tmp_path: Path) -> None:
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
+    _, peak = load("processes").carry_out([[sys.executable, "-c", code]], 1, os.environ, tmp_path)
+    assert peak > 100 * MEBIBYTE
+
+
+def test_a_failed_command_ends_the_measurement(load: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such thing"):
+        load("processes").carry_out(
+            [[sys.executable, "-c", "raise ValueError('no such thing')"]], 1, os.environ, tmp_path
+        )
+
+
+def test_every_way_trains_the_same_trials(load: Any, tmp_path: Path) -> None:
+    lanes = load("lanes")
+    material = lanes.TASKS["conll2003"]
+    asked = {name: lanes.commands(way, material, [], tmp_path) for name, way in lanes.WAYS.items()}
+    assert [len(asked[name]) for name in ("lanes", "sweep", "train", "pairs")] == [1, 1, 8, 8]
+    assert asked["train"] == asked["pairs"]
+    (swept,) = asked["sweep"]
+    assert asked["lanes"] == [[*swept[:-1], "8"]]
+    assert swept[-2:] == ["--lanes", "1"]
+    lengths, rates = (swept[swept.index(flag) + 1].split(",") for flag in ("--prompt-len", "--lr"))
+    assert [line[-4:] for line in asked["train"]] == [
+        ["--prompt-len", n, "--lr", lr] for n in lengths for lr in rates
+    ]
+
+
+def test_the_row_of_a_way(load: Any) -> None:
+    lanes = load("lanes")
+
+    def metrics(value: float) -> dict[str, Any]:
+        timing = {"train_seconds": 3.0, "eval_seconds": 1.0}
+        return {"selection": {"value": value}, "timing": timing}
+
+    plain = lanes.Measured(20.0, MEBIBYTE, {(10, 0.01): metrics(0.5), (20, 0.01): metrics(0.7)})
+    other = lanes.Measured(10.0, 2 * MEBIBYTE, {(10, 0.01): metrics(0.5), (20, 0.01): metrics(0.8)})
+    row = other.row("lanes", plain)
+    assert row == "| lanes | 10 | 0.50 | 8 | 2 | 65.0 | 80.0 (length 20, 0.01) | 1 |"
+
+
+def test_operations_of_a_row(load: Any) -> None:
+    # Two layers of 4 wide, 8 inside; 3 tokens, 2 prompt positions. A layer's linear weights are
+    # 4 of 4 x 4 and 2 of 4 x 8: 128 values, 2 * 3 * 128 = 768 operations; its two attention
+    # products are of 3 x 5 scores over 4: 2 * 2 * 60 = 240, and twice that backward.
+    shape = SimpleNamespace(layers=2, hidden=4, inside=8, tokens=3, prompt_len=2)
+    assert load("lanes_device").flops(shape) == 2 * (768 + 768 + 240 + 480)
+
+
+def test_lanes_on_a_device_of_a_tiny_shape(tmp_path: Path) -> None:
+    shape = "--layers 2 --hidden 32 --heads 2 --inside 64 --tokens 8 --prompt-len 2 --square 64"
+    command = [sys.executable, str(FOLDER / "lanes_device.py"), "--device", "cpu", *shape.split()]
+    command += ["--batch", "2", "--lanes", "1", "3", "--steps", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| 2 |")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert [row[:2] for row in cells] == [["2", "1"], ["2", "3"]]
+    assert cells[0][3] == "1.00"
+    for _, lanes, rate, _, step, peak, _ in cells:
+        # The step's time is printed to a tenth of a millisecond.
+        assert float(rate.replace(",", "")) * float(step) / 1000 == pytest.approx(
+            2 * int(lanes), rel=0.05
+        )
+        assert float(peak.replace(",", "")) > 0
