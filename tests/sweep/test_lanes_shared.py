@@ -35,12 +35,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
     really = Backbone.forward
 
     def forward(self: Backbone, batch: Any, *rest: Any) -> torch.Tensor:
-        hidden = really(self, batch, *rest)
-        if not torch.is_grad_enabled():
-            found["evaluate"].append(len(batch.input_ids))
-        elif len(batch.input_ids) > 1:  # that of the probe
-            found["train"].append(len(batch.input_ids))
-        return hidden
+        if getattr(batch, "features", None):  # the probe's batch is of no features
+            found["train" if self.model.training else "evaluate"].append(len(batch.input_ids))
+        return really(self, batch, *rest)
 
     monkeypatch.setattr(Backbone, "forward", forward)
     return found
