@@ -169,31 +169,33 @@ def sweep(
     return swept
 
 
-def assert_same(
-    alone: Left, lane: Left, losses: float = 2e-5, probability: float | None = 2e-4
-) -> None:
+def assert_same(alone: Left, lane: Left, losses: float = 2e-5, probability: float = 2e-4) -> None:
     """The same trial alone and as a lane: losses and predictions are equal but for rounding."""
-    one, other = alone.history, lane.history
-    name = lane.folder.name
+    one, other, name = alone.history, lane.history, lane.folder.name
     for key in ("step", "epoch", "lr"):
         assert [line[key] for line in one] == [line[key] for line in other], name
     assert lane.losses == pytest.approx(alone.losses, rel=losses, abs=losses), name
     for key in ("status", "selection", "metrics", "final", "parameters", "majority_baseline"):
-        assert alone.metrics[key] == _near(lane.metrics[key], alone.metrics[key]), name
-    said, said_too = alone.predictions, lane.predictions
-    assert len(said) == len(said_too) > 0
-    for line, line_too in zip(said, said_too, strict=True):
-        assert line.keys() == line_too.keys()
-        for key, value in line.items():
-            if key == "probabilities" and probability is not None:
-                assert line_too[key] == pytest.approx(value, abs=probability), name
-            elif key not in {"probabilities", "entities"}:
-                assert line_too[key] == value, name
+        _assert_near(lane.metrics[key], alone.metrics[key], 1e-6, f"{name}: {key}")
+    assert len(alone.predictions) > 0
+    _assert_near(lane.predictions, alone.predictions, probability, f"{name}: predictions")
 
 
-def _near(found: Any, wanted: Any) -> Any:
-    """The same, where numbers may differ by rounding."""
-    return found if found == wanted else pytest.approx(wanted, rel=1e-6)
+def _assert_near(found: Any, wanted: Any, tolerance: float, where: str) -> None:
+    """The same, where numbers that are no counts may differ by rounding."""
+    assert type(found) is type(wanted), where
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key, value in wanted.items():
+            _assert_near(found[key], value, tolerance, f"{where}: {key}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for at, value in enumerate(wanted):
+            _assert_near(found[at], value, tolerance, f"{where}: {at}")
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=tolerance, abs=tolerance), where
+    else:
+        assert found == wanted, where
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -147,7 +147,9 @@ class Backbone(nn.Module):
     @property
     def takes_offsets(self) -> bool:
         """Whether rows of one batch may be shifted by different offsets."""
-        return self.shape.family.takes_positions
+        family = self.shape.family
+        # Where distances alone count, and no way in reads the offset, nothing is shifted at all.
+        return family.takes_positions or (family.positions == "relative" and family.way is None)
 
     def view(self) -> Backbone:
         """The same model and weights, with a pooler and a reading of its own."""

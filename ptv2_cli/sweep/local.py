@@ -99,6 +99,14 @@ class _Running:
     """What is to be closed when it ends."""
 
 
+class _Unnoted(Exception):
+    """The sweep's own folder cannot be written, which is no trial's fault."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class _Engine:
     """Carries groups of trials through; each group shares one backbone."""
 
@@ -112,7 +120,17 @@ class _Engine:
         self._waiting: deque[Trial] = deque()
 
     def run(self, group: Group) -> None:
-        """Train a group, as many at once as it has places."""
+        """Train a group, as many at once as it has places.
+
+        Raises:
+            OSError: how the trials stand cannot be written.
+        """
+        try:
+            self._carry(group)
+        except _Unnoted as error:
+            raise error.reason from None
+
+    def _carry(self, group: Group) -> None:
         self._waiting = deque(group.trials)
         self._places = group.places
         while self._waiting:
@@ -123,10 +141,12 @@ class _Engine:
                     return
                 except (Interrupted, KeyboardInterrupt) as error:
                     raise self._interrupted(error) from None
-                except MachineError:
+                except (MachineError, _Unnoted):
                     raise
                 except Exception as error:
                     shared = len(self._running)
+                    if not shared:  # it is no trial's fault
+                        raise
                     if shared == 1:  # it is this trial's own fault
                         ((_, only),) = self._running.items()
                         self._end(only, _failed(only.trial, only.before, error))
@@ -152,14 +172,13 @@ class _Engine:
 
     def _start(self, trial: Trial, together: Together) -> None:
         """Open a trial and let it join; one that cannot begin has failed."""
-        mark = trial.entry.fingerprint
-        before = self.store.outcomes[mark]
+        before = self.store.outcomes[trial.entry.fingerprint]
         running = _Running(trial, before, ExitStack())
         if trial.experiment is None:
             self._end(running, _refused(trial, before))
             return
         name = trial.experiment.directory.path.name
-        self.store.note(mark, Outcome("running", run=name, attempts=before.attempts))
+        self._note(trial, Outcome("running", run=name, attempts=before.attempts))
         run = None
         try:
             listen = running.until.enter_context(self.watcher.trial(trial, trial.experiment))
@@ -174,7 +193,7 @@ class _Engine:
                 del self._running[run]
             if out_of_memory(error) and together.runs:  # there is no room beside the others
                 running.until.close()
-                self.store.note(mark, before)
+                self._note(trial, before)
                 self._waiting.appendleft(trial)
                 self._places = len(together.runs)
             else:
@@ -196,10 +215,16 @@ class _Engine:
     def _end(self, running: _Running, outcome: Outcome) -> None:
         """A trial is over: note it, tell it, give back what it held."""
         running.until.close()
-        self.store.note(running.trial.entry.fingerprint, outcome)
+        self._note(running.trial, outcome)
         if running.trial.experiment is not None:
             self.opener.close(running.trial.experiment)
         self.watcher.ended(running.trial, outcome)
+
+    def _note(self, trial: Trial, outcome: Outcome) -> None:
+        try:
+            self.store.note(trial.entry.fingerprint, outcome)
+        except OSError as error:
+            raise _Unnoted(error) from error
 
     def _part(self, together: Together) -> None:
         """Let all running trials wait again, saved, before those that have not begun."""
@@ -217,7 +242,7 @@ class _Engine:
             assert running.trial.experiment is not None
             name = running.trial.experiment.directory.path.name
             outcome = Outcome("interrupted", run=name, attempts=running.before.attempts)
-            self.store.note(running.trial.entry.fingerprint, outcome)
+            self._note(running.trial, outcome)
         asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
         done = sum(self.store.outcomes[mark].status in DONE for mark in asked)
         told = error.problems if isinstance(error, Interrupted) else ()

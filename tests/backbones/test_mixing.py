@@ -60,9 +60,7 @@ def test_every_owner_gets_its_own_gradient(rows: list[int], backbone_of: Backbon
     made = [tiny.random_prompts(backbone, length, seed=length) for length in (4, 1, 4)]
     leaves = [[part.requires_grad_() for pair in one.keys_values.values() for part in pair]
               for one in made]  # fmt: skip
-    batches = [
-        tiny.text_batch([5 + at] * count, seed=at) for at, count in enumerate(rows)
-    ]
+    batches = [tiny.text_batch([5 + at] * count, seed=at) for at, count in enumerate(rows)]
     weight = torch.randn(backbone.shape.hidden_size, generator=torch.Generator().manual_seed(0))
 
     def gradients(hidden: list[torch.Tensor]) -> list[list[torch.Tensor]]:
@@ -131,11 +129,16 @@ def test_masks_made_for_predictions_serve_training(backbone_of: BackboneOf) -> N
     made = [tiny.random_prompts(backbone, length, offset=length) for length in (7, 8)]
     batch = tiny.text_batch([5, 5])
     with torch.inference_mode():
-        backbone(batch, mixed(made, [1, 1]))
+        first = mixed(made, [1, 1])
+        backbone(batch, first)
     for part in made[0].keys_values[0]:
         part.requires_grad_()
-    backbone(batch, mixed(made, [1, 1])).sum().backward()
+    again = mixed(made, [1, 1])
+    backbone(batch, again).sum().backward()
     assert made[0].keys_values[0][0].grad is not None
+    assert again.offset is first.offset  # made once
+    assert not again.offset.is_inference()
+    assert not any(mask.is_inference() for mask in again.mask.values())
 
 
 def test_nobody_with_prompts(backbone_of: BackboneOf) -> None:

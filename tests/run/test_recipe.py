@@ -38,7 +38,8 @@ def problems(config: Path, *sets: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("option", "what"), [("layers=30", "layer 30"), ("layers=last:8", "8"), ("sites=cross", "cross")]
+    ("option", "what"),
+    [("layers=30", "layer 30"), ("layers=last:8", "8"), ("sites=cross", "cross")],
 )
 def test_an_option_that_the_model_cannot_take_is_told_where_it_was_said(
     option, what, config, tmp_path

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 
+from ptv2_cli.errors import Interrupted
 from ptv2_cli.run import together
 from ptv2_cli.run.together import Together
 from ptv2_cli.run.training import TrainingRun
@@ -88,9 +89,7 @@ def test_the_backbones_dropout_draws_otherwise_but_alike(
         assert one.folder.name == other.folder.name
 
 
-def test_the_global_generator_is_given_back(
-    folder_of: FolderOf, rte: Path, tmp_path: Path
-) -> None:
+def test_the_global_generator_is_given_back(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
     trials = [{"prompt_len": 3}, {"prompt_len": 5}]
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, dropout=0.1)
     torch.manual_seed(5)
@@ -133,28 +132,30 @@ def test_accumulating_beside_one_that_does_not_is_saved_as_of_whole_steps(
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, train={"eval_every": 6})
     whole = laned.sweep(configs, tmp_path / "whole", 2)
 
-    class Cut(Exception):
-        pass
-
     for saves in (2, 3, 4, 5, 8):
         output = tmp_path / f"cut{saves}"
         with monkeypatch.context() as patch:
             patch.setattr(together, "SAVE_SECONDS", -1.0)
-            really, calls = Together._save_all, 0
-
-            def save_all(self: Together) -> None:
-                nonlocal calls
-                really(self)
-                calls += 1
-                if calls == saves:
-                    raise KeyboardInterrupt
-
-            patch.setattr(Together, "_save_all", save_all)
-            with pytest.raises(BaseException, match="interrupted"):
+            patch.setattr(Together, "_save_all", ending(saves))
+            with pytest.raises(Interrupted):
                 laned.sweep(configs, output, 2)
         swept = laned.sweep(configs, output, 2)
         for one, other in zip(whole.runs, swept.runs, strict=True):
             laned.assert_same(one, other)
+
+
+def ending(saves: int) -> Callable[[Together], None]:
+    """A `_save_all` that ends everything after so many of its calls."""
+    really, calls = Together._save_all, 0
+
+    def save_all(self: Together) -> None:
+        nonlocal calls
+        really(self)
+        calls += 1
+        if calls == saves:
+            raise KeyboardInterrupt
+
+    return save_all
 
 
 def test_saving_in_the_middle_of_a_step_changes_nothing(

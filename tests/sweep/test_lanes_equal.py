@@ -144,10 +144,11 @@ def test_recomputed_activations(folder_of: FolderOf, rte: Path, tmp_path: Path) 
 def test_a_few_at_a_time_and_trials_of_other_lengths(
     folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
+    shapes = [(5, 4), (12, 9), (8, 1), (3, 2), (20, 5), (9, 4), (2, 8)]
     trials = [
         {**trial, "train": {"steps": steps, "eval_every": 3, "lr": 0.01, "batch_size": size}}
-        for trial, steps, size in zip(MIXED, (5, 12, 8, 3, 20, 9, 2), (4, 9, 1, 2, 5, 4, 8))
-    ]  # fmt: skip
+        for trial, (steps, size) in zip(MIXED, shapes, strict=True)
+    ]
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials)
     alone, shared = both(configs, tmp_path, lanes=3)
     compared(alone, shared)

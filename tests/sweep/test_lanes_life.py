@@ -87,12 +87,11 @@ def test_a_diverging_lane_stops_alone(configs: list[Path], tmp_path: Path) -> No
         assert_same(one, other)
 
 
-@pytest.mark.parametrize("method", ["ptuning_v1", "prompt_tuning", "head_only"])
+@pytest.mark.parametrize("method", ["ptuning_v1", "prompt_tuning"])
 def test_what_is_not_finite_stays_in_its_own_rows(
     method: str, folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
-    length = None if method == "head_only" else 6
-    section = {"method": method, "prompt_len": length}
+    section = {"method": method, "prompt_len": 6}
     trials = [{**section, "train": {"lr": 1e30}}, {"prompt_len": 3}, {**section}]
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, train=TRAIN)
     lanes = laned.sweep(configs, tmp_path / "lanes", 3)
@@ -120,8 +119,8 @@ def test_pruned_after_an_evaluation(configs: list[Path], tmp_path: Path) -> None
     assert len(pruned.predictions) == 6
     assert pruned.metrics["selection"]["step"] in {2, 4}
     assert swept.watch.most == 2
-    assert asked == [(2, 2), (3, 2), (2, 4), (3, 4), (2, 6), (4, 2), (4, 4), (5, 2), (4, 6)] + [
-        (5, 4), (5, 6),
+    assert asked == [
+        (2, 2), (3, 2), (2, 4), (3, 4), (2, 6), (4, 2), (4, 4), (5, 2), (4, 6), (5, 4), (5, 6),
     ]  # fmt: skip
     assert swept.watch.order.index(later.folder.name) == 2
     # It has ended: the same command trains nothing.
@@ -144,8 +143,7 @@ def test_each_directory_is_locked_while_its_lane_runs(configs: list[Path], tmp_p
         try:
             with locked(run.folder):
                 return False
-        except RunError as error:
-            assert "is being written by another process" in str(error)
+        except RunError:
             return True
 
     prepared = laned.plan(configs, tmp_path / "runs", grid="train.steps=2,6 prompt_len=2,3")

@@ -44,8 +44,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
 
 
 def test_passes_are_shared(
-    passes: dict[str, list[int]], folder_of: FolderOf, rte: Path, tmp_path: Path
-) -> None:
+    passes: dict[str, list[int]], folder_of: FolderOf, rte: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(together, "CPU_ROWS", 32)
     # With dropout, or they would be kept outputs of lower layers in part.
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
     laned.sweep(configs, tmp_path / "lanes", 4)
@@ -110,9 +112,7 @@ def test_the_backbone_is_loaded_once(
     assert len(loaded) == 1
 
 
-def test_a_pooler_that_is_not_there_is_each_trials_own(
-    rte: Path, tmp_path: Path
-) -> None:
+def test_a_pooler_that_is_not_there_is_each_trials_own(rte: Path, tmp_path: Path) -> None:
     backbone = tiny.save_model(tmp_path / "bert", "bert", pooler=False)
     head = {"head": {"pooling": "pooler"}}
     trials = [{**head, "prompt_len": 3}, {**head, "prompt_len": 2}, {"prompt_len": 4}]

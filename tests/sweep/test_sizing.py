@@ -56,15 +56,15 @@ def sizes(config: Path, lanes: Any, **lists: Any) -> list[tuple[int, int, float 
 
 
 def test_passes_of_a_cpu_hold_some_lanes_of_a_device_all() -> None:
-    lane = Need(own=10, batch=1000, rows=16)
-    assert CPU_ROWS == 32
+    lane = Need(own=10, batch=1000, rows=8)
+    assert CPU_ROWS == 16
     assert lane.total(8, tiny.CPU) == 8 * 10 + 2 * 1000
     assert lane.total(8, CUDA) == 8 * 10 + 8 * 1000
     assert Need(10, 1000, 100).total(8, tiny.CPU) == 8 * 10 + 1000
 
 
 def test_how_many_fit() -> None:
-    lane = Need(own=100, batch=900, rows=16)
+    lane = Need(own=100, batch=900, rows=8)
     assert lane.fits(10_000, CUDA) == 9  # nine tenths of what is free
     assert lane.fits(500, CUDA) == 1
     assert lane.fits(10_000, tiny.CPU) == (9_000 - 1_800) // 100
@@ -88,7 +88,7 @@ def test_a_need_is_measured(config: Path) -> None:
 
     small, large = measured("train.batch_size=4"), measured("train.batch_size=16")
     assert (small.rows, large.rows) == (4, 16)
-    assert 3 < large.batch / small.batch < 5
+    assert 4 * small.batch - large.batch < 20_000  # rows count; the weights are there anyway
     upper = measured("train.batch_size=16", "method={name: ptuning_v2, layers: last:1}")
     assert upper.batch < 0.6 * large.batch  # no graph below the lowest prompt
     half = measured("train.batch_size=16", "train.precision=bf16")
