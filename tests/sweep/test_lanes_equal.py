@@ -36,15 +36,22 @@ MIXED: list[dict[str, Any]] = [
         "prompt_len": 1,
         "train": {"warmup": 0.3, "weight_decay": 0.1, "eval_every": 7},
     },
-    {"method": "ptuning_v1", "prompt_len": 6, "train": {"lr": 0.005, "steps": 30}},
+    {"method": "ptuning_v1", "prompt_len": 6, "train": {"lr": 0.005}},
 ]
 """Trials that differ in all that lanes may differ in."""
+SHORT = {"steps": 10, "eval_every": 5}
 DECODING = [
     {key: value for key, value in trial.items() if key != "head"}
     for trial in MIXED
     if "place" not in str(trial) or "after_cls" in str(trial)
 ]
 """Those of them that an encoder-decoder takes."""
+
+
+@pytest.fixture(autouse=True)
+def _one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows in a pass as on a GPU."""
+    monkeypatch.setattr(together, "CPU_ROWS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,8 @@ def test_all_that_lanes_may_differ_in(
 ) -> None:
     if not kept:  # outputs of lower layers, which separate those who have prompts elsewhere
         monkeypatch.setattr(together, "lower_states", lambda session: None)
-    configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED, train={"steps": 50})
+    last = {**MIXED[-1], "train": {"lr": 0.005, "steps": 30}}
+    configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED[:-1], last, train={"steps": 50})
     alone, shared = both(configs, tmp_path)
     compared(alone, shared)
     assert {run.metrics["lanes"] for run in shared.runs} == {len(MIXED)}
@@ -87,13 +95,13 @@ def test_all_that_lanes_may_differ_in(
 @pytest.mark.parametrize("family", ["roberta", "llama", "gpt2", "deberta-v2", "bloom", "bart"])
 def test_families(family: str, folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
     trials = DECODING if family == "bart" else MIXED
-    configs = laned.write(tmp_path, folder_of(family), rte, *trials)
+    configs = laned.write(tmp_path, folder_of(family), rte, *trials, train=SHORT)
     compared(*both(configs, tmp_path))
 
 
 def test_an_encoder_decoder_that_decodes(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
     cross = {"method": {"name": "ptuning_v2", "sites": "cross"}, "prompt_len": 5}
-    configs = laned.write(tmp_path, folder_of("t5"), rte, *DECODING, cross)
+    configs = laned.write(tmp_path, folder_of("t5"), rte, *DECODING, cross, train=SHORT)
     compared(*both(configs, tmp_path))
 
 
@@ -102,7 +110,7 @@ def test_tags(family: str, folder_of: FolderOf, tmp_path: Path) -> None:
     data = tiny.write_ner(tmp_path / "ner", train=20, validation=12)
     task = {"name": "ner/conll2003", "data": str(data), "max_len": 24}
     trials = [MIXED[0], MIXED[1], MIXED[3], MIXED[5], {"prompt_len": 5, "head": {"lr": 0.1}}]
-    configs = laned.write(tmp_path, folder_of(family), data, *trials, task=task)
+    configs = laned.write(tmp_path, folder_of(family), data, *trials, task=task, train=SHORT)
     compared(*both(configs, tmp_path))
 
 
@@ -110,7 +118,7 @@ def test_choices(folder_of: FolderOf, tmp_path: Path) -> None:
     data = tiny.write_choice(tmp_path / "choice", train=20, validation=12)
     task = {"name": "text/choice", "data": str(data), "text": "text", "choices": "choices"}
     trials = [*MIXED[:2], *MIXED[3:6]]
-    configs = laned.write(tmp_path, folder_of("bert"), data, *trials, task=task)
+    configs = laned.write(tmp_path, folder_of("bert"), data, *trials, task=task, train=SHORT)
     compared(*both(configs, tmp_path))
 
 
@@ -118,7 +126,7 @@ def test_answers_in_a_text(folder_of: FolderOf, tmp_path: Path) -> None:
     data = tiny.write_squad(tmp_path / "squad", train=20, validation=12)
     task = {"name": "qa/squad", "data": str(data), "max_len": 24}
     trials = [MIXED[0], MIXED[1], MIXED[3], MIXED[5]]
-    configs = laned.write(tmp_path, folder_of("bert"), data, *trials, task=task)
+    configs = laned.write(tmp_path, folder_of("bert"), data, *trials, task=task, train=SHORT)
     compared(*both(configs, tmp_path))
 
 
@@ -130,13 +138,13 @@ def test_several_tasks(folder_of: FolderOf, tmp_path: Path) -> None:
     trials = [MIXED[0], MIXED[1], MIXED[3], MIXED[5]]
     configs = laned.write(
         tmp_path, folder_of("bert"), tmp_path / "a", *trials,
-        task=None, tasks=tasks, report=["validation"],
+        task=None, tasks=tasks, report=["validation"], train=SHORT,
     )  # fmt: skip
     compared(*both(configs, tmp_path))
 
 
 def test_recomputed_activations(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
-    train = {"gradient_checkpointing": True}
+    train = {"gradient_checkpointing": True, **SHORT}
     configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED[:5], train=train)
     compared(*both(configs, tmp_path))
 
@@ -157,7 +165,7 @@ def test_a_few_at_a_time_and_trials_of_other_lengths(
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision(precision: str, folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
-    train = {"precision": precision, "steps": 20, "eval_every": 10}
+    train = {"precision": precision, **SHORT}
     configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED, train=train)
     alone, shared = both(configs, tmp_path)
     for run, lane in zip(alone.runs, shared.runs, strict=True):
