@@ -144,6 +144,7 @@ def settings(material: Material, asked: argparse.Namespace) -> list[str]:
         f"task.data={data}",
         f"task.limit={{train: {rows}, validation: {min(rows, material.validation)}}}",
         f"train.epochs={asked.epochs or material.epochs}",
+        *([f"train.batch_size={asked.batch_size}"] if asked.batch_size else []),
         *(EXACT if asked.exact else []),
     ]
 
@@ -157,6 +158,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="times each way is measured")
     parser.add_argument("--epochs", type=int, help="epochs of a trial (default by task)")
     parser.add_argument("--rows", type=int, help="rows to train on (default by task)")
+    parser.add_argument("--batch-size", type=int, help="rows of a batch (default by task)")
     asked = parser.parse_args()
     if "PTV2_DATA" not in os.environ:
         parser.error("PTV2_DATA names the folder of the data sets (superglue/CB/, conll2003/)")
