@@ -49,8 +49,9 @@ class Left:
 
     @property
     def predictions(self) -> list[dict[str, Any]]:
-        """Of the validation split, at the chosen epoch."""
-        return _lines(self.folder / "predictions" / "validation.jsonl")
+        """Of the validation split, at the chosen epoch; of several answers the best."""
+        found = _lines(self.folder / "predictions" / "validation.jsonl")
+        return [{**line, "nbest": line.get("nbest", [])[:1]} for line in found]
 
 
 @dataclass

@@ -28,8 +28,8 @@ SAVE_SECONDS = 300.0
 CPU_ROWS = 16
 """Most rows of a pass that several runs share on a CPU, where more cost memory and gain little.
 
-Measured with MiniLM on two cores: a row takes 7 % less time in passes of 16 rows than in those of 8,
-4 % less still in those of 32, and no less in those of 64 and 128.
+Measured with MiniLM on two cores: a row takes 7 % less time in passes of 16 rows than in those of
+8, 4 % less still in those of 32, and no less in those of 64 and 128.
 """
 
 Refill = Callable[[], None]
@@ -151,8 +151,6 @@ class Together:
 
     def park(self) -> None:
         """Save every run as of its last whole step and let go of it."""
-        for lane in self._lanes:
-            lane.drop()
         self._save_all()
         for run in self.runs.values():
             run.close()

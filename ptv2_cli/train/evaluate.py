@@ -60,7 +60,7 @@ def predict(
 
     Args:
         wanted: the predictors and their features.
-        rows: most rows of a pass that several share; None: a batch of each.
+        rows: most rows of a pass that several share, see `Sharing`; None: a batch of each.
         lower: where outputs of layers below the lowest prompt are kept.
     """
     sharing = Sharing(wanted[0].predictor.pad_id, rows, lower)
@@ -69,7 +69,7 @@ def predict(
         item.predictor.learner.eval()
     with torch.inference_mode():
         while left := [answer for answer in answers if answer.waiting]:
-            batches = [answer.take(None if len(left) == 1 else rows) for answer in left]
+            batches = [answer.take() for answer in left]
             learners = [answer.wanted.predictor.learner for answer in left]
             for places in sharing.passes(learners, [len(b.input_ids) for b in batches]):
                 _answer(sharing, [left[at] for at in places], [batches[at] for at in places])
@@ -85,12 +85,11 @@ class _Answers:
         self.waiting = _by_length(wanted.features)
         self._taken: list[int] = []
 
-    def take(self, rows: int | None) -> Batch:
-        """The next features, a batch of one task, of no more than `rows`."""
+    def take(self) -> Batch:
+        """The next features, a batch of one task."""
         predictor, features = self.wanted.predictor, self.wanted.features
-        size = predictor.batch_size if rows is None else min(predictor.batch_size, rows)
-        task = features[self.waiting[0]].task
-        self._taken = [at for at in self.waiting[:size] if features[at].task == task]
+        task, next_ones = features[self.waiting[0]].task, self.waiting[: predictor.batch_size]
+        self._taken = [at for at in next_ones if features[at].task == task]
         self.waiting = self.waiting[len(self._taken) :]
         chosen = [features[at] for at in self._taken]
         return collate(chosen, predictor.pad_id, predictor.kind).to(predictor.device)

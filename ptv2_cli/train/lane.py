@@ -127,19 +127,12 @@ class Lane:
             torch.nn.utils.clip_grad_norm_(_trained(optimizer), self.plan.clip)
         scaler.step(optimizer)
         scaler.update()
-        self.drop()
+        optimizer.zero_grad(set_to_none=True)
         self._loss = step.loss
         progress = self.training.progress
         progress.step += 1
         epoch = progress.step / self.training.batches.steps_per_epoch
         return StepDone(progress.step, epoch, step.loss, step.rows, step.tokens)
-
-    def drop(self) -> None:
-        """Forget the step under way, as if it had not begun."""
-        if self._step is not None:
-            self._draw_from(self._before)
-        self._step = None
-        self.training.optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def as_of_whole_step(self) -> Iterator[None]:

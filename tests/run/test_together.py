@@ -132,7 +132,7 @@ def test_accumulating_beside_one_that_does_not_is_saved_as_of_whole_steps(
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, train={"eval_every": 6})
     whole = laned.sweep(configs, tmp_path / "whole", 2)
 
-    for saves in (2, 3, 4, 5, 8):
+    for saves in (2, 5):
         output = tmp_path / f"cut{saves}"
         with monkeypatch.context() as patch:
             patch.setattr(together, "SAVE_SECONDS", -1.0)

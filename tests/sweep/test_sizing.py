@@ -174,9 +174,7 @@ def test_trials_that_cannot_begin_are_no_hindrance(config: Path, rates: Rates) -
     assert [(len(group.trials), group.places) for group in found] == [(2, 2), (1, 1)]
 
 
-def test_rates_are_of_rows_really_trained(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[float] = []
     rate = sizing._rate
     monkeypatch.setattr(sizing, "_rate", lambda lanes: timed.append(rate(lanes)) or timed[-1])
