@@ -100,6 +100,8 @@ def test_a_defect_in_one_lane_fails_it_alone(
     assert watch.outcomes[bad].reason == "a defect: RuntimeError: a bug"
     assert "a bug" in (watch.outcomes[bad].traceback or "")
     assert watch.most == 4
+    if length == 2:  # once it is out of the way, all places are taken again
+        assert swept.runs[-1].metrics["lanes"] == 4
     # The others went on from where they were, whole steps only.
     for run in swept.runs:
         if run.folder.name != bad:
@@ -239,6 +241,18 @@ def test_a_folder_of_the_sweep_that_cannot_be_written_stops_all(
         with pytest.raises((OSError, MachineError)):
             laned.sweep(configs, tmp_path / "runs", lanes, grid=GRID)
     same_but(laned.sweep(configs, tmp_path / "runs", lanes, grid=GRID), whole)
+
+
+def test_a_defect_outside_all_trials_is_not_hidden(configs: list[Path], tmp_path: Path) -> None:
+    class Broken(Watch):
+        def ended(self, *told: Any) -> None:
+            raise RuntimeError("a bug of the view")
+
+    for lanes, number in ((1, "2"), (3, "2,3,4")):
+        with pytest.raises(RuntimeError, match="a bug of the view"):
+            laned.sweep(
+                configs, tmp_path / number, lanes, grid=f"prompt_len={number}", watch=Broken()
+            )
 
 
 def test_stopped_by_a_key_all_are_saved_and_go_on(
