@@ -72,7 +72,7 @@ def sweep(
     from ptv2_cli.cli.sweep_table import show_estimate, show_groups, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import writing_at
+    from ptv2_cli.run.directory import ELSEWHERE, writing_at
     from ptv2_cli.run.lock import locked
     from ptv2_cli.sweep.estimate import estimate
     from ptv2_cli.sweep.local import run_groups
@@ -100,9 +100,8 @@ def sweep(
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
         return 0
-    elsewhere = "--output DIR writes runs elsewhere"
     again = "free some space; the same command continues"
-    with writing_at(store.folder, elsewhere, again, RunError):
+    with writing_at(store.folder, ELSEWHERE, again, RunError):
         store.begin()
         with locked(store.folder):
             store.write_plan()

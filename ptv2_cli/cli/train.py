@@ -58,7 +58,7 @@ def train(
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import writing
+    from ptv2_cli.run.directory import ELSEWHERE, writing
     from ptv2_cli.run.experiment import prepare
     from ptv2_cli.run.session import open_session
     from ptv2_cli.run.trainer import train as carry_out
@@ -92,7 +92,6 @@ def train(
         parameter_table(session)
         console.note(f"dry run: nothing written; the run would be {experiment.directory.path}")
         return
-    elsewhere = "--output DIR writes runs elsewhere"
-    with writing(experiment.directory, elsewhere), Progress(experiment) as progress:
+    with writing(experiment.directory, ELSEWHERE), Progress(experiment) as progress:
         carry_out(session, resume=resume is Resume.auto, listen=progress)
     run_summary(experiment.directory, command)

@@ -134,6 +134,8 @@ class Together:
                     run = self.runs[lane]
                     with writing(run.directory, ELSEWHERE):
                         self._handle(run, event)
+                if scored := [at for at, event in events if isinstance(event, EvalDone)]:
+                    self._save([self.runs[lane] for lane in scored])
                 if any(isinstance(event, StepDone | EvalDone) for _, event in events):
                     self._check()
                     if time.perf_counter() - self._saved > SAVE_SECONDS:
@@ -164,7 +166,6 @@ class Together:
             run.after_step(event)
         elif isinstance(event, EvalDone):
             run.after_evaluation(event)
-            self._save([run])
             if run.tracker.exhausted or run.experiment.fingerprint in self._pruned:
                 self._lanes.remove(run.lane)
                 run.listen(Stopped("early_stopped", {}))

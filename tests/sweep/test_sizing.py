@@ -178,7 +178,14 @@ def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.Monk
     timed: list[float] = []
     rate = sizing._rate
     monkeypatch.setattr(sizing, "_rate", lambda lanes: timed.append(rate(lanes)) or timed[-1])
+    passes: list[int] = []
+    really = sizing.advance
+    monkeypatch.setattr(
+        sizing, "advance", lambda lanes, how: passes.append(len(lanes)) or really(lanes, how)
+    )
     ((_, places, faster),) = sizes(config, "auto", seed="1,2", sets=["train.accumulate=2"])
+    whole = 2 * (sizing.STEPS + 1)  # two passes make a step
+    assert passes == [1] * whole + [2] * whole
     assert len(timed) == 2
     assert all(found > 10 for found in timed)
     assert faster == pytest.approx(timed[places - 1] / timed[0])
@@ -193,3 +200,16 @@ def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
     assert not (config.parent / "runs").exists()
     held = [t.experiment.data._features for t in prepared.trials if t.experiment is not None]
     assert sum(map(bool, held)) <= 1
+
+
+def test_what_is_over_holds_no_text(config: Path) -> None:
+    one, other = (trial.experiment for trial in ready(config, seed="1,2").trials)
+    assert one is not None
+    assert other is not None
+    opener = Opener(tiny.CPU)
+    opener.open(one).experiment.data.features("train")
+    opener.open(other)
+    assert one.data._features["train"] is other.data.features("train")
+    opener.close(one)
+    assert not one.data._features
+    assert other.data._features
