@@ -195,6 +195,7 @@ def make_encoder(recipe: Recipe, tokenizer: Any, demonstrations: Sequence[Row] =
         config.task.truncation or recipe.task.truncation,
         _template(recipe),
         ahead=recipe.verbalizes and recipe.shape.family.causal,
+        causal=recipe.shape.family.causal,
     )
     if recipe.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
         task, tokens = recipe.task, label_tokens(recipe, encoder)

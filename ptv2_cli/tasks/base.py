@@ -77,7 +77,7 @@ class Feature:
     task: int = 0
     """Which of several tasks that train together it belongs to."""
     cls_at: int = 0
-    """Position that stands for "no answer here": [CLS], or the first text token without one."""
+    """Span shape: the position that stands for "no answer here"; see `frame.Built`."""
     truncated: bool = False
     """Text of the row was cut off and is seen by no window."""
     left_out: int = 0

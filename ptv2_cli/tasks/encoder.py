@@ -34,6 +34,7 @@ class Encoder:
         truncation: which text of a pair is cut.
         template: what stands where; without one the tokenizer's own frame.
         ahead: the template's `{mask}` is the token that follows the input.
+        causal: a token of the backbone sees only those before it.
 
     Raises:
         BackboneError: the tokenizer is no fast one (offsets and batches need it).
@@ -48,6 +49,7 @@ class Encoder:
         template: Template | None = None,
         *,
         ahead: bool = False,
+        causal: bool = False,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise BackboneError.at(
@@ -61,9 +63,10 @@ class Encoder:
         self.truncation = truncation
         self.template = template
         self.ahead = ahead
+        self.causal = causal
         self.uncut = False
         self.demonstrations: tuple[Demonstration, ...] = ()
-        self._frames: dict[tuple[str, ...], Frame] = {}
+        self._frames: dict[tuple[tuple[str, ...], bool], Frame] = {}
         if template is not None:
             self.frame(template.columns)
 
@@ -117,15 +120,18 @@ class Encoder:
         alone = self._ids(["x", "y", "x y"])
         return alone[0] + alone[1] != alone[2]
 
-    def frame(self, columns: Sequence[str]) -> Frame:
+    def frame(self, columns: Sequence[str], *, closed: bool = False) -> Frame:
         """The frame for these columns: the template's if there is one.
+
+        `closed`: it has a position that sees the whole input and is no text. A causal model's
+        input then ends with a special token, the end-of-text token unless it has another.
 
         Raises:
             ConfigError: the template leaves out a column, or max_len leaves no room for text.
         """
-        key = tuple(columns)
+        key = tuple(columns), closed and self.causal
         if key not in self._frames:
-            self._frames[key] = self._make_frame(key)
+            self._frames[key] = self._make_frame(*key)
         return self._frames[key]
 
     def tokenize(self, texts: Sequence[str], spaced: bool = False) -> list[list[int]]:
@@ -156,7 +162,7 @@ class Encoder:
         known = {word: found or [self.unknown_id] for word, found in zip(words, ids, strict=True)}
         return [[known[word] for word in sentence] for sentence in sentences]
 
-    def _make_frame(self, columns: tuple[str, ...]) -> Frame:
+    def _make_frame(self, columns: tuple[str, ...], closed: bool) -> Frame:
         common = {
             "pad_id": self.pad_id,
             "cls_id": self.tokenizer.cls_token_id,
@@ -180,6 +186,9 @@ class Encoder:
                 shown=bool(self.demonstrations),
                 **common,
             )
+        if closed:
+            end = self.tokenizer.eos_token_id
+            frame = frame.closed(self.pad_id if end is None else int(end))
         if frame.overhead >= self.max_len:
             raise ConfigError.at(
                 "task.max_len",

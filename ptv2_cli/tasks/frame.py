@@ -7,7 +7,7 @@ family needs a case of its own; a template's frame stands inside the same first 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.errors import ConfigError
@@ -61,7 +61,11 @@ Part = Fixed | Text | Slots | MaskToken | Ahead | Shown
 
 @dataclass(frozen=True)
 class Built:
-    """One assembled input of T positions; `starts`: where each column's first token stands."""
+    """One assembled input of T positions; `starts`: where each column's first token stands.
+
+    `cls_at` is the position that stands for the whole input: [CLS], the first text token where
+    there is none, or the last token of a closed frame.
+    """
 
     input_ids: list[int]
     token_type_ids: list[int] | None
@@ -80,6 +84,8 @@ class Frame:
     cls_id: int | None
     typed: bool
     """Whether the model takes token_type_ids."""
+    whole_at_end: bool = False
+    """Only the last token sees the whole input, as in a causal model."""
 
     @property
     def texts(self) -> tuple[Text, ...]:
@@ -91,6 +97,13 @@ class Frame:
         """Tokens that are no column's text: they count towards max_len, prompt slots do not."""
         fixed = sum(len(part.ids) for part in self.parts if isinstance(part, Fixed))
         return fixed + sum(isinstance(part, MaskToken) for part in self.parts)
+
+    def closed(self, end_id: int) -> Frame:
+        """The same frame, read at its last token: a special one, `end_id` where it ends in text."""
+        last = self.parts[-1] if self.parts else None
+        ends = isinstance(last, Fixed) and bool(last.ids)
+        parts = self.parts if ends else (*self.parts, Fixed((end_id,), (0,)))
+        return replace(self, parts=parts, whole_at_end=True)
 
     def build(self, texts: Mapping[str, Sequence[int]], shown: Sequence[int] = ()) -> Built:
         """Fill in the token ids of every column, and of demonstrations where they have a place."""
@@ -135,8 +148,10 @@ class Frame:
         )
 
     def _cls_at(self, ids: list[int], slots: list[int]) -> int:
-        """Position of [CLS], else of the first token that is no prompt slot."""
+        """Position of the token that stands for the whole input; see Built."""
         text = [at for at, slot in enumerate(slots) if slot < 0]
+        if self.whole_at_end:
+            return text[-1]
         found = (at for at in text if ids[at] == self.cls_id) if self.cls_id is not None else ()
         return next(iter(found), text[0] if text else 0)
 

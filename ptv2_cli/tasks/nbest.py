@@ -19,7 +19,8 @@ def span_scores(
     """Scores start + end of a window's `n_best` best spans, by characters [start, end).
 
     Every span of at most `longest` tokens is looked at: row d of a band matrix holds the
-    scores of the spans whose end is d tokens after their start.
+    scores of the spans whose end is d tokens after their start. Several token spans can stand
+    for the same characters, where one character is several tokens: the best of them counts.
     """
     offsets = feature.offsets or []
     at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
@@ -32,16 +33,22 @@ def span_scores(
     for distance in range(len(band)):
         band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
     flat = band.ravel()
-    top = np.argpartition(-flat, min(n_best, flat.size) - 1)[:n_best]
-    found = {}
-    for cell in top:
-        if np.isfinite(flat[cell]):
-            distance, first = divmod(int(cell), count)
-            begin, end = offsets[at[first]], offsets[at[first + distance]]
-            assert begin is not None
-            assert end is not None
-            found[begin[0], end[1]] = float(flat[cell])
-    return found
+    looked_at = n_best
+    while True:
+        found: dict[tuple[int, int], float] = {}
+        for cell in np.argpartition(-flat, min(looked_at, flat.size) - 1)[:looked_at]:
+            if np.isfinite(flat[cell]):
+                distance, first = divmod(int(cell), count)
+                begin, end = offsets[at[first]], offsets[at[first + distance]]
+                assert begin is not None
+                assert end is not None
+                span = begin[0], end[1]
+                found[span] = max(float(flat[cell]), found.get(span, -np.inf))
+        if len(found) >= n_best or looked_at >= flat.size:
+            break
+        looked_at *= 4  # some were the same characters again
+    best = sorted(found, key=lambda span: (-found[span], span))[:n_best]
+    return {span: found[span] for span in best}
 
 
 def answer_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -93,7 +94,7 @@ class QuestionAnswering(Task):
 
         A question that leaves the context less than half of the room is cut to that half.
         """
-        frame = encoder.frame(self.columns)
+        frame = encoder.frame(self.columns, closed=True)
         spaced = {text.name: text.spaced for text in frame.texts}
         question, context = self.columns
         questions = encoder.tokenize([row["question"].strip() for row in rows], spaced[question])
@@ -110,16 +111,14 @@ class QuestionAnswering(Task):
     ) -> list[Feature]:
         asked = question[: max(room // 2, room - len(context.ids))]
         windows = token_windows(len(context.ids), room - len(asked), self.options.stride)
-        answer = answer_tokens(row, context.offsets)
+        spans = visible_spans(row["context"], context.offsets)
+        answer = answer_tokens(row, spans)
         features = []
         for start, end in windows:
             built = frame.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
             at = built.starts[self.columns[1]]
             offsets: list[tuple[int, int] | None] = [None] * len(built.input_ids)
-            # A token of no width stands for no text: it can neither begin nor end an answer.
-            offsets[at : at + end - start] = [
-                span if span[0] < span[1] else None for span in context.offsets[start:end]
-            ]
+            offsets[at : at + end - start] = spans[start:end]
             label: tuple[int, int] | None = (built.cls_at, built.cls_at)
             if "answers" not in row:
                 label = None
@@ -242,11 +241,37 @@ class QuestionAnswering(Task):
         return [{"answer": "", "start": None, "probability": 1.0, "nbest": []} for _ in rows]
 
 
-def answer_tokens(row: Row, offsets: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+def visible_spans(context: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    """The characters [start, end) that each token adds to an answer; None: it adds none.
+
+    White space around a token is left out: some tokenizers count the space before a word as the
+    word's. Combining marks that no token holds (uncased models drop accents) belong to the
+    letter before them.
+    """
+    held = bytearray(len(context))
+    for start, end in offsets:
+        held[start:end] = b"\1" * (end - start)
+    spans: list[tuple[int, int] | None] = []
+    for start, end in offsets:
+        while start < end and context[start].isspace():
+            start += 1
+        while start < end and context[end - 1].isspace():
+            end -= 1
+        while start < end < len(context) and not held[end] and _is_mark(context[end]):
+            end += 1
+        spans.append((start, end) if start < end else None)
+    return spans
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def answer_tokens(row: Row, spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
     """First and last token [inclusive] of the row's first answer; None if it has none."""
     if not row.get("answers"):
         return None
     answer = row["answers"][0]
     start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
-    inside = [at for at, (a, b) in enumerate(offsets) if a < b and a < end and b > start]
+    inside = [at for at, span in enumerate(spans) if span and span[0] < end and span[1] > start]
     return (inside[0], inside[-1]) if inside else None

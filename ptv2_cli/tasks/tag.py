@@ -168,7 +168,6 @@ class Tagging(Task):
                     slots=built.slots,
                     mask_at=built.mask_at,
                     words=read,
-                    cls_at=built.cls_at,
                     truncated=truncated,
                 )
             )

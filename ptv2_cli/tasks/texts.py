@@ -67,7 +67,6 @@ def encode_texts(
                 token_type_ids=built.token_type_ids,
                 slots=built.slots,
                 mask_at=built.mask_at,
-                cls_at=built.cls_at,
                 truncated=kept != lengths,
                 left_out=left_out,
             )

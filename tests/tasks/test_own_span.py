@@ -51,7 +51,7 @@ def test_the_nearest_of_the_accepted_answers_counts() -> None:
 def test_the_metric_is_chosen_by_script_and_named(shelf: Any) -> None:
     task = settled(shelf, ask(), ask("1919年", id="q2"))
     assert task.options.metric == "char"
-    assert task.identity == {"name": "text/qa", "version": 1, "metric": "char"}
+    assert task.identity == {"name": "text/qa", "version": 2, "metric": "char"}
     rows = task.read(shelf.source, "train").rows
     lines = [{"answer": "范廷"}, {"answer": "1919年"}]
     scores = task.score(rows, lines)

@@ -9,6 +9,8 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.tasks.base import Feature, truncated_rows
 from ptv2_cli.tasks.definition import load_task
 from ptv2_cli.tasks.encoder import Encoder, Pieces
+from ptv2_cli.tasks.nbest import span_scores
+from ptv2_cli.tasks.span import visible_spans
 from ptv2_cli.tasks.squad import best_over, best_threshold
 from ptv2_cli.tasks.template import default_template
 
@@ -331,3 +333,95 @@ def test_scores_in_the_manner_of_the_official_script() -> None:
     )
     assert threshold == 0.6
     assert best * 100 == pytest.approx((100 + 80 + 200 / 3 + 0 + 100 + 100) / 6)
+
+
+NON_ASCII = [
+    ("他在北京大学读书。", "北京大学"),
+    ("東京は日本の首都です。", "日本"),
+    ("서울은 한국의 수도이다.", "한국의"),
+    ("Она живёт в Москве.", "Москве"),
+    ("She sent 🎉🎉 and 😀 to all.", "🎉🎉"),
+    ("ภาษาไทยง่าย", "ไทย"),
+    ("नमस्ते दुनिया", "दुनिया"),
+    ("Ο Σωκράτης ζει.", "Σωκράτης"),
+    ("Das Café an der Straße", "Café"),
+]
+
+
+@pytest.mark.parametrize("name", ["roberta", "gpt2"])
+def test_gold_logits_give_the_answer_where_one_character_is_several_tokens(
+    name: str, request: Any
+) -> None:
+    rows = [ask(context, answer) for context, answer in NON_ASCII]
+    features = SQUAD.encode(rows, Encoder(request.getfixturevalue(name), 128))
+    assert len(features) == len(rows)
+    outputs = [logits(feature, *feature.label) for feature in features]  # type: ignore[misc]
+    lines = SQUAD.decode(rows, features, outputs, {})
+    assert [line["answer"] for line in lines] == [answer for _, answer in NON_ASCII]
+    assert SQUAD.score(rows, lines).metrics["exact_match"] == 1.0
+
+
+def test_the_n_best_are_those_of_all_spans_where_tokens_share_characters() -> None:
+    draws = np.random.default_rng(11)
+    for _ in range(300):
+        count, longest, n_best = (int(draws.integers(1, top)) for top in (14, 6, 9))
+        starts = np.cumsum(draws.integers(0, 2, count))  # one character may be several tokens
+        offsets = [None, *((int(at), int(at) + 1) for at in starts)]
+        feature = Feature(0, [0] * (count + 1), offsets=offsets)
+        output = {
+            side: draws.normal(size=count + 1).astype(np.float32) for side in ("start", "end")
+        }
+        expected: dict[tuple[int, int], float] = {}
+        for first in range(1, count + 1):
+            for last in range(first, min(first + longest, count + 1)):
+                span = offsets[first][0], offsets[last][1]  # type: ignore[index]
+                score = float(output["start"][first]) + float(output["end"][last])
+                expected[span] = max(score, expected.get(span, -np.inf))
+        best = sorted(expected, key=lambda span: -expected[span])[:n_best]
+        found = span_scores(feature, output, n_best, longest)
+        assert list(found) == best
+        assert [found[span] for span in best] == pytest.approx([expected[span] for span in best])
+
+
+def test_an_answer_begins_and_ends_with_no_space(gpt2: Any) -> None:
+    row = ask("Ann lives in New York .", "New York")
+    (feature,) = features = SQUAD.encode([row], Encoder(gpt2, 64))
+    (line,) = SQUAD.decode([row], features, [logits(feature, *feature.label)], {})  # type: ignore[misc]
+    assert (line["answer"], line["start"]) == ("New York", 13)
+    assert all(entry["text"] == entry["text"].strip() for entry in line["nbest"])
+
+
+def test_an_answer_keeps_the_accents_that_the_tokenizer_drops(wordpiece: Any) -> None:
+    context = "the Bi\u0301\u0323g cat"  # the tokenizer reads "the big cat"
+    row = ask(context, "cat")
+    (feature,) = features = SQUAD.encode([row], Encoder(wordpiece, 16))
+    tokens = wordpiece.convert_ids_to_tokens(feature.input_ids)
+    at = tokens.index("big")
+    (line,) = SQUAD.decode([row], features, [logits(feature, at, at)], {})
+    assert line["answer"] == "Bi\u0301\u0323g"
+    last = visible_spans("Cafe\u0301 bar", [(0, 4), (6, 9)])
+    assert last == [(0, 5), (6, 9)]
+    # Two tokens of one letter both keep its mark; a mark that is a token stays that token's.
+    assert visible_spans("e\u0301", [(0, 1), (0, 1)]) == [(0, 2), (0, 2)]
+    assert visible_spans("e\u0301", [(0, 1), (1, 2)]) == [(0, 1), (1, 2)]
+    assert visible_spans("a \n b", [(0, 1), (1, 3), (3, 5)]) == [(0, 1), None, (4, 5)]
+
+
+@pytest.mark.parametrize("templated", [False, True])
+def test_a_causal_model_says_no_answer_at_a_token_that_sees_the_text(
+    gpt2: Any, templated: bool
+) -> None:
+    template = default_template(SQUAD2.columns, 5, with_mask=False) if templated else None
+    encoder = Encoder(gpt2, 40, template=template, causal=True)
+    rows = [ask(LONG, "New York"), ask("Ann sat", ""), ask("Ann sat on", "on")]
+    features = SQUAD2.encode(rows, encoder)
+    for feature in features:
+        text = [at for at, span in enumerate(feature.offsets or []) if span]
+        assert feature.cls_at == len(feature.input_ids) - 1 > max(text)
+        assert feature.input_ids[feature.cls_at] == gpt2.eos_token_id
+        assert len(feature.input_ids) - (5 if templated else 0) <= 40
+    # The last word of a text is an answer, and is not mistaken for none.
+    assert features[-2].label == (features[-2].cls_at,) * 2
+    assert features[-1].label[1] == features[-1].cls_at - 1  # type: ignore[index]
+    # Other tasks' inputs stay as they were.
+    assert encoder.frame(SQUAD2.columns).overhead == 0
