@@ -17,6 +17,7 @@ import torch
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.directory import SCHEMA_VERSION
+from ptv2_cli.run.provenance import provenance
 from ptv2_cli.run.recipe import Recipe
 from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.tracker import Tracker
@@ -89,6 +90,7 @@ def build_metrics(
         "seed": config.train.seed,
         "config": config.model_dump(mode="json"),
         "environment": environment(device, computed_in(config)),
+        "provenance": provenance(tracker.started),
         "warnings": list(warnings),
     }
 

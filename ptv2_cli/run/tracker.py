@@ -35,6 +35,8 @@ class Tracker:
     loss_steps: int = 0
     lanes: int = 1
     """Most runs that shared its steps, itself included."""
+    started: str | None = None
+    """When it first started; None: unknown."""
 
     def add(self, done: EvalDone, lr: float, state: dict[str, float]) -> bool:
         """Note an evaluation; True if it is the best so far (the first of equals, NaN never)."""

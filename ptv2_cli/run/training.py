@@ -12,6 +12,7 @@ from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
 from ptv2_cli.run.lock import locked
+from ptv2_cli.run.provenance import git_state, now
 from ptv2_cli.run.results import (
     build_metrics,
     plain,
@@ -87,6 +88,8 @@ class TrainingRun:
             at = self.training.progress.step
         else:
             _clear(self.directory)
+            self.tracker.started = now()
+        git_state()  # as it is now; what is edited while the run goes on is not in it
         write_atomic(self.directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
         write_history(self.directory.history, self.tracker.history)
         self.listen(Started(self.directory, self.plan.steps, at, self.tracker.metric))

@@ -22,7 +22,7 @@ from ptv2_cli.run.events import Ticked, Warned
 from ptv2_cli.train.checkpoint import load_checkpoint
 from ptv2_cli.train.events import EvalDone, StepDone
 
-NOT_REPEATABLE = {"timing", "memory", "environment"}
+NOT_REPEATABLE = {"timing", "memory", "environment", "provenance"}
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def results(run: Path) -> dict[str, Any]:
         tensors |= {f"{name}.{key}": value for key, value in checkpoint.tensors.items()}
         states[name] = json.loads(json.dumps(checkpoint.state))
     tracker = states["last"]["tracker"]
-    for key in ("train_seconds", "eval_seconds"):
+    for key in ("train_seconds", "eval_seconds", "started"):
         tracker.pop(key)
     for line in tracker["history"]:
         line.pop("train_seconds")

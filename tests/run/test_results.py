@@ -29,6 +29,7 @@ KEYS = {
     "seed",
     "config",
     "environment",
+    "provenance",
     "warnings",
 }
 
