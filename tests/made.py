@@ -83,6 +83,7 @@ def write(
     *,
     lines: Sequence[dict[str, Any]] = (),
     history: Sequence[float] = (),
+    losses: Sequence[tuple[float, float]] = (),
     name: str | None = None,
     **made: Any,
 ) -> Path:
@@ -101,6 +102,8 @@ def write(
         {"epoch": float(at + 1), "step": at + 1, "metrics": {metric: value}}
         for at, value in enumerate(history)
     ]
+    for line, (train, validation) in zip(evaluations, losses, strict=False):
+        line |= {"train_loss": train, "validation_loss": validation}
     (folder / "history.jsonl").write_text("".join(json.dumps(x) + "\n" for x in evaluations))
     return folder
 

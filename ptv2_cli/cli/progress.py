@@ -104,7 +104,8 @@ class Progress:
         if not console.err.is_terminal and event.step < self._steps:
             left = (self._steps - event.step) * elapsed / (event.step - self._from_step)
             console.note(
-                f"{self._head}step {event.step} of {self._steps}: {shown}, {left:.0f} s left"
+                f"{self._head}step {event.step} of {self._steps}: {shown}, "
+                f"about {left:.0f} s of training left"
             )
         self._mark(event.step)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.render import short_backbone
@@ -26,6 +27,8 @@ class Series:
     """Scores as fractions, as `x`."""
     sd: tuple[float | None, ...]
     """Sample standard deviation over the runs, None for a single one."""
+    beside: bool = False
+    """Whether it belongs to the line before it, whose colour it has."""
 
     @property
     def best(self) -> float:
@@ -61,13 +64,33 @@ def learning_curves(report: Report, column: Column) -> Picture:
         if epochs:
             values = [[one[epoch] for one in found] for epoch in epochs]
             series.append(_series(_label(report, line, column), epochs, values))
-    chosen_on = {
-        str(run.metrics["selection"]["split"])
-        for line in report.lines
-        for run in (line.cells[column].runs if column in line.cells else ())
-    }
-    split = ", ".join(sorted(chosen_on))
-    return _picture(column, series, _majority(report, column), split)
+    return _picture(column, series, _majority(report, column), _chosen_on(report, column))
+
+
+def loss_curves(report: Report, column: Column) -> Picture | None:
+    """Train and validation loss by epoch, two lines for each row of the report; means over seeds.
+
+    The rows with the best scores, where there are more than a picture can tell apart. One of
+    several tasks has no train loss of its own. None where no history has a validation loss.
+
+    Raises:
+        RunError: a run's history.jsonl is missing or damaged.
+    """
+    lines = [line for line in report.lines if column in line.cells]
+    best = sorted(lines, key=lambda line: -(_mean(line, column) or 0.0))[: MOST // 2]
+    series = []
+    for line in (line for line in lines if line in best):
+        for key, name in (("validation_loss", "validation"), ("train_loss", "train")):
+            found = [_losses(run, key) for run in line.cells[column].scored]
+            epochs = sorted(set.intersection(*(set(one) for one in found))) if found else []
+            if not epochs:
+                break
+            values = [[one[epoch] for one in found] for epoch in epochs]
+            made = _series(f"{_label(report, line, column)}, {name}", epochs, values)
+            series.append(replace(made, beside=key == "train_loss"))
+    split = _chosen_on(report, column)
+    left_out = len(lines) - len(best)
+    return Picture(column, split, tuple(series), (), left_out) if series else None
 
 
 def by_prompt_length(report: Report, column: Column) -> Picture | None:
@@ -159,13 +182,38 @@ def _picture(
     return Picture(column, split or column.split, shown, tuple(levels), len(series) - len(shown))
 
 
+def _chosen_on(report: Report, column: Column) -> str:
+    """The splits that the histories of a column are of."""
+    splits = {
+        str(run.metrics["selection"]["split"])
+        for line in report.lines
+        for run in (line.cells[column].runs if column in line.cells else ())
+    }
+    return ", ".join(sorted(splits))
+
+
 def _history(run: Run, metric: str) -> dict[float, float]:
     """Epoch -> score on the selection split."""
+    name = f"{run.prefix}{metric}"
+    return _read(run, lambda line: line["metrics"].get(name))
+
+
+def _losses(run: Run, key: str) -> dict[float, float]:
+    """Epoch -> loss. Of one of several tasks only the validation loss is known."""
+    if not run.prefix:
+        return _read(run, lambda line: line.get(key))
+    if key == "train_loss":
+        return {}
+    task = run.prefix.removesuffix(".")
+    return _read(run, lambda line: line.get("validation_losses", {}).get(task))
+
+
+def _read(run: Run, value: Callable[[Any], float | None]) -> dict[float, float]:
+    """Epoch -> what `value` takes from its line of history.jsonl, where that has it."""
     path = run.directory.history
     try:
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-        name = f"{run.prefix}{metric}"
-        found = {line["epoch"]: line["metrics"].get(name) for line in lines}
+        found = {line["epoch"]: value(line) for line in lines}
     except FileNotFoundError:
         raise RunError.at(
             str(path), "is missing: there is no learning curve to draw", run.directory.repeat_hint
@@ -174,7 +222,7 @@ def _history(run: Run, metric: str) -> dict[float, float]:
         raise RunError.at(
             str(path), "is no history of a ptv2 run", run.directory.repeat_hint
         ) from None
-    return {epoch: value for epoch, value in found.items() if value is not None}
+    return {epoch: number for epoch, number in found.items() if number is not None}
 
 
 def _majority(report: Report, column: Column) -> list[tuple[str, float]]:

@@ -20,6 +20,7 @@ from ptv2_cli.report.curves import (
     by_learning_rate,
     by_prompt_length,
     learning_curves,
+    loss_curves,
 )
 from ptv2_cli.report.depth import by_depth
 from ptv2_cli.report.table import Report
@@ -46,6 +47,9 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
     "svg.hashsalt": "ptv2",  # and the same runs give the same file
 }
+LOSS = "loss"
+OVER_EPOCHS = frozenset({"learning-curves", LOSS})
+"""Pictures whose x axis is the time of training."""
 BANDS = 4
 """Learning curves whose bands of one standard deviation can be told apart."""
 FAR = 0.1
@@ -65,8 +69,9 @@ def require_matplotlib() -> None:
 def draw(report: Report, folder: Path) -> Iterator[Path]:
     """Draw all pictures that the runs allow, each as .png and .svg; yields the files.
 
-    For every task `learning-curves-TASK`; `prompt-length-TASK`, `learning-rate-TASK` and
-    `depth-TASK` (the first or last k layers) where some method was run with two of them.
+    For every task `learning-curves-TASK` and `loss-TASK`; `prompt-length-TASK`,
+    `learning-rate-TASK` and `depth-TASK` (the first or last k layers) where some method was run
+    with two of them.
 
     Raises:
         InputError: matplotlib is missing, or the folder cannot be written.
@@ -78,6 +83,7 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
         title = report.names[column]
         made = {
             "learning-curves": learning_curves(report, column),
+            LOSS: loss_curves(report, column),
             "prompt-length": by_prompt_length(report, column),
             "learning-rate": by_learning_rate(report, column),
             "depth": by_depth(report, column),
@@ -96,16 +102,19 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
         mpl.rcParams.update(STYLE)
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
-        spread = kind != "learning-curves" or len(picture.series) <= BANDS
-        for index, series in enumerate(picture.series):
+        spread = kind not in OVER_EPOCHS or len(picture.series) <= BANDS
+        index = -1
+        for series in picture.series:
+            index += not series.beside
             _line(axes, series, index, kind, spread)
         for index, (name, value) in enumerate(picture.levels):
             _level(axes, picture, index, name, value)
         axes.set_title(title, loc="left", fontweight="bold")
-        axes.set_ylabel(f"{picture.column.metric} on {picture.split} (%)")
+        score = f"{picture.column.metric} on {picture.split} (%)"
+        axes.set_ylabel("loss" if kind == LOSS else score)
         _x_axis(axes, picture, kind)
         _legend(figure, axes, picture, spread)
-        if kind != "learning-curves":
+        if kind not in OVER_EPOCHS:
             _stagger(figure, axes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,21 +130,22 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
 
 def _line(axes: Axes, series: Series, index: int, kind: str, spread: bool) -> None:
     colour = COLOURS[index % len(COLOURS)]
-    mean = [100 * value for value in series.mean]
+    unit = 1 if kind == LOSS else 100
+    mean = [unit * value for value in series.mean]
     axes.plot(
         series.x,
         mean,
         color=colour,
-        linestyle=DASHES[index % len(DASHES)],
-        marker=MARKERS[index % len(MARKERS)],
+        linestyle=":" if series.beside else DASHES[index % len(DASHES)],
+        marker="" if series.beside else MARKERS[index % len(MARKERS)],
         markevery=max(1, len(series.x) // 12),
         markerfacecolor="white" if index % 2 else colour,
         label=series.label,
     )
-    sd = [100 * (value or 0.0) for value in series.sd]
+    sd = [unit * (value or 0.0) for value in series.sd]
     if not spread or not any(sd):
         return
-    if kind == "learning-curves":
+    if kind in OVER_EPOCHS:
         low = [m - s for m, s in zip(mean, sd, strict=True)]
         high = [m + s for m, s in zip(mean, sd, strict=True)]
         axes.fill_between(series.x, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -157,7 +167,7 @@ def _level(axes: Axes, picture: Picture, index: int, name: str, value: float) ->
 
 def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
     values = sorted({at for series in picture.series for at in series.x})
-    if kind == "learning-curves":
+    if kind in OVER_EPOCHS:
         from matplotlib.ticker import MaxNLocator
 
         axes.set_xlabel("training (epochs)")

@@ -90,13 +90,11 @@ class MixedRuns:
             Wanted(replace(session.predictor, batch_size=size), features)
             for (session, _), (_, features) in zip(sessions, shares, strict=True)
         ]
-        outputs = predict(wanted, rows=size)
+        answers = predict(wanted, rows=size)
         for number, (places, features) in enumerate(shares):
             own = [_without_task(rows[at]) for at in places]
-            state = sessions[number][1]
-            found = (
-                self.runs[number].task.decode(own, features, outputs[number], state) if own else []
-            )
+            task, state = self.runs[number].task, sessions[number][1]
+            found = task.decode(own, features, answers[number].outputs, state) if own else []
             for at, line in zip(places, found, strict=True):
                 lines[at] = plain({**rows[at], **line})
         tick(len(rows))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ptv2_cli.backbones.lower import LowerStates
 from ptv2_cli.tasks.base import Feature, Prediction, Row, Scores, Task
-from ptv2_cli.train.evaluate import Outputs, Predictor, Tick, Wanted, predict
+from ptv2_cli.tasks.multi import MultiTask
+from ptv2_cli.train.evaluate import Answered, Predictor, Tick, Wanted, predict
 
 _ANSWERS = ("label", "prediction", "answer")
 """Where a prediction line has its one answer."""
@@ -22,6 +23,10 @@ class Evaluation:
     scores: Scores
     state: dict[str, float]
     seconds: float
+    loss: float | None = None
+    """Mean over the targets (rows, words, windows of a question); None without gold answers."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """The same of each of several tasks, by its name."""
 
     @property
     def collapsed(self) -> str | None:
@@ -60,17 +65,20 @@ def evaluate(
     """
     began = time.perf_counter()
     wanted = [Wanted(item.predictor, item.features, item.tick) for item in asked]
-    outputs = predict(wanted, rows, lower)
-    found = [_scored(item, output) for item, output in zip(asked, outputs, strict=True)]
+    answers = predict(wanted, rows, lower)
+    found = [_scored(item, made) for item, made in zip(asked, answers, strict=True)]
     seconds = (time.perf_counter() - began) / len(asked)
     return [replace(evaluation, seconds=seconds) for evaluation in found]
 
 
-def _scored(asked: Asked, outputs: Outputs) -> Evaluation:
+def _scored(asked: Asked, made: Answered) -> Evaluation:
     task, rows, features, state = asked.task, asked.rows, asked.features, asked.state
+    outputs = made.outputs
     predictions = task.decode(rows, features, outputs, state or {})
     if state is None:
         state = task.tune(rows, predictions)
         if state:
             predictions = task.decode(rows, features, outputs, state)
-    return Evaluation(predictions, task.score(rows, predictions), state, 0.0)
+    names = task.names if isinstance(task, MultiTask) else ()
+    losses = {name: made.losses[at] for at, name in enumerate(names) if at in made.losses}
+    return Evaluation(predictions, task.score(rows, predictions), state, 0.0, made.loss, losses)

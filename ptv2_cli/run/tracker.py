@@ -48,7 +48,9 @@ class Tracker:
             {
                 "step": done.step,
                 "epoch": round(done.epoch, 6),
-                "train_loss": self.loss_sum / self.loss_steps if self.loss_steps else None,
+                "train_loss": self.train_loss,
+                "validation_loss": done.loss,
+                **({"validation_losses": dict(done.losses)} if done.losses else {}),
                 "lr": lr,
                 "metrics": dict(done.scores),
                 "train_seconds": round(self.train_seconds, 3),
@@ -65,6 +67,11 @@ class Tracker:
             "state": state,
         }
         return True
+
+    @property
+    def train_loss(self) -> float | None:
+        """Mean loss of the steps since the last evaluation, None without a step."""
+        return self.loss_sum / self.loss_steps if self.loss_steps else None
 
     @property
     def exhausted(self) -> bool:

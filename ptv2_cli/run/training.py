@@ -122,7 +122,17 @@ class TrainingRun:
         self._task_state = found.state
         step = self.training.progress.step
         epoch = step / self.training.batches.steps_per_epoch
-        return EvalDone(step, epoch, found.scores.metrics, found.seconds, found.collapsed)
+        return EvalDone(
+            step,
+            epoch,
+            found.scores.metrics,
+            found.seconds,
+            found.collapsed,
+            found.loss,
+            found.losses,
+            self.tracker.train_loss,
+            self.tracker.train_seconds,
+        )
 
     def after_evaluation(self, event: EvalDone) -> None:
         """Note the scores, keep the best weights."""

@@ -37,8 +37,8 @@ class Predictor:
 
         `tick` is told the number of features of each batch done; it may raise to stop.
         """
-        (outputs,) = predict([Wanted(self, features, tick)])
-        return outputs
+        (answered,) = predict([Wanted(self, features, tick)])
+        return answered.outputs
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,21 @@ class Wanted:
     """Told the number of its features done; it may raise to stop."""
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What one predictor made of its features."""
+
+    outputs: Outputs
+    """Head outputs of each feature, padding removed, in the order given."""
+    losses: Mapping[int, float]
+    """Mean loss over the targets of each task's features; a task without gold answers has none."""
+    loss: float | None
+    """Mean loss over the targets of all features, None without any."""
+
+
 def predict(
     wanted: Sequence[Wanted], rows: int | None = None, lower: LowerStates | None = None
-) -> list[Outputs]:
+) -> list[Answered]:
     """What each predictor makes of its features; several share passes, see `Sharing`.
 
     All are over one backbone, of one device and precision.
@@ -73,7 +85,7 @@ def predict(
             learners = [answer.wanted.predictor.learner for answer in left]
             for places in sharing.passes(learners, [len(b.input_ids) for b in batches]):
                 _answer(sharing, [left[at] for at in places], [batches[at] for at in places])
-    return [answer.outputs for answer in answers]
+    return [answer.answered() for answer in answers]
 
 
 class _Answers:
@@ -84,6 +96,7 @@ class _Answers:
         self.outputs: Outputs = [{} for _ in wanted.features]
         self.waiting = _by_length(wanted.features)
         self._taken: list[int] = []
+        self._losses: dict[int, _Mean] = {}
 
     def take(self) -> Batch:
         """The next features, a batch of one task."""
@@ -94,14 +107,40 @@ class _Answers:
         chosen = [features[at] for at in self._taken]
         return collate(chosen, predictor.pad_id, predictor.kind).to(predictor.device)
 
-    def put(self, output: Output) -> None:
-        """Note what was made of the features taken last."""
+    def put(self, batch: Batch, output: Output) -> None:
+        """Note what was made of the batch taken last."""
+        if output.loss is not None and batch.targets:
+            self._losses.setdefault(batch.task, _Mean()).add(float(output.loss), batch.targets)
         arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
         for row, at in enumerate(self._taken):
             kind = self.wanted.predictor.kind
             self.outputs[at] = unpadded(arrays, row, self.wanted.features[at], kind)
         if self.wanted.tick is not None:
             self.wanted.tick(len(self._taken))
+
+    def answered(self) -> Answered:
+        """All of it, once nothing waits."""
+        together = _Mean()
+        for mean in self._losses.values():
+            together.add(mean.value, mean.weight)
+        losses = {task: mean.value for task, mean in sorted(self._losses.items())}
+        return Answered(self.outputs, losses, together.value if losses else None)
+
+
+@dataclass
+class _Mean:
+    """A mean over targets that comes batch by batch, each with as much weight as its targets."""
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: float, weight: float) -> None:
+        self.total += value * weight
+        self.weight += weight
+
+    @property
+    def value(self) -> float:
+        return self.total / self.weight
 
 
 def _answer(sharing: Sharing, answers: Sequence[_Answers], batches: Sequence[Batch]) -> None:
@@ -110,8 +149,8 @@ def _answer(sharing: Sharing, answers: Sequence[_Answers], batches: Sequence[Bat
     learners = [answer.wanted.predictor.learner for answer in answers]
     with autocast(first.precision, first.device):
         found = sharing.answer(learners, batches)
-    for answer, output in zip(answers, found, strict=True):
-        answer.put(output)
+    for answer, batch, output in zip(answers, batches, found, strict=True):
+        answer.put(batch, output)
 
 
 def _by_length(features: Sequence[Feature]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,14 @@ class EvalDone:
     seconds: float
     collapsed: str | None
     """The one label that every row was given, or None."""
+    loss: float | None = None
+    """Mean over the split's targets; None without gold answers."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """The same of each of several tasks, by name."""
+    train_loss: float | None = None
+    """Mean of the steps since the evaluation before; None without a step."""
+    train_seconds: float | None = None
+    """Training so far, without evaluations; None: not measured."""
 
 
 @dataclass(frozen=True)

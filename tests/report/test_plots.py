@@ -13,7 +13,7 @@ from made import write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.curves import by_learning_rate, by_prompt_length, learning_curves
+from ptv2_cli.report.curves import by_learning_rate, by_prompt_length, learning_curves, loss_curves
 from ptv2_cli.report.depth import by_depth
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.report.table import Report
@@ -241,3 +241,32 @@ def test_labels_of_close_rates_do_not_overlap(
     for boxes in rows.values():
         for left, right in pairwise(boxes):
             assert left.x1 < right.x0
+
+
+def test_losses_of_train_and_validation_stand_beside_each_other(tmp_path: Path) -> None:
+    losses = [(0.9, 1.0), (0.5, 0.8), (0.2, 1.1)]
+    worse = [(1.9, 2.0), (1.5, 1.8)]
+    report = report_of(
+        tmp_path,
+        {"history": [0.1, 0.5, 0.7], "losses": losses},
+        {"history": [0.3, 0.5], "losses": worse, "seed": 12},
+        {"history": [0.3], "method": "finetune", "prompt_len": None},  # of an earlier version
+    )
+    picture = loss_curves(report, report.columns[0])
+    assert picture is not None
+    validation, train = picture.series
+    assert (validation.label, train.label) == (
+        "ptuning_v2 p20, validation",
+        "ptuning_v2 p20, train",
+    )
+    assert (validation.beside, train.beside) == (False, True)
+    assert validation.x == train.x == (1.0, 2.0)
+    assert validation.mean == pytest.approx((1.5, 1.3))
+    assert train.mean == pytest.approx((1.4, 1.0))
+    names = {path.name for path in plots.draw(report, tmp_path / "plots")}
+    assert {"loss-cb.png", "loss-cb.svg"} <= names
+
+
+def test_no_picture_of_losses_that_nobody_wrote_down(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {"history": [0.1]})
+    assert loss_curves(report, report.columns[0]) is None

@@ -74,6 +74,14 @@ def test_both_tasks_learn_and_are_scored_apart(folder_of, data, tmp_path) -> Non
         offline=True,
     )
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
+    last = json.loads(session.experiment.directory.history.read_text().splitlines()[-1])
+    words = {"conll2003": 0, "tagging": 0}
+    for row in session.experiment.data.rows("validation"):
+        words[row["task"]] += len(row["tokens"])
+    losses = last["validation_losses"]
+    assert losses.keys() == words.keys()
+    whole = sum(losses[name] * count for name, count in words.items()) / sum(words.values())
+    assert last["validation_loss"] == pytest.approx(whole, rel=1e-5)
 
 
 def test_the_resolved_config_is_the_same_run(folder_of, data, tmp_path) -> None:

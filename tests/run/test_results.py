@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,10 @@ def test_history_has_a_line_per_evaluation(runs) -> None:
     assert [line["step"] for line in history] == [3, 6]
     assert [line["epoch"] for line in history] == [1, 2]
     assert history[0].keys() >= {"step", "epoch", "train_loss", "lr", "metrics"}
+    _, _, predictions = runs["sequence"]
+    wanted = [-math.log(line["probabilities"][line["gold"]]) for line in predictions]
+    chosen = next(line for line in history if line["step"] == metrics["selection"]["step"])
+    assert chosen["validation_loss"] == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
     assert max(line["metrics"]["accuracy"] for line in history) == metrics["selection"]["value"]
     assert history[-1]["metrics"] == metrics["final"]["validation"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,9 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     lines = again.evaluate("validation")
     assert {line.verdict for line in lines} == {"equal"}
     assert load_checkpoint(directory.checkpoints, "best").tensors == {}
+    (history,) = map(json.loads, directory.history.read_text().splitlines())
+    assert 0 < history["validation_loss"] < 1
+    assert history["train_loss"] is None
     (line,) = Run(directory, offline=True).predict([{"text": "now bob likes the dog"}])
     assert line["label"] == "wrong"
     # The resolved config is the same run.

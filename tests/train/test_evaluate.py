@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from ptv2_cli.tasks.base import Feature
-from ptv2_cli.train.evaluate import Predictor
+from ptv2_cli.tasks.collate import collate
+from ptv2_cli.train.evaluate import Predictor, Wanted, predict
 
 LENGTHS = [5, 9, 3, 7, 9, 4, 6]
 
@@ -65,3 +67,45 @@ def test_a_question_has_the_probabilities_of_its_own_choices(folder_of) -> None:
         assert other["probabilities"].sum() == pytest.approx(1)
         np.testing.assert_allclose(other["probabilities"], one["probabilities"], atol=1e-5)
     assert np.ptp(together[1]["probabilities"]) > 1e-3
+
+
+def gold(kind: str, length: int, row: int) -> object:
+    if kind == "sequence":
+        return row % 3
+    if kind == "span":
+        return (0, length - 1)
+    return [-100 if at % 2 else (row + at) % 3 for at in range(length)]
+
+
+@pytest.mark.parametrize("kind", ["sequence", "token", "span"])
+def test_the_loss_is_the_mean_over_targets_whatever_the_batches(kind, folder_of) -> None:
+    backbone = tiny.load(folder_of("bert"))
+    labelled = [
+        replace(item, label=gold(kind, len(item.input_ids), item.row)) for item in features()
+    ]
+    found = []
+    for size in (1, 3, 7):
+        (answered,) = predict([Wanted(predictor(backbone, kind, size), labelled)])
+        assert answered.losses == {0: answered.loss}
+        found.append(answered.loss)
+    assert found[1:] == pytest.approx([found[0]] * 2, rel=1e-5)
+    made = predictor(backbone, kind, 7)
+    with torch.no_grad():
+        whole = made.learner.eval()(collate(labelled, 0, kind)).loss
+    assert found[0] == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_no_loss_without_gold_answers_and_one_for_each_task(folder_of) -> None:
+    backbone = tiny.load(folder_of("bert"))
+    (none,) = predict([Wanted(predictor(backbone, "sequence", 2), features())])
+    assert (none.loss, none.losses) == (None, {})
+    mixed = [
+        replace(item, task=item.row % 2, label=item.row % 3 if item.row else None)
+        for item in features()
+    ]
+    made = predictor(backbone, "sequence", 2)
+    (found,) = predict([Wanted(made, mixed)])
+    alone = [predict([Wanted(made, [x for x in mixed if x.task == at])])[0].loss for at in (0, 1)]
+    assert found.losses == pytest.approx(dict(enumerate(alone)), rel=1e-5)
+    # Three labelled rows of the first task (one has no label), three of the second.
+    assert found.loss == pytest.approx((3 * alone[0] + 3 * alone[1]) / 6, rel=1e-5)
