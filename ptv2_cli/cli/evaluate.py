@@ -58,6 +58,8 @@ def evaluate(
     splits = reloaded.session.experiment.data.splits
     with writing(directory, "copy the run to a folder that you may write, and name that one"):
         lines = [line for name in splits for line in reloaded.evaluate(name)]
+    for text in reloaded.session.experiment.data.metric_warnings(splits):
+        console.warn(text)
     if json_:
         console.as_json(_content(reloaded, lines))
     else:

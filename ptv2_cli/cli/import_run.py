@@ -71,6 +71,6 @@ def import_run(
         console.warn(text)
     metric = made.metrics["selection"]["metric"]
     for split, scores in made.metrics["metrics"].items():
-        console.say(f"{split}: {metric} {percent(scores[metric])}")
+        console.say(f"{split}: {metric} {percent(scores.get(metric))}")
     console.say(f"run: {made.directory.path}")
     console.note(f"next: ptv2 eval {made.directory.path}")

@@ -59,7 +59,7 @@ def run_summary(directory: RunDirectory, command: list[str]) -> None:
 
 
 def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[str, float]) -> str:
-    first = f"{metrics['task']['name']} {split}: {metric} {percent(scores[metric])}"
+    first = f"{metrics['task']['name']} {split}: {metric} {percent(scores.get(metric))}"
     others = [
         f"{name} {percent(value)}"
         for name, value in scores.items()

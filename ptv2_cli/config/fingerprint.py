@@ -41,6 +41,7 @@ where a computation is kept that gives the same however often it is done."""
 LATER: Mapping[str, Any] = {
     "backbone.quantize": None,
     "method.sites": "all",
+    "task.metrics": None,
     "head.words": None,
     "head.template": None,
     "head.train": False,
@@ -111,7 +112,16 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
 
 def _unchanged(resolved: Mapping[str, Any]) -> set[str]:
     """The later keys that stand at the value of the runs before them."""
-    return {key for key, value in LATER.items() if _value(resolved, key) == value}
+    # One of several tasks may say what the others do not.
+    tasks = [{"task": item} for item in _value(resolved, "task.tasks") or ()]
+    return {
+        key
+        for key, value in LATER.items()
+        if all(
+            _value(one, key) == value
+            for one in (resolved, *(tasks if key.startswith("task.") else ()))
+        )
+    }
 
 
 def _value(mapping: Mapping[str, Any], key: str) -> Any:

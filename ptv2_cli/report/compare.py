@@ -112,6 +112,10 @@ def compare(a: Run, b: Run, split: str | None = None, metric: str | None = None)
         )
     rows = [task.labelled(line) for line in lines_a]
     each = [task.row_statistics(rows, lines) for lines in (lines_a, lines_b)]
+    scores = paired_bootstrap(each[0], each[1], task.from_statistics)
+    if metric not in scores:
+        what = f"{metric} is no sum over rows, so that its difference cannot be resampled"
+        raise InputError.at("--metric", what, f"--metric {task.metric}, or {', '.join(scores)}")
     return Comparison(
         a,
         b,
@@ -119,7 +123,7 @@ def compare(a: Run, b: Run, split: str | None = None, metric: str | None = None)
         len(rows),
         metric,
         differences(a, b),
-        paired_bootstrap(each[0], each[1], task.from_statistics),
+        scores,
         _labels(task, lines_a, lines_b),
         tuple(_disagreements(task, lines_a, lines_b, each, metric)),
     )

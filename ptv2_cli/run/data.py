@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,6 +101,14 @@ class RunData:
             return []
         return self.task.overlaps(self.rows("train"), self.rows(split))
 
+    def metric_warnings(self, splits: Iterable[str]) -> list[str]:
+        """Lines about metrics that a split leaves undefined."""
+        return [
+            f"{metric} is left out on {name}: {why}"
+            for name in splits
+            for metric, why in self.task.undefined(self.rows(name)).items()
+        ]
+
     def truncation_warnings(self) -> list[str]:
         """Lines for each encoded split with cut rows, more than 5 %, or too little room."""
         lines = []
@@ -159,6 +167,7 @@ def read_data(
         )
     for name, split in splits.items():
         _require_labels(task, name, split)
+    _require_metric(recipe, splits[config.selection.split])
     return recipe, RunData(task, splits, demonstrations=draw(recipe, splits["train"].rows))
 
 
@@ -284,6 +293,18 @@ def _require_labels(task: Task, name: str, split: Split) -> None:
             str(file),
             f"row {unlabelled + 1} of the {name} split has no label, so it cannot be scored",
             "leave this split out of selection and report",
+        )
+
+
+def _require_metric(recipe: Recipe, split: Split) -> None:
+    """See that the metric which chooses the epoch has a value on the split that chooses it."""
+    selection = recipe.config.selection
+    why = recipe.task.undefined(split.rows).get(selection.metric or "")
+    if why is not None:
+        raise DataError.at(
+            ", ".join(map(str, split.files)) or selection.split,
+            f"selection.metric {selection.metric} has no value on {selection.split}: {why}",
+            f"--set selection.metric={recipe.task.metric}, or choose on a split with every class",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -146,6 +147,8 @@ def resolve_names(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
         problems += found
         if task_options is not None:
             task = load_task(config.task.name, config.task.options)
+            if config.selection.metric is not None:
+                task = task.measuring(config.selection.metric)
     except ConfigError as error:
         where = loaded.where("task", "name")
         problems += [Problem(where, item.what, item.hint) for item in error.problems]
@@ -202,7 +205,7 @@ def _clashes(
         yield Problem(
             loaded.where("selection", "metric"),
             f"{task.name} has no metric {metric!r}",
-            f"its metrics are {', '.join(task.metrics)}",
+            _metric_hint(metric, task),
         )
     if config.selection.fraction is not None and config.selection.split != "holdout":
         yield Problem(
@@ -212,6 +215,14 @@ def _clashes(
         )
     yield from _tuning(loaded, task)
     yield from _sampling(loaded, task)
+
+
+def _metric_hint(metric: str, task: Task) -> str:
+    near = difflib.get_close_matches(metric, [*task.metrics, *task.further_metrics], n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    further = [name for name in task.further_metrics if name not in task.metrics]
+    others = f"; by name also {', '.join(further)}" if further else ""
+    return f"{guess}its metrics are {', '.join(task.metrics)}{others}"
 
 
 def _may_mask(method: type[Method], template: str | None) -> bool:

@@ -234,7 +234,8 @@ class TrainingRun:
         data.features("train")
         data.features(self.config.selection.split)
         overlaps = [line for split in self.splits for line in data.overlap_warnings(split)]
-        return [*data.truncation_warnings(), *overlaps]
+        undefined = data.metric_warnings(self.splits)
+        return [*data.truncation_warnings(), *overlaps, *undefined]
 
 
 def _clear(directory: RunDirectory) -> None:

@@ -133,6 +133,8 @@ class Task(ABC):
     metric: str
     """The metric that chooses the epoch unless the config says otherwise."""
     metrics: tuple[str, ...]
+    further_metrics: tuple[str, ...] = ()
+    """Those that it gives besides where the config asks for them by name."""
     report: tuple[SplitName, ...]
     """Splits whose scores are reported unless the config says otherwise; `test` only where the
     source has its files (`source.files("test")` is not empty)."""
@@ -177,6 +179,14 @@ class Task(ABC):
             DataError: no train data, or train data that cannot be learnt from.
         """
         return self
+
+    def measuring(self, metric: str) -> Task:
+        """This task with a further metric among its own; itself if it has it or cannot give it."""
+        return self
+
+    def undefined(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Its metrics that these rows leave undefined, which `score` leaves out, and why."""
+        return {}
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -19,16 +19,24 @@ from ptv2_cli.tasks.base import (
     Scores,
     Split,
     Statistics,
+    Task,
 )
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.named_metrics import (
+    AUROC,
+    NAMED,
+    NamedMetrics,
+    auroc_error,
+    named_scores,
+)
 from ptv2_cli.tasks.readers import check_label, check_text, read_split
 from ptv2_cli.tasks.statistics import class_scores, mean_error, resampled_errors
 from ptv2_cli.tasks.texts import FORMATS, TextTask
 
 
-class ClassificationOptions(Section):
-    """Classification has no option of its own."""
+class ClassificationOptions(NamedMetrics):
+    """Open keys of `task:` for classification."""
 
 
 class Classification(TextTask):
@@ -36,10 +44,30 @@ class Classification(TextTask):
 
     kind: ClassVar[Kind] = "sequence"
     options_model: ClassVar[type[Section]] = ClassificationOptions
+    further_metrics: tuple[str, ...] = NAMED
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
         self.label_column = definition.label
+        asked = options.metrics if isinstance(options, NamedMetrics) else None
+        self.metrics = tuple(dict.fromkeys((*definition.metrics, *(asked or ()))))
+
+    def measuring(self, metric: str) -> Task:
+        """With `metric` among its own where it has it by name; see Task.measuring."""
+        options = self.options
+        known = metric in self.further_metrics and metric not in self.metrics
+        if not known or not isinstance(options, NamedMetrics):
+            return self
+        update = {"metrics": (*(options.metrics or ()), metric)}
+        return type(self)(self.name, self.definition, options.model_copy(update=update))
+
+    def undefined(self, rows: Sequence[Row]) -> dict[str, str]:
+        """auroc, where a class has no row; see Task.undefined."""
+        if AUROC not in self.metrics:
+            return {}
+        missing = set(self.labels) - {row["label"] for row in rows if "label" in row}
+        absent = [label for label in self.labels if label in missing]
+        return {AUROC: f"no row of the class {absent[0]!r}"} if absent else {}
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
@@ -92,13 +120,16 @@ class Classification(TextTask):
         return found
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
-        """accuracy and f1_macro from summed confusion cells [..., C*C]."""
+        """All metrics but auroc from summed confusion cells [..., C*C]."""
         size = len(self.labels)
         scores = class_scores(totals.reshape(*totals.shape[:-1], size, size))
-        return {name: scores[name] for name in self.metrics}
+        return {name: scores[name] for name in self.metrics if name in scores}
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-        """accuracy (and f1_macro); per class and confusion under detail; see Task.score."""
+        """accuracy and what else is asked for; per class and confusion under detail.
+
+        A metric that the rows leave undefined is not there; see Task.undefined and Task.score.
+        """
         from ptv2_cli.tasks.metrics import Accuracy, MacroF1
 
         self.require_gold(rows)
@@ -111,8 +142,15 @@ class Classification(TextTask):
         statistics = self.row_statistics(rows, predictions)
         errors = resampled_errors(statistics, self.from_statistics)
         errors["accuracy"] = mean_error(np.equal(guess, truth).astype(float))
+        further = [name for name in self.metrics if name not in metrics]
+        if further:
+            given = [line["probabilities"] for line in predictions]
+            found = np.array([[line[label] for label in self.labels] for line in given])
+            metrics |= named_scores(further, truth, guess, found)
+            error = auroc_error(truth, found) if AUROC in metrics else None
+            errors |= {} if error is None else {AUROC: error}
         return Scores(
-            metrics={name: float(metrics[name]) for name in self.metrics},
+            metrics={name: float(metrics[name]) for name in self.metrics if name in metrics},
             detail=self._detail(statistics.sum(axis=0)),
             standard_error=errors[self.metric],
             standard_errors=errors,

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
+from ptv2_cli.config.schema import Section
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import Prediction, Row, Scores, Statistics
 from ptv2_cli.tasks.classify import Classification
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.nested import index_of, inner, is_index, numbered
 from ptv2_cli.tasks.statistics import mean_error, ratio, resampled_errors
-from ptv2_cli.tasks.templated import Templated
+from ptv2_cli.tasks.templated import Templated, TemplatedOptions
 
 _PLACE = ("paragraph", "question")
 
@@ -29,6 +31,9 @@ class Grouped(Templated):
     Of the two labels the second says that the answer is right. Files hold such rows, as the
     hub's do, or a passage per line with its questions and their answers, as the official ones do.
     """
+
+    options_model: ClassVar[type[Section]] = TemplatedOptions
+    further_metrics = ()
 
     @property
     def classed(self) -> bool:

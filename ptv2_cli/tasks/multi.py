@@ -107,8 +107,33 @@ class MultiTask(Task):
             "mean",
             *(f"{n}.{m}" for n, part in self._named() for m in part.metrics),
         )
+        self.further_metrics = tuple(
+            f"{name}.{metric}" for name, part in self._named() for metric in part.further_metrics
+        )
         reports = {part.report for part in self.parts}
         self.report = reports.pop() if len(reports) == 1 else ("validation",)
+
+    def measuring(self, metric: str) -> Task:
+        """With `NAME.metric` among those of its task; see Task.measuring."""
+        name, _, own = metric.partition(".")
+        if metric in self.metrics or name not in self.names:
+            return self
+        at = self.names.index(name)
+        made = self.parts[at].measuring(own)
+        sections = list(self.options.tasks)
+        sections[at] = TaskSection.model_validate(
+            {**sections[at].model_dump(), **made.options.model_dump()}
+        )
+        options = self.options.model_copy(update={"tasks": tuple(sections)})
+        return MultiTask(self.name, self.definition, options)
+
+    def undefined(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Those of its tasks on their own rows, under their names."""
+        return {
+            f"{name}.{metric}": why
+            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
+            for metric, why in part.undefined([rows[at] for at in places]).items()
+        }
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ptv2_cli.tasks.base import DataSource, Row, Split
 from ptv2_cli.tasks.classify import Classification
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.named_metrics import NamedMetrics
 from ptv2_cli.tasks.own import (
     Names,
     TableOptions,
@@ -30,7 +31,7 @@ MANY = 50
 """More labels than this, and most of them on one row alone, are no classes."""
 
 
-class OwnClassificationOptions(TableOptions):
+class OwnClassificationOptions(NamedMetrics, TableOptions):
     """Open keys of `task: text/classification`."""
 
     labels: Names | None = Field(

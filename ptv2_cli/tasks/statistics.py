@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from ptv2_cli.tasks.base import Statistics
 
@@ -30,18 +31,34 @@ def precision_recall_f1(
 def class_scores(confusion: Statistics) -> dict[str, Statistics]:
     """Scores from confusion matrices [..., C gold, C predicted].
 
-    accuracy and f1_macro are [...]; class_precision, class_recall, class_f1 are [..., C].
-    f1_macro is the mean over the classes that occur as gold or prediction, as sklearn's
-    `f1_score(average="macro")` has it, which SuperGLUE uses for CB.
+    class_precision, class_recall, class_f1 are [..., C], all others [...]. Means (`*_macro`) are
+    over the classes that occur as gold or prediction, as sklearn's `f1_score(average="macro")`
+    has it, which SuperGLUE uses for CB; balanced_accuracy is the mean recall of the classes that
+    occur as gold. `*_weighted` weighs classes by their gold rows. mcc is the correlation of gold
+    and predicted classes (Gorodkin 2004, Computational Biology and Chemistry 28), 0 where one of
+    them is constant. f1_micro of rows with one label each is their accuracy.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     gold = confusion.sum(axis=-1).astype(float)
     predicted = confusion.sum(axis=-2).astype(float)
     precision, recall, f1 = precision_recall_f1(hits, predicted, gold)
+    rows = gold.sum(axis=-1)
     present = ((gold + predicted) > 0).sum(axis=-1).astype(float)
+    in_gold = (gold > 0).sum(axis=-1).astype(float)
+    right = hits.sum(axis=-1)
+    covariance = right * rows - (gold * predicted).sum(axis=-1)
+    spread = (rows**2 - (gold**2).sum(axis=-1)) * (rows**2 - (predicted**2).sum(axis=-1))
     return {
-        "accuracy": ratio(hits.sum(axis=-1), gold.sum(axis=-1)),
+        "accuracy": ratio(right, rows),
         "f1_macro": ratio(f1.sum(axis=-1), present),
+        "f1_micro": ratio(right, rows),
+        "f1_weighted": ratio((f1 * gold).sum(axis=-1), rows),
+        "precision_macro": ratio(precision.sum(axis=-1), present),
+        "recall_macro": ratio(recall.sum(axis=-1), present),
+        "precision_weighted": ratio((precision * gold).sum(axis=-1), rows),
+        "recall_weighted": ratio((recall * gold).sum(axis=-1), rows),
+        "balanced_accuracy": ratio(recall.sum(axis=-1), in_gold),
+        "mcc": ratio(covariance, np.sqrt(spread)),
         "class_precision": precision,
         "class_recall": recall,
         "class_f1": f1,
@@ -54,6 +71,12 @@ def mean_error(values: Statistics) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else 0.0
 
 
+def sampled_rows(count: int) -> npt.NDArray[np.int64]:
+    """How often each of `count` rows is in each of DRAWS samples of as many rows [DRAWS, count]."""
+    generator = np.random.default_rng(_SEED)
+    return generator.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+
+
 def resampled_errors(
     statistics: Statistics, metrics: Callable[[Statistics], dict[str, Statistics]]
 ) -> dict[str, float]:
@@ -62,8 +85,5 @@ def resampled_errors(
     Each of DRAWS samples takes n rows with replacement, which is a multinomial weight per
     row; a metric's error is the standard deviation of its values over the samples.
     """
-    count = len(statistics)
-    generator = np.random.default_rng(_SEED)
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    values = metrics(weights @ statistics)
+    values = metrics(sampled_rows(len(statistics)) @ statistics)
     return {name: float(np.std(found, ddof=1)) for name, found in values.items()}

@@ -16,6 +16,7 @@ from ptv2_cli.tasks.classify import Classification
 from ptv2_cli.tasks.columns import unknown_column
 from ptv2_cli.tasks.definition import Definition, PlaceSection
 from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.named_metrics import NamedMetrics
 from ptv2_cli.tasks.nested import inner, is_index
 
 
@@ -28,13 +29,17 @@ class TemplatedOptions(Section):
     )
 
 
+class TemplatedClassificationOptions(NamedMetrics, TemplatedOptions):
+    """Open keys of `task:` for such inputs whose rows are scored one by one."""
+
+
 class Templated(Classification):
     """Rows `{text columns..., label}`; the input is that of one of the task's templates.
 
     `columns` are the template's input columns, which is what a prompt's template may name.
     """
 
-    options_model: ClassVar[type[Section]] = TemplatedOptions
+    options_model: ClassVar[type[Section]] = TemplatedClassificationOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
@@ -46,7 +51,7 @@ class Templated(Classification):
                 f"{name} has no template {chosen!r}",
                 f"its templates are {', '.join(known)}",
             )
-        self.options = TemplatedOptions(template=chosen)
+        self.options = options.model_copy(update={"template": chosen})
         self.patterns = known[chosen]
         self.columns = tuple(self.patterns)
 

@@ -217,3 +217,13 @@ def test_predictions_that_are_gone(tmp_path: Path) -> None:
     (other / "predictions" / "validation.jsonl").unlink()
     with pytest.raises(RunError, match="is missing"):
         compare(open_finished(one), open_finished(other))
+
+
+def test_metrics_by_name_are_compared_but_for_one_that_is_no_sum(tmp_path: Path) -> None:
+    from sklearn.metrics import matthews_corrcoef
+
+    asked = {"task__metrics": ["mcc", "auroc"]}
+    found = compared(tmp_path / "x", labels(GOLD, A), labels(GOLD, B), asked, asked, metric="mcc")
+    assert found.scores["mcc"].a == pytest.approx(matthews_corrcoef([*GOLD], [*A]))
+    with pytest.raises(InputError, match="auroc is no sum over rows"):
+        compared(tmp_path / "y", labels(GOLD, A), labels(GOLD, B), asked, asked, metric="auroc")
