@@ -42,6 +42,7 @@ LATER: Mapping[str, Any] = {
     "backbone.quantize": None,
     "method.sites": "all",
     "task.metrics": None,
+    "train.class_weights": None,
     "head.words": None,
     "head.template": None,
     "head.train": False,

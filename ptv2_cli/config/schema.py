@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -268,6 +269,36 @@ EvalEvery = Annotated[
 ]
 
 
+def _class_weights(value: Any) -> dict[str, float] | Literal["balanced"] | None:
+    if value is None or value == "balanced":
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, dict) or not value:
+        raise ValueError("must be the word balanced or weights by label, {LABEL: WEIGHT}")
+    for label, weight in value.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 <= weight < math.inf:
+            context = {
+                "what": f"gives {label} the weight {getattr(weight, 'source', weight)!s:.60}",
+                "hint": "a weight is a number, 0 or more; 1 counts a label as it is",
+            }
+            raise PydanticCustomError("impossible", "{what}", context)
+    return {str(_source_text(label)): float(weight) for label, weight in value.items()}
+
+
+ClassWeights = Annotated[
+    dict[str, float] | Literal["balanced"] | None,
+    PlainValidator(_class_weights),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["balanced", None]},
+                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+            ]
+        }
+    ),
+]
+
+
 class TrainSection(Section):
     """`train:` - optimisation. None means: the method's default for the head kind."""
 
@@ -281,6 +312,11 @@ class TrainSection(Section):
     batch_size: Count = Field(32, description="rows of one forward pass")
     eval_batch_size: Count = Field(64, description="rows of one forward pass of an evaluation")
     accumulate: Count = Field(1, description="forward passes whose gradients make one step")
+    class_weights: ClassWeights = Field(
+        None,
+        description="how much labels count in the loss, {spam: 5, ham: 1}, those left out 1; "
+        "balanced: the rarer in train, the more; default: all alike",
+    )
     clip: Annotated[float, Field(gt=0)] | None = Field(
         1.0, description="largest norm of a step's gradient; null: no limit"
     )

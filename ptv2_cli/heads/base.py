@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from ptv2_cli.seeding import SeededDropout, normal_
 
@@ -28,6 +29,10 @@ class LabelledBatch(Protocol):
     @property
     def labels(self) -> Tensor | None:
         """[B] classes or numbers, [Q] indices of choices, [B, T] tags, or [B, 2] answer ends."""
+
+    @property
+    def weights(self) -> Tensor | None:
+        """How much each label counts in the loss, as `labels`; None: all alike."""
 
     @property
     def task(self) -> int:
@@ -66,6 +71,21 @@ class HeadContext:
     """The backbone's language-model head for the words of the classes, [B, H] -> [B, C]."""
     trains: bool = True
     """Whether a head that comes with the backbone trains."""
+
+
+def cross_entropy(logits: Tensor, batch: LabelledBatch) -> Tensor | None:
+    """The mean over rows of [B, C], weighted where the batch has weights; None without labels."""
+    if batch.labels is None:
+        return None
+    if batch.weights is None:
+        return F.cross_entropy(logits, batch.labels)
+    return weighted_cross_entropy(logits, batch.labels, batch.weights)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """sum(w * l) / sum(w) over [n, C], [n] and [n], as torch has it; 0 where all weights are 0."""
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 class Head(nn.Module):

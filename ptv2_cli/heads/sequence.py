@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.heads.base import HeadContext, LabelledBatch, Output
+from ptv2_cli.heads.base import HeadContext, LabelledBatch, Output, cross_entropy
 from ptv2_cli.heads.pooled import PooledHead
 
 
@@ -20,5 +19,4 @@ class SequenceHead(PooledHead):
     def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
         """Predictions: `probabilities` [B, C]."""
         logits = self.logits(self.pool(hidden, batch))
-        loss = None if batch.labels is None else F.cross_entropy(logits, batch.labels)
-        return Output(loss, {"probabilities": logits.softmax(dim=-1)})
+        return Output(cross_entropy(logits, batch), {"probabilities": logits.softmax(dim=-1)})

@@ -5,7 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.heads.base import IGNORE, Head, HeadContext, LabelledBatch, Output
+from ptv2_cli.heads.base import (
+    IGNORE,
+    Head,
+    HeadContext,
+    LabelledBatch,
+    Output,
+    weighted_cross_entropy,
+)
 
 
 class TokenHead(Head):
@@ -20,7 +27,10 @@ class TokenHead(Head):
         """Predictions: `probabilities` [B, T, C]."""
         logits = self.logits(hidden)
         loss = None
-        if batch.labels is not None:
+        if batch.labels is not None and batch.weights is not None:
+            flat = (logits.flatten(0, 1), batch.labels.flatten(), batch.weights.flatten())
+            loss = weighted_cross_entropy(*flat)
+        elif batch.labels is not None:
             total = F.cross_entropy(
                 logits.flatten(0, 1),
                 batch.labels.flatten(),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.heads.base import Head, HeadContext, LabelledBatch, Output
+from ptv2_cli.heads.base import Head, HeadContext, LabelledBatch, Output, cross_entropy
 
 
 class VerbalizerHead(Head):
@@ -42,5 +41,4 @@ class VerbalizerHead(Head):
             raise ValueError("the verbalizer needs a batch with mask_at")
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         logits = self.logits(hidden[rows, batch.mask_at])
-        loss = None if batch.labels is None else F.cross_entropy(logits, batch.labels)
-        return Output(loss, {"probabilities": logits.softmax(dim=-1)})
+        return Output(cross_entropy(logits, batch), {"probabilities": logits.softmax(dim=-1)})

@@ -17,6 +17,7 @@ from ptv2_cli.run.sample import read_limited
 from ptv2_cli.run.shelf import Shelf
 from ptv2_cli.seeding import generator
 from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, truncated_rows
+from ptv2_cli.tasks.class_weights import ClassWeights, class_weights
 from ptv2_cli.tasks.demonstrations import render
 from ptv2_cli.tasks.encoder import Encoder
 from ptv2_cli.tasks.multi import MultiTask
@@ -100,6 +101,14 @@ class RunData:
         if not isinstance(self.task, MultiTask):
             return []
         return self.task.overlaps(self.rows("train"), self.rows(split))
+
+    def class_weights(self, setting: ClassWeights | None) -> tuple[float, ...] | None:
+        """The weight of each label [C] that `train.class_weights` means with this train split.
+
+        None: all count alike, or `balanced` where train was not read, which predicts the same.
+        """
+        train = self.splits.get("train")
+        return class_weights(setting, self.task, None if train is None else train.rows)
 
     def metric_warnings(self, splits: Iterable[str]) -> list[str]:
         """Lines about metrics that a split leaves undefined."""

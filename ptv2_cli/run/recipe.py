@@ -28,6 +28,7 @@ from ptv2_cli.run.verbal import (
     settled_words,
 )
 from ptv2_cli.tasks.base import PER_ROW, Task
+from ptv2_cli.tasks.class_weights import weight_problems
 from ptv2_cli.tasks.definition import load_task, task_class
 from ptv2_cli.tasks.template import parse_template
 
@@ -67,7 +68,13 @@ class Recipe:
         return self.config.head.name == VERBALIZER
 
     def settled(self, task: Task) -> Recipe:
-        """The same recipe with the options that `task` found in the data."""
+        """The same recipe with the options that `task` found in the data.
+
+        Raises:
+            ConfigError: what it says of labels does not fit those that were found.
+        """
+        setting = self.config.train.class_weights
+        gather(weight_problems(setting, task) if setting is not None else (), ConfigError)
         filled = self.config.model_dump()
         filled["task"] = {**filled["task"], **task.options.model_dump()}
         if self.verbalizes:
@@ -213,6 +220,7 @@ def _clashes(
             "fraction says how much of train to hold out, but nothing is held out",
             "write selection: {split: holdout, fraction: 0.1}",
         )
+    yield from _weighting(loaded, method, task)
     yield from _tuning(loaded, task)
     yield from _sampling(loaded, task)
 
@@ -228,6 +236,17 @@ def _metric_hint(metric: str, task: Task) -> str:
 def _may_mask(method: type[Method], template: str | None) -> bool:
     """Whether the input may hold a {mask}; the default template does if the tokenizer can."""
     return method.uses_template and (template is None or "{mask}" in template)
+
+
+def _weighting(loaded: LoadedConfig, method: type[Method], task: Task) -> Iterator[Problem]:
+    """Class weights where nothing trains, or of a task that has no such classes."""
+    setting, where = loaded.config.train.class_weights, loaded.where("train", "class_weights")
+    if setting is None:
+        return
+    if not method.trains:
+        what = f"{loaded.config.method.name} trains nothing that labels could count in"
+        yield Problem(where, what, "leave class_weights out")
+    yield from weight_problems(setting, task, where)
 
 
 def _tuning(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:

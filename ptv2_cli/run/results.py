@@ -87,6 +87,7 @@ def build_metrics(
         "memory": {"peak_bytes": peak_bytes(device)},
         "data": data.summary(),
         "data_note": data.note,
+        "class_weights": _by_label(task, data.class_weights(config.train.class_weights)),
         "seed": config.train.seed,
         "config": config.model_dump(mode="json"),
         "environment": environment(device, computed_in(config)),
@@ -169,6 +170,10 @@ def _processor() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def _by_label(task: Task, weights: Sequence[float] | None) -> dict[str, float] | None:
+    return None if weights is None else dict(zip(task.labels, weights, strict=True))
 
 
 def _timing(tracker: Tracker) -> dict[str, float | None]:

@@ -88,5 +88,6 @@ def open_session(
         batch_size=recipe.config.train.eval_batch_size,
         precision=recipe.config.train.precision,
         device=device,
+        class_weights=data.class_weights(recipe.config.train.class_weights),
     )
     return Session(experiment, device, learner, predictor)

@@ -23,6 +23,7 @@ def set_up(session: Session) -> tuple[Training, Plan]:
         pad_id=session.predictor.pad_id,
         kind=recipe.task.kind,
         mixing=recipe.task.mixing,
+        class_weights=session.predictor.class_weights,
     )
     per_epoch = batches.steps_per_epoch
     steps = train.steps or (train.epochs or 1) * per_epoch if recipe.method.trains else 0

@@ -35,8 +35,9 @@ class Batch:
     """[B, T]"""
     attention_mask: Tensor
     """[B, T]: 1 for text, special tokens and prompt slots, 0 for padding."""
-    targets: int
-    """Labelled items that the mean loss averages over: rows, or tokens for the token kind."""
+    targets: float
+    """What the mean loss divides by: the labelled rows (tokens for the token kind), or the sum of
+    their weights."""
     token_type_ids: Tensor | None = None
     """[B, T]"""
     labels: Tensor | None = None
@@ -46,6 +47,8 @@ class Batch:
     """[B, T]: index of the prompt vector at each position, -1 for text and padding."""
     mask_at: Tensor | None = None
     """[B]: position of the template's mask token."""
+    weights: Tensor | None = None
+    """As `labels`, fp32: how much each counts in the loss, 0 where there is none; None: alike."""
     task: int = 0
     """Which of several tasks that train together it belongs to; a batch is of one."""
     choices: Tensor | None = None
@@ -73,8 +76,13 @@ class Batch:
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 
-def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
-    """Stack features of one kind into a batch."""
+def collate(
+    features: Sequence[Feature],
+    pad_id: int,
+    kind: Kind,
+    class_weights: Sequence[float] | None = None,
+) -> Batch:
+    """Stack features of one kind into a batch; `class_weights` [C] are those of its classes."""
     inputs = [item for feature in features for item in feature.inputs]
     width = max(len(item.input_ids) for item in inputs)
     ids = _padded([item.input_ids for item in inputs], width, pad_id)
@@ -83,12 +91,19 @@ def collate(features: Sequence[Feature], pad_id: int, kind: Kind) -> Batch:
     slots = [item.slots for item in inputs]
     masks = [item.mask_at for item in inputs]
     labels, targets = _labels(features, width, kind)
+    weights = None
+    if class_weights is not None and labels is not None:
+        # What has no label is read from the end, where a weight of 0 stands.
+        each = torch.tensor([*class_weights, 0.0])
+        weights = each[labels.masked_fill(labels == IGNORE, -1)]
+        targets = float(weights.sum())
     return Batch(
         input_ids=_tensor(ids),
         attention_mask=_tensor(mask),
         targets=targets,
         token_type_ids=None if None in types else _tensor(_padded(types, width, 0)),
         labels=labels,
+        weights=weights,
         slots=None if None in slots else _tensor(_padded(slots, width, -1)),
         mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
         task=features[0].task,
@@ -105,7 +120,7 @@ def _grouped(features: Sequence[Feature]) -> Tensor:
     return _tensor(_padded(rows, max(counts), -1))
 
 
-def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor | None, int]:
+def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor | None, float]:
     """Labels of the kind's shape and how many count; None when no row is labelled."""
     given = [feature.label for feature in features]
     if all(label is None for label in given):

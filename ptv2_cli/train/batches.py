@@ -34,6 +34,8 @@ class BatchPlan:
     kind: Kind
     mixing: Literal["proportional", "even"] = "proportional"
     """With several tasks: all rows of each in an epoch, or as many batches of each."""
+    class_weights: Sequence[float] | None = None
+    """How much each class counts in the loss [C]; None: all alike."""
 
     @cached_property
     def tasks(self) -> dict[int, list[int]]:
@@ -105,4 +107,5 @@ class BatchPlan:
 
     def collate(self, indices: Sequence[int]) -> Batch:
         """The tensors of one batch."""
-        return collate([self.features[index] for index in indices], self.pad_id, self.kind)
+        features = [self.features[index] for index in indices]
+        return collate(features, self.pad_id, self.kind, self.class_weights)

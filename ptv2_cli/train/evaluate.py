@@ -31,6 +31,8 @@ class Predictor:
     batch_size: int
     precision: Precision
     device: torch.device
+    class_weights: Sequence[float] | None = None
+    """How much each class counts in the loss [C]; None: all alike."""
 
     def __call__(self, features: Sequence[Feature], tick: Tick | None = None) -> Outputs:
         """Head outputs of each feature, padding removed, in the order given.
@@ -105,7 +107,8 @@ class _Answers:
         self._taken = [at for at in next_ones if features[at].task == task]
         self.waiting = self.waiting[len(self._taken) :]
         chosen = [features[at] for at in self._taken]
-        return collate(chosen, predictor.pad_id, predictor.kind).to(predictor.device)
+        weights = predictor.class_weights
+        return collate(chosen, predictor.pad_id, predictor.kind, weights).to(predictor.device)
 
     def put(self, batch: Batch, output: Output) -> None:
         """Note what was made of the batch taken last."""

@@ -169,7 +169,7 @@ class _Step:
 
     def __init__(self, batches: list[Batch], device: torch.device) -> None:
         self.waiting = batches
-        self.targets = max(1, sum(batch.targets for batch in batches))
+        self.targets = sum(batch.targets for batch in batches) or 1
         self.rows = sum(batch.rows for batch in batches)
         self.tokens = sum(batch.tokens for batch in batches)
         self.loss = torch.zeros((), device=device)
