@@ -7,7 +7,6 @@ there, and none is copied here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ptv2_cli.backbones.families import Family
+from ptv2_cli.backbones.files import weight_map
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.slot import Slot
@@ -165,8 +165,8 @@ def _held_names(located: Located) -> set[str] | None:
             with safe_open(single, framework="pt") as file:
                 return set(file.keys())
         if index.exists():
-            return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    except (SafetensorError, ValueError, KeyError, OSError):
+            return set(weight_map(index))
+    except (SafetensorError, BackboneError, OSError):
         return None  # loading will say what is wrong with them
     return None
 

@@ -6,24 +6,20 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptv2_cli.backbones.files import ADAPTER, WEIGHTS, digests, named_weights, read_json
+from ptv2_cli.backbones.package import PREFIX, package_folder
 from ptv2_cli.config.fingerprint import file_sha256
 from ptv2_cli.errors import BackboneError, Problem
 
 if TYPE_CHECKING:
     from ptv2_cli.config.schema import BackboneSection
 
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -44,54 +40,70 @@ class Located:
         Raises:
             BackboneError: the file is missing or is no JSON mapping.
         """
-        path = self.folder / "config.json"
         try:
-            parsed = json.loads(path.read_text(encoding="utf-8"))
+            return read_json(self.folder / "config.json")
         except FileNotFoundError:
             raise BackboneError.at(
                 f"backbone {self.name}",
                 f"{self.folder} has no config.json",
                 "name the folder that save_pretrained wrote, with config.json and weights",
             ) from None
-        except ValueError as error:
-            raise BackboneError.at(str(path), f"is no JSON: {error}") from None
-        if not isinstance(parsed, dict):
-            raise BackboneError.at(str(path), "is no JSON mapping")
-        return parsed
 
     @cached_property
     def weight_files(self) -> tuple[Path, ...]:
         """The files that hold the weights.
 
         Raises:
-            BackboneError: the folder holds none.
+            BackboneError: the folder holds none, not all of them, or a damaged index.
         """
-        index = next(
-            (self.folder / name for name in WEIGHTS if (self.folder / name).exists()), None
-        )
-        if index is None:
+        found = named_weights(self.folder, self.config)
+        if not found:
             raise BackboneError.at(
                 f"backbone {self.name}",
                 f"{self.folder} holds no weights ({' or '.join(WEIGHTS[::2])})",
                 "copy the weights beside config.json, or name another folder",
             )
-        if index.suffix != ".json":
-            return (index,)
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return tuple(self.folder / shard for shard in shards)
+        absent = [path for path in found if not path.is_file()]
+        if absent:
+            raise BackboneError.at(
+                f"backbone {self.name}",
+                f"{len(absent)} of its {len(found)} weights files are missing, such as {absent[0]}",
+                "copy all files of the model beside config.json",
+            )
+        return found
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """The sha256 of every file that model or tokenizer may read, by its name in the folder."""
+        return digests(self.folder, self.weight_files)
 
     @cached_property
     def identity(self) -> str:
-        """What the fingerprint knows the weights by: the hub's commit, or a sha256 of its files."""
-        if self.commit is not None:
-            return self.commit
-        digest = hashlib.sha256()
-        tokenizer = [self.folder / name for name in ("tokenizer.json", "vocab.txt")]
-        code = sorted(self.folder.glob("*.py")) if "auto_map" in self.config else []
-        for path in (self.folder / "config.json", *tokenizer, *self.weight_files, *code):
-            if path.exists():
-                digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
-        return digest.hexdigest()
+        """What the fingerprint knows the backbone by: one sha256 over `files`."""
+        return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest()
+
+    def changes(self, recorded: Mapping[str, Any]) -> list[str]:
+        """Names of the files that are no longer what the `backbone` of a metrics.json recorded."""
+        files = recorded.get("files")
+        if isinstance(files, dict):
+            names = sorted({*files, *self.files})
+            return [name for name in names if files.get(name) != self.files.get(name)]
+        # Runs of earlier versions recorded one hash alone, over fewer files.
+        known = recorded["identity"] in (self.commit, self._earlier_identity())
+        return [] if known else [path.name for path in self.weight_files]
+
+    def _earlier_identity(self) -> str:
+        tokenizer = [name for name in ("tokenizer.json", "vocab.txt") if name in self.files]
+        weights = [path.relative_to(self.folder).as_posix() for path in self.weight_files]
+        code = sorted(name for name in self.files if name.endswith(".py") and "/" not in name)
+        counted = [
+            "config.json",
+            *tokenizer,
+            *weights,
+            *(code if "auto_map" in self.config else []),
+        ]
+        lines = (f"{Path(name).name}:{self.files[name]}\n" for name in counted)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def check_sha256(self, expected: str | None) -> None:
         """Compare the weights file with the hash the config gives.
@@ -126,11 +138,11 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
         BackboneError: nothing by that name, or it cannot be fetched.
     """
     name = section.name
-    if name.startswith("package:"):
-        return Located(name, _package_folder(name))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return Located(name, folder.resolve())
+    if name.startswith(PREFIX):
+        return _without_adapter(Located(name, package_folder(name)))
+    folder = _folder(name)
+    if folder is not None:
+        return _without_adapter(Located(name, folder))
     if not _HUB_ID.fullmatch(name):
         raise BackboneError.at(
             f"backbone {name}",
@@ -154,38 +166,49 @@ def is_offline(flag: bool) -> bool:
     return flag or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
 
 
-def _package_folder(name: str) -> Path:
-    package, _, inside = name.removeprefix("package:").partition("/")
-    roots = [*_import_roots(package), *_distribution_roots(package)]
-    if not roots:
+def _folder(name: str) -> Path | None:
+    """The folder of that name, if there is one."""
+    try:
+        folder = Path(name).expanduser()
+        return folder.resolve() if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, the home of nobody
+        return None
+
+
+def _without_adapter(located: Located) -> Located:
+    """The backbone, unless transformers would add an adapter to it without a word.
+
+    It does so where PEFT is installed, so that equal files would be another model elsewhere.
+
+    Raises:
+        BackboneError: there is an adapter_config.json.
+    """
+    if not (located.folder / ADAPTER).exists():
+        return located
+    where = f"backbone {located.name}"
+    if not (located.folder / "config.json").exists():
         raise BackboneError.at(
-            f"backbone {name}",
-            f"no installed package is called {package!r}",
-            f"pip install {package.replace('_', '-')}",
+            where,
+            f"is an adapter of PEFT ({ADAPTER}), not a model",
+            f"name its base model{_base_of(located.folder)}; "
+            "ptv2 import takes prefix tuning adapters",
         )
-    for root in roots:
-        if (root / inside).is_dir():
-            return (root / inside).resolve()
     raise BackboneError.at(
-        f"backbone {name}", f"{roots[0]} has no folder {inside!r}", "name a folder inside it"
+        where,
+        f"has an adapter of PEFT ({ADAPTER}) beside its weights, which would change the model "
+        "on machines where PEFT is installed, and only there",
+        "to train on the model alone, take a copy without the adapter's files; to train on both, "
+        "merge them (PEFT: merge_and_unload, then save_pretrained)",
     )
 
 
-def _import_roots(package: str) -> list[Path]:
+def _base_of(folder: Path) -> str:
+    """`: NAME`, where the adapter names the model that it was trained on."""
     try:
-        spec = util.find_spec(package)
-    except (ImportError, ValueError):
-        return []
-    return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
-
-
-def _distribution_roots(distribution: str) -> list[Path]:
-    try:
-        files = metadata.files(distribution) or []
-    except metadata.PackageNotFoundError:
-        return []
-    tops = {file.parts[0] for file in files if len(file.parts) > 1 and "-info" not in file.parts[0]}
-    return [root for top in sorted(tops) for root in _import_roots(top)]
+        name = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    except BackboneError:
+        return ""
+    return f": backbone: {name}" if isinstance(name, str) and name else ""
 
 
 def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Located:
@@ -208,21 +231,22 @@ def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Loca
     try:
         code = ("*.py",) if section.trust_remote_code else ()
         located = _of_snapshot(section.name, fetch(*_SMALL, *code))
-        if weights and not _has_weights(located.folder):
+        if weights and not _has_weights(located):
             fetch("model*.safetensors")
-        if weights and not _has_weights(located.folder):
+        if weights and not _has_weights(located):
             fetch("pytorch_model*.bin")
     except LocalEntryNotFoundError:
         raise BackboneError.at(
             f"backbone {section.name}", "is not in the local cache of the hub", command
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError.at(
             f"backbone {section.name}",
-            f"cannot be fetched: {str(error).splitlines()[0]}",
+            f"cannot be fetched: {first}",
             f"check the name and the network; {command} fetches it beforehand",
         ) from None
-    if weights and not _has_weights(located.folder):
+    if weights and not _has_weights(located):
         raise BackboneError.at(
             f"backbone {section.name}", "its weights are not in the local cache of the hub", command
         )
@@ -231,15 +255,14 @@ def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Loca
 
 
 def _of_snapshot(name: str, folder: Path) -> Located:
+    located = _without_adapter(Located(name, folder, commit=folder.name))
     if not (folder / "config.json").exists():
         raise BackboneError.at(
             f"backbone {name}", "has no config.json in the hub's cache", f"hf download {name}"
         )
-    return Located(name, folder, commit=folder.name)
+    return located
 
 
-def _has_weights(folder: Path) -> bool:
-    present = [name for name in WEIGHTS if (folder / name).exists()]
-    if not present:
-        return False
-    return all(path.exists() for path in Located("", folder).weight_files)
+def _has_weights(located: Located) -> bool:
+    found = named_weights(located.folder, located.config)
+    return bool(found) and all(path.is_file() for path in found)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ptv2_cli.backbones.files import asked_code
 from ptv2_cli.errors import BackboneError
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.locate import Located
     from ptv2_cli.config.schema import BackboneSection
-
-FILES = ("config.json", "tokenizer_config.json")
-"""Files whose `auto_map` names Python classes that transformers would import and run."""
 
 
 def check_own_code(located: Located, section: BackboneSection) -> None:
@@ -26,7 +21,7 @@ def check_own_code(located: Located, section: BackboneSection) -> None:
     Raises:
         BackboneError: the model asks for code that may not be run.
     """
-    asked = list(dict.fromkeys(_asked(located.folder)))
+    asked = asked_code(located.folder)
     if not asked:
         return
     where = f"backbone {located.name}"
@@ -55,22 +50,3 @@ def check_own_code(located: Located, section: BackboneSection) -> None:
 def _section(located: Located) -> str:
     pin = f"revision: {located.commit}, " if located.commit else ""
     return f"backbone: {{name: {located.name}, {pin}trust_remote_code: true}}"
-
-
-def _asked(folder: Path) -> Iterator[str]:
-    """The classes that the model's files want imported, such as modeling_x.XModel."""
-    for name in FILES:
-        try:
-            parsed = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # missing or broken files are reported by those who need them
-        if isinstance(parsed, dict):
-            yield from _texts(parsed.get("auto_map"))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)

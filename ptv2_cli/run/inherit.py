@@ -48,10 +48,10 @@ def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int
     """
     directory = _finished(folder)
     trained_on = directory.read_metrics()["backbone"]
-    if trained_on["identity"] != recipe.located.identity:
+    if recipe.located.changes(trained_on):
         raise RunError.at(
             folder,
-            f"was trained on {trained_on['name']}, whose weights are not this backbone's",
+            f"was trained on {trained_on['name']}, whose files are not this backbone's",
             "prompts mean something to their own backbone alone: name a run of the same one",
         )
     loaded = load_config(directory.config)

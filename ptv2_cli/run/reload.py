@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.errors import RunError
 from ptv2_cli.run.data import RunData, read_split
@@ -128,7 +128,7 @@ def trained_recipe(
     """
     recipe = make_recipe(loaded, offline=offline)
     located = locate(recipe.config.backbone, offline=offline)
-    _check_backbone(directory, metrics, located.identity)
+    _check_backbone(directory, metrics, located)
     options = recipe.method.to_load(recipe.method_options)
     return replace(recipe, located=located, method_options=options)
 
@@ -170,12 +170,13 @@ def open_config(directory: RunDirectory) -> LoadedConfig:
     return loaded
 
 
-def _check_backbone(directory: RunDirectory, metrics: Mapping[str, Any], identity: str) -> None:
-    trained = metrics["backbone"]["identity"]
-    if trained != identity:
+def _check_backbone(directory: RunDirectory, metrics: Mapping[str, Any], located: Located) -> None:
+    changed = located.changes(metrics["backbone"])
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RunError.at(
             str(directory.path),
-            f"was trained on other weights of {metrics['backbone']['name']} "
-            f"({trained[:12]}) than are there now ({identity[:12]})",
+            f"was trained on other files of {metrics['backbone']['name']} than are there now: "
+            f"{', '.join(changed[:3])}{more}",
             "bring the backbone of that time back, or train the run again",
         )

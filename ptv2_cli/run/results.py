@@ -61,6 +61,7 @@ def build_metrics(
             "name": config.backbone.name,
             "revision": recipe.located.commit,
             "identity": recipe.located.identity,
+            "files": dict(recipe.located.files),
             "dtype": config.backbone.dtype,
             "quantize": config.backbone.quantize,
         },

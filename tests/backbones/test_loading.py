@@ -256,7 +256,8 @@ def test_hub_cache_offline(folder, tmp_path) -> None:
         check=True,
     )
     whole, pinned, small, none = done.stdout.strip().splitlines()
-    assert whole == pinned == f"found {COMMIT} {COMMIT} {COMMIT}"
+    content = locate(section(folder), offline=True).identity
+    assert whole == pinned == f"found {COMMIT} {COMMIT} {content}"
     assert "its weights are not in the local cache of the hub" in small
     assert small.endswith("-> hf download owner/small")
     assert "is not in the local cache of the hub" in none

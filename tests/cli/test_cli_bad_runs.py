@@ -107,7 +107,7 @@ def test_run_on_another_backbone(finished: Path, material: Material, refused: Re
     flip(Path("bert/model.safetensors"))
     config = finished / "config.yaml"
     config.write_text(config.read_text().replace(str(material.bert), str(Path("bert").absolute())))
-    refused("eval", finished, says=["was trained on other weights of", "train the run again"])
+    refused("eval", finished, says=["was trained on other files of", "train the run again"])
 
 
 def test_unknown_split(finished: Path, refused: Refused) -> None:

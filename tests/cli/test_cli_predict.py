@@ -322,7 +322,7 @@ def test_another_backbone_now(
     config = finished / "config.yaml"
     here = str(Path("bert").absolute())
     config.write_text(config.read_text().replace(str(material.bert), here))
-    refused("predict", write("new.jsonl", rows), says=["was trained on other weights of"])
+    refused("predict", write("new.jsonl", rows), says=["was trained on other files of"])
 
 
 # As a process

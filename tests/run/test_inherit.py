@@ -127,7 +127,7 @@ def test_what_cannot_be_inherited(first, folder_of, data, tmp_path) -> None:
     shutil.copytree(first, unfinished)
     (unfinished / "metrics.json").unlink()
     assert "is no finished run" in refusal(unfinished)
-    assert "whose weights are not this backbone's" in refusal(first, "albert")
+    assert "whose files are not this backbone's" in refusal(first, "albert")
     last = write(
         tmp_path / "last.yaml",
         folder_of("bert"),

@@ -1,0 +1,154 @@
+"""The files of a backbone's folder: which hold the weights, and which are read at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ptv2_cli.config.fingerprint import file_sha256
+from ptv2_cli.errors import BackboneError
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Where transformers looks for weights, the first that is there."""
+ADAPTER = "adapter_config.json"
+FETCH_AGAIN = "the file is damaged: copy it again from where the model came from"
+_CODE = ("config.json", "tokenizer_config.json")
+"""Files whose `auto_map` names Python classes that transformers would import and run."""
+_DOCUMENTS = (".md", ".rst", ".pdf", ".html", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
+_DATA = (".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml", ".log", ".zip", ".gz", ".tar")
+_PROGRAMS = (".py", ".ipynb", ".sh")
+_OTHER_WEIGHTS = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"),
+    *(".ot", ".onnx", ".gguf", ".tflite", ".mlmodel"),
+)
+_UNREAD = frozenset((*_DOCUMENTS, *_DATA, *_PROGRAMS, *_OTHER_WEIGHTS))
+"""Endings of files that transformers reads for no tokenizer, and for models as weights alone."""
+_UNREAD_NAMES = frozenset({"README", "LICENSE", "LICENCE", "NOTICE"})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that holds a JSON mapping.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BackboneError: it cannot be read, or holds something else.
+    """
+    try:
+        parsed = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise BackboneError.at(str(path), what, f"check it with: ls -l {path}") from error
+    except ValueError as error:
+        raise BackboneError.at(str(path), f"is no JSON: {error}", FETCH_AGAIN) from None
+    except RecursionError:
+        raise BackboneError.at(str(path), "is nested too deeply", FETCH_AGAIN) from None
+    if not isinstance(parsed, dict):
+        raise BackboneError.at(str(path), "is no JSON mapping", FETCH_AGAIN)
+    return parsed
+
+
+def named_weights(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The files that transformers loads the weights from, whether or not all are there.
+
+    Empty where the folder holds neither weights nor an index of them. `config` is the parsed
+    config.json, whose `transformers_weights` may name other files than WEIGHTS.
+
+    Raises:
+        BackboneError: the index is damaged or names files outside the folder.
+    """
+    chosen = config.get("transformers_weights")
+    if chosen is not None:
+        source = folder / "config.json"
+        names = [_inside(source, "transformers_weights", chosen)]
+    else:
+        names = [name for name in WEIGHTS if (folder / name).exists()][:1]
+    if not names:
+        return ()
+    if not names[0].endswith(".index.json") or not (folder / names[0]).exists():
+        return (folder / names[0],)
+    index = folder / names[0]
+    shards = weight_map(index).values()
+    return tuple(sorted({folder / _inside(index, "weight_map", shard) for shard in shards}))
+
+
+def weight_map(index: Path) -> dict[str, Any]:
+    """Tensor name -> file name, from the index of weights in several files.
+
+    Raises:
+        BackboneError: the index is damaged.
+    """
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise BackboneError.at(str(index), "has no weight_map that names files", FETCH_AGAIN)
+    return found
+
+
+def _inside(source: Path, key: str, name: Any) -> str:
+    """`name`, if it can be a file of the folder that `source` lies in."""
+    path = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
+    if path is None or not path.name or path.is_absolute() or ".." in path.parts:
+        shown = json.dumps(name) if len(json.dumps(name)) <= 60 else f"{json.dumps(name)[:57]}..."
+        raise BackboneError.at(
+            str(source), f"{key} names {shown}, which is no file of its folder", FETCH_AGAIN
+        )
+    return str(path)
+
+
+def asked_code(folder: Path) -> list[str]:
+    """The classes that the model's files want imported, such as modeling_x.XModel.
+
+    Raises:
+        BackboneError: a file that would say so is damaged.
+    """
+    found: list[str] = []
+    for name in _CODE:
+        try:
+            found += _texts(read_json(folder / name).get("auto_map"))
+        except FileNotFoundError:
+            continue
+    return list(dict.fromkeys(found))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+def digests(folder: Path, weights: Collection[Path]) -> dict[str, str]:
+    """The sha256 of each file that model or tokenizer may read, by its name in the folder.
+
+    By rule, because what a tokenizer reads differs from family to family: the weights that are
+    loaded, chat templates, and every file beside config.json but hidden ones, documents, data,
+    and other weights. A model with code of its own may read any of those too, and further code
+    in subfolders.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    beside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if asked_code(folder):
+        found = {*beside, *folder.rglob("*.py")}
+    else:
+        found = {path for path in beside if _may_be_read(path)}
+    files = {*found, *weights, *(folder / "additional_chat_templates").glob("*.jinja")}
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(files)
+        if path.is_file()
+    }
+
+
+def _may_be_read(path: Path) -> bool:
+    return path.suffix.lower() not in _UNREAD and path.stem.upper() not in _UNREAD_NAMES
