@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptv2_cli.backbones.sites import Stack
+from ptv2_cli.config.wording import seen
 from ptv2_cli.errors import BackboneError
 
 Positions = Literal["absolute", "padded", "rotary", "relative"]
@@ -161,6 +162,8 @@ def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
         BackboneError: the family is not supported or a size is missing.
     """
     model_type = config.get("model_type", "")
+    if not isinstance(model_type, str):
+        raise _wrong(name, config, "model_type", "text")
     family = FAMILIES.get(model_type)
     if family is None:
         unknown = f"model type {model_type!r} has no known place where prompts can enter"
@@ -190,16 +193,16 @@ def _stacks(name: str, family: Family, config: Mapping[str, Any]) -> dict[Stack,
         return {"self": _size(name, config, "num_hidden_layers", "n_layer", "n_layers")}
     encoder = _size(name, config, "encoder_layers", "num_layers")
     # T5's oldest files name one number for both.
-    decoder = int(config.get("decoder_layers") or config.get("num_decoder_layers") or encoder)
+    decoder = _size(name, config, "decoder_layers", "num_decoder_layers", default=encoder)
     return {"encoder": encoder, "decoder": decoder, "cross": decoder}
 
 
 def _limit(name: str, family: Family, config: Mapping[str, Any]) -> int:
     if family.positions == "relative":
-        return int(config.get("n_positions") or config.get("seq_length") or TRAINED_LENGTH)
+        return _size(name, config, "n_positions", "seq_length", default=TRAINED_LENGTH)
     positions = _size(name, config, "max_position_embeddings", "n_positions")
     if family.positions == "padded":
-        return positions - int(config.get("pad_token_id", 1)) - 1
+        return positions - _size(name, config, "pad_token_id", default=1, least=0) - 1
     return positions
 
 
@@ -207,8 +210,24 @@ TRAINED_LENGTH = 512
 """Tokens of T5's and its kin's pretraining inputs (arXiv 1910.10683), where the file says none."""
 
 
-def _size(name: str, config: Mapping[str, Any], *keys: str) -> int:
-    for key in keys:
-        if key in config:
-            return int(config[key])
-    raise BackboneError.at(f"backbone {name}", f"config.json has no {keys[0]}")
+def _size(
+    name: str, config: Mapping[str, Any], *keys: str, default: int | None = None, least: int = 1
+) -> int:
+    """The first of the keys that config.json gives a value to."""
+    key = next((key for key in keys if config.get(key) is not None), None)
+    if key is None:
+        if default is None:
+            raise BackboneError.at(f"backbone {name}", f"config.json has no {keys[0]}")
+        return default
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _wrong(name, config, key, f"a whole number of {least} or more")
+    return value
+
+
+def _wrong(name: str, config: Mapping[str, Any], key: str, wanted: str) -> BackboneError:
+    return BackboneError.at(
+        f"backbone {name}",
+        f"config.json: {key} must be {wanted}, not {seen(config[key], wanted)}",
+        "copy config.json again from where the model came from",
+    )

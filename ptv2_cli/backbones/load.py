@@ -7,7 +7,6 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ptv2_cli.backbones import ways
@@ -22,7 +21,7 @@ from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantized import check_machine, quantize
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.weights import DTYPES, give_back, held_dtype, keep_fp32
-from ptv2_cli.errors import BackboneError
+from ptv2_cli.errors import BackboneError, out_of_memory
 from ptv2_cli.seeding import normal_
 
 if TYPE_CHECKING:
@@ -30,13 +29,18 @@ if TYPE_CHECKING:
 
 INIT_STD = 0.02
 CPU = torch.device("cpu")
+COPY_AGAIN = "copy config.json and the weights again from where the model came from"
+TOKENIZER_FILES = (
+    "copy all of the tokenizer's files (tokenizer.json and the like) beside config.json"
+)
 
 
 def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -> Any:
     """The backbone's fast tokenizer; `words`: it will be given text that is split into words.
 
     Raises:
-        BackboneError: the folder has no tokenizer that can be loaded.
+        BackboneError: the folder has no tokenizer that can be loaded, or one whose tokens do not
+            fit the model's embeddings.
     """
     options: dict[str, Any] = {"trust_remote_code": section.trust_remote_code}
     if words:  # byte-level tokenizers mark the word's start by its leading space
@@ -44,11 +48,37 @@ def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(located.folder, use_fast=True, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise _unusable(located, "tokenizer", error) from None
+    except Exception as error:
+        raise _unusable(located, "tokenizer", error, TOKENIZER_FILES) from error
+    _check_vocabulary(located, tokenizer)
     if tokenizer.pad_token_id is None:  # decoder-only models have none; the mask hides it anyway
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _check_vocabulary(located: Located, tokenizer: Any) -> None:
+    """Refuse a tokenizer without words, or with tokens that the embeddings have no row for.
+
+    From a folder without its files transformers makes a tokenizer of special tokens alone, to
+    which every word is unknown. More rows than tokens are common: tables are padded.
+    """
+    where = f"backbone {located.name}"
+    vocabulary = tokenizer.get_vocab()
+    ordinary = (
+        set(vocabulary) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
+    )
+    if len(ordinary) < 2:  # sentencepiece's mark of a space may stand alone
+        what = f"{located.folder} has no tokenizer: its vocabulary holds no words"
+        raise BackboneError.at(where, what, TOKENIZER_FILES)
+    rows = located.config.get("vocab_size")
+    token, last = max(vocabulary.items(), key=lambda item: item[1])
+    if isinstance(rows, int) and last >= rows:
+        raise BackboneError.at(
+            where,
+            f"its tokenizer does not fit the model: token {token!r} has id {last}, and the "
+            f"embeddings have {rows} rows (vocab_size in config.json)",
+            "take the tokenizer's files and the weights from the same checkpoint",
+        )
 
 
 def load_backbone(
@@ -119,8 +149,10 @@ def _loaded(
             )
     except UnpicklingError:
         raise _no_tensors(located) from None
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
-        raise _unusable(located, f"weights ({files[0].name})", error) from None
+    except Exception as error:  # of whatever kind: damaged files fail in many places
+        if out_of_memory(error):
+            raise
+        raise _unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
     whole, missing = model, sorted(report["missing_keys"])
     if words is not None:
         model, missing = _base(whole, missing, located)
@@ -177,14 +209,16 @@ def _no_tensors(located: Located) -> BackboneError:
     """Pickled files are read as tensors alone; anything else in them could be code to run."""
     return BackboneError.at(
         f"backbone {located.name}",
-        f"its weights ({located.weight_files[0].name}) are no plain file of tensors but hold "
-        "objects that would run code, which is refused: nothing of it was run",
+        f"its weights ({located.weight_files[0].name}) are no plain file of tensors: it is damaged "
+        "or holds objects that would run code, which is refused: nothing of it was run",
         "take weights in safetensors (model.safetensors), from a source you trust",
     )
 
 
-def _unusable(located: Located, what: str, error: Exception) -> BackboneError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _unusable(located: Located, what: str, error: Exception, hint: str) -> BackboneError:
+    first = (str(error).strip().splitlines() or [""])[0]
     return BackboneError.at(
-        f"backbone {located.name}", f"its {what} cannot be loaded from {located.folder}: {first}"
+        f"backbone {located.name}",
+        f"its {what} cannot be loaded from {located.folder}: {first or type(error).__name__}",
+        hint,
     )
