@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 from ptv2_cli.backbones.sites import Stack
@@ -188,12 +189,18 @@ _WIDTHS = ("word_embed_proj_dim", "hidden_size", "n_embed", "n_embd", "d_model",
 """Names of H; OPT may be wider inside than what it gives, the first of them."""
 
 
+_DEEPEST = 10_000
+"""More layers are a mistake: transformers would build as many as config.json says, for hours."""
+
+
 def _stacks(name: str, family: Family, config: Mapping[str, Any]) -> dict[Stack, int]:
     if not family.two_stacks:
-        return {"self": _size(name, config, "num_hidden_layers", "n_layer", "n_layers")}
-    encoder = _size(name, config, "encoder_layers", "num_layers")
+        keys = ("num_hidden_layers", "n_layer", "n_layers")
+        return {"self": _size(name, config, *keys, most=_DEEPEST)}
+    encoder = _size(name, config, "encoder_layers", "num_layers", most=_DEEPEST)
     # T5's oldest files name one number for both.
-    decoder = _size(name, config, "decoder_layers", "num_decoder_layers", default=encoder)
+    twice = ("decoder_layers", "num_decoder_layers")
+    decoder = _size(name, config, *twice, default=encoder, most=_DEEPEST)
     return {"encoder": encoder, "decoder": decoder, "cross": decoder}
 
 
@@ -211,17 +218,23 @@ TRAINED_LENGTH = 512
 
 
 def _size(
-    name: str, config: Mapping[str, Any], *keys: str, default: int | None = None, least: int = 1
+    name: str,
+    config: Mapping[str, Any],
+    *keys: str,
+    default: int | None = None,
+    least: int = 1,
+    most: float = inf,
 ) -> int:
     """The first of the keys that config.json gives a value to."""
     key = next((key for key in keys if config.get(key) is not None), None)
     if key is None:
         if default is None:
-            raise BackboneError.at(f"backbone {name}", f"config.json has no {keys[0]}")
+            raise BackboneError.at(f"backbone {name}", f"config.json has no {' or '.join(keys)}")
         return default
     value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _wrong(name, config, key, f"a whole number of {least} or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        span = f"of {least} or more" if most == inf else f"from {least} to {most}"
+        raise _wrong(name, config, key, f"a whole number {span}")
     return value
 
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ptv2_cli.backbones.families import Family
-from ptv2_cli.backbones.files import weight_map
+from ptv2_cli.backbones.files import FETCH_AGAIN, weight_map
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.slot import Slot
@@ -121,9 +121,15 @@ def check_has_head(located: Located, family: Family) -> None:
         return
     try:
         with quiet(), torch.device("meta"):
-            model = model_class(family).from_config(AutoConfig.from_pretrained(located.folder))
-    except ValueError:
-        raise _refused(located.name, f"{family.name} has no language-model head") from None
+            config = AutoConfig.from_pretrained(located.folder)
+            model = model_class(family).from_config(config)
+    except Exception as error:  # of any kind: each field is checked in its own way
+        first = str(error).partition("\n")[0] or type(error).__name__
+        if first.startswith("Unrecognized configuration class"):
+            raise _refused(located.name, f"{family.name} has no language-model head") from None
+        raise BackboneError.at(
+            str(located.folder / "config.json"), f"cannot be used: {first}", FETCH_AGAIN
+        ) from error
     needed = head_names(model, [name for name, _ in model.named_parameters()])
     if needed and held is not None and all(_of_base(model, name) for name in held):
         raise lacking(located.name, needed)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.backbones.slot import Call
-from ptv2_cli.errors import BackboneError
+from ptv2_cli.errors import BackboneError, out_of_memory
 
 LENGTH = 2
 """Prompt length of the probe; its text is as long."""
@@ -61,15 +61,30 @@ def probe(backbone: Backbone, name: str) -> None:
     complaint while their prompts do nothing; this is where they are caught.
 
     Raises:
-        BackboneError: no site, or a site whose prompts change nothing or get no gradient.
+        BackboneError: the model cannot run at all, has no site, or has one whose prompts change
+            nothing or get no gradient.
     """
     training = backbone.training
     backbone.eval()
     try:
-        backbone.set_sites(find_sites(backbone))
+        backbone.set_sites(_found(backbone, name))
         _check(backbone, name)
     finally:
         backbone.train(training)
+
+
+def _found(backbone: Backbone, name: str) -> tuple[Site, ...]:
+    try:
+        return find_sites(backbone)
+    except Exception as error:  # of any kind: sizes in config.json that fit the weights by chance
+        if out_of_memory(error):
+            raise
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise BackboneError.at(
+            f"backbone {name}",
+            f"its model cannot run on two tokens: {first}",
+            "copy config.json and the weights again from where the model came from",
+        ) from error
 
 
 def _check(backbone: Backbone, name: str) -> None:
