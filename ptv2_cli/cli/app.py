@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +28,7 @@ from ptv2_cli.cli import (
     sweep,
     train,
 )
-from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, Problem, Ptv2Error, out_of_memory
+from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, InputError, Problem, Ptv2Error, out_of_memory
 
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
@@ -71,6 +73,11 @@ def _global(
     ] = False,
 ) -> None:
     """Options before the command."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        what = "the working folder was deleted"
+        raise InputError.at("", what, "cd to a folder that is there") from None
 
 
 def main() -> None:
@@ -82,6 +89,7 @@ def main() -> None:
     debug = "--debug" in arguments
     if debug:  # accepted anywhere, though it belongs to no command
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    console.open_streams()
     sys.exit(run(arguments, debug))
 
 
@@ -95,8 +103,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         console.problems(error.problems)
         return error.exit_code
     except _UsageError as error:
-        error.show()
-        return int(error.exit_code)
+        return _usage(error)
     except (typer.Abort, KeyboardInterrupt):
         console.note("interrupted")
         return 128 + signal.SIGINT
@@ -106,6 +113,19 @@ def run(arguments: list[str], debug: bool = False) -> int:
         return EXIT_DEFECT
     except Exception as error:
         return _defect(error, debug)
+
+
+def _usage(error: Any) -> int:
+    """Tell what is wrong with the words that were typed; the exit code."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if message.startswith("Usage:"):  # no words at all: the help
+        error.show()
+    else:
+        what = " ".join(message.replace("Value error, ", "").split())
+        command = context.command_path if context else "ptv2"
+        console.problems([Problem("", what, f"{command} -h shows how it is used")])
+    return int(error.exit_code)
 
 
 def _code(result: object) -> int:

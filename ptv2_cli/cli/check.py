@@ -115,8 +115,7 @@ def _refused(config: Path, trials: Rehearsal) -> int:
     from ptv2_cli.errors import EXIT_INPUT
 
     for values, problems in trials.refused:
-        text = f"{values} cannot run: {problems[0].what}"
-        console.warn(f"{text}\n  -> {problems[0].hint}" if problems[0].hint else text)
+        console.warn(f"{values} cannot run: {problems[0].what}", problems[0].hint)
     count = len(trials.refused)
     console.say(f"{config}: {count} of {len(trials.able) + count} trials cannot run")
     return EXIT_INPUT

@@ -102,12 +102,12 @@ def _row(row: Disagreement) -> None:
     console.say()
     console.say(f"row {row.number}, better: {row.better.upper()}")
     for key, value in row.row.items():
-        console.raw(f"  {key}: {_text(value)}")
+        console.say(f"  {key}: {_text(value)}")
     if isinstance(row.a, list):
         _tags(row)
         return
     for key, value in (("gold", row.gold), ("A", row.a), ("B", row.b)):
-        console.raw(f"  {key}: {_text(value)}")
+        console.say(f"  {key}: {_text(value)}")
 
 
 def _tags(row: Disagreement) -> None:
@@ -115,7 +115,7 @@ def _tags(row: Disagreement) -> None:
     words = row.row.get("tokens", [""] * len(row.a))
     for word, gold, a, b in zip(words, row.gold, row.a, row.b, strict=True):
         if a != b:
-            console.raw(f"  {word}: gold {gold}, A {a}, B {b}")
+            console.say(f"  {word}: gold {gold}, A {a}, B {b}")
 
 
 def _text(value: Any) -> str:

@@ -1,77 +1,115 @@
-"""The only file that prints: results on standard output, everything else on standard error."""
+"""The only file that prints: results on standard output, everything else on standard error.
+
+What is printed may hold text of data, files and arguments. It is shown as it is: never read as
+markup or as the name of a picture, its control characters spelled out.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
 from ptv2_cli.cli.wrapping import wrapped
 from ptv2_cli.errors import Problem
+from ptv2_cli.visible import visible
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+_UNBROKEN = 100_000
+"""Columns of output that nobody's terminal breaks."""
+
+
+def open_streams() -> None:
+    """See to it that every standard stream is there, and that output can say every letter.
+
+    A stream that was closed reads as empty, or takes what is written to it. A letter that the
+    output's encoding lacks is spelled out: `\\u4e2d`.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def in_terminal(console: Console) -> bool:
+    """Whether somebody reads what is printed there, and no program or file."""
+    return console.file.isatty()
+
+
+def plain(text: str, keep: str = "") -> Text:
+    """The text as it is shown anywhere in a terminal: see `visible`."""
+    return Text(visible(text, keep))
 
 
 def say(text: str = "", hang: int = 2) -> None:
     """A line of result; where a terminal breaks it, its further lines stand in by `hang`."""
-    _show(out, Text(text), hang=hang)
-
-
-def raw(text: str) -> None:
-    """Lines of result exactly as they are, whatever stands in them."""
-    sys.stdout.write(f"{text}\n")
+    _show(out, plain(text), hang=hang)
 
 
 def width() -> int:
-    """Columns of the terminal."""
-    return out.width
+    """Columns that a line of result may have: of the terminal; in a pipe or a file any number."""
+    return out.width if in_terminal(out) else _UNBROKEN
 
 
 def lines(texts: Iterable[str]) -> None:
-    """Lines of result as they are, for programs: UTF-8 wherever, none cut in two."""
+    """Lines of result for programs: UTF-8 wherever, none cut in two.
+
+    They are exact in a pipe and in a file; in a terminal, which obeys control characters, those
+    are spelled out as JSON spells them.
+    """
     data = "".join(f"{text}\n" for text in texts)
+    if in_terminal(out):
+        data = visible(data, keep="\n\t")
     sys.stdout.flush()
-    sys.stdout.buffer.write(data.encode())
+    sys.stdout.buffer.write(data.encode("utf-8", "backslashreplace"))
     sys.stdout.buffer.flush()
 
 
 def note(text: str) -> None:
     """A line about what goes on."""
-    _show(err, Text(text), "dim" if err.is_terminal else None)
+    _show(err, plain(text), "dim" if err.is_terminal else None)
 
 
-def warn(text: str) -> None:
-    """A line that begins with `warning:`."""
-    _show(err, Text.assemble(("warning:", "yellow"), f" {text}"))
+def warn(text: str, hint: str = "") -> None:
+    """A line that begins with `warning:`, and what to do about it below."""
+    _show(err, Text.assemble(("warning:", "yellow"), " ", plain(text)))
+    _hint(hint)
 
 
 def problems(found: Iterable[Problem]) -> None:
     """Every problem: where, what, and the hint below it."""
     for problem in found:
-        where = Text.assemble((problem.where, "bold"), ": ") if problem.where else Text()
-        _show(err, Text.assemble(("error:", "red"), " ", where, problem.what))
-        if problem.hint:
-            _show(err, Text(f"  -> {problem.hint}"))
+        where = Text.assemble((visible(problem.where), "bold"), ": ") if problem.where else Text()
+        _show(err, Text.assemble(("error:", "red"), " ", where, plain(problem.what)))
+        _hint(problem.hint)
+
+
+def _hint(text: str) -> None:
+    if text:
+        _show(err, Text.assemble("  -> ", plain(text)))
 
 
 def _show(console: Console, text: Text, style: StyleType | None = None, hang: int = 2) -> None:
-    """Print lines, broken between words for somebody who reads them; a file gets them whole."""
-    for line in wrapped(text, console.width, hang) if console.file.isatty() else [text]:
+    """Print a line, broken between words for somebody who reads it; a file gets it whole."""
+    for line in wrapped(text, console.width, hang) if in_terminal(console) else [text]:
         console.print(line, style=style)
 
 
 def show_traceback() -> None:
     """The traceback of the exception under way."""
-    err.print(traceback.format_exc(), markup=False)
+    err.print(plain(traceback.format_exc(), keep="\n"))
 
 
 def table(
@@ -82,10 +120,16 @@ def table(
 ) -> None:
     """A table that fits the terminal; cells wrap, the first column does not.
 
-    Columns from the `right_from`-th on hold figures: they stand right.
+    In a pipe or a file no cell wraps and no line ends in spaces.
+
+    Args:
+        title: stands above it.
+        columns: headings, of one line or several.
+        rows: cells of one line each.
+        right_from: columns from this one on hold figures: they stand right.
     """
     drawn = Table(
-        title=title or None,
+        title=plain(title) if title else None,
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -94,17 +138,26 @@ def table(
     for index, column in enumerate(columns):
         right = right_from is not None and index >= right_from
         drawn.add_column(
-            column, no_wrap=index == 0, overflow="fold", justify="right" if right else "left"
+            plain(column, keep="\n"),
+            no_wrap=index == 0,
+            overflow="fold",
+            justify="right" if right else "left",
         )
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    # Tables are laid out to the width of the terminal, so they must not be left to soft wrapping.
-    Console(highlight=False).print(drawn)
+        drawn.add_row(*map(plain, row))
+    if in_terminal(out):
+        # Laid out to the width of the terminal, so it must not be left to soft wrapping.
+        Console(highlight=False).print(drawn)
+        return
+    text = StringIO()
+    Console(file=text, width=_UNBROKEN, highlight=False).print(drawn)
+    for line in text.getvalue().splitlines():
+        out.print(Text(line.rstrip()))
 
 
 def as_json(content: Mapping[str, Any]) -> None:
     """JSON for programs."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    lines([json.dumps(content, indent=2, ensure_ascii=False)])
 
 
 def can_ask() -> bool:
@@ -115,7 +168,7 @@ def can_ask() -> bool:
 def ask(question: str, default: str = "") -> str:
     """What was typed, or the default for Enter alone; the end of input is an interruption."""
     shown = f" [{default}]" if default else ""
-    err.print(f"{question}{shown}: ", markup=False, end="")
+    err.print(plain(f"{question}{shown}: ", keep="\n"), end="")
     try:
         return input().strip() or default
     except EOFError:

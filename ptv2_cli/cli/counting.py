@@ -6,11 +6,11 @@ import time
 from types import TracebackType
 from typing import BinaryIO
 
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from ptv2_cli.cli import console
-from ptv2_cli.cli.progress import PLAIN_EVERY
+from ptv2_cli.cli.progress import PLAIN_EVERY, PlainColumn
 
 
 class Counting:
@@ -23,9 +23,9 @@ class Counting:
         """
         self._stream, self._size = stream, size
         self._bars = Bars(
-            TextColumn("predict"),
+            PlainColumn("predict"),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[shown]}"),
+            PlainColumn("{task.fields[shown]}"),
             TimeRemainingColumn(compact=True),
             console=console.err,
             transient=True,

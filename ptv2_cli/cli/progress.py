@@ -8,11 +8,13 @@ from types import TracebackType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from ptv2_cli.cli import console
 from ptv2_cli.run.events import RunEvent, Started, Ticked, Warned
@@ -24,6 +26,14 @@ REFRESH = 0.5
 """Seconds between two looks at the loss, each of which waits for the device."""
 PLAIN_EVERY = 30.0
 """Seconds between two plain lines."""
+
+
+class PlainColumn(TextColumn):
+    """A column of a bar whose text is shown as it is: no markup, no control characters."""
+
+    def render(self, task: Task) -> Text:
+        """The text of one bar."""
+        return console.plain(self.text_format.format(task=task))
 
 
 class Progress:
@@ -39,10 +49,10 @@ class Progress:
         self._log = LogFile(experiment.directory.log)
         self._metric = experiment.recipe.config.selection.metric or ""
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}"),
+            PlainColumn("{task.fields[shown]}"),
             TimeRemainingColumn(compact=True),
             console=console.err,
             transient=True,

@@ -106,17 +106,17 @@ def _markdown(made: Report, more: list[Detail]) -> None:
     from ptv2_cli.report.grid import markdown_table
     from ptv2_cli.report.render import markdown
 
-    console.raw(markdown(made))
+    console.lines([markdown(made)])
     for part in more:
-        console.raw(f"\n### {part.title}")
+        console.lines(["", f"### {part.title}"])
         for table in part.grids():
-            console.raw(f"\n{markdown_table(table)}")
+            console.lines(["", markdown_table(table)])
 
 
 def _csv(made: Report, more: list[Detail]) -> None:
     from ptv2_cli.report.export import csv_text
 
-    console.raw(csv_text(made).removesuffix("\n"))
+    console.lines([csv_text(made).removesuffix("\n")])
 
 
 def _json(made: Report, more: list[Detail]) -> None:

@@ -65,8 +65,7 @@ def show_plan(store: Store, *, every: bool) -> None:
         console.table("", ("trial", "values", "state"), rows)
     for trial in prepared.trials:
         for problem in trial.refusal[:1]:
-            text = f"{named(trial, several)} cannot run: {problem.what}"
-            console.warn(f"{text}\n  -> {problem.hint}" if problem.hint else text)
+            console.warn(f"{named(trial, several)} cannot run: {problem.what}", problem.hint)
     asked = {trial.entry.fingerprint for trial in prepared.trials}
     others = [entry for entry in store.entries if entry.fingerprint not in asked]
     if others:
@@ -169,7 +168,7 @@ def _show_failures(store: Store) -> int:
         failed += outcome.status == "failed"
         if outcome.status in {"failed", "diverged"}:
             text = f"{named(trial, several)} {outcome.status}: {outcome.reason}"
-            console.warn(f"{text}\n  -> {outcome.hint}" if outcome.hint else text)
+            console.warn(text, outcome.hint or "")
     if failed:
         console.note(f"{_plural(failed, 'trial')} failed; the same command tries once more")
     return failed
@@ -187,7 +186,7 @@ def _warn_edge(edge: Edge, board: Board, store: Store) -> None:
     others = {axis.key for axis in candidate.axes} - {edge.key}
     beside = ", beside the other lists" if others else ""
     beside = ", with the same seeds" if others == {SEED} else beside
-    console.warn(f"{what}\n  -> try {flag}{show(edge.beyond)} too{beside}")
+    console.warn(what, f"try {flag}{show(edge.beyond)} too{beside}")
 
 
 def _next(store: Store, boards: Sequence[Board], written: Sequence[Path]) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -148,7 +147,7 @@ class LiveView:
             here = running[mark].now if mark in running else state(self._store, trial)
             value = percent(outcomes[mark].value)
             cells = (str(at + 1), named(trial, self._several), here, value)
-            table.add_row(*map(escape, cells), style=_STYLES.get(outcomes[mark].status))
+            table.add_row(*map(console.plain, cells), style=_STYLES.get(outcomes[mark].status))
         # No title of the table's: it would be broken where the table is narrower.
         return Group(Text(title, "table.title", no_wrap=True, overflow="ellipsis"), table)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptv2_cli.run.events import RunEvent, Started, Warned
 from ptv2_cli.train.events import EvalDone, Stopped
+from ptv2_cli.visible import visible
 
 REASONS = {
     "finished": "finished",
@@ -55,7 +56,7 @@ class LogFile:
         line = describe(event)
         if line is None:
             return
-        self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {visible(line)}\n")
         if self._path.parent.is_dir():
             with self._path.open("a", encoding="utf-8") as file:
                 file.writelines(self._pending)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commandline import Material, Ptv2, Refused, Result, only_run, tree
 
+from ptv2_cli.cli import console
 from ptv2_cli.cli.app import main, run
 
 
@@ -50,6 +51,12 @@ def ptv2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return Result(left.value.code, *capsys.readouterr())
 
     return command
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is a terminal of 80 columns without colours."""
+    monkeypatch.setattr(console, "in_terminal", lambda stream: stream is console.out)
 
 
 @pytest.fixture

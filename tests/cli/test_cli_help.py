@@ -117,7 +117,7 @@ def test_the_installed_script() -> None:
         ("configs", []),
     ],
 )  # fmt: skip
-def test_lists(ptv2: Ptv2, what: str, names: list[str]) -> None:
+def test_lists(screen: None, ptv2: Ptv2, what: str, names: list[str]) -> None:
     result = ptv2("list", what)
     assert result.code == 0
     assert result.err == ""
@@ -134,9 +134,19 @@ def test_methods_show_their_options(ptv2: Ptv2) -> None:
             assert f"\n  {option} " in text
 
 
+@pytest.mark.parametrize("what", ["methods", "tasks", "backbones", "configs"])
+def test_a_list_in_a_pipe_is_whole_lines(ptv2: Ptv2, what: str) -> None:
+    lines = ptv2("list", what).out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert max(map(len, lines)) > 80
+    # No line goes on in another, which would begin with spaces.
+    assert [line for line in lines if line.startswith("   ")] == []
+
+
 def test_listed_configs_are_files(ptv2: Ptv2) -> None:
     from ptv2_cli.setup.files import shipped_configs
 
     text = ptv2("list", "configs").out
     for path in shipped_configs().glob("*.yaml"):
         assert f"\n{path.stem} " in text
+        assert f" {path}\n" in text

@@ -37,7 +37,7 @@ def test_the_table(runs: Path, ptv2: Ptv2) -> None:
     assert result.err == "note: unfinished, not counted: killed\n"
 
 
-def test_a_wide_table_fits_the_terminal(ptv2: Ptv2) -> None:
+def test_a_wide_table_fits_the_terminal(screen: None, ptv2: Ptv2) -> None:
     for number in range(9):
         write(Path("runs"), task=f"own/task{number}")
     result = ptv2("report")
@@ -45,6 +45,14 @@ def test_a_wide_table_fits_the_terminal(ptv2: Ptv2) -> None:
     assert all(f"task{number}" in result.out for number in range(9))
     # Every part of the table repeats the row's name.
     assert result.out.count("ptuning_v2") > 1
+
+
+def test_a_wide_table_in_a_pipe_is_one_table(ptv2: Ptv2) -> None:
+    for number in range(9):
+        write(Path("runs"), task=f"own/task{number}")
+    lines = ptv2("report").out.splitlines()
+    assert sum("ptuning_v2" in line for line in lines) == 1
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_a_terminal_without_the_sign(

@@ -8,6 +8,7 @@ import pytest
 
 from ptv2_cli.backbones.families import FAMILIES, REFUSED
 from ptv2_cli.backbones.support import COLUMNS, support_rows
+from ptv2_cli.cli import console
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.setup.backbones_page import with_tables
 
@@ -30,6 +31,7 @@ def test_the_list_fits_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(console, "in_terminal", lambda stream: True)
     assert ptv2(["list", "backbones"]) == 0
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= 80
