@@ -63,11 +63,23 @@ def evaluate(
     if json_:
         console.as_json(_content(reloaded, lines))
     else:
+        if data is not None:
+            _print_data(reloaded, data)
         _print(lines)
     if reloaded.exact and any(line.verdict == "differs" for line in lines):
         console.warn("the scores are not those that were logged, on the same data and device")
         return EXIT_DEFECT
     return 0
+
+
+def _print_data(reloaded: Reloaded, data: Path) -> None:
+    """What was scored in place of the run's own data, and where that is written."""
+    for split in reloaded.session.experiment.data.splits:
+        found = reloaded.scored(split)
+        file = Path(found["files"][0]).name if data.is_dir() and len(found["files"]) == 1 else ""
+        rows = f"{found['rows']} row{'s' if found['rows'] > 1 else ''}"
+        console.say(f"{split} of {data / file}: {rows}, sha256 {found['sha256']}")
+        console.note(f"written: {reloaded.file(split)}")
 
 
 def _print(lines: list[Compared]) -> None:
@@ -81,6 +93,9 @@ def _print(lines: list[Compared]) -> None:
 def _content(reloaded: Reloaded, lines: list[Compared]) -> dict[str, object]:
     return {
         "run": str(reloaded.directory.path),
+        "data": {
+            split: reloaded.scored(split) for split in reloaded.session.experiment.data.splits
+        },
         "scores": [
             {
                 "split": line.split,

@@ -66,7 +66,7 @@ class RunDirectory:
         return self.path / "predictions" / f"{split}.jsonl"
 
     def evaluation(self, split: str) -> Path:
-        """What `ptv2 eval` found for a split."""
+        """What `ptv2 eval` found for a split, or for the rows of other data in its place."""
         return self.path / "eval" / f"{split}.json"
 
     @property

@@ -59,7 +59,7 @@ class Reloaded:
         return self.data is None and logged == "cpu" and self.session.device.type == "cpu"
 
     def evaluate(self, split: str) -> list[Compared]:
-        """Score a split, write eval/<split>.json, and compare with metrics.json."""
+        """Score a split, write it under eval/, and compare with metrics.json."""
         found = self.session.evaluate(split, self.state)
         logged = self.metrics["metrics"].get(split, {})
         if not self._same_data(split):
@@ -69,13 +69,10 @@ class Reloaded:
             for name, value in found.scores.metrics.items()
         ]
         write_json(
-            self.directory.evaluation(split),
+            self.file(split),
             {
                 "split": split,
-                "data": {
-                    "path": None if self.data is None else str(self.data.resolve()),
-                    **self.session.experiment.data.summary()[split],
-                },
+                "data": self.scored(split),
                 "metrics": found.scores.metrics,
                 "detail": found.scores.detail,
                 "logged": logged or None,
@@ -85,6 +82,24 @@ class Reloaded:
             },
         )
         return lines
+
+    def file(self, split: str) -> Path:
+        """Where the scores of a split stand.
+
+        `eval/<split>.json` is of the run's own data; other data has its hash in the name, so that
+        neither takes the place of the other.
+        """
+        mark = "" if self.data is None else f"-{self.scored(split)['sha256'][:8]}"
+        return self.directory.evaluation(f"{split}{mark}")
+
+    def scored(self, split: str) -> dict[str, Any]:
+        """The data of a split: the path that was named (None: the run's own), files, hash, rows."""
+        data = self.session.experiment.data
+        return {
+            "path": None if self.data is None else str(self.data.resolve()),
+            "files": [str(path.resolve()) for path in data.splits[split].files],
+            **data.summary()[split],
+        }
 
     def _same_data(self, split: str) -> bool:
         logged = self.metrics["data"].get(split, {})

@@ -95,11 +95,17 @@ def test_other_data(finished: Path, material: Material, ptv2: Ptv2, kind: str) -
     named = path if kind == "file" else path.parent
     result = ptv2("eval", finished, "--data", named)
     assert result.code == 0, result.err
-    (line,) = lines(result.out)
+    (line,) = lines(result.out.partition("\n")[2])
     assert line[0] == "validation"
     assert line[3:] == ("-", "-")
-    written = json.loads((finished / "eval" / "validation.json").read_text())
+    (file,) = (finished / "eval").iterdir()
+    written = json.loads(file.read_text())
+    mark = written["data"]["sha256"]
+    assert file.name == f"validation-{mark[:8]}.json"
+    assert result.out.startswith(f"validation of {path}: 3 rows, sha256 {mark}\n")
+    assert f"written: {file}\n" in result.err
     assert written["data"]["path"] == str(named.absolute())
+    assert written["data"]["files"] == [str(path.absolute())]
     assert written["data"]["rows"] == 3
     assert written["logged"] is None
     assert written["equal"] is None
@@ -108,8 +114,30 @@ def test_other_data(finished: Path, material: Material, ptv2: Ptv2, kind: str) -
 def test_other_data_as_another_split(finished: Path, material: Material, ptv2: Ptv2) -> None:
     data = material.rte / "val.jsonl"
     assert ptv2("eval", finished, "--data", data, "--split", "test").code == 0
-    assert (finished / "eval" / "test.json").is_file()
-    assert not (finished / "eval" / "validation.json").exists()
+    (file,) = (finished / "eval").iterdir()
+    assert file.name.startswith("test-")
+
+
+def test_other_data_leaves_the_evaluation_of_the_run(
+    finished: Path, material: Material, ptv2: Ptv2
+) -> None:
+    """Its own rows by name, too: eval/validation.json is what the run itself reports."""
+    assert ptv2("eval", finished).code == 0
+    before = tree(finished / "eval")
+    for name in ("train", "val"):
+        assert ptv2("eval", finished, "--data", material.rte / f"{name}.jsonl").code == 0
+    after = tree(finished / "eval")
+    assert len(after) == len(before) + 2
+    assert {name: after[name] for name in before} == before
+
+
+def test_json_names_the_data(finished: Path, material: Material, ptv2: Ptv2) -> None:
+    path = material.rte / "train.jsonl"
+    found = json.loads(ptv2("eval", "--data", path, "--json").out)["data"]["validation"]
+    assert found["path"] == str(path)
+    assert found["rows"] == 8
+    assert len(found["sha256"]) == 64
+    assert json.loads(ptv2("eval", "--json").out)["data"]["validation"]["path"] is None
 
 
 @pytest.mark.parametrize("json_", [False, True])
