@@ -91,6 +91,16 @@ Dropout = Annotated[
 ]
 
 
+def _no_tracker(value: Any) -> None:
+    """`track:` is refused rather than read by nothing."""
+    if value is not None:
+        context = {
+            "what": "there are no experiment trackers yet, so nothing would be tracked",
+            "hint": "leave track out; history.jsonl and metrics.json of a run hold what it logs",
+        }
+        raise PydanticCustomError("impossible", "{what}", context)
+
+
 class Section(BaseModel):
     """A mapping of the config: strict types, no unknown keys, immutable, finite numbers.
 
@@ -403,8 +413,8 @@ class RunConfig(Section):
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
         "lanes: N or auto beside them trains several trials on one backbone",
     )
-    track: dict[str, Any] | None = Field(
-        None, description="reserved for experiment trackers; nothing reads it yet"
+    track: Annotated[None, BeforeValidator(_no_tracker)] = Field(
+        None, description="reserved for experiment trackers: there are none yet, so it is refused"
     )
 
     @field_validator("report")

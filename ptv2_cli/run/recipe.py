@@ -337,6 +337,8 @@ def _prompt_len(config: RunConfig, options: Section, task: Task) -> int | None:
 def _notes(config: RunConfig, method: type[Method]) -> Iterator[str]:
     if config.prompt_len is not None and not method.uses_prompt:
         yield f"prompt_len {config.prompt_len} means nothing to {config.method.name}: ignored"
+    if config.backbone.revision and config.backbone.name.startswith(("/", "package:")):
+        yield f"backbone.revision {config.backbone.revision} means nothing to a folder: ignored"
     for key in () if method.trains else TRAINING:
         value = getattr(config.train, key)
         if value is not None:

@@ -35,7 +35,6 @@ train: {lr: 5e-3, epochs: 60, clip: null, eval_every: 10, early_stopping: {patie
 selection: {split: holdout, fraction: 0.1, metric: accuracy}
 report: [validation, test]
 sweep: {prompt_len: [20, 100], train.lr: [1e-2]}
-track: {anything: goes}
 """
     config = load(text, base="").config
     assert config.method.options == {"layers": "17-24", "reparam": "mlp"}

@@ -30,7 +30,6 @@ train: {lr: 1e-5, epochs: 60, weight_decay: 1e-20, clip: null, early_stopping: {
 selection: {split: holdout, fraction: .1}
 report: [validation, test]
 sweep: {prompt_len: [20, 100], train.lr: [1e-2, 5e-3]}
-track: {on: "yes"}
 """
 
 
@@ -69,7 +68,6 @@ def test_default_round_trip(load: Load, write: Write) -> None:
         "backbone.sha256=ff",
         "sweep={a: [1]}",
         "-sweep",
-        "track={a: 1}",
         "-name",
     ],
 )

@@ -105,6 +105,11 @@ def test_a_method_without_prompt_drops_its_length_with_a_note(method, config) ->
     found = recipe(config, f"method={method}")
     assert found.config.prompt_len is None
     assert found.notes == (f"prompt_len 3 means nothing to {method}: ignored",)
+
+
+def test_a_revision_of_a_folder_is_ignored_with_a_note(config) -> None:
+    found = recipe(config, "backbone.revision=1a2b")
+    assert found.notes == ("backbone.revision 1a2b means nothing to a folder: ignored",)
     assert recipe(config).notes == ()
 
 
