@@ -62,13 +62,13 @@ def runs(folder_of, tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("kind", ["sequence", "token", "span"])
-def test_metrics_json_keeps_its_contract(kind, runs) -> None:
+@pytest.mark.parametrize(("kind", "version"), [("sequence", 1), ("token", 1), ("span", 2)])
+def test_metrics_json_keeps_its_contract(kind, version, runs) -> None:
     session, metrics, _ = runs[kind]
     assert metrics.keys() >= KEYS
     assert metrics["schema_version"] == 1
     assert metrics["status"] == "finished"
-    assert metrics["task"] == {"name": session.recipe.task.name, "version": 1}
+    assert metrics["task"] == {"name": session.recipe.task.name, "version": version}
     assert metrics["method"] == "ptuning_v2"
     assert metrics["backbone"].keys() >= {"name", "revision"}
     chosen = metrics["selection"]
