@@ -137,6 +137,7 @@ def _loaded(
                 located.folder, trust_remote_code=section.trust_remote_code
             )
             set_dropout(config, section.dropout)
+            dropout = hidden_dropout(config)
             ways.configure(shape.family, config)
             load = AutoModel if words is None else model_class(shape.family)
             model, report = load.from_pretrained(
@@ -156,7 +157,7 @@ def _loaded(
     whole, missing = model, sorted(report["missing_keys"])
     if words is not None:
         model, missing = _base(whole, missing, located)
-    backbone = Backbone(model, shape, hidden_dropout(config))
+    backbone = Backbone(model, shape, dropout)
     ways.enter(shape.family, model, backbone.slot)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)

@@ -131,6 +131,13 @@ def test_other_fields_that_cannot_be(key: str, value: Any, folder: Path) -> None
     assert str(folder) in text
 
 
+def test_bart_without_a_dropout(folder_of, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "model")
+    change(folder / "config.json", dropout=None)
+    text = refusal(lambda folder: tiny.load(folder, dropout=None), folder)
+    assert "weights (model.safetensors) cannot be loaded" in text
+
+
 def test_roberta_without_a_place_for_padding(folder_of, tmp_path: Path) -> None:
     folder = shutil.copytree(folder_of("roberta"), tmp_path / "model")
     change(folder / "config.json", pad_token_id=None)
