@@ -68,7 +68,8 @@ class PlainView:
         if outcome.reason:
             text += f": {outcome.reason}"
         elif outcome.value is not None:
-            took = f" ({duration(outcome.seconds)})" if outcome.seconds is not None else ""
+            seconds = outcome.seconds
+            took = "" if seconds is None else f" ({duration(seconds)} of training)"
             text += f", {trial.entry.metric} {percent(outcome.value)}{took}"
         console.note(text)
 

@@ -236,7 +236,7 @@ def test_plain_lines_of_several_say_whose_they_are(
     assert any(line.startswith("trial 1 of 3: step 30 of 200: epoch 0.3") for line in said)
     assert any(line.startswith("trial 3 of 3: epoch 1, step 100: accuracy 50.0") for line in said)
     assert "warning: trial 3 of 3: texts are cut" in said
-    assert "trial 3 of 3: finished, accuracy 50.0 (3 s)" in said
+    assert "trial 3 of 3: finished, accuracy 50.0 (3 s of training)" in said
 
 
 def test_plain_lines_of_one_at_a_time_are_as_ever(
