@@ -9,7 +9,9 @@ import typer
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.options import (
+    BatchSizeOption,
     ConfigArgument,
+    EpochsOption,
     LrOption,
     OfflineOption,
     PromptLenOption,
@@ -36,16 +38,25 @@ def check(
     prompt_len: PromptLenOption = None,
     lr: LrOption = None,
     seed: SeedOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     offline: OfflineOption = False,
 ) -> int:
     """Check a config and its data without loading weights."""
-    loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    short = {
+        "--prompt-len": prompt_len,
+        "--lr": lr,
+        "--seed": seed,
+        "--epochs": epochs,
+        "--batch-size": batch_size,
+    }
+    loaded = read_config(config, sets=sets, unsets=unsets, short=short)
     settle(offline)
     trials = None
     if _lists_values(loaded):
-        base = read_overrides(sets, unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+        base = read_overrides(sets, unsets, short)
         trials = _rehearsal(config, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded

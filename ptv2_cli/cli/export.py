@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,4 +45,5 @@ def export(
     for text in written.notes:
         console.note(text)
     if to is Target.folded:
-        console.note(f"next: ptv2 eval {written.folder}")
+        again = ["ptv2", "eval", str(written.folder), *(["--offline"] if offline else [])]
+        console.note(f"next: {shlex.join(again)}")

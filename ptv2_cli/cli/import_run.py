@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -73,4 +74,5 @@ def import_run(
     for split, scores in made.metrics["metrics"].items():
         console.say(f"{split}: {metric} {percent(scores.get(metric))}")
     console.say(f"run: {made.directory.path}")
-    console.note(f"next: ptv2 eval {made.directory.path}")
+    again = ["ptv2", "eval", str(made.directory.path), *(["--offline"] if offline else [])]
+    console.note(f"next: {shlex.join(again)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def init(
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(output)
     console.say(f"wrote {output}")
-    console.note(f"next: ptv2 check {output} --show 3, then ptv2 train {output}")
+    file = shlex.quote(str(output))
+    console.note(f"next: ptv2 check {file} --show 3, then ptv2 train {file}")
 
 
 def _text(name: str | None, data: Path | None, output: Path) -> str:
@@ -50,7 +52,8 @@ def _text(name: str | None, data: Path | None, output: Path) -> str:
     from ptv2_cli.setup.shipped import copied
 
     if name is not None and data is not None:
-        hint = f"ptv2 init {name}, then --set task.data=FOLDER; or ptv2 init --data {data}"
+        file = shlex.quote(str(data))
+        hint = f"ptv2 init {name}, then --set task.data=FOLDER; or ptv2 init --data {file}"
         raise InputError.at("--data", "stands beside NAME, whose data is its own", hint)
     if name is not None:
         return copied(name, output)
@@ -64,11 +67,11 @@ def _text(name: str | None, data: Path | None, output: Path) -> str:
 
 def _writable(output: Path, force: bool) -> None:
     if output.is_dir():
-        hint = f"ptv2 init --output {output / 'config.yaml'}"
+        hint = f"ptv2 init --output {shlex.quote(str(output / 'config.yaml'))}"
         raise InputError.at("--output", f"{output} is a folder", hint)
     if output.exists() and not force:
         hint = "--force writes over it; --output FILE writes elsewhere"
         raise InputError.at(str(output), "is there already", hint)
     if not output.parent.is_dir():
-        hint = f"mkdir -p {output.parent}"
+        hint = f"mkdir -p {shlex.quote(str(output.parent))}"
         raise InputError.at("--output", f"there is no folder {output.parent}", hint)

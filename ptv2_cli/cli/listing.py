@@ -39,7 +39,7 @@ def _methods() -> None:
         method = METHODS.load(name)
         rows.append((name, _first_paragraph(method)))
         for key, info in method.Options.model_fields.items():
-            rows.append((f"  {key}", f"{info.description} (default: {_shown(info.default)})"))
+            rows.append((f"  {key}", _meaning(info.description or "", info.default)))
     console.table("", ("method", "what trains, and its options"), rows)
 
 
@@ -93,5 +93,8 @@ def _first_paragraph(thing: Any) -> str:
     return " ".join((thing.__doc__ or "").split("\n\n")[0].split())
 
 
-def _shown(default: object) -> str:
-    return "none" if default is None else str(default)
+def _meaning(description: str, default: object) -> str:
+    """What an option means, with its default unless the description says it."""
+    if "default:" in description:
+        return description
+    return f"{description} (default: {'none' if default is None else default})"

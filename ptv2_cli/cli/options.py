@@ -45,6 +45,21 @@ LrOption = Annotated[
 SeedOption = Annotated[
     str | None, typer.Option("--seed", metavar="N", help="Short for --set train.seed=N.")
 ]
+EpochsOption = Annotated[
+    str | None, typer.Option("--epochs", metavar="N", help="Short for --set train.epochs=N.")
+]
+BatchSizeOption = Annotated[
+    str | None,
+    typer.Option("--batch-size", metavar="N", help="Short for --set train.batch_size=N."),
+]
+SHORTCUTS = {
+    "--prompt-len": "prompt_len",
+    "--lr": "train.lr",
+    "--seed": "train.seed",
+    "--epochs": "train.epochs",
+    "--batch-size": "train.batch_size",
+}
+"""Flags that fix one key each."""
 OutputOption = Annotated[
     Path, typer.Option("--output", metavar="DIR", help="Folder that holds the run directories.")
 ]
@@ -68,26 +83,27 @@ def read_config(
     *,
     sets: list[str] | None = None,
     unsets: list[str] | None = None,
-    prompt_len: str | None = None,
-    lr: str | None = None,
-    seed: str | None = None,
+    short: Mapping[str, str | None] | None = None,
 ) -> LoadedConfig:
     """Load a config under the command line's overrides; later flags win.
+
+    Args:
+        path: the file, or the folder of a run.
+        sets: what stands behind `--set`.
+        unsets: what stands behind `--unset`.
+        short: what stands behind the flags of SHORTCUTS.
 
     Raises:
         ConfigError: with all that is wrong with the file and the flags.
     """
-    overrides = read_overrides(sets, unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    overrides = read_overrides(sets, unsets, short or {})
     return load_config(path, overrides, also=_unknown_task)
 
 
 def read_overrides(
     sets: list[str] | None,
     unsets: list[str] | None,
-    *,
-    prompt_len: str | None = None,
-    lr: str | None = None,
-    seed: str | None = None,
+    short: Mapping[str, str | None],
 ) -> list[Override]:
     """What the command line fixes, in the order in which it wins.
 
@@ -96,14 +112,8 @@ def read_overrides(
     """
     overrides: list[Override] = [parse_set(text) for text in sets or []]
     overrides += [parse_unset(text) for text in unsets or []]
-    for flag, key, value in (
-        ("--prompt-len", "prompt_len", prompt_len),
-        ("--lr", "train.lr", lr),
-        ("--seed", "train.seed", seed),
-    ):
-        if value is not None:
-            overrides.append(parse_set(f"{key}={value}", flag))
-    return overrides
+    given = ((flag, value) for flag, value in short.items() if value is not None)
+    return overrides + [parse_set(f"{SHORTCUTS[flag]}={value}", flag) for flag, value in given]
 
 
 def same_command(
@@ -111,9 +121,7 @@ def same_command(
     *,
     sets: list[str] | None,
     unsets: list[str] | None,
-    prompt_len: str | None,
-    lr: str | None,
-    seed: str | None,
+    short: Mapping[str, str | None],
     output: Path,
     offline: bool,
 ) -> list[str]:
@@ -121,10 +129,23 @@ def same_command(
     words = ["ptv2", "train", str(path)]
     words += [word for text in sets or [] for word in ("--set", text)]
     words += [word for text in unsets or [] for word in ("--unset", text)]
-    for flag, value in (("--prompt-len", prompt_len), ("--lr", lr), ("--seed", seed)):
-        words += [flag, value] if value is not None else []
+    words += [word for flag, value in short.items() if value is not None for word in (flag, value)]
     words += ["--output", str(output)] if output != Path("runs") else []
     return [*words, "--offline"] if offline else words
+
+
+def without(command: list[str], *keys: str) -> list[str]:
+    """The words of `same_command` without what they say of some keys and of keys below those."""
+    kept, rest = command[:3], iter(command[3:])
+    for flag in rest:
+        if flag == "--offline":
+            kept.append(flag)
+            continue
+        value = next(rest)
+        said = SHORTCUTS.get(flag) or (flag in ("--set", "--unset") and value.partition("=")[0])
+        if not any(said == key or str(said).startswith(f"{key}.") for key in keys):
+            kept += [flag, value]
+    return kept
 
 
 def _unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from ptv2_cli.cli import console
+from ptv2_cli.cli.options import without
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.session import Session
 
@@ -88,12 +89,15 @@ def _parameter_line(metrics: dict[str, Any]) -> str:
 
 
 def _next(metrics: dict[str, Any], directory: RunDirectory, command: list[str]) -> list[str]:
-    commands = [["ptv2", "eval", str(directory.path)]]
-    if metrics["config"]["head"]["name"] == "verbalizer":
-        if metrics["method"] != "none":
-            commands.append([*command, "--set", "method=none", "--unset", "train.lr"])
-    elif metrics["method"] != "head_only":
-        commands.append([*command, "--set", "method=head_only", "--unset", "train.lr"])
+    offline = ["--offline"] if "--offline" in command else []
+    commands = [["ptv2", "eval", str(directory.path), *offline]]
+    verbalizer = metrics["config"]["head"]["name"] == "verbalizer"
+    baseline = "none" if verbalizer else "head_only"
+    if metrics["method"] != baseline:
+        # The options, the learning rate and the length were those of this run's method.
+        same = without(command, "method", "train.lr", "prompt_len")
+        commands.append([*same, "--set", f"method={baseline}", "--unset", "train.lr"])
     if metrics["prompt_len"]:
-        commands.append([*command, "--prompt-len", str(2 * metrics["prompt_len"])])
+        longer = str(2 * metrics["prompt_len"])
+        commands.append([*without(command, "prompt_len"), "--prompt-len", longer])
     return [shlex.join(words) for words in commands]

@@ -34,6 +34,12 @@ def sweep(
     seed: Annotated[
         str | None, typer.Option("--seed", metavar="N,N", help="Seeds to take the mean over.")
     ] = None,
+    epochs: Annotated[
+        str | None, typer.Option("--epochs", metavar="N,N", help="Numbers of epochs to try.")
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", metavar="N,N", help="Batch sizes to try.")
+    ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,7 +70,7 @@ def sweep(
     from ptv2_cli.sweep.plan import make_candidates
 
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
-    flags = from_flags(prompt_len, lr, seed, grid or [])
+    flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
     paths = configs or [Path("config.yaml")]
     candidates = make_candidates(paths, base, flags)
     asked = asked_lanes(lanes, paths, base)
@@ -107,4 +113,4 @@ def sweep(
             store.write_plan()
             with view(store, seconds, together=asked.count != 1) as watcher:
                 run_groups(found, store, watcher, opener)
-            return show_results(store)
+            return show_results(store, offline=offline)

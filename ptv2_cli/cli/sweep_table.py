@@ -124,7 +124,7 @@ def show_estimate(
     console.note(text)
 
 
-def show_results(store: Store) -> int:
+def show_results(store: Store, *, offline: bool = False) -> int:
     """The tables of settings, the best as a config, what failed; the command's exit code."""
     boards = store.boards()
     store.save()
@@ -135,7 +135,7 @@ def show_results(store: Store) -> int:
     for board in boards:
         for edge in board.edges():
             _warn_edge(edge, board, store)
-    _next(store, boards, written)
+    _next(store, boards, written, " --offline" if offline else "")
     return EXIT_DEFECT if failed else 0
 
 
@@ -189,7 +189,7 @@ def _warn_edge(edge: Edge, board: Board, store: Store) -> None:
     console.warn(what, f"try {flag}{show(edge.beyond)} too{beside}")
 
 
-def _next(store: Store, boards: Sequence[Board], written: Sequence[Path]) -> None:
+def _next(store: Store, boards: Sequence[Board], written: Sequence[Path], offline: str) -> None:
     console.say(f"sweep: {store.folder}")
     for path in written:
         console.say(f"best setting: {path}")
@@ -200,7 +200,7 @@ def _next(store: Store, boards: Sequence[Board], written: Sequence[Path]) -> Non
     for path, board in zip(written, [b for b in boards if b.best is not None], strict=False):
         seeds = [entry.seed for entry in board.best.entries] if board.best else [0]
         config = shlex.quote(str(path))
-        console.note(f"  ptv2 train {config} --seed {max(seeds) + 1}{output}")
+        console.note(f"  ptv2 train {config} --seed {max(seeds) + 1}{output}{offline}")
 
 
 def several_configs(entries: Sequence[Entry]) -> bool:

@@ -10,8 +10,10 @@ import typer
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.options import (
+    BatchSizeOption,
     ConfigArgument,
     DeviceOption,
+    EpochsOption,
     LrOption,
     OfflineOption,
     OutputOption,
@@ -32,6 +34,8 @@ def train(
     prompt_len: PromptLenOption = None,
     lr: LrOption = None,
     seed: SeedOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     resume: Annotated[
@@ -45,7 +49,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a run, or continue it; a finished one shows its score."""
-    loaded = read_config(config, sets=sets, unsets=unsets, prompt_len=prompt_len, lr=lr, seed=seed)
+    short = {
+        "--prompt-len": prompt_len,
+        "--lr": lr,
+        "--seed": seed,
+        "--epochs": epochs,
+        "--batch-size": batch_size,
+    }
+    loaded = read_config(config, sets=sets, unsets=unsets, short=short)
     if loaded.config.sweep:
         raise ConfigError.at(
             loaded.where("sweep"),
@@ -67,9 +78,7 @@ def train(
         config,
         sets=sets,
         unsets=unsets,
-        prompt_len=prompt_len,
-        lr=lr,
-        seed=seed,
+        short=short,
         output=output,
         offline=offline,
     )

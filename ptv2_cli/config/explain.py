@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +29,15 @@ _EXAMPLES = {
     "task": "write task: superglue/rte (ptv2 list tasks shows all)",
 }
 _SAMPLES = {"prompt_len": "20", "train.lr": "5e-3"}
-_SWEPT = {"prompt_len": "--prompt-len", "train.lr": "--lr", "train.seed": "--seed"}
+_SWEPT = {
+    "prompt_len": "--prompt-len",
+    "train.lr": "--lr",
+    "train.seed": "--seed",
+    "train.epochs": "--epochs",
+    "train.batch_size": "--batch-size",
+}
+_RANGE = re.compile(r"(\d+) *(?:-|:|\.\.+) *(\d+)")
+_LIST = re.compile(r"[-+.\deE]+(?: *[, ] *[-+.\deE]+)+")
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,9 @@ def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
     if isinstance(value, list) and fault.kind not in ("list_type", "tuple_type"):
         flag = _SWEPT.get(key)
         return "to try several, type ptv2 sweep " + (f"{flag} A,B" if flag else f"--grid {key}=A,B")
+    several = _several(key, str(value)) if key in _SWEPT else None
+    if several:
+        return f"several values have commas between them: ptv2 sweep {_SWEPT[key]} {several}"
     meant = better(fault, value) or _SAMPLES.get(key)
     if meant:
         return f"type --set {key}={meant}" if argument else f"write {names.in_file(key, meant)}"
@@ -219,6 +231,16 @@ def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
     if model:
         return f"the keys of {key} are: {', '.join(model.model_fields)}"
     return _default(fault, scene, argument)
+
+
+def _several(key: str, text: str) -> str | None:
+    """The values that a list or a range such as `20-100` may have meant, as a sweep takes them."""
+    ends = _RANGE.fullmatch(text)
+    if ends is None:
+        return ",".join(re.split(r"[, ]+", text)) if _LIST.fullmatch(text) else None
+    first, last = int(ends[1]), int(ends[2])
+    every = key == "train.seed" and 0 < last - first < 20
+    return ",".join(map(str, range(first, last + 1) if every else (first, last)))
 
 
 def _default(fault: Fault, scene: _Scene, argument: bool) -> str:

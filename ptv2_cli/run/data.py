@@ -38,6 +38,8 @@ class RunData:
     encoder: Encoder | None = None
     demonstrations: list[Row] = field(default_factory=list)
     """Rows of train that stand before every text."""
+    room: int | None = None
+    """The greatest `max_len` that the backbone has positions for; None: not known."""
     _features: dict[str, list[Feature]] = field(default_factory=dict)
 
     def rows(self, split: str) -> list[Row]:
@@ -127,17 +129,23 @@ class RunData:
                 assert self.encoder is not None
                 lines.append(
                     f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
-                    f"max_len {self.encoder.max_len}; raise task.max_len to keep their text"
+                    f"max_len {self.encoder.max_len}{self._longer(self.encoder, 'their text')}"
                 )
             less = sum(feature.left_out > 0 for feature in features)
             if less:
                 assert self.encoder is not None
                 lines.append(
                     f"{less} of {rows} {name} rows have no room for all "
-                    f"{len(self.demonstrations)} demonstrations at max_len {self.encoder.max_len}: "
-                    "the first are left out; raise task.max_len to keep them"
+                    f"{len(self.demonstrations)} demonstrations at max_len {self.encoder.max_len}, "
+                    f"the first are left out{self._longer(self.encoder, 'them')}"
                 )
         return lines
+
+    def _longer(self, encoder: Encoder, what: str) -> str:
+        """How `what` is kept: by a greater `max_len`, unless it is the greatest already."""
+        if self.room is None or encoder.max_len < self.room:
+            return f"; raise task.max_len to keep {what}"
+        return f", the most that fits; a backbone with more positions keeps {what}"
 
 
 def read_data(
@@ -177,7 +185,9 @@ def read_data(
     for name, split in splits.items():
         _require_labels(task, name, split)
     _require_metric(recipe, splits[config.selection.split])
-    return recipe, RunData(task, splits, demonstrations=draw(recipe, splits["train"].rows))
+    return recipe, RunData(
+        task, splits, demonstrations=draw(recipe, splits["train"].rows), room=recipe.room
+    )
 
 
 def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) -> Split:

@@ -11,7 +11,7 @@ from ptv2_cli.visible import visible
 
 REASONS = {
     "finished": "finished",
-    "early_stopped": "stopped early: no better evaluation for `patience` evaluations",
+    "early_stopped": "stopped early",
     "diverged": "diverged: the loss is no longer finite",
 }
 
@@ -28,7 +28,7 @@ def describe(event: RunEvent, metric: str = "") -> str | None:
     if isinstance(event, Warned):
         return f"warning: {event.text}"
     if isinstance(event, Stopped):
-        return REASONS[event.reason]
+        return REASONS[event.reason] + _waited(event.detail.get("patience"))
     return None
 
 
@@ -42,6 +42,14 @@ def _times(event: EvalDone) -> str:
     seconds = event.train_seconds
     trained = "" if seconds is None else f", training so far {seconds:.1f} s"
     return f" (evaluation {event.seconds:.1f} s{trained})"
+
+
+def _waited(patience: int | None) -> str:
+    """How long a run that stopped early had waited for a better score."""
+    if patience is None:
+        return ""
+    passed = "evaluation" if patience == 1 else f"{patience} evaluations"
+    return f": no better score in the last {passed}"
 
 
 class LogFile:

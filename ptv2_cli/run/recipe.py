@@ -63,6 +63,12 @@ class Recipe:
         return self.method.places(self.method_options, self.config.prompt_len, stacks)
 
     @property
+    def room(self) -> int:
+        """The greatest `max_len` that fits beside the prompt."""
+        taken = _positions_taken(self.config, self.method, self.method_options, self.task)
+        return self.shape.room(taken)
+
+    @property
     def verbalizes(self) -> bool:
         """Whether the backbone's own language-model head answers."""
         return self.config.head.name == VERBALIZER
@@ -298,7 +304,7 @@ def _misfits(
         yield Problem(
             where,
             f"max_len {limit} is longer than the {shape.limit} positions of {config.backbone.name}",
-            f"use a max_len of at most {max(room, 0)}",
+            _fitting(shape, room),
         )
     elif limit > room:
         keep = "; method.position_offset: keep needs none" if not method.in_input else ""
@@ -306,7 +312,7 @@ def _misfits(
             where,
             f"prompt_len {taken} plus {limit} tokens of text are more than the "
             f"{shape.positions} positions of {config.backbone.name}",
-            f"use a max_len of at most {max(room, 0)} or a shorter prompt{keep}",
+            _fitting(shape, room) + (" or a shorter prompt" if room >= LEAST_TEXT else "") + keep,
         )
     pooling = config.head.pooling
     if shape.family.two_stacks and task.kind in PER_ROW:
@@ -318,6 +324,13 @@ def _misfits(
                 + (f"pooling: {pooling}" if pooling else "the template's {mask}"),
                 "leave head.pooling out, and {mask} out of the template",
             )
+
+
+def _fitting(shape: Shape, room: int) -> str:
+    """What to change where prompt and text are too long: `room` tokens of text fit now."""
+    if room >= LEAST_TEXT or shape.positions is None:
+        return f"use a max_len of at most {room}"
+    return f"use a prompt_len of at most {shape.positions - LEAST_TEXT}, and leave max_len out"
 
 
 def _positions_taken(config: RunConfig, method: type[Method], options: Section, task: Task) -> int:

@@ -168,7 +168,8 @@ class Together:
             run.after_evaluation(event)
             if run.tracker.exhausted or run.experiment.fingerprint in self._pruned:
                 self._lanes.remove(run.lane)
-                run.listen(Stopped("early_stopped", {}))
+                patience = run.tracker.patience if run.tracker.exhausted else None
+                run.listen(Stopped("early_stopped", {"patience": patience}))
                 self._over.append((run, "early_stopped"))
         elif isinstance(event, Stopped):
             self._over.append((run, event.reason))

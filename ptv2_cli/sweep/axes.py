@@ -20,9 +20,21 @@ from ptv2_cli.sweep.lane_count import lanes_of_section
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""
-FLAGS = {"prompt_len": "--prompt-len", "train.lr": "--lr", "train.seed": "--seed"}
+FLAGS = {
+    "prompt_len": "--prompt-len",
+    "train.lr": "--lr",
+    "train.seed": "--seed",
+    "train.epochs": "--epochs",
+    "train.batch_size": "--batch-size",
+}
 SEED = "train.seed"
-_SAMPLES = {"prompt_len": "20,100", "train.lr": "5e-3,1e-2", "train.seed": "11,12,13"}
+_SAMPLES = {
+    "prompt_len": "20,100",
+    "train.lr": "5e-3,1e-2",
+    "train.seed": "11,12,13",
+    "train.epochs": "10,20",
+    "train.batch_size": "16,32",
+}
 _FIXED = ("name", "extends", "sweep", "track")
 """Sections that cannot change a run's result."""
 
@@ -55,16 +67,21 @@ class Axis:
 
 
 def from_flags(
-    prompt_len: str | None, lr: str | None, seed: str | None, grid: Sequence[str]
+    prompt_len: str | None,
+    lr: str | None,
+    seed: str | None,
+    grid: Sequence[str],
+    epochs: str | None = None,
+    batch_size: str | None = None,
 ) -> list[Axis]:
-    """The axes that the command line gives, in the order of the arguments here.
+    """The axes that the command line gives: those with a flag of their own, then the others.
 
     Raises:
         ConfigError: with every list that is empty, broken or given twice.
     """
     problems: list[Problem] = []
     axes: list[Axis] = []
-    short = zip(FLAGS, (prompt_len, lr, seed), strict=True)
+    short = zip(FLAGS, (prompt_len, lr, seed, epochs, batch_size), strict=True)
     texts = [(FLAGS[key], key, text) for key, text in short if text is not None]
     for text in grid:
         key, equals, values = text.partition("=")

@@ -18,7 +18,7 @@ from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.sweep.axes import FLAGS, SEED, Axis, from_section, in_section, joined
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
-_SET = re.compile(r"type --set ([^\s=]+)=(.+)$")
+_SET = re.compile(r"type --set ([^\s=]+)=([^;]+)")
 _UNSET = re.compile(r"type --unset (\S+) for its default")
 
 
@@ -85,6 +85,8 @@ def _told(problem: Problem, axis: Axis) -> Problem:
     unknown = problem.what.startswith("unknown key")
 
     def listed(match: re.Match[str]) -> str:
+        if match[1] != axis.key and not unknown:  # another key, which is fixed and not swept
+            return match[0]
         return _listed(axis, match[1], axis.text if unknown else match[2])
 
     hint = _SET.sub(listed, problem.hint)

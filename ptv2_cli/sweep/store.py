@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from ptv2_cli.sweep.folder import (
 )
 from ptv2_cli.sweep.trials import Prepared, Trial
 from ptv2_cli.train.checkpoint import write_atomic
+from ptv2_cli.visible import visible
 
 
 class Store:
@@ -110,7 +112,9 @@ class Store:
             name = "best.yaml" if len(boards) == 1 else f"best-{_word(board.task)}.yaml"
             path = self.folder / name
             config = load_config(run.config).config.model_dump(mode="json")
-            head = f"# ptv2 train {path}\n# The best setting of this sweep: {board.best_line()}\n"
+            command = visible(f"ptv2 train {shlex.quote(str(path))}")
+            best = visible(board.best_line())
+            head = f"# {command}\n# The best setting of this sweep: {best}\n"
             write_atomic(path, (head + dump_yaml(config)).encode())
             written.append(path)
         return written

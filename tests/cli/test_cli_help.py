@@ -40,17 +40,19 @@ def test_every_option_has_help(ptv2: Ptv2, command: str) -> None:
     [
         (
             "train",
-            "--prompt-len --lr --seed --set --unset --resume --output --device --offline --dry-run",
+            "--prompt-len --lr --seed --epochs --batch-size --set --unset --resume "
+            "--output --device --offline --dry-run",
         ),
         (
             "sweep",
-            "--prompt-len --lr --seed --grid --set --unset --output --device --offline --dry-run",
+            "--prompt-len --lr --seed --epochs --batch-size --grid --set --unset "
+            "--output --device --offline --dry-run",
         ),
         ("eval", "--split --data --json --device --offline"),
         ("predict", "--run --output --format --skip-bad --batch-size --device --offline"),
         ("report", "--format --metric --split --detail --plots"),
         ("compare", "--split --metric --show --json"),
-        ("check", "--show --set --unset --prompt-len --lr --seed --offline"),
+        ("check", "--show --set --unset --prompt-len --lr --seed --epochs --batch-size --offline"),
     ],
 )
 def test_the_options_that_are_promised(ptv2: Ptv2, command: str, options: str) -> None:
