@@ -29,6 +29,7 @@ def content(
     percent: float = 0.42,
     seconds: float = 60.0,
     detail: dict[str, Any] | None = None,
+    origin: dict[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """A metrics.json; `settings` are config keys with `__` for the dot: `train__lr=0.01`."""
@@ -73,6 +74,8 @@ def content(
         "environment": {"torch": "2.13.0", "threads": 1},
         "warnings": [],
     }
+    if origin is not None:
+        made["origin"] = origin
     text = json.dumps(made, sort_keys=True)
     return {"fingerprint": hashlib.sha256(text.encode()).hexdigest()[:8], **made}
 

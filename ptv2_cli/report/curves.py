@@ -251,8 +251,9 @@ def _rate(cell: Cell) -> float:
 
 
 def _rated(cell: Cell) -> bool:
-    """Whether anything trained: without, the rate is null."""
-    return cell.runs[0].settings["train.lr"] is not None
+    """Whether anything trained here: without, the rate is null or that of an unused config."""
+    run = cell.runs[0]
+    return not run.imported and run.settings["train.lr"] is not None
 
 
 def _others(line: Line) -> tuple[tuple[str, str], ...]:

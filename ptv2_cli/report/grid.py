@@ -24,8 +24,10 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
-def seconds(value: float) -> str:
-    """`45 s`, `3.4 min`, `2.1 h`."""
+def seconds(value: float | None) -> str:
+    """`45 s`, `3.4 min`, `2.1 h`; `-` for none."""
+    if value is None:
+        return "-"
     if value < 100:
         return f"{value:.0f} s"
     return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"

@@ -13,6 +13,8 @@ from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.run.directory import RunDirectory
 
 SPLITS = ("train", "validation", "test")
+DEPTH = 4
+"""How far below a named folder runs are looked for: PARENT/project/runs/RUN is three down."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,19 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The method's name."""
-        return str(self.metrics["method"])
+        """The method's name, with what makes it a row of its own: `ptuning_v2, imported`."""
+        return ", ".join(filter(None, (str(self.metrics["method"]), self.origin)))
+
+    @property
+    def origin(self) -> str | None:
+        """How the run came here if `ptv2 train` did not make it: `imported` or `folded`."""
+        origin = self.metrics.get("origin")
+        return None if origin is None else str(origin["kind"]).partition(" ")[0]
+
+    @property
+    def imported(self) -> bool:
+        """Whether it was trained elsewhere: its config's seed, rate and epochs say nothing."""
+        return self.origin == "imported"
 
     @property
     def prompt_len(self) -> int | None:
@@ -66,8 +79,11 @@ class Run:
         train = self.metrics["data"]["train"]
         # The selection split named holdout is cut from train by the seed: not a setting.
         rows = None if "holdout" in self.metrics["data"] else train["rows"]
+        # Two checkpoints are never two seeds of one setting.
+        origin = {"checkpoint": self.metrics["origin"]["sha256"][:8]} if self.imported else {}
         return {
             **kept,
+            **origin,
             "backbone.weights": str(self.metrics["backbone"]["identity"])[:8],
             "train data": f"{str(train['sha256'])[:8]}" + (f"/{rows}" if rows else ""),
         }
@@ -102,9 +118,10 @@ class Found:
 
 
 def find_runs(folders: Sequence[Path]) -> Found:
-    """The runs in `folders`, each of which is a run or holds runs directly.
+    """The runs in `folders`, each of which is a run or holds runs, at most DEPTH folders down.
 
-    Of runs with one and the same fingerprint, which are one result, the first counts.
+    Of runs with one and the same fingerprint, which are one result, the first that was trained
+    counts, or the first.
 
     Raises:
         RunError: a folder is missing or holds no run, none has finished, or a metrics.json is
@@ -128,9 +145,12 @@ def find_runs(folders: Sequence[Path]) -> Found:
         except RunError as error:
             problems += error.problems
             continue
-        kept = runs.setdefault(str(run.metrics.get("fingerprint")), run)
+        mark = str(run.metrics.get("fingerprint"))
+        kept = runs.setdefault(mark, run)
+        if kept.origin and not run.origin:  # a folded copy was found before the run itself
+            runs[mark], kept, run = run, run, kept
         if kept is not run:
-            copies.append(directory)
+            copies.append(run.directory)
     if not problems and not runs:
         problems.append(_none_finished(folders, unfinished))
     gather(problems, RunError)
@@ -167,14 +187,23 @@ def _ignored(key: str) -> bool:
     return key in ignored | {"prompt_len", "selection.mode"} or key.split(".")[0] in ignored
 
 
-def _directories(folder: Path) -> Iterator[RunDirectory]:
-    if (folder / "config.yaml").is_file() and (
-        (folder / "metrics.json").exists() or (folder / "checkpoints").is_dir()
-    ):
-        yield RunDirectory(folder)
-        return
-    for path in sorted(folder.glob("*/config.yaml")):
-        yield RunDirectory(path.parent)
+def _directories(folder: Path, depth: int = DEPTH) -> Iterator[RunDirectory]:
+    """The run that `folder` is, else the runs below it, by name."""
+    run = RunDirectory(folder)
+    if run.is_run:
+        yield run
+    elif depth:
+        for inner in _folders(folder):
+            yield from _directories(inner, depth - 1)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in `folder`, by name, without hidden ones; none where it cannot be read."""
+    try:
+        inner = [path for path in folder.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    return sorted(path for path in inner if not path.name.startswith("."))
 
 
 def _empty(folder: Path) -> Problem:

@@ -67,8 +67,10 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
-    def seconds(self) -> float:
-        """Mean seconds of training."""
+    def seconds(self) -> float | None:
+        """Mean seconds of training; None for runs that were trained elsewhere."""
+        if any(run.imported for run in self.runs):
+            return None
         return statistics.fmean(run.metrics["timing"]["train_seconds"] for run in self.runs)
 
 
@@ -95,10 +97,15 @@ class Line:
         ]
         return min(found), max(found)
 
-    def seconds(self, columns: Sequence[Column]) -> float:
-        """Mean seconds of training of a run, over `columns`, or over all that the row has."""
+    def seconds(self, columns: Sequence[Column]) -> float | None:
+        """Mean seconds of training of a run, over `columns`, or over all that the row has.
+
+        None where a run was trained elsewhere.
+        """
         cells = [self.cells[column] for column in columns] or list(self.cells.values())
-        return statistics.fmean(cell.seconds for cell in cells)
+        found = [cell.seconds for cell in cells]
+        known = [seconds for seconds in found if seconds is not None]
+        return statistics.fmean(known) if len(known) == len(found) else None
 
 
 @dataclass(frozen=True)

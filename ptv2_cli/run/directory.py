@@ -70,6 +70,12 @@ class RunDirectory:
         return self.path / "eval" / f"{split}.json"
 
     @property
+    def is_run(self) -> bool:
+        """Whether a run left its marks here: a config alone makes no run."""
+        marks = (self.metrics, self.checkpoints, self.history, self.log)
+        return self.config.is_file() and any(mark.exists() for mark in marks)
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended and its metrics stand."""
         return self.metrics.exists()
@@ -143,6 +149,9 @@ def open_run(path: Path) -> RunDirectory:
         raise RunError.at(str(path), "there is no such run directory", _list_hint(path.parent))
     if not run.config.exists():
         raise RunError.at(str(path), "is no run directory: it has no config.yaml", _list_hint(path))
+    if not run.is_run:
+        what = "is no run directory: it has a config.yaml, but nothing that a run leaves"
+        raise RunError.at(str(path), what, _list_hint(path))
     return run
 
 
@@ -209,5 +218,6 @@ def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iter
 
 
 def _list_hint(folder: Path) -> str:
-    names = [run.path.name for run in finished_runs(folder)][:5]
+    found = [*finished_runs(folder), *finished_runs(folder / DEFAULT_OUTPUT)][:5]
+    names = [str(run.path.relative_to(folder)) for run in found]
     return f"runs there: {', '.join(names)}" if names else "ls runs/ shows the runs of this folder"

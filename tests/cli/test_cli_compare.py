@@ -88,6 +88,14 @@ def test_other_data(finished: Path, material: Material, ptv2: Ptv2, refused: Ref
     refused("compare", finished, only_run(Path("other")), says=says)
 
 
+def test_a_folder_with_a_config_is_no_run(finished: Path, refused: Refused) -> None:
+    says = [
+        ".: is no run directory: it has a config.yaml, but nothing that a run leaves",
+        f"runs there: runs/{finished.name}",
+    ]
+    refused("compare", ".", finished, says=says)
+
+
 def test_bad_arguments(finished: Path, refused: Refused) -> None:
     refused("compare", finished, "absent", says=["absent: there is no such run directory"])
     refused("compare", finished, finished, "--metric", "bleu", says=["has no metric 'bleu'"])

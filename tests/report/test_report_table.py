@@ -177,6 +177,48 @@ def test_diverged_runs_are_in_no_mean(report_of: Any) -> None:
     assert any(note.startswith("diverged, in no mean: 2: ") for note in report.notes)
 
 
+def imported(mark: str) -> dict[str, Any]:
+    return {"kind": "imported from peft", "file": f"/x/{mark}", "sha256": mark * 64}
+
+
+def test_an_imported_run_is_no_further_seed(report_of: Any) -> None:
+    report = report_of(
+        {"score": 0.6}, {"score": 0.8, "seed": 12}, {"score": 0.2, "origin": imported("1")}
+    )
+    assert [row[:3] + row[4:] for row in cells(report)] == [
+        ["ptuning_v2", "20", "70.0±14.1 (2)", "60 s"],
+        ["ptuning_v2, imported", "20", "20.0 (1)", "-"],
+    ]
+
+
+def test_two_imported_runs_are_two_rows(report_of: Any) -> None:
+    report = report_of({"origin": imported("1")}, {"origin": imported("2"), "seed": 12})
+    assert [row[2] for row in cells(report)] == ["checkpoint 11111111", "checkpoint 22222222"]
+
+
+def test_a_folded_run_counts_for_the_run_that_it_was_made_of(tmp_path: Path) -> None:
+    made = content()
+    folded = {**made, "origin": {"kind": "folded", "run": "x"}}
+    first = write(tmp_path, folded, name="a")
+    assert [row[0] for row in cells(build_report(find_runs([first])))] == ["ptuning_v2, folded"]
+    run = write(tmp_path, made, name="b")
+    found = find_runs([tmp_path])
+    assert [one.directory.path for one in found.runs] == [run]
+    assert [one.path for one in found.copies] == [first]
+
+
+def test_runs_are_found_below_a_folder_that_has_a_config(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    run = write(project / "runs")
+    (project / "config.yaml").write_text("method: finetune\n")
+    (project / "configs").mkdir()
+    (project / "configs" / "config.yaml").write_text("method: finetune\n")
+    for folder in (tmp_path, project):
+        found = find_runs([folder])
+        assert [one.directory.path for one in found.runs] == [run]
+        assert found.unfinished == ()
+
+
 def test_folders_and_runs_and_copies(tmp_path: Path) -> None:
     run = write(tmp_path / "one")
     write(tmp_path / "one", seed=12)
