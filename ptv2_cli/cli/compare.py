@@ -1,4 +1,4 @@
-"""`ptv2 compare`: two runs of the same rows against each other."""
+"""`ptv2 compare`: two runs, or two settings of several seeds, on the same rows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from ptv2_cli.report.compare import Comparison, Disagreement
 
 
+WITH = "with"
+"""The word between the two sides, where one is several runs."""
+
+
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run, or a sweep: its best trial.")],
-    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another of the same data.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [with] RUN...",
+            help="Two runs, or the seeds of two settings with the word `with` between them. A "
+            "sweep stands for its best trial.",
+        ),
+    ],
     split: Annotated[
         str | None,
         typer.Option(
@@ -36,19 +46,24 @@ def compare(
     ] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare two runs: configs, rows that differ, paired tests."""
+    """Compare two runs, or two settings: configs, rows that differ, paired tests."""
     from ptv2_cli.config.names import SPLITS
+    from ptv2_cli.errors import InputError
     from ptv2_cli.report.compare import compare as run_comparison
     from ptv2_cli.report.compare import open_finished
 
     asked = None if split is None else SPLITS.get(split, split)
-    first, second = (open_finished(chosen_run(path).path) for path in (a, b))
+    a, b = _sides(runs)
+    first, second = ([open_finished(chosen_run(path).path) for path in side] for side in (a, b))
     found = run_comparison(first, second, asked, metric)
+    if show and not found.single:
+        raise InputError.at("--show", "rows are shown of two runs alone", "name one run a side")
     if json_:
         console.as_json(_content(found, show))
         return
-    console.say(f"A: {found.a.directory.path}")
-    console.say(f"B: {found.b.directory.path}")
+    for name, side in (("A", found.a), ("B", found.b)):
+        for run in side:
+            console.say(f"{name}: {run.directory.path}")
     _configs(found)
     _scores(found)
     for row in found.disagreements[:show]:
@@ -64,32 +79,81 @@ def _configs(found: Comparison) -> None:
     console.table("", ("what differs", "A", "B"), rows)
 
 
+def _sides(words: list[str]) -> tuple[list[Path], list[Path]]:
+    """The runs before and after `with`; two runs need no such word."""
+    from ptv2_cli.errors import InputError
+
+    if len(words) == 2 and WITH not in words:
+        words = [words[0], WITH, words[1]]
+    if words.count(WITH) != 1 or WITH in (words[0], words[-1]):
+        what = f"{len(words)} words, which do not say what is compared with what"
+        hint = "ptv2 compare RUN RUN, or ptv2 compare A1 A2 with B1 B2"
+        raise InputError.at("compare", what, hint)
+    at = words.index(WITH)
+    return [Path(word) for word in words[:at]], [Path(word) for word in words[at + 1 :]]
+
+
 def _scores(found: Comparison) -> None:
     from ptv2_cli.report.paired import DRAWS
 
     first = sorted(found.scores.items(), key=lambda item: item[0] != found.metric)
-    rows = [
-        (
-            name,
-            f"{100 * score.a:.1f}",
-            f"{100 * score.b:.1f}",
-            f"{100 * score.difference:+.1f}",
-            f"{100 * score.low:+.1f} to {100 * score.high:+.1f}",
-            p_value(found.p(name)),
-        )
-        for name, score in first
-    ]
+    seeds = any(test.seeds is not None for test in found.tests.values())
+    several = len(found.scores) > 1
+    rows = []
+    for name, score in first:
+        test = found.tests[name]
+        cells = [f"{100 * score.a:.1f}", f"{100 * score.b:.1f}", f"{100 * score.difference:+.1f}"]
+        cells += [f"{100 * score.low:+.1f} to {100 * score.high:+.1f}", p_value(test.rows)]
+        cells += ["-" if test.seeds is None else p_value(test.seeds)] if seeds else []
+        rows.append((name, *cells, *([p_value(test.holm)] if several else [])))
     console.say()
-    console.say(f"{found.a.task} {found.split}, {found.rows} rows, scores times 100")
-    headings = ("metric", "A", "B", "B - A", "95 % interval", "p")
+    task = found.a[0].task
+    console.say(f"{task} {found.split}, {found.rows} rows, scores times 100{_counts(found)}")
+    headings = ["metric", "A", "B", "B - A", "95 % interval", "p rows" if seeds else "p"]
+    headings += (["p seeds"] if seeds else []) + (["Holm"] if several else [])
     console.table("", headings, rows, right_from=1)
-    console.say(f"interval, p: paired bootstrap over rows, {DRAWS:,} draws, two-sided")
+    named = "p rows" if seeds else "p"
+    console.say(f"interval, {named}: paired bootstrap over rows, {DRAWS:,} draws, two-sided")
+    if seeds:
+        console.say("p seeds: Welch's t-test of the runs' scores, two-sided")
     if found.labels is not None:
-        alone = f"{found.labels.only_a} row{'s' if found.labels.only_a != 1 else ''}"
+        alone = _plural(found.labels.only_a, "row")
         console.say(
             f"p of accuracy: McNemar, exact; right in A alone: {alone}, "
             f"in B alone: {found.labels.only_b}"
         )
+    if several:
+        of = "the larger p" if seeds else "p"
+        console.say(f"Holm: {of}, corrected for {len(found.scores)} metrics")
+    _seeds(found, seeds)
+    if found.single:
+        _answers(found)
+
+
+def _counts(found: Comparison) -> str:
+    if found.single:
+        return ""
+    return f", means over {len(found.a)} and {_plural(len(found.b), 'run')}"
+
+
+def _seeds(found: Comparison, tested: bool) -> None:
+    """What is to know of the seeds behind the figures."""
+    from ptv2_cli.report.settings import separating
+
+    for name, side in (("A", found.a), ("B", found.b)):
+        seeds = [run.seed for run in side]
+        if len(side) > 1 and len(set(seeds)) == 1:
+            console.warn(f"the runs of {name} all have seed {seeds[0]}: no seeds of one setting")
+        keys = separating([side])
+        if keys:
+            console.warn(f"the runs of {name} differ in {', '.join(keys)}: no seeds of one setting")
+    if not tested:
+        console.say("nothing is said about other seeds: that takes two runs a side or more")
+    elif min(len(found.a), len(found.b)) == 2:
+        console.say("two seeds say little: p seeds is small for very large differences alone")
+
+
+def _answers(found: Comparison) -> None:
     count = len(found.disagreements)
     counts = [sum(row.better == side for row in found.disagreements) for side in "ab"]
     console.say(
@@ -129,11 +193,16 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def _content(found: Comparison, show: int) -> dict[str, Any]:
+    a, b = ([str(run.directory.path) for run in side] for side in (found.a, found.b))
     return {
-        "a": str(found.a.directory.path),
-        "b": str(found.b.directory.path),
-        "task": found.a.task,
+        "a": a[0] if found.single else a,
+        "b": b[0] if found.single else b,
+        "task": found.a[0].task,
         "split": found.split,
         "rows": found.rows,
         "metric": found.metric,
@@ -144,8 +213,11 @@ def _content(found: Comparison, show: int) -> dict[str, Any]:
                 "b": score.b,
                 "difference": score.difference,
                 "interval": [score.low, score.high],
-                "p": found.p(name),
-                "test": found.test(name),
+                "p": found.tests[name].p,
+                "p_rows": found.tests[name].rows,
+                "p_seeds": found.tests[name].seeds,
+                "p_holm": found.tests[name].holm,
+                "test": found.tests[name].name,
             }
             for name, score in found.scores.items()
         },
@@ -156,6 +228,6 @@ def _content(found: Comparison, show: int) -> dict[str, Any]:
             "only_b": found.labels.only_b,
             "p": found.labels.p,
         },
-        "rows_that_differ": len(found.disagreements),
+        "rows_that_differ": len(found.disagreements) if found.single else None,
         "shown": [vars(row) for row in found.disagreements[:show]],
     }

@@ -2,90 +2,80 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from ptv2_cli.errors import InputError, Problem, RunError, gather
+from ptv2_cli.errors import InputError, Problem, gather
+from ptv2_cli.report.predicted import Predicted, difference, splits_hint
 from ptv2_cli.report.runs import Run
-from ptv2_cli.tasks.base import Prediction
-
-PREDICTED = {
-    *("label", "probabilities", "tags", "entities", "answer", "start", "probability", "nbest"),
-    *("null_score", "prediction"),
-}
-"""Keys of a prediction line that the model wrote; the others are the input row and `gold`."""
-
-_BY_SIGN = {
-    "probabilities": {"label", "probabilities"},
-    "nbest": {"answer", "start", "probability", "nbest", "null_score"},
-}
-"""A key that only the model writes -> all that it writes beside it."""
 
 
-def inputs(line: Prediction) -> dict[str, Any]:
-    """The input row's own columns in a prediction line."""
-    # A row may have columns of these names, as MultiRC's `answer` and ReCoRD's `entities`.
-    written = next((keys for sign, keys in _BY_SIGN.items() if sign in line), PREDICTED)
-    return {key: value for key, value in line.items() if key not in {*written, "gold"}}
+def require_once(side: Sequence[Run]) -> None:
+    """Raise InputError if a run stands twice on a side: it would count as another seed."""
+    marks = [str(run.metrics.get("fingerprint")) for run in side]
+    twice = [run.name for run, mark in zip(side, marks, strict=True) if marks.count(mark) > 1]
+    if twice:
+        what = "are one run: it would count as several seeds"
+        raise InputError.at(", ".join(twice), what, "name every run once")
 
 
-def read_lines(run: Run, split: str) -> list[Prediction]:
-    """The run's predictions of a split.
-
-    Raises:
-        RunError: they are missing or damaged.
-    """
-    path = run.directory.predictions(split)
-    try:
-        lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-        if not lines or any("gold" not in line for line in lines):
-            raise ValueError
-    except FileNotFoundError:
-        raise RunError.at(
-            str(path), "is missing: the run reports no predictions of this split", _splits_hint(run)
-        ) from None
-    except (ValueError, TypeError):
-        raise RunError.at(
-            str(path), "holds no predictions of a ptv2 run", run.directory.repeat_hint
-        ) from None
-    return lines
-
-
-def shared_split(a: Run, b: Run) -> str:
-    """The split that `a` selected on, if both report it, else the first one that both report.
+def shared_split(runs: Sequence[Run]) -> str:
+    """The split that the first run selected on, if all report it, else the first that all report.
 
     Raises:
         InputError: there is none.
     """
-    shared = [s for s in a.metrics["metrics"] if s in b.metrics["metrics"]]
-    selected = str(a.metrics["selection"]["split"])
+    first, *others = runs
+    reported = [set(run.metrics["metrics"]) for run in others]
+    shared = [name for name in first.metrics["metrics"] if all(name in own for own in reported)]
+    selected = str(first.metrics["selection"]["split"])
     if not shared:
         raise InputError.at(
-            f"{a.name}, {b.name}",
-            f"report no split in common: {_splits(a)}; {_splits(b)}",
+            _names(runs),
+            f"report no split in common: {'; '.join(map(_splits, runs))}",
             "train one again with --set report=[validation]",
         )
     return selected if selected in shared else shared[0]
 
 
+def require_same_task(runs: Sequence[Run]) -> None:
+    """Raise InputError unless the scores of all runs mean the same."""
+    for run in runs[1:]:
+        tasks = [_identity(one) for one in (runs[0], run)]
+        if tasks[0] != tasks[1]:
+            raise InputError.at(
+                _names((runs[0], run)),
+                f"the runs are of different tasks: {tasks[0]} and {tasks[1]}",
+                "compare runs of one task; ptv2 report shows runs of several",
+            )
+
+
+def require_same_data(runs: Sequence[Run], split: str) -> None:
+    """Raise InputError unless all runs report the split, from the same files."""
+    found = [run.metrics["data"].get(split, {}) for run in runs]
+    gather(
+        [
+            Problem(run.name, f"has no predictions of split {split!r}", splits_hint(run))
+            for run, data in zip(runs, found, strict=True)
+            if split not in run.metrics["metrics"] or not data
+        ],
+        InputError,
+    )
+    for run, data in zip(runs[1:], found[1:], strict=True):
+        if (found[0]["sha256"], found[0]["rows"]) != (data["sha256"], data["rows"]):
+            texts = [f"{own['rows']} rows of file {own['sha256'][:8]}" for own in (found[0], data)]
+            raise InputError.at(
+                _names((runs[0], run)),
+                f"the runs were scored on different data ({split}): {texts[0]} and {texts[1]}",
+                "train both on the same task.data and task.limit, or compare another --split",
+            )
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
 def _splits(run: Run) -> str:
     return ", ".join(run.metrics["metrics"]) or "none"
-
-
-def _splits_hint(run: Run) -> str:
-    return f"--split with one of: {_splits(run)}"
-
-
-def require_same_task(a: Run, b: Run) -> None:
-    """Raise InputError unless scores of both runs mean the same."""
-    tasks = [_identity(run) for run in (a, b)]
-    if tasks[0] != tasks[1]:
-        raise InputError.at(
-            f"{a.name}, {b.name}",
-            f"the runs are of different tasks: {tasks[0]} and {tasks[1]}",
-            "compare runs of one task; ptv2 report shows runs of several",
-        )
 
 
 def _identity(run: Run) -> str:
@@ -94,40 +84,16 @@ def _identity(run: Run) -> str:
     return f"{run.task} ({', '.join(f'{key} {value}' for key, value in rest.items())})"
 
 
-def require_same_data(a: Run, b: Run, split: str) -> None:
-    """Raise InputError unless both runs report the split, from the same files."""
-    problems = []
-    found = [run.metrics["data"].get(split, {}) for run in (a, b)]
-    for run, data in zip((a, b), found, strict=True):
-        if split not in run.metrics["metrics"] or not data:
-            problems.append(
-                Problem(run.name, f"has no predictions of split {split!r}", _splits_hint(run))
-            )
-    gather(problems, InputError)
-    if (found[0]["sha256"], found[0]["rows"]) != (found[1]["sha256"], found[1]["rows"]):
-        texts = [f"{data['rows']} rows of file {data['sha256'][:8]}" for data in found]
-        raise InputError.at(
-            f"{a.name}, {b.name}",
-            f"the runs were scored on different data ({split}): {texts[0]} and {texts[1]}",
-            "train both on the same task.data and task.limit, or compare another --split",
-        )
-
-
-def require_same_rows(
-    a: Run, b: Run, first: Sequence[Prediction], second: Sequence[Prediction], split: str
-) -> None:
-    """Raise InputError unless the lines stand for the same rows in the same order.
-
-    Equal files are not enough: a holdout is another part of train for every seed.
-    """
-    pairs = zip(first, second, strict=False)
-    same = [inputs(x) == inputs(y) and x["gold"] == y["gold"] for x, y in pairs]
-    if len(first) == len(second) and all(same):
+def require_same_rows(a: Predicted, b: Predicted) -> None:
+    """Raise InputError unless the lines stand for the same rows in the same order."""
+    line = difference(a, b)
+    if line is None:
         return
-    line = same.index(False) + 1 if False in same else len(same) + 1
-    seeds = " (a holdout depends on the seed)" if split == "holdout" and a.seed != b.seed else ""
+    split, seeds = a.split, ""
+    if split == "holdout" and a.run.seed != b.run.seed:
+        seeds = " (a holdout depends on the seed)"
     raise InputError.at(
-        f"{a.name}, {b.name}",
+        _names((a.run, b.run)),
         f"predictions/{split}.jsonl hold different rows, from line {line} on{seeds}",
         "compare runs of the same seed, or another --split",
     )

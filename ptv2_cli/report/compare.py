@@ -1,28 +1,26 @@
-"""Two runs against each other: their configs, the rows on which they differ, a paired test."""
+"""Two runs, or two settings of several seeds, against each other: configs, rows, paired tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import InputError
 from ptv2_cli.report.alike import (
-    inputs,
-    read_lines,
+    require_once,
     require_same_data,
     require_same_rows,
     require_same_task,
     shared_split,
 )
-from ptv2_cli.report.paired import Bootstrap, McNemar, mcnemar, paired_bootstrap
+from ptv2_cli.report.paired import Bootstrap, McNemar, holm, mcnemar, over_seeds, paired_bootstrap
+from ptv2_cli.report.predicted import Predicted, inputs, predicted, task_of
 from ptv2_cli.report.runs import Run, flatten, plain
 from ptv2_cli.run.directory import open_run
-from ptv2_cli.tasks.base import Kind, Prediction, Statistics, Task
-from ptv2_cli.tasks.definition import load_task
+from ptv2_cli.tasks.base import Kind, Task
 
 
 class Difference(NamedTuple):
@@ -49,30 +47,46 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All that two runs say about each other."""
+class Significance:
+    """How far the difference of one metric could be chance; each p is two-sided."""
 
-    a: Run
-    b: Run
+    name: str
+    """Of the test over rows: mcnemar or bootstrap."""
+    rows: float
+    """p of another sample of rows."""
+    seeds: float | None
+    """p of other seeds; None without several a side."""
+    holm: float
+    """The larger of the two, corrected for the number of metrics."""
+
+    @property
+    def p(self) -> float:
+        """The larger of the two: a difference that holds has to hold for both."""
+        return max(self.rows, self.seeds or 0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that two sides, each a run or several of one setting, say about each other."""
+
+    a: tuple[Run, ...]
+    b: tuple[Run, ...]
     split: str
     rows: int
     metric: str
     """The selection metric of A, or the one asked for."""
     differences: tuple[Difference, ...]
     scores: dict[str, Bootstrap]
+    tests: dict[str, Significance]
     labels: McNemar | None
-    """None where answers are no labels."""
+    """None where answers are no labels, or a side has several runs."""
     disagreements: tuple[Disagreement, ...]
+    """Empty where a side has several runs."""
 
-    def test(self, metric: str) -> str:
-        """The name of the test that `p` is of: McNemar's for the accuracy of labels."""
-        return "mcnemar" if self.labels is not None and metric == "accuracy" else "bootstrap"
-
-    def p(self, metric: str) -> float:
-        """The two-sided p-value of a metric's difference."""
-        if self.labels is not None and self.test(metric) == "mcnemar":
-            return self.labels.p
-        return self.scores[metric].p
+    @property
+    def single(self) -> bool:
+        """Whether each side is one run."""
+        return len(self.a) == len(self.b) == 1
 
 
 def open_finished(path: Any) -> Run:
@@ -85,92 +99,115 @@ def open_finished(path: Any) -> Run:
     return Run(directory, directory.read_metrics())
 
 
-def compare(a: Run, b: Run, split: str | None = None, metric: str | None = None) -> Comparison:
-    """Compare two finished runs on the rows of one split.
+def compare(
+    a: Sequence[Run], b: Sequence[Run], split: str | None = None, metric: str | None = None
+) -> Comparison:
+    """Compare two sides on the rows of one split.
 
     Args:
-        a: the first run.
-        b: the second run, whose gain over the first is tested.
-        split: default: the split that the first selected on, if both have its predictions,
-            else the first one that both reported.
+        a: finished runs, several if they are seeds of one setting.
+        b: those whose gain over the first is tested.
+        split: default: the split that the first selected on, if all have its predictions, else
+            the first one that all reported.
         metric: default: the first run's selection metric.
 
     Raises:
-        InputError: the runs are of different tasks, data or rows, or lack the metric.
+        InputError: the runs are of different tasks, data or rows, lack the metric, or a run
+            stands twice on one side.
         RunError: predictions are missing or damaged.
     """
-    require_same_task(a, b)
-    split = split or shared_split(a, b)
-    require_same_data(a, b, split)
-    metric = metric or str(a.metrics["selection"]["metric"])
-    task = _task(a)
-    lines_a, lines_b = read_lines(a, split), read_lines(b, split)
-    require_same_rows(a, b, lines_a, lines_b, split)
+    runs = [*a, *b]
+    for side in (a, b):
+        require_once(side)
+    require_same_task(runs)
+    split = split or shared_split(runs)
+    require_same_data(runs, split)
+    metric = metric or str(runs[0].metrics["selection"]["metric"])
+    task = task_of(runs[0])
+    found = [predicted(run, split, task) for run in runs]
+    for other in found[1:]:
+        require_same_rows(found[0], other)
     if metric not in task.metrics:
         raise InputError.at(
             "--metric", f"{task.name} has no metric {metric!r}", f"one of {', '.join(task.metrics)}"
         )
-    rows = [task.labelled(line) for line in lines_a]
-    each = [task.row_statistics(rows, lines) for lines in (lines_a, lines_b)]
-    scores = paired_bootstrap(each[0], each[1], task.from_statistics)
+    first, second = found[: len(a)], found[len(a) :]
+    scores = paired_bootstrap(
+        [one.statistics for one in first],
+        [one.statistics for one in second],
+        task.from_statistics,
+    )
     if metric not in scores:
         what = f"{metric} is no sum over rows, so that its difference cannot be resampled"
         raise InputError.at("--metric", what, f"--metric {task.metric}, or {', '.join(scores)}")
+    single = len(a) == len(b) == 1
+    labels = rows_right(first[0], second[0]) if single else None
     return Comparison(
-        a,
-        b,
+        tuple(a),
+        tuple(b),
         split,
-        len(rows),
+        len(found[0].lines),
         metric,
         differences(a, b),
         scores,
-        _labels(task, lines_a, lines_b),
-        tuple(_disagreements(task, lines_a, lines_b, each, metric)),
+        _tests(scores, labels, a, b, split),
+        labels,
+        tuple(_disagreements(task, first[0], second[0], metric)) if single else (),
     )
 
 
-def differences(a: Run, b: Run) -> tuple[Difference, ...]:
-    """Config keys, the backbone's weights and the environment, where the runs differ."""
-    first, second = _facts(a), _facts(b)
-    keys = [*first, *(key for key in second if key not in first)]
-    return tuple(
-        Difference(
-            key,
-            plain(first[key]) if key in first else None,
-            plain(second[key]) if key in second else None,
-        )
-        for key in keys
-        if first.get(key, ...) != second.get(key, ...)
-    )
+def rows_right(a: Predicted, b: Predicted) -> McNemar | None:
+    """McNemar's counts where an answer is one of a few labels, else None."""
+    return None if a.right is None or b.right is None else mcnemar(a.right, b.right)
+
+
+def _tests(
+    scores: Mapping[str, Bootstrap],
+    labels: McNemar | None,
+    a: Sequence[Run],
+    b: Sequence[Run],
+    split: str,
+) -> dict[str, Significance]:
+    found = {}
+    for name, score in scores.items():
+        exact = labels is not None and name == "accuracy"
+        sides = [[run.score(split, name) for run in side] for side in (a, b)]
+        known = [[value for value in side if value is not None] for side in sides]
+        rows = labels.p if labels is not None and exact else score.p
+        name_of = "mcnemar" if exact else "bootstrap"
+        found[name] = Significance(name_of, rows, over_seeds(*known), 1.0)
+    corrected = holm([test.p for test in found.values()])
+    pairs = zip(found.items(), corrected, strict=True)
+    return {name: replace(test, holm=p) for (name, test), p in pairs}
+
+
+def differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[Difference, ...]:
+    """Config keys, the backbone's weights and the environment, where the sides differ."""
+    first, second = ([_facts(run) for run in side] for side in (a, b))
+    keys = dict.fromkeys(key for facts in [*first, *second] for key in facts)
+    found = (Difference(key, _values(first, key), _values(second, key)) for key in keys)
+    return tuple(item for item in found if item.a != item.b)
+
+
+def _values(side: Sequence[Mapping[str, Any]], key: str) -> str | None:
+    """The values of a key on a side, each once; None where none of its runs has it."""
+    values = dict.fromkeys(plain(facts[key]) for facts in side if key in facts)
+    return "; ".join(values) if values else None
 
 
 def _facts(run: Run) -> dict[str, Any]:
     """Everything that was set or found, as dotted keys."""
     environment = {f"environment.{k}": v for k, v in run.metrics["environment"].items()}
     identity = str(run.metrics["backbone"]["identity"])[:12]
-    return {**flatten(run.metrics["config"]), "backbone.weights": identity, **environment}
-
-
-def _task(run: Run) -> Task:
-    section = load_config(run.directory.config).config.task
-    return load_task(section.name, section.options)
-
-
-def _labels(task: Task, a: Sequence[Prediction], b: Sequence[Prediction]) -> McNemar | None:
-    """McNemar's test where an answer is one of a few labels."""
-    if not task.classed:
-        return None
-    right = [[float(line["label"] == line["gold"]) for line in lines] for lines in (a, b)]
-    return mcnemar(np.array(right[0]), np.array(right[1]))
+    origin = flatten({"origin": run.metrics.get("origin") or {}})
+    weights = {"backbone.weights": identity}
+    return {**flatten(run.metrics["config"]), **weights, **origin, **environment}
 
 
 def _disagreements(
-    task: Task,
-    a: Sequence[Prediction],
-    b: Sequence[Prediction],
-    each: Sequence[Statistics],
-    metric: str,
+    task: Task, first: Predicted, second: Predicted, metric: str
 ) -> list[Disagreement]:
+    a, b, each = first.lines, second.lines, (first.statistics, second.statistics)
     # A correlation of one row is nothing: there the nearer number is the better one. Nor is the
     # score of a group that of each of its rows: there the right label is.
     grouped = task.unit(a[0]) is not None

@@ -228,10 +228,9 @@ def _read(run: Run, value: Callable[[Any], float | None]) -> dict[float, float]:
 def _majority(report: Report, column: Column) -> list[tuple[str, float]]:
     for line in report.lines:
         for run in line.cells[column].runs if column in line.cells else ():
-            baseline = run.metrics["majority_baseline"] or {}
-            same = run.metrics["selection"]["split"] == column.split
-            if same and baseline.get(column.metric):
-                return [("majority baseline", float(baseline[column.metric]))]
+            baseline = run.majority(column.split, column.metric)
+            if baseline:
+                return [("majority baseline", baseline)]
     return []
 
 

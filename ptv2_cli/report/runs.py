@@ -98,6 +98,39 @@ class Run:
         found = self.metrics["metrics"].get(split, {}).get(metric)
         return None if found is None else float(found)
 
+    def standard_error(self, split: str, metric: str) -> float | None:
+        """Standard error of a score over rows; None of all but the one that chose the epoch."""
+        if self.prefix or not self._selected(split, metric):
+            return None
+        found = self.metrics.get("standard_error")
+        return None if found is None else float(found)
+
+    def majority(self, split: str, metric: str) -> float | None:
+        """The majority baseline's score; None of all splits but the one that chose the epoch."""
+        found = (self.metrics.get("majority_baseline") or {}).get(metric)
+        chose = self.metrics["selection"]["split"] == split
+        return float(found) if chose and found is not None else None
+
+    def stuck(self, split: str) -> bool:
+        """Whether the run gave one answer to every row of a split that has several.
+
+        Where its metrics.json counts no classes: whether all its scores are those of the majority
+        baseline, such as no entity anywhere, or no answer to any question.
+        """
+        confusion = self.metrics.get("detail", {}).get(split, {}).get("confusion")
+        if confusion:
+            golds = sum(any(row.values()) for row in confusion.values())
+            guesses = {name for row in confusion.values() for name, rows in row.items() if rows}
+            return golds > 1 and len(guesses) == 1
+        scores = self.metrics["metrics"].get(split, {})
+        return bool(scores) and all(
+            self.majority(split, name) == value for name, value in scores.items()
+        )
+
+    def _selected(self, split: str, metric: str) -> bool:
+        selection = self.metrics["selection"]
+        return bool((selection["split"], selection["metric"]) == (split, metric))
+
     def data_of(self, split: str) -> tuple[str, int | None]:
         """What identifies a split's rows: hash of its file and how many rows were read.
 

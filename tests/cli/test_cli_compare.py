@@ -81,6 +81,29 @@ def test_a_run_with_itself(finished: Path, ptv2: Ptv2) -> None:
     assert "1.000" in text
 
 
+def test_several_seeds_a_side(
+    pair: tuple[Path, Path], material: Material, ptv2: Ptv2, refused: Refused
+) -> None:
+    config = material.write(Path("config.yaml"), report=["validation", "test"])
+    assert ptv2("train", config, "--seed", 12).code == 0
+    first = sorted(Path("runs").iterdir())
+    result = ptv2("compare", *first, "with", pair[1])
+    assert result.code == 0, result.err
+    assert [line.split(":")[0] for line in result.out.splitlines()[:3]] == ["A", "A", "B"]
+    assert "means over 2 and 1 run" in result.out
+    assert "that takes two runs a side or more" in result.out
+    assert max(map(len, result.out.splitlines()[4:])) <= 80
+    found = json.loads(ptv2("compare", *first, "with", pair[1], "--json").out)
+    assert (len(found["a"]), len(found["b"])) == (2, 1)
+    assert found["scores"]["accuracy"]["p_seeds"] is None
+    mixed = ptv2("compare", first[0], pair[1], "with", first[1])
+    assert "warning: the runs of A differ in " in mixed.err
+    hint = "ptv2 compare RUN RUN, or ptv2 compare A1 A2 with B1 B2"
+    refused("compare", *first, pair[1], says=["3 words", hint])
+    refused("compare", *first, "with", says=[hint])
+    refused("compare", *first, "with", pair[1], "--show", 1, says=["of two runs alone"])
+
+
 def test_other_data(finished: Path, material: Material, ptv2: Ptv2, refused: Refused) -> None:
     config = material.write(Path("other.yaml"), task=material.task(limit={"validation": 4}))
     assert ptv2("train", config, "--output", "other").code == 0

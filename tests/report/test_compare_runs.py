@@ -12,6 +12,7 @@ from made import write
 
 from ptv2_cli.errors import InputError, Ptv2Error, RunError
 from ptv2_cli.report.compare import Comparison, Difference, compare, open_finished
+from ptv2_cli.report.runs import Run
 
 NAMES = {"e": "entailment", "c": "contradiction", "n": "neutral"}
 
@@ -35,7 +36,7 @@ def compared(
     rows = {"rows": len(a)}
     one = write(folder / "a", lines=a, **{**rows, **(first or {})})
     other = write(folder / "b", lines=b, **{**rows, **(second or {})})
-    return compare(open_finished(one), open_finished(other), **asked)
+    return compare([open_finished(one)], [open_finished(other)], **asked)
 
 
 GOLD, A, B = "eeeecccnn", "eeecceecn", "eeeecccce"
@@ -50,10 +51,10 @@ def test_labels(tmp_path: Path) -> None:
     assert found.labels is not None
     assert (found.labels.only_a, found.labels.only_b) == (1, 3)
     # n = 4, k = 1: 2 (1 + 4) / 16.
-    assert found.p("accuracy") == found.labels.p == pytest.approx(0.625)
-    assert found.test("accuracy") == "mcnemar"
-    assert found.test("f1_macro") == "bootstrap"
-    assert found.p("f1_macro") == found.scores["f1_macro"].p
+    assert found.tests["accuracy"].p == found.labels.p == pytest.approx(0.625)
+    assert found.tests["accuracy"].name == "mcnemar"
+    assert found.tests["f1_macro"].name == "bootstrap"
+    assert found.tests["f1_macro"].p == found.scores["f1_macro"].p
     assert [(row.number, row.better) for row in found.disagreements] == [
         (4, "b"), (6, "b"), (7, "b"), (9, "a"),
     ]  # fmt: skip
@@ -137,7 +138,7 @@ def test_choices(tmp_path: Path) -> None:
     task = {"task": "text/choice", "task__choices": ["choices"], "task__label_is": "index"}
     found = compared(tmp_path, lines(0, 1, 3, 0), lines(0, 3, 1, 2), task, task)
     assert (found.scores["accuracy"].a, found.scores["accuracy"].b) == (0.5, 0.25)
-    assert found.test("accuracy") == "mcnemar"
+    assert found.tests["accuracy"].name == "mcnemar"
     assert found.labels is not None
     assert (found.labels.only_a, found.labels.only_b) == (1, 0)
     # Of two wrong choices the one that stands nearer to the right one is no better.
@@ -169,7 +170,7 @@ def test_weights_and_environment_differ_too(tmp_path: Path) -> None:
     metrics["backbone"]["identity"] = "f" * 64
     metrics["environment"]["torch"] = "2.14.0"
     (other / "metrics.json").write_text(json.dumps(metrics))
-    found = compare(open_finished(one), open_finished(other))
+    found = compare([open_finished(one)], [open_finished(other)])
     assert found.differences == (
         Difference("backbone.weights", "b" * 12, "f" * 12),
         Difference("environment.torch", "2.13.0", "2.14.0"),
@@ -216,7 +217,62 @@ def test_predictions_that_are_gone(tmp_path: Path) -> None:
     other = write(tmp_path / "b", lines=labels(GOLD, B), rows=9)
     (other / "predictions" / "validation.jsonl").unlink()
     with pytest.raises(RunError, match="is missing"):
-        compare(open_finished(one), open_finished(other))
+        compare([open_finished(one)], [open_finished(other)])
+
+
+def seeds(folder: Path, guesses: Sequence[str], **made: Any) -> list[Run]:
+    """Runs of one setting whose seeds answer so."""
+    scores = [sum(map(str.__eq__, GOLD, guess)) / len(GOLD) for guess in guesses]
+    return [
+        open_finished(
+            write(folder, lines=labels(GOLD, guess), rows=9, seed=at, score=score, **made)
+        )
+        for at, (guess, score) in enumerate(zip(guesses, scores, strict=True))
+    ]
+
+
+def test_several_seeds_a_side(tmp_path: Path) -> None:
+    from scipy.stats import ttest_ind
+
+    first = seeds(tmp_path / "a", [A, "e" * 9, "c" * 9])
+    second = seeds(tmp_path / "b", [B, GOLD], train__lr=0.5)
+    found = compare(first, second)
+    score, test = found.scores["accuracy"], found.tests["accuracy"]
+    assert (score.a, score.b) == (pytest.approx(12 / 27), pytest.approx(16 / 18))
+    assert test.seeds == pytest.approx(
+        ttest_ind([5 / 9, 4 / 9, 3 / 9], [7 / 9, 1], equal_var=False).pvalue
+    )
+    # McNemar's test is one of two runs.
+    assert (test.name, test.rows) == ("bootstrap", score.p)
+    assert test.p == max(test.rows, test.seeds)
+    assert (found.labels, found.disagreements) == (None, ())
+    assert found.differences == (
+        Difference("train.lr", "0.01", "0.5"),
+        Difference("train.seed", "0; 1; 2", "0; 1"),
+    )
+
+
+def test_metrics_are_several_comparisons(tmp_path: Path) -> None:
+    found = compared(tmp_path, labels(GOLD, "c" * 9), labels(GOLD, GOLD))
+    accuracy, f1 = found.tests["accuracy"], found.tests["f1_macro"]
+    assert accuracy.p == 2 / 2**6 > f1.p
+    assert f1.holm == pytest.approx(2 * f1.p)
+    assert accuracy.holm == max(accuracy.p, f1.holm)
+
+
+def test_a_run_that_stands_twice_is_no_second_seed(tmp_path: Path) -> None:
+    (run,) = seeds(tmp_path, [A])
+    with pytest.raises(InputError, match="are one run: it would count as several seeds"):
+        compare([run, run], [run])
+
+
+def test_texts_with_line_separators(tmp_path: Path) -> None:
+    lines = [{**line, "premise": "a\u2028b\x85c"} for line in labels(GOLD, A)]
+    folder = write(tmp_path, lines=lines, rows=9)
+    path = folder / "predictions" / "validation.jsonl"
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    run = open_finished(folder)
+    assert compare([run], [run]).rows == 9
 
 
 def test_metrics_by_name_are_compared_but_for_one_that_is_no_sum(tmp_path: Path) -> None:

@@ -146,10 +146,10 @@ def test_other_families(
 
 
 def test_the_runs_compared(runs: dict[str, Any]) -> None:
-    found = compare(open_finished(runs["short"][0]), open_finished(runs["learnt"][0]))
-    assert found.test("accuracy") == "mcnemar"
+    found = compare([open_finished(runs["short"][0])], [open_finished(runs["learnt"][0])])
+    assert found.tests["accuracy"].name == "mcnemar"
     assert found.labels is not None
-    assert found.p("accuracy") < 0.01
+    assert found.tests["accuracy"].p < 0.01
     lines = lines_of(runs["short"][0]), lines_of(runs["learnt"][0])
     only_b = sum(
         a["label"] != a["gold"] and b["label"] == b["gold"] for a, b in zip(*lines, strict=True)

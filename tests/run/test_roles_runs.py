@@ -131,10 +131,10 @@ def test_the_command_line(
 
 
 def test_compare_is_a_paired_bootstrap(runs: dict[str, Any]) -> None:
-    found = compare(open_finished(runs["short"][0]), open_finished(runs["learnt"][0]))
+    found = compare([open_finished(runs["short"][0])], [open_finished(runs["learnt"][0])])
     assert found.metric == "f1"
-    assert found.test("f1") == "bootstrap"
-    assert found.p("f1") < 0.05
+    assert found.tests["f1"].name == "bootstrap"
+    assert found.tests["f1"].p < 0.05
     assert found.scores.keys() == METRICS
     assert {each.better for each in found.disagreements} <= {"a", "b", "-"}
 

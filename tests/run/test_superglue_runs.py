@@ -129,8 +129,8 @@ def test_compare_tests_f1_by_question_and_accuracy_by_row(
     short = ("train.epochs=1", "train.lr=1e-6")
     for name, test in (("multirc", "bootstrap"), ("record", "bootstrap"), ("wsc", "mcnemar")):
         paths = [runs(name, *sets)[0] for sets in ((), short)]
-        found = compare(*map(open_finished, paths))
-        assert found.test(METRICS[name][0]) == test
+        found = compare(*([open_finished(path)] for path in paths))
+        assert found.tests[METRICS[name][0]].name == test
         assert (found.labels is None) == (test == "bootstrap")
         scores = {metric: score.a for metric, score in found.scores.items()}
         assert scores == pytest.approx(runs(name)[1]["metrics"]["validation"])
@@ -147,7 +147,7 @@ def test_compare_tests_f1_by_question_and_accuracy_by_row(
 
 def test_compare_shows_the_answer_of_multirc(runs: Any) -> None:
     paths = [runs("multirc", *sets)[0] for sets in ((), ("train.epochs=1", "train.lr=1e-6"))]
-    found = compare(*map(open_finished, paths))
+    found = compare(*([open_finished(path)] for path in paths))
     assert all({"question", "answer"} <= item.row.keys() for item in found.disagreements)
 
 
