@@ -30,6 +30,7 @@ def content(
     seconds: float = 60.0,
     detail: dict[str, Any] | None = None,
     origin: dict[str, Any] | None = None,
+    standard_error: float | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """A metrics.json; `settings` are config keys with `__` for the dot: `train__lr=0.01`."""
@@ -62,6 +63,7 @@ def content(
         "selection": {**config["selection"], "value": score},
         "metrics": scores,
         "majority_baseline": {metric: 0.25, "f1_macro": 0.1},
+        "standard_error": standard_error,
         "detail": {split: detail or {}},
         "parameters": {"trainable_percent": percent},
         "timing": {"train_seconds": seconds},

@@ -103,12 +103,12 @@ def _table(made: Report, more: list[Detail]) -> None:
 
 
 def _markdown(made: Report, more: list[Detail]) -> None:
-    from ptv2_cli.report.grid import markdown_table
+    from ptv2_cli.report.grid import escaped, markdown_table
     from ptv2_cli.report.render import markdown
 
     console.lines([markdown(made)])
     for part in more:
-        console.lines(["", f"### {part.title}"])
+        console.lines(["", f"### {escaped(part.title)}"])
         for table in part.grids():
             console.lines(["", markdown_table(table)])
 

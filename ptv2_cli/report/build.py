@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
+from ptv2_cli.report.noise import Contest
 from ptv2_cli.report.parts import parts
 from ptv2_cli.report.runs import Found, Run
 from ptv2_cli.report.settings import separating, unequal, values_of
@@ -35,10 +37,10 @@ def build_report(found: Found, metric: str | None = None, split: str | None = No
             placed.setdefault(column, []).append(run)
     if not placed:
         raise _nothing(found.runs, metric, split)
-    lines = _lines(placed)
     columns = tuple(sorted(placed))
+    lines = _judged(_lines(placed), columns)
     report = Report(columns, lines, ())
-    notes = (*_notes(found, without, metric, split), *_unfair(report))
+    notes = (*_notes(found, without, metric, split), *_stuck(report), *_unfair(report))
     return Report(columns, lines, notes)
 
 
@@ -83,6 +85,32 @@ def _split(key: RowKey, cells: dict[Column, list[Run]]) -> Iterator[Line]:
         yield Line(key._replace(keys=keys, values=values), made)
 
 
+def _judged(lines: tuple[Line, ...], columns: Sequence[Column]) -> tuple[Line, ...]:
+    """The lines with what can be said of each cell beside the best of its column."""
+    made = [dict(line.cells) for line in lines]
+    for column in columns:
+        cells = [cells[column] for cells in made if column in cells]
+        best = _best([cell for cell in cells if cell.mean is not None])
+        if best is None:
+            continue
+        settings = [cell.scored for cell in cells]
+        contest = Contest(settings, cells.index(best), column.split, column.metric)
+        verdicts = iter(contest.verdicts())
+        for own in made:
+            if column in own:
+                own[column] = replace(own[column], verdict=next(verdicts))
+    return tuple(Line(line.key, cells) for line, cells in zip(lines, made, strict=True))
+
+
+def _best(cells: Sequence[Cell]) -> Cell | None:
+    """The cell of the best mean, the first of equals; None where there are not two."""
+    if len(cells) < 2:
+        return None
+    selection = cells[0].runs[0].metrics["selection"]
+    least = selection["metric"] == cells[0].column.metric and selection["mode"] == "min"
+    return (min if least else max)(cells, key=lambda cell: cell.mean or 0.0)
+
+
 def _order(key: RowKey) -> tuple[Any, ...]:
     """Methods as the registry lists them, then by length, then by value, numbers as numbers."""
     methods = METHODS.names()
@@ -124,10 +152,18 @@ def _notes(
         yield f"diverged, in no mean: {_listed(diverged)}"
 
 
+def _stuck(report: Report) -> Iterator[str]:
+    """Runs that say nothing of what they were to learn."""
+    cells = [cell for column in report.columns for cell in report.cells(column)]
+    names = dict.fromkeys(run.name for cell in cells for run in cell.stuck)
+    if names:
+        yield f"one answer to all rows (docs/stuck.md): {_listed([*names])}"
+
+
 def _unfair(report: Report) -> Iterator[str]:
     """What differs between the rows of a column although no method chooses it."""
     for column in report.columns:
-        cells = [line.cells[column] for line in report.lines if column in line.cells]
+        cells = report.cells(column)
         shown = {key for line in report.lines if column in line.cells for key in line.key.keys}
         found = {
             key: values

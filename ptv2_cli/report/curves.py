@@ -226,12 +226,8 @@ def _read(run: Run, value: Callable[[Any], float | None]) -> dict[float, float]:
 
 
 def _majority(report: Report, column: Column) -> list[tuple[str, float]]:
-    for line in report.lines:
-        for run in line.cells[column].runs if column in line.cells else ():
-            baseline = run.majority(column.split, column.metric)
-            if baseline:
-                return [("majority baseline", baseline)]
-    return []
+    found = report.majority(column)
+    return [("majority baseline", found)] if found else []
 
 
 def _group(lines: Sequence[Line], key: Callable[[Line], Hashable]) -> list[list[Line]]:

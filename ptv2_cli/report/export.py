@@ -6,28 +6,34 @@ import csv
 import io
 from typing import Any
 
+from ptv2_cli.cells import guarded_cell
+from ptv2_cli.report.noise import Verdict
 from ptv2_cli.report.table import Cell, Line, Report
+
+FIGURES = ("mean", "sd", "n", "standard_error", "majority_baseline", "p", "verdict", "stuck")
+"""Fields of a cell in csv: `p` is Holm-corrected, `stuck` a number of runs."""
 
 
 def csv_text(report: Report) -> str:
-    """A line per row; three fields per task, empty where there is no run."""
+    """A line per row; FIGURES per task, empty where there is no run or nothing is known."""
     headings = ["backbone", "method", "prompt_len", "setting"]
     for column in report.columns:
         name = f"{report.names[column]} {column.metric}"
-        headings += [f"{name} {figure}" for figure in ("mean", "sd", "n")]
+        headings += [f"{name} {figure}" for figure in FIGURES]
     headings += ["average"] if report.averages else []
     headings += ["trainable_percent_least", "trainable_percent_most", "train_seconds"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(headings)
+    writer.writerow(map(guarded_cell, headings))
     for line in report.lines:
         key = line.key
         # csv writes None as an empty field.
         row: list[Any] = [key.backbone, key.method, key.prompt_len, key.setting]
         for column in report.columns:
-            row += _fields(line.cells.get(column))
+            row += _fields(line.cells.get(column), report.majority(column))
         row += [line.average(report.common)] if report.averages else []
-        writer.writerow([*row, *line.trainable_percent, line.seconds(report.common)])
+        row += [*line.trainable_percent, line.seconds(report.common)]
+        writer.writerow(map(guarded_cell, row))
     return out.getvalue()
 
 
@@ -35,7 +41,13 @@ def content(report: Report) -> dict[str, Any]:
     """The report as plain data, with the runs behind each cell."""
     return {
         "columns": [
-            {"name": report.names[column], **column._asdict()} for column in report.columns
+            {
+                "name": report.names[column],
+                **column._asdict(),
+                "majority_baseline": report.majority(column),
+                "standard_error": report.error(column),
+            }
+            for column in report.columns
         ],
         "rows": [_row(report, line) for line in report.lines],
         "average_over": [report.names[column] for column in report.common]
@@ -45,8 +57,12 @@ def content(report: Report) -> dict[str, Any]:
     }
 
 
-def _fields(cell: Cell | None) -> list[Any]:
-    return [None, None, None] if cell is None else [cell.mean, cell.sd, len(cell.values)]
+def _fields(cell: Cell | None, majority: float | None) -> list[Any]:
+    if cell is None:
+        return [None] * len(FIGURES)
+    word, p = (cell.verdict.word, cell.verdict.p) if cell.verdict else (None, None)
+    figures = [cell.mean, cell.sd, len(cell.values), cell.error, majority]
+    return [*figures, p, word, len(cell.stuck)]
 
 
 def _row(report: Report, line: Line) -> dict[str, Any]:
@@ -70,6 +86,18 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "n": len(cell.values),
         "values": list(cell.values),
         "seeds": [run.seed for run in cell.scored],
+        "standard_error": cell.error,
+        "verdict": None if cell.verdict is None else _verdict(cell.verdict),
+        "stuck": [str(run.directory.path) for run in cell.stuck],
         "train_seconds": cell.seconds,
         "runs": [str(run.directory.path) for run in cell.runs],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "word": verdict.word,
+        "p": verdict.p,
+        "p_rows": verdict.rows,
+        "p_seeds": verdict.seeds,
     }

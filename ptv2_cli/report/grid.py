@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,19 +55,24 @@ def blocks(table: Grid, width: int) -> list[Grid]:
 
 def markdown_table(table: Grid) -> str:
     """A table of GitHub's markdown; names stand left, figures right."""
-    headings = [_cell(heading.replace("\n", " ")) for heading in table.headings]
+    headings = [escaped(heading) for heading in table.headings]
     rule = ["---" if at < table.labels else "---:" for at in range(len(headings))]
-    lines = [headings, rule, *([_cell(cell) for cell in row] for row in table.rows)]
+    lines = [headings, rule, *([escaped(cell) for cell in row] for row in table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _only(table: Grid, places: Sequence[int]) -> Grid:
-    return Grid(
-        [table.headings[at] for at in places],
-        [[row[at] for at in places] for row in table.rows],
-        table.labels,
-    )
+    """Some columns; without rows that say nothing in any of them."""
+    rows = [[row[at] for at in places] for row in table.rows]
+    kept = [row for row in rows if any(row[table.labels :])]
+    return Grid([table.headings[at] for at in places], kept, table.labels)
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def escaped(text: str) -> str:
+    """Text that markdown shows as it stands: on one line, with no markup and no HTML.
+
+    An underscore within a word means nothing to markdown and stays: `ptuning_v2`.
+    """
+    text = re.sub(r"([\\`*\[\]|~])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return " ".join(text.split())

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ptv2_cli.report.grid import Grid, markdown_table, percent, seconds
-from ptv2_cli.report.table import Cell, Line, Report
+from ptv2_cli.report.grid import Grid, escaped, markdown_table, percent, seconds
+from ptv2_cli.report.noise import LEVEL
+from ptv2_cli.report.table import Cell, Column, Line, Report
+
+MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
+"""What a cell says beside the best of its column."""
 
 
 def grid(report: Report, sign: str = "±") -> Grid:
@@ -20,14 +24,14 @@ def grid(report: Report, sign: str = "±") -> Grid:
     rows = []
     for line in report.lines:
         row = [read(line) for _, read in names]
-        row += [_cell(line.cells.get(c), report, sign) for c in report.columns]
+        row += [_cell(line.cells.get(c), report, c, sign) for c in report.columns]
         row += [percent(line.average(report.common))] if report.averages else []
         rows.append([*row, _share(line), seconds(line.seconds(report.common))])
-    return Grid(headings, rows, len(names))
+    return Grid(headings, [*rows, *_beside(report, len(names))], len(names))
 
 
 def caption(report: Report, sign: str = "±") -> list[str]:
-    """What the figures are, in two lines."""
+    """What the figures and the marks are, a line each."""
     splits = ", ".join(sorted({column.split for column in report.columns}))
     counts = sorted(report.counts)
     if counts[-1] < 2:
@@ -43,12 +47,50 @@ def caption(report: Report, sign: str = "±") -> list[str]:
         what = "average and time" if report.averages else "time"
         over = f"{what}: over the tasks that every row has ({names}), training of one run"
     lines.append(over)
+    cells = [cell for column in report.columns for cell in report.cells(column)]
+    words = {cell.verdict.word for cell in cells if cell.verdict}
+    meanings = {
+        "best": f"{MARKS['best']} best of its column",
+        "noise": f"{MARKS['noise']} within the noise of the best",
+        "untested": f"{MARKS['untested']} not tested",
+    }
+    marks = [text for word, text in meanings.items() if word in words]
+    marks += ["! one answer to all rows"] if any(cell.stuck for cell in cells) else []
+    if marks:
+        lines.append(", ".join(marks))
+    if words & {"noise", "worse"}:
+        lines.append(
+            f"noise: p >= {LEVEL} over rows or over seeds, with Holm's correction (docs/report.md)"
+        )
     return lines
 
 
 def markdown(report: Report) -> str:
     """The table and its caption as markdown."""
-    return f"{markdown_table(grid(report))}\n\n{'; '.join(caption(report))}."
+    return f"{markdown_table(grid(report))}\n\n{escaped('; '.join(caption(report)))}."
+
+
+def _beside(report: Report, labels: int) -> list[list[str]]:
+    """What every score stands beside: the majority baseline and the standard error."""
+    rows = []
+    facts = (("majority baseline", report.majority), ("standard error", report.error))
+    for name, figure in facts:
+        found = {column: figure(column) for column in report.columns}
+        if any(value is not None for value in found.values()):
+            figures = [_padded(percent(value), report, column) for column, value in found.items()]
+            rows.append([name, *[""] * (labels - 1), *figures, *[""] * (2 + report.averages)])
+    return rows
+
+
+def _padded(text: str, report: Report, column: Column, marks: str = "") -> str:
+    """A figure and its marks, with room for those of the other cells of its column."""
+    most = max(len(_mark(cell)) for cell in report.cells(column))
+    return f"{text} {marks:{most}}" if most else text
+
+
+def _mark(cell: Cell) -> str:
+    verdict = MARKS[cell.verdict.word] if cell.verdict else ""
+    return f"{verdict}{'!' if cell.stuck else ''}"
 
 
 def _label_columns(report: Report) -> list[tuple[str, Callable[[Line], str]]]:
@@ -72,15 +114,15 @@ def short_backbone(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
-def _cell(cell: Cell | None, report: Report, sign: str) -> str:
-    if cell is None:
-        return "-"
-    if cell.mean is None:
-        return "diverged"
+def _cell(cell: Cell | None, report: Report, column: Column, sign: str) -> str:
+    if cell is None or cell.mean is None:
+        return _padded("-" if cell is None else "diverged", report, column)
     text = percent(cell.mean)
     if cell.sd is not None:
         text += f"{sign}{percent(cell.sd)}"
-    return f"{text} ({len(cell.values)})" if len(report.counts) > 1 else text
+    if len(report.counts) > 1:
+        text += f" ({len(cell.values)})"
+    return _padded(text, report, column, _mark(cell))
 
 
 def _share(line: Line) -> str:

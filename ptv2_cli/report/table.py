@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from ptv2_cli.report.noise import Verdict
 from ptv2_cli.report.runs import Run
 from ptv2_cli.report.settings import label
 
@@ -44,6 +45,8 @@ class Cell:
 
     column: Column
     runs: tuple[Run, ...]
+    verdict: Verdict | None = None
+    """What the tests say of it beside the best of its column; None where there is no other."""
 
     @cached_property
     def scored(self) -> tuple[Run, ...]:
@@ -65,6 +68,19 @@ class Cell:
     def sd(self) -> float | None:
         """Sample standard deviation (n - 1); None for a single run."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of a run's score over rows, mean of the runs; None where not known."""
+        split, metric = self.column.split, self.column.metric
+        errors = [run.standard_error(split, metric) for run in self.scored]
+        known = [error for error in errors if error is not None]
+        return statistics.fmean(known) if known and len(known) == len(errors) else None
+
+    @property
+    def stuck(self) -> tuple[Run, ...]:
+        """The runs that give one answer to all rows."""
+        return tuple(run for run in self.scored if run.stuck(self.column.split))
 
     @property
     def seconds(self) -> float | None:
@@ -130,6 +146,22 @@ class Report:
     def names(self) -> dict[Column, str]:
         """Short distinct names of the columns."""
         return dict(zip(self.columns, _names(self.columns, self._folders()), strict=True))
+
+    def cells(self, column: Column) -> list[Cell]:
+        """The cells of a column, from the top."""
+        return [line.cells[column] for line in self.lines if column in line.cells]
+
+    def majority(self, column: Column) -> float | None:
+        """The score of a model that ignores its input; None where that has no meaning."""
+        runs = (run for cell in self.cells(column) for run in cell.runs)
+        found = (run.majority(column.split, column.metric) for run in runs)
+        return next((value for value in found if value is not None), None)
+
+    def error(self, column: Column) -> float | None:
+        """How far a score of the column moves with another sample of rows: of the best row."""
+        cells = [cell for cell in self.cells(column) if cell.error is not None]
+        best = [cell for cell in cells if cell.verdict and cell.verdict.best]
+        return next((cell.error for cell in [*best, *cells]), None)
 
     @cached_property
     def counts(self) -> set[int]:

@@ -31,9 +31,11 @@ def test_the_table(runs: Path, ptv2: Ptv2) -> None:
     lines = [line.rstrip() for line in result.out.splitlines()]
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in lines[2:4]] == [
-        ["ptuning_v2", "20", "55.0±7.1", "(2)", "55.0±7.1", "(2)", "0.42", "60", "s"],
-        ["finetune", "-", "90.0", "(1)", "-", "100.00", "60", "s"],
+        ["ptuning_v2", "20", "55.0±7.1", "(2)", "?", "55.0±7.1", "(2)", "0.42", "60", "s"],
+        ["finetune", "-", "90.0", "(1)", "*", "-", "100.00", "60", "s"],
     ]
+    assert lines[4].split() == ["majority", "baseline", "25.0", "25.0"]
+    assert "* best of its column, ? not tested" in lines
     assert result.err == "note: unfinished, not counted: killed\n"
 
 
@@ -67,7 +69,7 @@ def test_markdown(runs: Path, ptv2: Ptv2) -> None:
     assert lines[:3] == [
         "| method | prompt | cb accuracy | rte accuracy | trainable % | time |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
-        "| ptuning_v2 | 20 | 55.0±7.1 (2) | 55.0±7.1 (2) | 0.42 | 60 s |",
+        "| ptuning_v2 | 20 | 55.0±7.1 (2) ? | 55.0±7.1 (2) | 0.42 | 60 s |",
     ]
 
 
@@ -77,7 +79,16 @@ def test_csv(runs: Path, ptv2: Ptv2) -> None:
     assert float(rows[0]["cb accuracy mean"]) == pytest.approx(0.55)
     assert float(rows[0]["cb accuracy sd"]) == pytest.approx(0.005**0.5)
     assert rows[0]["cb accuracy n"] == "2"
+    assert rows[0]["cb accuracy majority_baseline"] == "0.25"
+    assert [row["cb accuracy verdict"] for row in rows] == ["untested", "best"]
     assert rows[1]["cb accuracy sd"] == rows[1]["rte accuracy mean"] == rows[1]["prompt_len"] == ""
+
+
+def test_csv_holds_no_formula(ptv2: Ptv2) -> None:
+    write(Path("runs"), task="own/-task", method="=cmd()", prompt_len=None, score=-0.5)
+    head, row = csv.reader(io.StringIO(ptv2("report", "--format", "csv").out))
+    assert head[4] == "'-task accuracy mean"
+    assert (row[1], row[4]) == ("'=cmd()", "-0.5")
 
 
 def test_json(runs: Path, ptv2: Ptv2) -> None:

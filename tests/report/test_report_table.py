@@ -11,7 +11,7 @@ from made import content, unfinished, write
 
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.grid import Grid, blocks, markdown_table, seconds
+from ptv2_cli.report.grid import Grid, blocks, escaped, markdown_table, seconds
 from ptv2_cli.report.render import caption, grid
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.report.table import Report
@@ -30,7 +30,9 @@ def report_of(tmp_path: Path) -> Any:
 
 
 def cells(report: Report) -> list[list[str]]:
-    return grid(report).rows
+    """The rows of runs, without marks and without what stands below them."""
+    rows = grid(report).rows[: len(report.lines)]
+    return [[text.rstrip(" *~?!") for text in row] for row in rows]
 
 
 def test_mean_and_sample_sd_over_seeds(report_of: Any) -> None:
@@ -272,6 +274,13 @@ def test_a_wide_table_is_cut_between_columns() -> None:
 def test_markdown_escapes_what_would_end_a_cell() -> None:
     table = Grid(["a", "b\nc"], [["x|y", "1"]], 1)
     assert markdown_table(table) == "| a | b c |\n| --- | ---: |\n| x\\|y | 1 |"
+
+
+def test_markdown_shows_text_as_it_stands() -> None:
+    assert escaped("ptuning_v2, lr 0.01") == "ptuning_v2, lr 0.01"
+    assert escaped("a\nb\t`c` *d* ~~e~~") == r"a b \`c\` \*d\* \~\~e\~\~"
+    assert escaped("<b> & [x](y) \\") == r"&lt;b> &amp; \[x\](y) \\"
+    assert escaped("__init__ _a_ a__b") == r"\_\_init\_\_ \_a\_ a\_\_b"
 
 
 def test_times() -> None:
