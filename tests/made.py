@@ -60,7 +60,7 @@ def content(
         "method": method,
         "prompt_len": prompt_len,
         "backbone": {"name": "tiny", "revision": None, "identity": "b" * 64},
-        "selection": {**config["selection"], "value": score},
+        "selection": {"value": score, **config["selection"]},
         "metrics": scores,
         "majority_baseline": {metric: 0.25, "f1_macro": 0.1},
         "standard_error": standard_error,

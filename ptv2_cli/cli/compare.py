@@ -94,6 +94,7 @@ def _sides(words: list[str]) -> tuple[list[Path], list[Path]]:
 
 
 def _scores(found: Comparison) -> None:
+    from ptv2_cli.report.grid import p_value
     from ptv2_cli.report.paired import DRAWS
 
     first = sorted(found.scores.items(), key=lambda item: item[0] != found.metric)
@@ -186,11 +187,6 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "(none)"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def p_value(p: float) -> str:
-    """`0.034`; `< 0.001` for what three places cannot say."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _plural(count: int, word: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 from ptv2_cli.cli import console
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.errors import EXIT_DEFECT
+from ptv2_cli.report.grid import p_value
+from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.sweep.axes import FLAGS, SEED
-from ptv2_cli.sweep.boards import Board, Edge, short, show
+from ptv2_cli.sweep.boards import Board, Edge, Setting, short, show
 from ptv2_cli.sweep.entry import DONE, Entry
 from ptv2_cli.sweep.lane_count import Asked
 from ptv2_cli.sweep.plan import in_range
@@ -126,8 +128,8 @@ def show_estimate(
 
 def show_results(store: Store, *, offline: bool = False) -> int:
     """The tables of settings, the best as a config, what failed; the command's exit code."""
-    boards = store.boards()
-    store.save()
+    boards = store.judged_boards()
+    store.save(boards)
     written = store.write_best(boards)
     for board in boards:
         _show_board(board)
@@ -142,21 +144,44 @@ def show_results(store: Store, *, offline: bool = False) -> int:
 def _show_board(board: Board) -> None:
     columns = ["config"] if len(board.configs) > 1 else []
     columns += [short(key) for key in board.keys] or ([] if columns else ["config"])
+    tested = any(setting.verdict and setting.verdict.p is not None for setting in board.settings)
     rows = []
     for setting in board.ranked:
         cells = board.cells(setting) or [setting.entries[0].config]
-        remarks = [f"{setting.failed} failed"] if setting.failed else []
-        remarks += [f"{setting.diverged} diverged"] if setting.diverged else []
-        remarks += [f"{setting.unfinished} unfinished"] if setting.unfinished else []
-        remarks += ["best"] if setting is board.best else []
         mean, spread = percent(setting.mean), percent(setting.deviation)
-        rows.append([*cells, mean, spread, str(len(setting.scores)), ", ".join(remarks)])
+        p = setting.verdict.p if setting.verdict else None
+        told = ["-" if p is None else p_value(p)] if tested else []
+        figures = [mean, spread, str(len(setting.scores)), *told]
+        rows.append([*cells, *figures, ", ".join(_remarks(setting, board))])
     console.say(f"{board.task} {board.split}: {board.metric or 'score'}")
-    console.table("", [*columns, "mean", "sd", "seeds", ""], rows)
+    console.table("", [*columns, "mean", "sd", "seeds", *(["p"] if tested else []), ""], rows)
+    beside = [f"majority baseline {percent(board.majority)}"] * (board.majority is not None)
+    beside += [f"standard error {percent(board.error)}"] * (board.error is not None)
+    if beside:
+        console.say(", ".join(beside))
+    if tested:
+        console.say(
+            f"p: against the best, over rows and seeds, Holm-corrected; noise: p >= {LEVEL}"
+        )
     if board.best is not None:
         console.say(f"best: {board.best_line()}")
         if not board.best.whole:
             console.warn("the best setting has not all its seeds, nor has any other with a score")
+
+
+def _remarks(setting: Setting, board: Board) -> list[str]:
+    counts = {
+        "failed": setting.failed,
+        "diverged": setting.diverged,
+        "unfinished": setting.unfinished,
+        "stuck on one answer": setting.stuck,
+    }
+    remarks = [f"{count} {what}" for what, count in counts.items() if count]
+    if setting is board.best:
+        return [*remarks, "best"]
+    word = setting.verdict.word if setting.verdict else ""
+    known = {"noise": "within noise", "untested": "not tested" if setting.scores else ""}
+    return [*remarks, *filter(None, [known.get(word)])]
 
 
 def _show_failures(store: Store) -> int:

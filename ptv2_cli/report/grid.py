@@ -25,6 +25,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
+def p_value(p: float) -> str:
+    """`0.034`; `< 0.001` for what three places cannot say."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def seconds(value: float | None) -> str:
     """`45 s`, `3.4 min`, `2.1 h`; `-` for none."""
     if value is None:

@@ -60,7 +60,7 @@ def caption(report: Report, sign: str = "±") -> list[str]:
         lines.append(", ".join(marks))
     if words & {"noise", "worse"}:
         lines.append(
-            f"noise: p >= {LEVEL} over rows or over seeds, with Holm's correction (docs/report.md)"
+            f"noise: p >= {LEVEL} over rows or over seeds, Holm-corrected (docs/report.md)"
         )
     return lines
 

@@ -96,6 +96,9 @@ class Run:
     def score(self, split: str, metric: str) -> float | None:
         """A score at the chosen epoch, as a fraction; None if the run has none of that name."""
         found = self.metrics["metrics"].get(split, {}).get(metric)
+        if found is None and not self.prefix and self._selected(split, metric):
+            # A holdout chooses the epoch without being reported.
+            found = self.metrics["selection"].get("value")
         return None if found is None else float(found)
 
     def standard_error(self, split: str, metric: str) -> float | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from ptv2_cli.report.noise import Verdict
 from ptv2_cli.sweep.entry import DONE, Entry, Outcome
 
 WIDEST = {int: 2.0, float: 3.0}
@@ -24,6 +26,10 @@ class Setting:
     """Trials that are still to run."""
     failed: int
     diverged: int
+    verdict: Verdict | None = None
+    """What the tests say of it beside the best; None where that was not looked at."""
+    stuck: int = 0
+    """Runs that give one answer to all rows."""
 
     @property
     def mean(self) -> float | None:
@@ -62,6 +68,10 @@ class Board:
     mode: str
     settings: tuple[Setting, ...]
     """In the plan's order."""
+    majority: float | None = None
+    """The score of a model that ignores its input; None where it is not known."""
+    error: float | None = None
+    """Standard error of the best setting's score over rows; None where it is not known."""
 
     @property
     def ranked(self) -> list[Setting]:
@@ -107,7 +117,20 @@ class Board:
         values = [f"{short(key)} {show(value)}" for key, value in entry.values.items()]
         if len(self.configs) > 1 or not values:
             values.insert(0, entry.config)
-        return f"{', '.join(values)}: {score}"
+        return f"{', '.join(values)}: {score}{self._beside()}"
+
+    def words(self) -> Counter[str]:
+        """How many settings the tests call best, noise, worse or untested."""
+        return Counter(s.verdict.word for s in self.settings if s.verdict is not None)
+
+    def _beside(self) -> str:
+        """How many of the other settings could as well be the best."""
+        words = self.words()
+        others = len(self.settings) - 1
+        settings = "setting" if others == 1 else "settings"
+        texts = [f"{words['noise']} of {others} other {settings} within its noise"] * bool(words)
+        texts += [f"{words['untested']} not tested"] * bool(words["untested"])
+        return "".join(f"; {text}" for text in texts)
 
     def edges(self) -> list[Edge]:
         """Where the best setting lies at the end of a list of numbers."""
@@ -124,6 +147,8 @@ class Board:
             "split": self.split,
             "metric": self.metric,
             "mode": self.mode,
+            "majority_baseline": self.majority,
+            "standard_error": self.error,
             "settings": [
                 {
                     "config": s.entries[0].config,
@@ -135,6 +160,9 @@ class Board:
                     "failed": s.failed,
                     "diverged": s.diverged,
                     "best": s is best,
+                    "verdict": s.verdict.word if s.verdict else None,
+                    "p": s.verdict.p if s.verdict else None,
+                    "stuck": s.stuck,
                 }
                 for s in self.ranked
             ],

@@ -21,6 +21,7 @@ from ptv2_cli.sweep.folder import (
     read_entries,
     read_outcomes,
 )
+from ptv2_cli.sweep.judged import judged
 from ptv2_cli.sweep.trials import Prepared, Trial
 from ptv2_cli.train.checkpoint import write_atomic
 from ptv2_cli.visible import visible
@@ -68,6 +69,10 @@ class Store:
         """The tables of settings as they stand, earlier commands included."""
         return make_boards(self.entries, self.outcomes)
 
+    def judged_boards(self) -> list[Board]:
+        """The tables with what their runs' predictions say of the settings beside the best."""
+        return [judged(board, self.outcomes, self.output) for board in self.boards()]
+
     def begin(self) -> None:
         """Make the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,14 +92,15 @@ class Store:
         self.outcomes[fingerprint] = outcome
         self.save()
 
-    def save(self) -> None:
-        """Write results.json."""
+    def save(self, boards: Sequence[Board] | None = None) -> None:
+        """Write results.json; `boards`: the tables as they stand unless given."""
+        boards = self.boards() if boards is None else boards
         write_json(
             self.results,
             {
                 "schema_version": SCHEMA_VERSION,
                 "trials": {mark: asdict(outcome) for mark, outcome in self.outcomes.items()},
-                "boards": [board.content() for board in self.boards()],
+                "boards": [board.content() for board in boards],
             },
         )
 

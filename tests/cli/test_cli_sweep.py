@@ -78,8 +78,8 @@ def test_the_grid_its_table_and_its_best(config: Path, ptv2: Ptv2) -> None:
     assert "trial 3 of 4: prompt_len 4, seed 11" in result.err
     lines = result.out.splitlines()
     assert lines[0].startswith("superglue/rte validation: accuracy")
-    assert lines[1].split() == ["prompt_len", "mean", "sd", "seeds"]
-    assert len(lines[2].split()) == 5
+    assert lines[1].split() == ["prompt_len", "mean", "sd", "seeds", "p"]
+    assert len(lines[2].split()) == 6
     assert lines[2].endswith("best")
     assert len([path for path in Path("runs").iterdir() if path.name != "sweeps"]) == 4
 
@@ -216,6 +216,35 @@ def scored(values: dict[int, float]) -> None:
             metrics = json.loads(path.read_text())
             metrics["selection"]["value"] = value
             path.write_text(json.dumps(metrics))
+
+
+def test_what_the_table_can_bear(config: Path, ptv2: Ptv2) -> None:
+    ptv2("sweep", "--prompt-len", "2,4")
+    for length, right in ((2, 0), (4, 6)):
+        (run,) = Path("runs").glob(f"*-p{length}-*")
+        path = run / "predictions" / "validation.jsonl"
+        lines = [json.loads(text) for text in path.read_text().splitlines()]
+        other = {"entailment": "not_entailment", "not_entailment": "entailment"}
+        for at, line in enumerate(lines):
+            line["label"] = line["gold"] if at < right else other[line["gold"]]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        metrics = json.loads((run / "metrics.json").read_text())
+        metrics["selection"]["value"] = metrics["metrics"]["validation"]["accuracy"] = right / 6
+        metrics["detail"]["validation"]["confusion"] = {
+            "entailment": {"entailment": 3},
+            "not_entailment": {"entailment" if length == 2 else "not_entailment": 3},
+        }
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    text = ptv2("sweep", "--prompt-len", "2,4").out
+    # All of six rows are right in one alone: 2 / 2^6.
+    assert re.search(r"^4 +100\.0 +- +1 +- +best", text, re.M)
+    assert re.search(r"^2 +0\.0 +- +1 +0\.031 +1 stuck on one answer *$", text, re.M)
+    assert "majority baseline " in text
+    assert "best: prompt_len 4: accuracy 100.0; 0 of 1 other setting within its noise\n" in text
+    (board,) = results()["boards"]
+    assert [s["verdict"] for s in board["settings"]] == ["best", "worse"]
+    assert board["settings"][1]["p"] == 2 / 2**6
+    assert max(map(len, text.splitlines()[:6])) <= 80
 
 
 EDGE = "warning: the best prompt_len, 4, is the highest that was tried"

@@ -53,7 +53,7 @@ def test_one_seed_each_is_tested_over_rows(tmp_path: Path) -> None:
     for rate, right, shift in ((0.1, 36, 0), (0.2, 34, 0), (0.3, 20, 5)):
         made(tmp_path, right, shift, train__lr=rate)
     report = report_of(tmp_path)
-    best, near, far = (cell.verdict for cell in report.cells(report.columns[0]))
+    _, near, far = (cell.verdict for cell in report.cells(report.columns[0]))
     # The second lacks two rows of the first. The third has rows 5-24 right, all of them right in
     # the first, which has 16 more.
     assert near.rows == binomtest(0, 2).pvalue
@@ -73,7 +73,7 @@ def test_a_difference_has_to_hold_for_other_seeds_too(tmp_path: Path) -> None:
             made(tmp_path, right, train__lr=rate, seed=seed)
     report = report_of(tmp_path)
     cells = report.cells(report.columns[0])
-    _, unsure, sure = (cell.verdict for cell in cells)
+    _, unsure, _ = (cell.verdict for cell in cells)
     assert unsure.rows is not None
     assert unsure.rows < 0.01
     welch = ttest_ind(cells[0].values, cells[1].values, equal_var=False).pvalue
@@ -97,6 +97,19 @@ def test_without_predictions_the_standard_errors_speak(tmp_path: Path) -> None:
     far = report.cells(report.columns[0])[2].verdict
     assert far
     assert far.rows == pytest.approx(2 * norm.sf(0.4 / np.hypot(0.05, 0.05)))
+
+
+def test_a_holdout_that_is_not_reported_has_its_selection_value(tmp_path: Path) -> None:
+    for rate, value in ((0.1, 0.9), (0.2, 0.5)):
+        write(
+            tmp_path, train__lr=rate, standard_error=0.05,
+            selection__split="holdout", selection__value=value,
+        )  # fmt: skip
+    runs = [[run] for run in find_runs([tmp_path]).runs]
+    scores = [run.score("holdout", "accuracy") for (run,) in runs]
+    assert sorted(scores) == [0.5, 0.9]
+    found = Contest(runs, scores.index(0.9), "holdout", "accuracy").verdicts()
+    assert {verdict.word for verdict in found} == {"best", "worse"}
 
 
 def test_rows_that_differ_are_no_pairs(tmp_path: Path) -> None:

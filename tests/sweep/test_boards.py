@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ptv2_cli.report.noise import Verdict
 from ptv2_cli.sweep.boards import Board, make_boards, show
 from ptv2_cli.sweep.entry import Entry, Outcome
 
@@ -133,3 +135,13 @@ def test_an_edge_is_seen_among_the_best_settings_own_neighbours() -> None:
 )  # fmt: skip
 def test_shown(value: Any, text: str) -> None:
     assert show(value) == text
+
+
+def test_the_best_line_says_what_could_as_well_be_best() -> None:
+    made = board((entry(a=1), 0.9), (entry(a=2), 0.8), (entry(a=3), 0.1))
+    assert made.best_line() == "a 1: accuracy 90.0"
+    words = [Verdict(True), Verdict(False, p=0.3), Verdict(False, p=0.001)]
+    pairs = zip(made.settings, words, strict=True)
+    made = replace(made, settings=tuple(replace(s, verdict=verdict) for s, verdict in pairs))
+    assert made.best_line() == "a 1: accuracy 90.0; 1 of 2 other settings within its noise"
+    assert [s["verdict"] for s in made.content()["settings"]] == ["best", "noise", "worse"]
