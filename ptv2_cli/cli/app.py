@@ -27,6 +27,7 @@ from ptv2_cli.cli import (
     schema,
     sweep,
     train,
+    wrong_rows,
 )
 from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, InputError, Problem, Ptv2Error, out_of_memory
 
@@ -49,6 +50,7 @@ app.command("check")(check.check)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("errors")(wrong_rows.errors)
 app.command("export")(export.export)
 app.command("import")(import_run.import_run)
 app.command("list")(listing.list_)

@@ -23,7 +23,7 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN... [with] RUN...",
+            metavar="RUN",
             help="Two runs, or the seeds of two settings with the word `with` between them. A "
             "sweep stands for its best trial.",
         ),
@@ -46,7 +46,7 @@ def compare(
     ] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare two runs, or two settings: configs, rows that differ, paired tests."""
+    """Compare runs, or seeds of two settings, by paired tests."""
     from ptv2_cli.config.names import SPLITS
     from ptv2_cli.errors import InputError
     from ptv2_cli.report.compare import compare as run_comparison

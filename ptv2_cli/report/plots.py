@@ -44,6 +44,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
     "svg.hashsalt": "ptv2",  # and the same runs give the same file
 }
@@ -58,11 +59,11 @@ SIZE = (7.6, 3.8)
 """Inches; the legend stands beside the plot."""
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(flag: str = "--plots") -> None:
     """Raise InputError where matplotlib, which only pictures need, is not installed."""
     if find_spec("matplotlib") is None:
         raise InputError.at(
-            "--plots", "pictures need matplotlib, which is not here", "pip install 'ptv2[plots]'"
+            flag, "pictures need matplotlib, which is not here", "pip install 'ptv2[plots]'"
         )
 
 

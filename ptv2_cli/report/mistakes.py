@@ -1,0 +1,190 @@
+"""The rows that a run got wrong, and which class it took for which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ptv2_cli.errors import InputError
+from ptv2_cli.report.predicted import Predicted, inputs
+from ptv2_cli.tasks.base import Prediction
+from ptv2_cli.tasks.bio import entities
+
+NOTHING = "O"
+"""Stands for no entity, in a cell and in the matrix of a tagging task."""
+Confusion = dict[str, dict[str, int]]
+
+Sort = Literal["worst", "confidence", "row"]
+"""What comes first; row: as in the file."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row that the run got wrong."""
+
+    number: int
+    """The row's place in its split, from 1; of several tasks that train together, in its task's."""
+    row: Mapping[str, Any]
+    """The input's columns."""
+    gold: Any
+    predicted: Any
+    confidence: float | None
+    """The probability of the answer (of wrong entities the highest); None where it has none."""
+    size: float
+    """How wrong: 1 - p(gold) of labels, wrong entities, 1 - F1 of answers, |difference|."""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Gold and predicted class, of tagging for each wrong entity; empty where there are none."""
+    entities: tuple[tuple[Any, Any], ...] = ()
+    """Tagging: gold entity and the predicted one that it was taken for; None: there is none."""
+
+
+def mistakes(found: Predicted, sort: Sort = "worst") -> list[Mistake]:
+    """The wrong rows of a split, of a regression all that are not exact.
+
+    A label is wrong if it is not the gold one, a sentence if its entities are not the gold ones,
+    an answer if it matches none of the accepted ones exactly.
+
+    Raises:
+        InputError: confidence is asked for where predictions have none.
+        RunError: the predictions are damaged.
+    """
+    made = list(_found(found))
+    if sort == "row":
+        return made
+    if sort == "worst":
+        return sorted(made, key=lambda one: (-one.size, -(one.confidence or 0.0)))
+    if found.task.kind == "regression":
+        hint = "--sort worst shows the largest differences first"
+        raise InputError.at("--sort", "a predicted number has no confidence", hint)
+    return sorted(made, key=lambda one: -1.0 if one.confidence is None else -one.confidence)
+
+
+def in_cell(found: Predicted, made: Sequence[Mistake], cell: tuple[str, str]) -> list[Mistake]:
+    """Of the mistakes those in which the first class was taken for the second.
+
+    Of entities the two may be equal: the type was right, the words were not.
+
+    Raises:
+        InputError: the task has no classes, or not these.
+    """
+    names = list(confusion(found))
+    for name in cell:
+        if name not in names:
+            what = f"there is no class {name!r} in predictions/{found.split}.jsonl"
+            raise InputError.at("--cell", what, f"classes: {', '.join(names)}")
+    if cell[0] == cell[1] and found.task.kind != "token":
+        raise InputError.at("--cell", f"{cell[0]} for {cell[0]} is right", "name two classes")
+    return [one for one in made if cell in one.cells]
+
+
+def confusion(found: Predicted) -> Confusion:
+    """Gold -> predicted -> rows (of tagging, entities), for every pair of classes.
+
+    Raises:
+        InputError: the answers are no classes.
+    """
+    _ = found.statistics  # damaged lines are told before they are read
+    if found.task.kind == "token":
+        pairs = [pair for line in found.lines for pair in _pairs(line)]
+        cells = [(_type(gold), _type(guess)) for gold, guess in pairs]
+        names = [*dict.fromkeys(label[2:] for label in found.task.labels if label != NOTHING)]
+    elif found.task.kind == "regression" or isinstance(found.lines[0]["gold"], list):
+        what = f"the answers of {found.task.name} are no classes: there is nothing to confuse"
+        raise InputError.at(found.run.name, what, "leave out --cell and --plot")
+    else:
+        cells = [(str(line["gold"]), str(line["label"])) for line in found.lines]
+        names = [*found.task.labels]
+    names = [*dict.fromkeys([*names, *(name for cell in sorted(cells) for name in cell)])]
+    if NOTHING in names:  # last, whatever its first row says
+        names = [*(name for name in names if name != NOTHING), NOTHING]
+    made: Confusion = {gold: dict.fromkeys(names, 0) for gold in names}
+    for gold, guess in cells:
+        made[gold][guess] += 1
+    return made
+
+
+def _found(found: Predicted) -> Iterator[Mistake]:
+    statistics = found.statistics
+    for number, line in enumerate(found.lines, 1):
+        if found.task.kind == "token":
+            mistake = _tags(number, line)
+        elif found.task.kind == "regression":
+            mistake = _number(number, line)
+        elif isinstance(line["gold"], list):
+            exact, f1 = statistics[number - 1][:2]
+            mistake = _answer(number, line, float(exact), float(f1))
+        else:
+            mistake = _label(number, line)
+        if mistake is not None:
+            yield mistake
+
+
+def _label(number: int, line: Prediction) -> Mistake | None:
+    gold, label = line["gold"], line["label"]
+    if gold == label:
+        return None
+    shares = line.get("probabilities", {})
+    confidence, right = shares.get(str(label)), shares.get(str(gold), 0.0)
+    cell = (str(gold), str(label))
+    return Mistake(number, inputs(line), gold, label, confidence, 1 - right, (cell,))
+
+
+def _number(number: int, line: Prediction) -> Mistake | None:
+    gold, value = line["gold"], line["prediction"]
+    size = abs(value - gold)
+    return Mistake(number, inputs(line), gold, value, None, size) if size else None
+
+
+def _answer(number: int, line: Prediction, exact: float, f1: float) -> Mistake | None:
+    if exact:
+        return None
+    row, sure = inputs(line), line.get("probability")
+    return Mistake(number, row, line["gold"], line["answer"], sure, 1 - f1)
+
+
+def _tags(number: int, line: Prediction) -> Mistake | None:
+    wrong = [(gold, guess) for gold, guess in _pairs(line) if gold != guess]
+    if not wrong:
+        return None
+    chances = {
+        (item["type"], item["start"], item["end"]): item["probability"]
+        for item in line.get("entities", ())
+    }
+    sure = [chances[guess] for _, guess in wrong if guess in chances]
+    cells = tuple((_type(gold), _type(guess)) for gold, guess in wrong)
+    row = {key: value for key, value in inputs(line).items() if key != "tags"}
+    return Mistake(
+        number,
+        row,
+        line["gold"],
+        line["tags"],
+        max(sure, default=None),
+        len(wrong),
+        cells,
+        tuple(wrong),
+    )
+
+
+def _pairs(line: Prediction) -> list[tuple[Any, Any]]:
+    """Every gold entity with the predicted one that it was taken for, then what is left of these.
+
+    An equal entity comes first, then the first one left that shares a word.
+    """
+    golds, guesses = entities(line["gold"]), entities(line["tags"])
+    left = [guess for guess in guesses if guess not in golds]
+    made: list[tuple[Any, Any]] = []
+    for gold in golds:
+        if gold in guesses:
+            made.append((gold, gold))
+            continue
+        over = (one for one in left if one.start < gold.end and gold.start < one.end)
+        guess = next(over, None)
+        if guess is not None:
+            left.remove(guess)
+        made.append((gold, guess))
+    return [*made, *((None, guess) for guess in left)]
+
+
+def _type(entity: Any) -> str:
+    return NOTHING if entity is None else str(entity.type)
