@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from ptv2_cli.report.render import short_backbone
 from ptv2_cli.report.runs import Run
 from ptv2_cli.report.table import Cell, Column, Line, Report
 
+LEAST = 0.02
+"""Fraction that a picture's y axis spans at least, however many rows were scored."""
 MOST = 8
 """Lines that one picture can tell apart."""
 
@@ -29,6 +32,8 @@ class Series:
     """Sample standard deviation over the runs, None for a single one."""
     beside: bool = False
     """Whether it belongs to the line before it, whose colour it has."""
+    error: tuple[float | None, ...] = ()
+    """Standard error over rows where a single run stands, as `x`; None where not known."""
 
     @property
     def best(self) -> float:
@@ -48,6 +53,8 @@ class Picture:
     """Horizontal lines: methods that `x` means nothing to, the majority baseline."""
     left_out: int = 0
     """Lines beyond MOST."""
+    least_span: float = 0.0
+    """What the y axis must span at least, a fraction: a step within the noise is no cliff."""
 
 
 def learning_curves(report: Report, column: Column) -> Picture:
@@ -63,8 +70,9 @@ def learning_curves(report: Report, column: Column) -> Picture:
         epochs = sorted(set.intersection(*(set(one) for one in found))) if found else []
         if epochs:
             values = [[one[epoch] for one in found] for epoch in epochs]
-            series.append(_series(_label(report, line, column), epochs, values))
-    return _picture(column, series, _majority(report, column), _chosen_on(report, column))
+            made = _series(_label(report, line, column), epochs, values)
+            series.append(replace(made, error=_at_chosen(cell, epochs)))
+    return _picture(report, column, series, _majority(report, column), _chosen_on(report, column))
 
 
 def loss_curves(report: Report, column: Column) -> Picture | None:
@@ -110,7 +118,7 @@ def by_prompt_length(report: Report, column: Column) -> Picture | None:
     for group in flat:
         best = max(group, key=lambda line: _mean(line, column) or 0.0)
         levels.append((_name(report, best), _mean(best, column) or 0.0))
-    return _picture(column, series, [*levels, *_majority(report, column)])
+    return _picture(report, column, series, [*levels, *_majority(report, column)])
 
 
 def by_learning_rate(report: Report, column: Column) -> Picture | None:
@@ -126,7 +134,7 @@ def by_learning_rate(report: Report, column: Column) -> Picture | None:
     ]
     if not any(len(one.x) > 1 for one in series):
         return None
-    return _picture(column, series, _majority(report, column))
+    return _picture(report, column, series, _majority(report, column))
 
 
 def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Series]:
@@ -153,12 +161,26 @@ def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Seri
 
 def picture_of(report: Report, column: Column, series: Sequence[Series]) -> Picture:
     """A picture of the reported split, with the majority baseline."""
-    return _picture(column, series, _majority(report, column))
+    return _picture(report, column, series, _majority(report, column))
 
 
 def points(label: str, cells: dict[float, Cell]) -> Series:
     """A line through cells by their place on the x axis."""
-    return _series(label, sorted(cells), [cells[at].values for at in sorted(cells)])
+    made = _series(label, sorted(cells), [cells[at].values for at in sorted(cells)])
+    return replace(made, error=tuple(_single(cells[at]) for at in sorted(cells)))
+
+
+def _single(cell: Cell) -> float | None:
+    """The standard error over rows of a cell of one run: what stands in for a spread of seeds."""
+    return cell.error if len(cell.values) == 1 else None
+
+
+def _at_chosen(cell: Cell | None, epochs: Sequence[float]) -> tuple[float | None, ...]:
+    """The standard error of a single run, at the epoch that was chosen: it is known of no other."""
+    if cell is None or _single(cell) is None:
+        return ()
+    chosen = cell.scored[0].metrics["selection"].get("epoch")
+    return tuple(_single(cell) if epoch == chosen else None for epoch in epochs)
 
 
 def _series(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> Series:
@@ -171,6 +193,7 @@ def _series(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -
 
 
 def _picture(
+    report: Report,
     column: Column,
     series: Sequence[Series],
     levels: Sequence[tuple[str, float]],
@@ -179,7 +202,20 @@ def _picture(
     """Of too many lines the best ones, in their old order."""
     kept = sorted(series, key=lambda one: -one.best)[:MOST]
     shown = tuple(one for one in series if one in kept)
-    return Picture(column, split or column.split, shown, tuple(levels), len(series) - len(shown))
+    left_out = len(series) - len(shown)
+    span = _least_span(report, column)
+    return Picture(column, split or column.split, shown, tuple(levels), left_out, span)
+
+
+def _least_span(report: Report, column: Column) -> float:
+    """Six standard errors of a score, at least LEAST.
+
+    Where none is known, of a share of the split's rows: at most 0.5 / sqrt(rows).
+    """
+    error = report.error(column)
+    if error is None and column.rows:
+        error = 0.5 / math.sqrt(column.rows)
+    return max(LEAST, 6 * (error or 0.0))
 
 
 def _chosen_on(report: Report, column: Column) -> str:

@@ -110,6 +110,7 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
             _line(axes, series, index, kind, spread)
         for index, (name, value) in enumerate(picture.levels):
             _level(axes, picture, index, name, value)
+        _span(axes, picture)
         axes.set_title(title, loc="left", fontweight="bold")
         score = f"{picture.column.metric} on {picture.split} (%)"
         axes.set_ylabel("loss" if kind == LOSS else score)
@@ -143,6 +144,9 @@ def _line(axes: Axes, series: Series, index: int, kind: str, spread: bool) -> No
         markerfacecolor="white" if index % 2 else colour,
         label=series.label,
     )
+    for x, y, error in zip(series.x, mean, series.error, strict=False):
+        if error:
+            axes.errorbar(x, y, yerr=100 * error, color=colour, fmt="none", capsize=3, alpha=0.7)
     sd = [unit * (value or 0.0) for value in series.sd]
     if not spread or not any(sd):
         return
@@ -152,6 +156,21 @@ def _line(axes: Axes, series: Series, index: int, kind: str, spread: bool) -> No
         axes.fill_between(series.x, low, high, color=colour, alpha=0.15, linewidth=0)
     else:
         axes.errorbar(series.x, mean, yerr=sd, color=colour, fmt="none", capsize=3)
+
+
+def _span(axes: Axes, picture: Picture) -> None:
+    """Widen the y axis about its middle until it spans what the picture says."""
+    low, high = axes.get_ylim()
+    short = 100 * picture.least_span - (high - low)
+    if short <= 0:
+        return
+    low, high = low - short / 2, high + short / 2
+    scores = [score for series in picture.series for score in series.mean]
+    if min(scores) >= 0.0 and low < 0.0:  # no axis below what a share can be
+        low, high = 0.0, high - low
+    if max(scores) <= 1.0 and high > 100.0:
+        low, high = max(0.0, low - (high - 100.0)), 100.0
+    axes.set_ylim(low, high + 0.01 * (high - low))
 
 
 def _level(axes: Axes, picture: Picture, index: int, name: str, value: float) -> None:
@@ -173,6 +192,8 @@ def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
 
         axes.set_xlabel("training (epochs)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(values) == 1:  # else the axis would count in hundredths of an epoch
+            axes.set_xticks(values)
         return
     if kind == "depth":
         axes.set_xticks(values)
@@ -220,6 +241,8 @@ def _legend(figure: Any, axes: Axes, picture: Picture, spread: bool) -> None:
     facts = []
     if any(sd is not None for series in picture.series for sd in series.sd):
         facts.append("mean ± sd over seeds" if spread else "mean over seeds")
+    if any(error for series in picture.series for error in series.error):
+        facts.append("one seed: ± standard error over rows")
     if picture.left_out:
         facts.append(f"{len(picture.series)} best, {picture.left_out} not shown")
     handles, labels = axes.get_legend_handles_labels()

@@ -270,3 +270,70 @@ def test_losses_of_train_and_validation_stand_beside_each_other(tmp_path: Path) 
 def test_no_picture_of_losses_that_nobody_wrote_down(tmp_path: Path) -> None:
     report = report_of(tmp_path, {"history": [0.1]})
     assert loss_curves(report, report.columns[0]) is None
+
+
+def test_one_seed_shows_the_standard_error_over_rows(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"prompt_len": 20, "score": 0.6, "standard_error": 0.05, "history": [0.5, 0.6],
+         "selection__epoch": 2.0},
+        {"prompt_len": 100, "score": 0.7, "standard_error": 0.04},
+        {"prompt_len": 100, "score": 0.7, "standard_error": 0.04, "seed": 12},
+    )  # fmt: skip
+    picture = by_prompt_length(report, report.columns[0])
+    assert picture is not None
+    assert picture.series[0].error == (0.05, None)  # two seeds have a spread of their own
+    curve = learning_curves(report, report.columns[0]).series[0]
+    assert curve.error == (None, 0.05)  # at the chosen epoch, of which alone it is known
+    svg = tmp_path / "plots" / "prompt-length-cb.svg"
+    assert svg in list(plots.draw(report, tmp_path / "plots"))
+    assert "one seed: ± standard error over rows" in svg.read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "span"),
+    [
+        (56, 0.06, 0.36),  # six standard errors
+        (10_000, 0.001, 0.02),
+        (56, None, 3 / 56**0.5),  # of a share at its most uncertain
+    ],
+)
+def test_a_step_within_the_noise_is_no_cliff(
+    tmp_path: Path, rows: int, error: float | None, span: float
+) -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    runs = [
+        {"prompt_len": length, "score": score, "standard_error": error, "rows": rows}
+        for length, score in ((5, 0.500), (20, 0.505), (100, 0.502))
+    ]
+    report = report_of(tmp_path, *runs)
+    picture = by_prompt_length(report, report.columns[0])
+    assert picture is not None
+    assert picture.least_span == pytest.approx(span)
+    axes = matplotlib.Figure().subplots()
+    axes.plot(picture.series[0].x, [100 * value for value in picture.series[0].mean])
+    plots._span(axes, picture)
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(100 * span, rel=0.02)
+    assert low < 50.0 < high
+
+
+def test_no_axis_leaves_what_a_share_can_be(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    for name, score in (("high", 0.99), ("low", 0.01)):
+        scores = [{"prompt_len": at, "score": score, "standard_error": 0.05} for at in (5, 20)]
+        report = report_of(tmp_path / name, *scores)
+        picture = by_prompt_length(report, report.columns[0])
+        assert picture is not None
+        axes = matplotlib.Figure().subplots()
+        axes.plot(picture.series[0].x, [100 * value for value in picture.series[0].mean])
+        plots._span(axes, picture)
+        low, high = axes.get_ylim()
+        assert low >= 0.0
+        assert high <= 101.0
+        assert high - low == pytest.approx(30, rel=0.02)
+
+
+def test_a_dollar_sign_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    report = report_of(tmp_path, {"history": [0.1, 0.5], "task": "own/$x_{"})
+    assert len(list(plots.draw(report, tmp_path / "plots"))) == 2
