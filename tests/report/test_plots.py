@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
@@ -316,6 +317,11 @@ def test_a_step_within_the_noise_is_no_cliff(
     low, high = axes.get_ylim()
     assert high - low == pytest.approx(100 * span, rel=0.02)
     assert low < 50.0 < high
+    files = list(plots.draw(report, tmp_path / "plots"))
+    svg = next(path for path in files if path.name == "prompt-length-cb.svg")
+    texts = [item.text or "" for item in ElementTree.parse(svg).iter()]
+    ticks = [float(text) for text in texts if re.fullmatch(r"\d+\.\d+|[3-7]\d", text)]
+    assert max(ticks) - min(ticks) > 50 * span
 
 
 def test_no_axis_leaves_what_a_share_can_be(tmp_path: Path) -> None:
