@@ -99,7 +99,10 @@ class Contest:
     def _exact(self, at: int) -> float | None:
         """p over rows, from the predictions; None where they are missing or of other rows."""
         first = self._predictions_of_best
-        if not first or self.metric not in first[0].task.metrics:
+        if not first:
+            return None
+        # AUROC is no sum over rows: it cannot be resampled.
+        if self.metric not in first[0].task.from_statistics(first[0].statistics.sum(axis=0)):
             return None
         second = self._read(at, first)
         if not second:

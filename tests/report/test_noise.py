@@ -187,3 +187,12 @@ def test_the_standard_error_stands_below_the_table(tmp_path: Path) -> None:
     report = report_of(tmp_path)
     assert [row[0] for row in grid(report).rows[2:]] == ["majority baseline", "standard error"]
     assert grid(report).rows[3][3].strip() == "2.0"  # that of the best row
+
+
+def test_a_metric_that_is_no_sum_over_rows_is_not_resampled(tmp_path: Path) -> None:
+    for rate, right in ((0.1, 38), (0.2, 12)):
+        asked = {"task__metrics": ["auroc"], "selection__metric": "auroc"}
+        made(tmp_path, right, train__lr=rate, **asked, selection__value=right / ROWS)
+    runs = [[run] for run in find_runs([tmp_path]).runs]
+    found = Contest(runs, 0, "validation", "auroc").verdicts()
+    assert [verdict.word for verdict in found] == ["best", "untested"]
