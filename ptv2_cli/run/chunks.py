@@ -33,7 +33,30 @@ class NewRows(Protocol):
 def bad_line(bad: Bad) -> dict[str, Any]:
     """A line of FILE.bad.jsonl: `line`, `reason`, `hint` and what was read of the row."""
     problem = bad.error.problems[0]
-    return {"line": bad.number, "reason": problem.what, "hint": problem.hint, "row": bad.row}
+    reason, hint = visible(problem.what), visible(problem.hint)
+    return {"line": bad.number, "reason": reason, "hint": hint, "row": visible(bad.row)}
+
+
+def visible(value: Any) -> Any:
+    """A value that can be written as UTF-8: bytes that were none read `\\xe9`, as in Python."""
+    if isinstance(value, Mapping):
+        return {visible(key): visible(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [visible(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # surrogateescape has put each byte at U+DC00 and above
+        return "".join(map(_shown, value))
+    return value
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else character
 
 
 def record_of(row: Any, number: int) -> Record:

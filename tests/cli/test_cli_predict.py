@@ -229,6 +229,25 @@ def test_bad_rows_are_skipped(spoilt: Path, wanted: Lines, ptv2: Ptv2, size: int
 
 
 @pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("layout", ["jsonl", "csv"])
+def test_bytes_that_are_no_utf8_are_skipped_and_kept(ptv2: Ptv2, layout: str) -> None:
+    path = Path(f"new.{layout}")
+    if layout == "csv":
+        path.write_bytes(b"premise,hypothesis\na,b\ncaf\xe9,b\n")
+        row: Any = ["caf\\xe9", "b"]
+    else:
+        good = b'{"premise": "a", "hypothesis": "b"}\n'
+        path.write_bytes(good + good.replace(b"a", b"\xe9", 1) + b'{"premise": "\\ud800"}\n')
+        row = '{"premise": "\\xe9", "hypothesis": "b"}'
+    result = ptv2("predict", path, "--skip-bad")
+    assert result.code == 0, result.err
+    assert len(parsed(result.out)) == 1
+    bad = read(f"new.{layout}.bad.jsonl")
+    assert "byte 0xe9" in bad[0]["reason"]
+    assert bad[0]["row"] == row
+
+
+@pytest.mark.usefixtures("finished")
 def test_the_side_file_without_output(
     spoilt: Path, rows: Lines, ptv2: Ptv2, stdin: Callable[[str], None]
 ) -> None:
