@@ -76,7 +76,7 @@ def check(
     if trials is not None:
         console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
     _facts(recipe, data)
-    for text in (*recipe.notes, *data.truncation_warnings()):
+    for text in (*recipe.notes, *data.skipped_warnings(), *data.truncation_warnings()):
         console.warn(text)
     if show:
         console.say()

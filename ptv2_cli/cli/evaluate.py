@@ -56,6 +56,8 @@ def evaluate(
         directory, split=canonical, data=data, device=choose_device(device), offline=offline
     )
     splits = reloaded.session.experiment.data.splits
+    for text in reloaded.session.experiment.data.skipped_warnings():
+        console.warn(text)
     with writing(directory, "copy the run to a folder that you may write, and name that one"):
         lines = [line for name in splits for line in reloaded.evaluate(name)]
     for text in reloaded.session.experiment.data.metric_warnings(splits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ptv2_cli.run.mixed import MixedRuns
     from ptv2_cli.run.partfile import PartFile
     from ptv2_cli.run.predict import Run
+    from ptv2_cli.tasks.base import Reading
 
 STDIN = Path("-")
 
@@ -31,7 +32,10 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     tsv = "tsv"
+    json = "json"
+    xlsx = "xlsx"
     conll = "conll"
+    text = "text"
     squad = "squad"
 
 
@@ -54,6 +58,14 @@ def predict(
     format_: Annotated[
         Format | None,
         typer.Option("--format", help="Of INPUT; default: by its name, jsonl from stdin."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option("--delimiter", metavar="SIGN", help="Of a csv or tsv INPUT; default: found."),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", metavar="NAME", help="Of INPUT; default: UTF-8, or found."),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Put bad rows into FILE.bad.jsonl and go on.")
@@ -83,17 +95,38 @@ def predict(
     runs = [Run(directory, device=device, offline=offline) for directory in named]
     opened = runs[0] if len(runs) == 1 else MixedRuns(runs)
     layout = _layout(runs, input_, format_)
+    reading = _reading(delimiter, encoding)
     side = output or Path("stdin" if piped else input_.name)
     bad = PartFile(side.with_name(f"{side.name}.bad.jsonl")) if skip_bad else None
     if bad is not None:
         check_output(bad.path, None if piped else input_)
     with _opened(input_) as stream:
         column = runs[0].task.token_column
-        _carry_out(opened, stream, input_, layout, column, output, bad, batch_size)
+        _carry_out(opened, stream, input_, layout, column, reading, output, bad, batch_size)
 
 
-def _layout(runs: list[Run], path: Path, asked: Format | None) -> str:
-    """How the rows are written down; rows of several runs name their own, which jsonl can."""
+def _reading(delimiter: str | None, encoding: str | None) -> Reading:
+    """What the flags say of how the input is read, checked as the config's keys are."""
+    from ptv2_cli.config.schema import one_sign, text_encoding
+    from ptv2_cli.errors import ConfigError
+    from ptv2_cli.tasks.base import Reading
+
+    def checked(flag: str, value: str | None, check: Callable[[str], str]) -> str | None:
+        try:
+            return None if value is None else check(value)
+        except ValueError as error:
+            raise ConfigError.at(flag, f"{error}, not {value!r}") from None
+
+    return Reading(
+        checked("--delimiter", delimiter, one_sign), checked("--encoding", encoding, text_encoding)
+    )
+
+
+def _layout(runs: list[Run], path: Path, asked: Format | None) -> str | None:
+    """How the rows are written down; rows of several runs name their own, which jsonl can.
+
+    None: the lines will show it.
+    """
     from ptv2_cli.errors import ConfigError
     from ptv2_cli.tasks.stream import format_by_name, formats_of
 
@@ -123,8 +156,9 @@ def _carry_out(
     run: Run | MixedRuns,
     stream: BinaryIO,
     path: Path,
-    layout: str,
+    layout: str | None,
     column: int | str,
+    reading: Reading,
     output: Path | None,
     bad: PartFile | None,
     batch_size: int | None,
@@ -141,7 +175,7 @@ def _carry_out(
         size = path.stat().st_size if path.is_file() else None
         bar = good is not None or not console.out.is_terminal
         with Counting(stream, size, bar=bar) as counting:
-            records = read_records(stream, name, layout, column)
+            records = read_records(stream, name, layout, column, reading)
             for chunk in run.chunks(
                 records, batch_size, skip_bad=bad is not None, tick=counting.tick
             ):

@@ -42,6 +42,9 @@ def train(
         Resume, typer.Option("--resume", help="auto: continue what was begun; never: start over.")
     ] = Resume.auto,
     output: OutputOption = Path("runs"),
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows out; RUN/SPLIT.bad.jsonl has them.")
+    ] = False,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     dry_run: Annotated[
@@ -49,6 +52,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a run, or continue it; a finished one shows its score."""
+    if skip_bad:
+        sets = [*(sets or []), "task.skip_bad=true"]
     short = {
         "--prompt-len": prompt_len,
         "--lr": lr,
@@ -96,7 +101,12 @@ def train(
     if dry_run:
         for split in experiment.data.splits:
             experiment.data.features(split)
-        for text in (*experiment.recipe.notes, *experiment.data.truncation_warnings()):
+        data = experiment.data
+        for text in (
+            *experiment.recipe.notes,
+            *data.skipped_warnings(),
+            *data.truncation_warnings(),
+        ):
             console.warn(text)
         parameter_table(session)
         console.note(f"dry run: nothing written; the run would be {experiment.directory.path}")

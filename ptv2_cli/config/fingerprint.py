@@ -27,6 +27,9 @@ IGNORED = frozenset(
         "task.train",
         "task.validation",
         "task.test",
+        "task.delimiter",
+        "task.encoding",
+        "task.skip_bad",
         "backbone.name",
         "backbone.revision",
         "backbone.sha256",
@@ -34,8 +37,8 @@ IGNORED = frozenset(
         "train.cache",
     }
 )
-"""Keys that say where things lie or what they are called (`identities` say what they are), or
-where a computation is kept that gives the same however often it is done."""
+"""Keys that say where things lie, what they are called or how they are read (`identities` say what
+they are), or where a computation is kept that gives the same however often it is done."""
 
 
 LATER: Mapping[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from typing import Annotated, Any, Literal
 
@@ -200,6 +201,37 @@ class LimitSection(Section):
     )
 
 
+def one_sign(value: str) -> str:
+    """A delimiter: one character that parts fields, or the word tab for the one hard to type.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    sign = "\t" if value == "tab" else value
+    if len(sign) != 1 or sign in '"\r\n\0' or sign.isalnum():
+        raise ValueError('must be one character such as ";", or the word tab')
+    return sign
+
+
+def text_encoding(value: str) -> str:
+    """Python's name of an encoding of text.
+
+    Raises:
+        ValueError: Python knows none of that name.
+    """
+    try:
+        known = codecs.lookup(value)
+        if "a,\n".encode(value).decode(value) == "a,\n" and known.incrementaldecoder:
+            return known.name
+    except (LookupError, ValueError, TypeError, AssertionError):
+        pass
+    raise ValueError("must be an encoding such as latin1, cp1252, gb18030 or utf-16")
+
+
+Delimiter = Annotated[Text, AfterValidator(one_sign)]
+Encoding = Annotated[Text, AfterValidator(text_encoding)]
+
+
 class TaskSection(OpenNamed):
     """`task:` - the rest of its keys is parsed by the task shape's own options model."""
 
@@ -210,6 +242,21 @@ class TaskSection(OpenNamed):
     train: Text | None = Field(None, description="file of the train rows, in place of data's")
     validation: Text | None = Field(None, description="file of the validation rows")
     test: Text | None = Field(None, description="file of the test rows")
+    delimiter: Delimiter | None = Field(
+        None,
+        description="what parts the fields of csv and tsv files, a character or the word tab; "
+        "default: found in the header",
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="of the text files: latin1, cp1252, gb18030, ...; default: UTF-8, or UTF-16 "
+        "where the first bytes show it",
+    )
+    skip_bad: Flag = Field(
+        False,
+        description="leave out rows that cannot be used, count them and keep them in the run's "
+        "folder (ptv2 train --skip-bad)",
+    )
     max_len: Count | None = Field(
         None, description="most tokens of one input, prompt not counted; default: the task's"
     )

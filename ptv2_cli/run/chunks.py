@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import Prediction, Row
 from ptv2_cli.tasks.decoding import check_unicode
-from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.stream import Bad, Record, tried
+from ptv2_cli.tasks.formats import Bad, Line, Record, tried
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ptv2_cli.run.recipe import Recipe, with_holdout
 from ptv2_cli.run.sample import read_limited
 from ptv2_cli.run.shelf import Shelf
 from ptv2_cli.seeding import generator
-from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, truncated_rows
+from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, reading_of, truncated_rows
 from ptv2_cli.tasks.class_weights import ClassWeights, class_weights
 from ptv2_cli.tasks.demonstrations import render
 from ptv2_cli.tasks.encoder import Encoder
@@ -79,7 +79,7 @@ class RunData:
         return {f"data.{name}": split.sha256 for name, split in self.splits.items()}
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """`data` of metrics.json: rows, sha256 and truncated rows of every encoded split."""
+        """`data` of metrics.json: of every split its rows, sha256, and rows cut or left out."""
         return {
             name: {
                 "rows": len(split.rows),
@@ -87,6 +87,7 @@ class RunData:
                 "truncated_rows": truncated_rows(self._features[name])
                 if name in self._features
                 else None,
+                "skipped_rows": len(split.bad),
                 **self._of_tasks(split),
             }
             for name, split in self.splits.items()
@@ -119,6 +120,19 @@ class RunData:
             for name in splits
             for metric, why in self.task.undefined(self.rows(name)).items()
         ]
+
+    def skipped_warnings(self) -> list[str]:
+        """A line for each split of which bad rows were left out."""
+        lines = []
+        for name, split in self.splits.items():
+            if split.bad:
+                first = split.bad[0].error.problems[0]
+                rows = f"{len(split.bad):,} bad row{'s' if len(split.bad) > 1 else ''}"
+                lines.append(
+                    f"{rows} of {name} left out, {len(split.rows):,} are used; the first: "
+                    f"{first.where}: {first.what}"
+                )
+        return lines
 
     def truncation_warnings(self) -> list[str]:
         """Lines for each encoded split with cut rows, more than 5 %, or too little room."""
@@ -203,7 +217,8 @@ def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) 
         source = _source(recipe, offline)
         found = read_limited(task, source, split, config.task.limit, config.train.seed)
     else:
-        given = FolderSource(data) if data.is_dir() else FileSource(data)
+        how = reading_of(config.task)
+        given = FolderSource(data, how) if data.is_dir() else FileSource(data, how)
         found = task.read(given, split)
     _require_labels(task, split, found)
     return found
@@ -267,7 +282,7 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
             f"{fraction} of {len(train.rows)} train rows leaves one side empty",
             "give a validation file, or another fraction",
         )
-    return Split(kept, train.sha256, train.files), Split(taken, train.sha256, train.files)
+    return replace(train, rows=kept), Split(taken, train.sha256, train.files)
 
 
 def _section(recipe: Recipe) -> tuple[Any, ...]:

@@ -65,6 +65,10 @@ class RunDirectory:
         """Predictions of a reported split, a line per row."""
         return self.path / "predictions" / f"{split}.jsonl"
 
+    def bad_rows(self, split: str) -> Path:
+        """The rows of a split that were left out, a line each."""
+        return self.path / f"{split}.bad.jsonl"
+
     def evaluation(self, split: str) -> Path:
         """What `ptv2 eval` found for a split, or for the rows of other data in its place."""
         return self.path / "eval" / f"{split}.json"

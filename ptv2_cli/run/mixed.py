@@ -14,9 +14,8 @@ from ptv2_cli.run.chunks import Chunk, gathered
 from ptv2_cli.run.predict import BATCHES, Run
 from ptv2_cli.run.results import plain
 from ptv2_cli.tasks.base import Feature, Prediction, Row
-from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.formats import Line, Record
 from ptv2_cli.tasks.multi import TASK
-from ptv2_cli.tasks.stream import Record
 from ptv2_cli.train.evaluate import Wanted, predict
 
 HINT = "predict with each run by itself"

@@ -25,7 +25,7 @@ from ptv2_cli.run.reload import open_best, open_config, trained_recipe
 from ptv2_cli.run.results import plain
 from ptv2_cli.run.session import Session
 from ptv2_cli.tasks.base import Prediction, Row, Task
-from ptv2_cli.tasks.stream import Record
+from ptv2_cli.tasks.formats import Record
 
 BATCHES = 8
 """Batches in a chunk: rows are sorted by length among so many."""

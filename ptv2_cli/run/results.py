@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.run.chunks import bad_line
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.directory import SCHEMA_VERSION
 from ptv2_cli.run.provenance import provenance
@@ -22,6 +23,7 @@ from ptv2_cli.run.recipe import Recipe
 from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.tracker import Tracker
 from ptv2_cli.tasks.base import Prediction, Row, Task
+from ptv2_cli.tasks.formats import Bad
 from ptv2_cli.train.checkpoint import write_atomic
 from ptv2_cli.version import __version__
 
@@ -114,6 +116,14 @@ def write_predictions(
         for row, line in zip(rows, predictions, strict=True)
     ]
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_bad_rows(path: Path, rows: Sequence[Bad]) -> None:
+    """A line per row that was left out, see `bad_line`; without rows no file."""
+    if rows:
+        write_atomic(path, "".join(f"{as_line(bad_line(row))}\n" for row in rows).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def as_line(content: Mapping[str, Any]) -> str:

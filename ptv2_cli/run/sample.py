@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 
 from ptv2_cli.config.schema import LimitSection
 from ptv2_cli.seeding import derive
@@ -36,7 +37,7 @@ def read_limited(
         for label, units in strata.items():
             ranked = sorted(units, key=lambda unit: draws[unit[0]])
             kept += [index for unit in ranked[: wanted[label]] for index in unit]
-    return Split([found.rows[index] for index in sorted(kept)], found.sha256, found.files)
+    return replace(found, rows=[found.rows[index] for index in sorted(kept)])
 
 
 def shares(sizes: Mapping[Hashable, int], count: int) -> dict[Hashable, int]:

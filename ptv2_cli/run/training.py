@@ -16,6 +16,7 @@ from ptv2_cli.run.provenance import git_state, now
 from ptv2_cli.run.results import (
     build_metrics,
     plain,
+    write_bad_rows,
     write_history,
     write_json,
     write_predictions,
@@ -92,6 +93,8 @@ class TrainingRun:
         git_state()  # as it is now; what is edited while the run goes on is not in it
         write_atomic(self.directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
         write_history(self.directory.history, self.tracker.history)
+        for name, split in self.experiment.data.splits.items():
+            write_bad_rows(self.directory.bad_rows(name), split.bad)
         self.listen(Started(self.directory, self.plan.steps, at, self.tracker.metric))
 
     def close(self) -> None:
@@ -235,7 +238,12 @@ class TrainingRun:
         data.features(self.config.selection.split)
         overlaps = [line for split in self.splits for line in data.overlap_warnings(split)]
         undefined = data.metric_warnings(self.splits)
-        return [*data.truncation_warnings(), *overlaps, *undefined]
+        return [
+            *data.skipped_warnings(),
+            *data.truncation_warnings(),
+            *overlaps,
+            *undefined,
+        ]
 
 
 def _clear(directory: RunDirectory) -> None:
@@ -243,6 +251,7 @@ def _clear(directory: RunDirectory) -> None:
     stale = [directory.metrics, directory.history, directory.log]
     stale += list(directory.checkpoints.glob("*"))
     stale += list(directory.path.glob("predictions/*.jsonl"))
+    stale += list(directory.path.glob("*.bad.jsonl"))
     stale += list(directory.path.glob("eval/*.json"))
     for path in stale:
         path.unlink(missing_ok=True)

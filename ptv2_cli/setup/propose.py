@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.bad_rows import BadRows
 from ptv2_cli.tasks.choices import as_index, places
 from ptv2_cli.tasks.columns import read_columns
-from ptv2_cli.tasks.formats import Line, read_jsonl, read_squad
-from ptv2_cli.tasks.source import WORDS, split_files, split_of
+from ptv2_cli.tasks.decoding import open_text
+from ptv2_cli.tasks.formats import Line, Record, read_json, read_jsonl, short
+from ptv2_cli.tasks.source import WORDS, data_suffix, split_files, split_of
 from ptv2_cli.tasks.tables import DELIMITERS, read_table
+from ptv2_cli.tasks.workbook import read_workbook
 
 ROWS = 500
 """Rows that are looked at."""
@@ -53,6 +58,14 @@ _PAIRS = (
 )  # fmt: skip
 
 
+_ANSWERS = ("answer", "correct", "right", "key", "solution")
+_CHOICES = ("", "choice", "option", "opt", "ending", "answer", "sol", "solution", "candidate")
+"""How columns of choices are called, before their number or letter."""
+_NUMBERED = re.compile(r"(.*?)(?:\d+|(?<![a-z])[a-h])")
+LONG = 40
+"""Characters that the name of a column hardly has."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """What a config about some data would say."""
@@ -68,7 +81,19 @@ class Proposal:
     files: Mapping[str, Path] | None = None
     """Files by split, for a file that was named; None for a folder."""
     choices: tuple[str, ...] = ()
-    """The column that lists choices."""
+    """The columns of the choices, or the one that lists them."""
+    flags: tuple[str, ...] = ()
+    """Several columns of 0 and 1, of which one can be the label."""
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know about the label."""
+        if not self.flags:
+            return None
+        return (
+            f"{', '.join(self.flags)} hold 0 and 1: one of them can be the label, several labels "
+            "for a text (multi-label) are not there yet"
+        )
 
 
 def propose(path: Path) -> Proposal:
@@ -99,25 +124,41 @@ def _siblings(path: Path) -> dict[str, Path]:
 
 
 def _of_file(path: Path) -> Proposal:
-    suffix = path.suffix.lower()
-    if suffix in DELIMITERS:
-        return _of_rows(path, list(islice(read_table(path), ROWS)))
-    if suffix == ".jsonl":
-        return _of_rows(path, list(islice(read_jsonl(path), ROWS)))
+    suffix = data_suffix(path)
     if suffix == ".parquet":
         what = "init does not look into parquet files"
         raise DataError.at(str(path), what, "ptv2 init NAME, then write the columns into the file")
-    reader = read_squad if suffix == ".json" else read_columns
-    if not any(True for _ in islice(reader(path), 1)):
-        raise DataError.at(str(path), "holds no row", "a split needs at least one row")
-    return Proposal("text/qa" if suffix == ".json" else "text/tagging", path)
+    if suffix == ".xlsx":
+        return _of_rows(path, _good(path, read_workbook(path)), tabular=True)
+    text = open_text(path)
+    if suffix in DELIMITERS:
+        return _of_rows(path, _good(path, read_table(text, DELIMITERS[suffix])), tabular=True)
+    if suffix in {".jsonl", ".json"}:
+        records = read_jsonl(text) if suffix == ".jsonl" else read_json(text, squad=True)
+        return _of_rows(path, _good(path, records))
+    _good(path, read_columns(text))
+    return Proposal("text/tagging", path)
 
 
-def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
+def _good(path: Path, records: Iterable[Record]) -> list[Line]:
+    """The first rows.
+
+    Raises:
+        DataError: there are none, or some of them are bad.
+    """
+    bad = BadRows(skip=False)
+    rows = list(bad.without(islice(records, ROWS), lambda line: line))
+    bad.settle([path], rows)
     if not rows:
         raise DataError.at(str(path), "holds no row", "a split needs at least one row")
+    return rows
+
+
+def _of_rows(path: Path, rows: Sequence[Line], *, tabular: bool = False) -> Proposal:
     values = [line.values for line in rows]
     columns = tuple(values[0])
+    if tabular:
+        _require_header(path, columns, values)
     if isinstance(values[0].get("context"), str) and "answers" in columns:
         return Proposal("text/qa", path, columns)
     lists = [column for column in columns if isinstance(values[0][column], list)]
@@ -127,11 +168,82 @@ def _of_rows(path: Path, rows: Sequence[Line]) -> Proposal:
         return Proposal("text/choice", path, columns, text, chosen, choices=tuple(lists))
     if lists:
         return Proposal("text/tagging", path, columns, tuple(lists[:1]), (*lists[1:2], None)[0])
-    label = _label(columns, values)
-    text = _text([column for column in columns if column != label], values)
+    beside = _choice_columns(columns, values) if tabular else None
+    if beside:
+        right, choices = beside
+        rest = [column for column in columns if column not in (right, *choices)]
+        return Proposal("text/choice", path, columns, _text(rest, values), right, choices=choices)
+    flags = _flags(columns, values)
+    label = flags[0] if flags else _label(columns, values)
+    text = _text([column for column in columns if column not in (label, *flags)], values)
     found = _cells(values, label) if label else []
     task = "text/regression" if label and _is_score(label, found) else "text/classification"
-    return Proposal(task, path, columns, text, label)
+    return Proposal(task, path, columns, text, label, flags=flags)
+
+
+def _require_header(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """See that the first line names columns, and is no row itself.
+
+    Raises:
+        DataError: each of its fields looks like those below it, and one tells it for sure.
+    """
+    pairs = {name for pair in _PAIRS for name in pair}
+    known = pairs | {*_LABELS, *_SCORES, *_TEXTS, *_ANSWERS, "id"}
+    if known & {column.lower() for column in columns}:
+        return
+    cells = {column: _cells(rows, column) for column in columns}
+    alike = all(_is_number(name) == all(map(_is_number, found)) for name, found in cells.items())
+    sure = any(
+        found and (_is_number(name) or name in found or (len(name) > LONG and " " in name))
+        for name, found in cells.items()
+    )
+    if alike and sure:
+        names = ",".join(["text", "label", *(f"column{at}" for at in range(3, len(columns) + 1))])
+        shown = ", ".join(short(name) for name in columns[:3])
+        command = f"(echo {names}; cat {shlex.quote(str(path))}) > with-names{path.suffix}"
+        raise DataError.at(
+            f"{path}:1",
+            f"the first line looks like a row, not like the names of columns: {shown}",
+            "put a line of names above it, such as " + command,
+        )
+
+
+def _choice_columns(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> tuple[str, tuple[str, ...]] | None:
+    """The label and the columns of the choices, where every row's label is one of its choices.
+
+    Choices are columns that are numbered or lettered: A, B, C; choice1, choice2; ending0, ending1.
+    """
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        parts = _NUMBERED.fullmatch(column.lower())
+        if parts is not None:
+            groups.setdefault(parts[1].rstrip(" _-"), []).append(column)
+    likely = sorted(columns, key=lambda name: name.lower() not in (*_ANSWERS, *_LABELS))
+    for stem, choices in groups.items():
+        for label in likely if len(choices) > 1 else ():
+            found = {str(row.get(label)).strip() for row in rows}
+            indices = {str(at) for at in range(len(choices))}
+            told = stem in _CHOICES and found <= indices
+            named = found <= set(choices)
+            written = all(
+                str(row.get(label)).strip() in {str(row.get(name)).strip() for name in choices}
+                for row in rows
+            )
+            if label not in choices and (told or named or written):
+                return label, tuple(choices)
+    return None
+
+
+def _flags(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Several columns of 0 and 1, none of which is called a label."""
+    if any(column.lower() in _LABELS for column in columns):
+        return ()
+    found = tuple(
+        column for column in columns if set(_cells(rows, column)) in ({"0", "1"}, {"0"}, {"1"})
+    )
+    return found if len(found) > 1 else ()
 
 
 def _chosen(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: str) -> str | None:

@@ -17,7 +17,7 @@ from ptv2_cli.errors import InputError
 if TYPE_CHECKING:
     from ptv2_cli.tasks.definition import Definition, HubSection
     from ptv2_cli.tasks.encoder import Encoder
-    from ptv2_cli.tasks.formats import Line
+    from ptv2_cli.tasks.formats import Bad, Line
 
 Kind = Literal["sequence", "regression", "choice", "token", "span"]
 PER_ROW: frozenset[Kind] = frozenset({"sequence", "regression", "choice"})
@@ -47,7 +47,10 @@ class Split:
 
     rows: list[Row]
     sha256: str
+    """Of the files; of the rows where these are not what the files alone say, see `Reading`."""
     files: tuple[Path, ...] = ()
+    bad: tuple[Bad, ...] = ()
+    """Rows of the files that were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,26 @@ class Scores:
     """Of every metric that has one, for runs that select by another than the main metric."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How files are read, where the config says so; None: as their first bytes show."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip_bad: bool = False
+    """Whether rows that cannot be used are left out."""
+
+
+AS_FOUND = Reading()
+"""As the first bytes of each file show."""
+
+
 class DataSource(Protocol):
     """Where the files of a split lie: a local folder or a snapshot of the hub."""
+
+    @property
+    def reading(self) -> Reading:
+        """How they are read."""
 
     def files(self, split: str) -> tuple[Path, ...]:
         """Files of `train`, `validation` or `test`; empty if the source has no such split."""
@@ -236,7 +257,7 @@ class Task(ABC):
         named = {name: getattr(section, name) for name in ("train", "validation", "test")}
         files = {name: Path(path) for name, path in named.items() if path is not None}
         folder = None if section.data is None else Path(section.data)
-        return open_source(self, folder, offline, files)
+        return open_source(self, folder, offline, files, reading_of(section))
 
     @property
     def tunes(self) -> bool:
@@ -366,6 +387,11 @@ class Task(ABC):
                     f"row {index + 1} of {len(rows)} has no gold answer: nothing to score against",
                     "score a labelled split, such as --split validation",
                 )
+
+
+def reading_of(section: TaskSection) -> Reading:
+    """How a config's `task:` says its files are read."""
+    return Reading(section.delimiter, section.encoding, section.skip_bad)
 
 
 def truncated_rows(features: Iterable[Feature]) -> int:

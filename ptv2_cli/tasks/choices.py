@@ -96,6 +96,21 @@ def check_chosen(line: Line, value: Any, choices: Sequence[str]) -> int:
     raise DataError.at(line.where, what, hint)
 
 
+def check_column(line: Line, value: Any, columns: Sequence[str]) -> int:
+    """The index of the choice whose column a label names; `columns`: those that the row fills.
+
+    Raises:
+        DataError: it names none of them.
+    """
+    if value in columns:
+        return columns.index(value)
+    raise DataError.at(
+        line.where,
+        f"label {value!r} is no column of a choice of this row",
+        f"its columns are {', '.join(columns)}",
+    )
+
+
 def places(value: Any, choices: Sequence[str]) -> list[int]:
     """Where a label stands among the choices as a text."""
     if not isinstance(value, str):

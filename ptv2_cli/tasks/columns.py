@@ -5,53 +5,64 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from itertools import chain
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.decoding import read_text
-from ptv2_cli.tasks.formats import Line, short
+from ptv2_cli.tasks.decoding import Text
+from ptv2_cli.tasks.formats import Line, Record, short, tried
 
 Place = int | str
 """A column by its index (from 0, or from -1 backwards) or by its name in the first line."""
 
 
-def read_columns(path: Path, token: Place = 0, tag: Place = -1) -> Iterator[Line]:
+def read_columns(text: Text, token: Place = 0, tag: Place = -1) -> Iterator[Record]:
     """Sentences of a file; the columns of their words and tags are the first and the last.
 
     Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
     skipped, and the comments of CoNLL-U, see `without_comments`. Columns given by name are
     looked for in the first line that is not blank, which may begin with `#`, and with
-    `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and `tags`.
+    `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and `tags`. A sentence with a
+    line that lacks a column is bad.
 
     Raises:
-        DataError: a line without the columns, or a file that does not name them.
+        DataError: a file that does not name the columns.
     """
-    tokens: list[str] = []
-    tags: list[str] = []
-    numbers: list[int] = []
-    lines = enumerate([*read_text(path).split("\n"), ""], start=1)
-    places = _places(lines, path, token, tag)
-    for number, text in without_comments(lines):
-        parts = split_columns(text)
-        if parts:
-            word, label = pick_columns(f"{path}:{number}", parts, places)
-            tokens.append(word)
-            tags.append(label)
-            numbers.append(number)
-        elif tokens:
-            yield Line({"tokens": tokens, "tags": tags}, path, numbers[0], numbers)
-            tokens, tags, numbers = [], [], []
+    lines = enumerate(chain(text, [""]), start=1)
+    places = _places(lines, text, token, tag)
+    sentence: list[tuple[int, str]] = []
+    for number, line in without_comments(lines):
+        if split_columns(line):
+            sentence.append((number, line))
+        elif sentence:
+            yield _sentence(sentence, text, places)
+            sentence = []
+
+
+def _sentence(lines: list[tuple[int, str]], text: Text, places: tuple[int, int]) -> Record:
+    def make() -> Line:
+        pairs = [_pair(line, f"{text.path}:{number}", text, places) for number, line in lines]
+        tokens, tags = map(list, zip(*pairs, strict=True))
+        numbers = [number for number, _ in lines]
+        return Line({"tokens": tokens, "tags": tags}, text.path, numbers[0], numbers)
+
+    return tried(make, lines[0][0], [line.rstrip("\r\n") for _, line in lines])
+
+
+def _pair(line: str, where: str, text: Text, places: tuple[int, int]) -> tuple[str, str]:
+    text.check(line, where)
+    return pick_columns(where, split_columns(line), places)
 
 
 def _places(
-    lines: Iterator[tuple[int, str]], path: Path, token: Place, tag: Place
+    lines: Iterator[tuple[int, str]], text: Text, token: Place, tag: Place
 ) -> tuple[int, int]:
     """The indices of the columns; of named ones the first line that is not blank is read."""
     if isinstance(token, int) and isinstance(tag, int):
         return token, tag
-    for number, text in lines:
-        if split_columns(text):
-            return named_columns(f"{path}:{number}", text, (token, tag))
+    for number, line in lines:
+        if split_columns(line):
+            text.check(line, f"{text.path}:{number}")
+            return named_columns(f"{text.path}:{number}", line, (token, tag))
     return 0, -1
 
 

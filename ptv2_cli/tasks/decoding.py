@@ -1,64 +1,193 @@
-"""Bytes of a data file to text: UTF-8, or a guess at what else it is and how to convert it."""
+"""A data file, or standard input, as lines of text: unzipped and decoded as they are read.
+
+The encoding is found in the first bytes: a byte order mark, the NUL bytes of UTF-16, else UTF-8.
+A file that begins as gzip does is unzipped, whatever its name.
+"""
 
 from __future__ import annotations
 
 import codecs
 import shlex
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from ptv2_cli.errors import DataError
 
 PAIRED = 0.9
 """Share of bytes above 127 that stand beside another such byte: a script of two-byte letters."""
+_UTF8 = "utf-8-sig"
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_GZIP = b"\x1f\x8b"
+_ENOUGH = 64
+"""Bytes that show the encoding."""
+_PIECE = 1 << 20
+"""Most bytes that are unzipped at once: a small file may hold gigabytes."""
+_BYTES = 0xDC00
+"""Bytes that cannot be decoded stand at this code point and above, as surrogateescape has it."""
 
 
-def read_text(path: Path) -> str:
-    """A file's text, without a byte order mark.
+class Text:
+    """Lines with their ends, read once and one at a time; only a line feed ends a line.
+
+    Bytes that cannot be decoded stay in the text, for `check` to find: one bad line does not end
+    the reading. A line of nothing but a byte order mark is blank.
+
+    Attributes:
+        path: what messages call it.
+        encoding: as it was asked for, or found once the first line is read.
+    """
+
+    def __init__(
+        self,
+        stream: Iterable[bytes],
+        path: Path,
+        encoding: str | None = None,
+        file: Path | None = None,
+    ) -> None:
+        """Take a stream of bytes in pieces of any size.
+
+        Args:
+            stream: the bytes.
+            path: what messages call it.
+            encoding: one of Python's; None: what the first bytes say.
+            file: where the same bytes can be read again, if anywhere.
+        """
+        self.path = path
+        self.encoding = encoding or _UTF8
+        if encoding is not None and codecs.lookup(encoding).name == "utf-8":
+            self.encoding = _UTF8
+        self._asked = encoding
+        self._file = file
+        self._held: deque[str] = deque()
+        self._lines = self._read(stream)
+
+    def __iter__(self) -> Iterator[str]:
+        while self._held:
+            yield self._held.popleft()
+        yield from self._lines
+
+    def head(self, count: int) -> list[str]:
+        """The next lines, `count` at most, which stay to be read."""
+        self._held += islice(self._lines, max(count - len(self._held), 0))
+        return list(islice(self._held, count))
+
+    def first(self, wanted: Callable[[str], object]) -> str:
+        """The next line that is `wanted`, which stays to be read; "" if there is none."""
+        found = next((line for line in self._held if wanted(line)), None)
+        if found is not None:
+            return found
+        for line in self._lines:
+            self._held.append(line)
+            if wanted(line):
+                return line
+        return ""
+
+    def whole(self) -> str:
+        """All that is left."""
+        return "".join(self)
+
+    def again(self) -> Text | None:
+        """The same text from its beginning; None where it can be read but once."""
+        return None if self._file is None else open_text(self._file, self._asked)
+
+    def check(self, text: str, where: str) -> None:
+        """See that a part of the text holds characters alone.
+
+        Raises:
+            DataError: it holds bytes that are not of the encoding, a NUL, or half a surrogate pair.
+        """
+        half = _half(text)
+        name = "UTF-8" if self.encoding == _UTF8 else self.encoding
+        if half is not None and _BYTES + 0x80 <= half <= _BYTES + 0xFF:
+            what = f"not {name}: byte 0x{half - _BYTES:02x}"
+            raise DataError.at(where, what, self._advice(text))
+        if "\0" in text:
+            raise DataError.at(where, f"not {name}: it holds NUL bytes", self._advice(text))
+        check_unicode(text, where)
+
+    def _advice(self, text: str) -> str:
+        if self._asked is not None:
+            return "another task.encoding (ptv2 predict: --encoding), or none to have it found"
+        guess = likely_encoding(text.encode("utf-8", "surrogateescape"))
+        way = f"it looks like {guess}: task.encoding: {guess} reads it (ptv2 predict: --encoding)"
+        if self._file is None:
+            return way
+        new = self._file.with_name(f"{self._file.stem}-utf8{self._file.suffix}")
+        command = f"iconv -f {guess} -t UTF-8 {shlex.quote(str(self._file))}"
+        return f"{way}; or convert it: {command} > {shlex.quote(str(new))}"
+
+    def _read(self, stream: Iterable[bytes]) -> Iterator[str]:
+        pieces = _unzipped(iter(stream), self.path)
+        first = next(pieces, b"")
+        while len(first) < _ENOUGH and b"\n" not in first and (more := next(pieces, b"")):
+            first += more
+        if self._asked is None:
+            self.encoding = sniffed_encoding(first)
+        decoder = codecs.getincrementaldecoder(self.encoding)(_ESCAPE)
+        begun: list[str] = []
+        for piece in _and_end(first, pieces):
+            try:
+                text = decoder.decode(piece or b"", final=piece is None)
+            except UnicodeError as error:  # what no handler is asked about: UTF-16 without its mark
+                what = f"cannot be read as {self.encoding}: {error}"
+                raise DataError.at(str(self.path), what, self._advice("")) from None
+            *ended, rest = text.split("\n")
+            for line in ended:
+                yield _without_lone_mark("".join([*begun, line, "\n"]))
+                begun = []
+            if rest:
+                begun.append(rest)
+        if begun:
+            yield _without_lone_mark("".join(begun))
+
+
+def open_text(path: Path, encoding: str | None = None) -> Text:
+    """The text of a file, opened when its first line is read.
 
     Raises:
-        DataError: the file cannot be read or is not UTF-8.
+        DataError: from reading it: the file cannot be read, or is a damaged gzip file.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = f"not UTF-8: byte 0x{data[error.start]:02x}"
-        raise DataError.at(f"{path}:{line}", what, _convert(path, data)) from None
-    if "\0" in text:  # UTF-16 without its mark is valid UTF-8 full of NULs
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError.at(f"{path}:{line}", "not UTF-8: it holds NUL bytes", _convert(path, data))
-    return text
+    return Text(_bytes_of(path), path, encoding, file=path)
+
+
+def sniffed_encoding(first: bytes) -> str:
+    """The encoding that the first bytes of a file show, as Python calls it."""
+    for mark, name in _MARKS.items():
+        if first.startswith(mark):
+            return name
+    even, odd = set(first[:_ENOUGH:2]), set(first[1:_ENOUGH:2])
+    if odd == {0} and 0 not in even:
+        return "utf-16-le"
+    if even == {0} and odd and 0 not in odd:
+        return "utf-16-be"
+    return _UTF8
 
 
 def check_unicode(text: str, where: str) -> None:
     """See that text can be written as UTF-8.
 
     Raises:
-        DataError: it holds half a surrogate pair, or a byte that was no UTF-8.
+        DataError: it holds half a surrogate pair.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        if 0xDC80 <= code <= 0xDCFF:  # where surrogateescape puts a byte
-            raise DataError.at(
-                where,
-                f"not UTF-8: byte 0x{code - 0xDC00:02x}",
-                "iconv -f latin1 -t utf-8 FILE > NEW_FILE, if it is Latin-1",
-            ) from None
+    half = _half(text)
+    if half is not None:
         raise DataError.at(
             where,
-            f"half a surrogate pair: \\u{code:04x}",
+            f"half a surrogate pair: \\u{half:04x}",
             "write characters beyond \\uffff as both halves, or as themselves",
-        ) from None
+        )
 
 
 def likely_encoding(data: bytes) -> str:
-    """What bytes that are no UTF-8 probably are, as iconv calls it."""
+    """What bytes that are no UTF-8 probably are, as iconv and Python call it."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"
     if b"\0" in data:
@@ -79,10 +208,65 @@ def likely_encoding(data: bytes) -> str:
     return "WINDOWS-1252" if any(0x80 <= byte < 0xA0 for byte in data) else "LATIN1"
 
 
-def _convert(path: Path, data: bytes) -> str:
-    guess = likely_encoding(data)
-    new = path.with_name(f"{path.stem}-utf8{path.suffix}")
-    return (
-        f"it looks like {guess}: iconv -f {guess} -t UTF-8 {shlex.quote(str(path))} "
-        f"> {shlex.quote(str(new))}"
-    )
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """As surrogateescape, for the bytes below 128 too, which UTF-16 may have in a bad place."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    bad = error.object[error.start : error.end]
+    return "".join(chr(_BYTES + byte) for byte in bad), error.end
+
+
+_ESCAPE = "ptv2-escape"
+codecs.register_error(_ESCAPE, _escape)
+
+
+def _half(text: str) -> int | None:
+    """The code of the first half of a surrogate pair that stands alone in a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return ord(text[error.start])
+    return None
+
+
+def _without_lone_mark(line: str) -> str:
+    return line.replace("\ufeff", "") if not line.replace("\ufeff", "").strip() else line
+
+
+def _and_end(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes | None]:
+    yield first
+    yield from pieces
+    yield None
+
+
+def _bytes_of(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            yield from stream
+    except OSError as error:
+        raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
+
+
+def _unzipped(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    """The bytes of a gzip file's members; other bytes as they are."""
+    first = next(pieces, b"")
+    if not first.startswith(_GZIP):
+        yield first
+        yield from pieces
+        return
+    unzip, data = zlib.decompressobj(wbits=31), first
+    try:
+        while True:
+            if found := unzip.decompress(data, _PIECE):
+                yield found
+            data = unzip.unconsumed_tail
+            if unzip.eof:
+                data = unzip.unused_data.lstrip(b"\0")  # which may pad the end
+                if data or (data := next(pieces, b"").lstrip(b"\0")):
+                    unzip = zlib.decompressobj(wbits=31)
+                else:
+                    return
+            elif not data and not (data := next(pieces, b"")):
+                raise zlib.error("it ends too early")
+    except zlib.error as error:
+        raise DataError.at(str(path), f"a damaged gzip file: {error}", "fetch it again") from None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.decoding import read_text
+from ptv2_cli.tasks.decoding import Text, check_unicode
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,50 @@ class Line:
         return where if self.part is None else f"{where}: {self.part}"
 
 
-def read_jsonl(path: Path) -> Iterator[Line]:
-    """A JSON object per line; blank lines are skipped.
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be used."""
 
-    Raises:
-        DataError: a line that is no JSON object.
-    """
-    # Only \n ends a line: str.splitlines would cut JSON strings at U+2028.
-    for number, text in enumerate(read_text(path).split("\n"), start=1):
-        if text.strip():
-            yield Line(json_object(text, f"{path}:{number}"), path, number)
+    number: int | None
+    """Its (first) line, from 1; None where rows have no line."""
+    error: DataError
+    row: Any = None
+    """What was read of it: its values, or its text where that is no row at all."""
+
+
+Record = Line | Bad
+
+
+def tried(make: Callable[[], T], number: int | None, row: Any) -> T | Bad:
+    """What `make` gives, or the row as a bad one."""
+    try:
+        return make()
+    except DataError as error:
+        return Bad(number, error, row)
+
+
+def read_jsonl(text: Text) -> Iterator[Record]:
+    """A JSON object per line; blank lines are skipped."""
+    return _json_lines(text, text)
+
+
+def _json_lines(lines: Iterable[str], text: Text) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _json_line(line.rstrip("\r\n"), text, number)
+
+
+def _json_line(line: str, text: Text, number: int) -> Record:
+    where = f"{text.path}:{number}"
+
+    def make() -> Line:
+        text.check(line, where)
+        values = json_object(line, where)
+        if "\\u" in line:  # an escape may be half a pair, which the text itself does not show
+            check_unicode(json.dumps(values, ensure_ascii=False), where)
+        return Line(values, text.path, number)
+
+    return tried(make, number, line)
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:
@@ -72,23 +108,59 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     return values
 
 
-def read_squad(path: Path) -> Iterator[Line]:
-    """The questions of a SQuAD file, see `squad_lines`."""
-    return squad_lines(read_text(path), path)
+def read_json(text: Text, squad: bool) -> Iterator[Record]:
+    """A list of objects, each a row; SQuAD's layout where `squad`; or lines of JSON after all.
+
+    It is read as a whole.
+
+    Raises:
+        DataError: it is neither.
+    """
+    path, whole = text.path, text.whole()
+    try:
+        content = json.loads(whole)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from _json_lines(whole.split("\n"), text)
+            return
+        what = f"no JSON: {error.msg} at column {error.colno}"
+        raise DataError.at(f"{path}:{error.lineno}", what) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise DataError.at(str(path), f"cannot be read: {error}") from None
+    if isinstance(content, list):
+        for number, values in enumerate(content, start=1):
+            yield _json_item(values, text, number)
+    elif squad and isinstance(content, dict) and "data" in content:
+        text.check(whole, str(path))
+        yield from squad_lines(content, path)
+    elif isinstance(content, dict) and "\n" not in whole.strip():
+        yield from _json_lines(whole.split("\n"), text)
+    else:
+        likely = '{"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}'
+        layouts = f"SQuAD's {likely}, or a list of rows" if squad else "a list of rows"
+        what = "not SQuAD's layout, and no list of rows" if squad else "no list of rows"
+        raise DataError.at(str(path), what, f"it is {layouts}: [{{...}}, {{...}}]")
 
 
-def squad_lines(text: str, path: Path) -> Iterator[Line]:
+def _json_item(values: Any, text: Text, number: int) -> Record:
+    where = f"{text.path}: row {number}"
+
+    def make() -> Line:
+        if not isinstance(values, dict):
+            what = f"no JSON object: {short(json.dumps(values))}"
+            raise DataError.at(where, what, 'a row is such as {"label": "x"}')
+        text.check(json.dumps(values, ensure_ascii=False), where)
+        return Line(values, text.path, part=f"row {number}")
+
+    return tried(make, number, values)
+
+
+def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[Line]:
     """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
 
     Raises:
-        DataError: no JSON, or not of SQuAD's layout.
+        DataError: it is not of SQuAD's layout.
     """
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError.at(
-            f"{path}:{error.lineno}", f"no JSON: {error.msg} at column {error.colno}"
-        ) from None
     try:
         for article in content["data"]:
             for paragraph in article["paragraphs"]:

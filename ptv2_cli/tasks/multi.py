@@ -18,11 +18,13 @@ from pydantic import Field
 from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.tasks.base import (
+    AS_FOUND,
     Array,
     DataSource,
     Feature,
     Kind,
     Prediction,
+    Reading,
     Row,
     Scores,
     Split,
@@ -54,6 +56,8 @@ class MultiSource:
     """A source for each task."""
 
     sources: tuple[DataSource, ...]
+    reading: Reading = AS_FOUND
+    """Nothing: each source has its own."""
 
     def files(self, split: str) -> tuple[Path, ...]:
         """All files of a split, none unless every task has it."""
@@ -158,7 +162,11 @@ class MultiTask(Task):
     def open(self, section: TaskSection, offline: bool) -> DataSource:
         """The sources of all."""
         pairs = zip(self.parts, self.options.tasks, strict=True)
-        return MultiSource(tuple(part.open(own, offline) for part, own in pairs))
+        skip = section.skip_bad
+        sections = [
+            (part, own.model_copy(update={"skip_bad": own.skip_bad or skip})) for part, own in pairs
+        ]
+        return MultiSource(tuple(part.open(own, offline) for part, own in sections))
 
     def settle(self, source: DataSource) -> MultiTask:
         """Each settled on its own train data."""
@@ -191,7 +199,8 @@ class MultiTask(Task):
             for row in found.rows
         ]
         files = tuple(path for found in splits for path in found.files)
-        return Split(rows, "+".join(found.sha256 for found in splits), files)
+        bad = tuple(row for found in splits for row in found.bad)
+        return Split(rows, "+".join(found.sha256 for found in splits), files, bad)
 
     @property
     def classed(self) -> bool:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.errors import DataError
+from ptv2_cli.tasks.bad_rows import BadRows
 from ptv2_cli.tasks.base import DataSource, Row, Split, Task
-from ptv2_cli.tasks.columns import unknown_column
+from ptv2_cli.tasks.columns import Place, unknown_column
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.readers import check_text, read_lines, read_split
 from ptv2_cli.tasks.texts import FORMATS
 
+T = TypeVar("T")
 LABELLED = frozenset({"train", "validation"})
 """Splits of which every row must have its gold answer; a test file may go without."""
 
@@ -108,27 +110,33 @@ def require_label(line: Line, column: str) -> None:
         )
 
 
-def train_lines(
-    task: Task, source: DataSource, formats: Sequence[str], **how: Any
-) -> Iterator[Line]:
-    """All rows of the train files as read, whatever `limit` says.
+def from_train(
+    task: Task,
+    source: DataSource,
+    formats: Sequence[str],
+    make: Callable[[Line], T],
+    columns: tuple[Place, Place] = (0, -1),
+) -> list[T]:
+    """What `make` gives of each row of the train files as read, whatever `limit` says.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no rows, or bad ones that are not to be left out.
     """
     files = source.files("train")
     if not files:
         raise DataError.at(
             source.describe("train"), "no train data", "write task: {train: FILE}, or data: FOLDER"
         )
-    empty = True
-    for path in files:
-        for line in read_lines(task, path, formats, **how):
-            empty = False
-            yield line
-    if empty:
+    bad = BadRows(source.reading.skip_bad)
+    lines = (
+        line for path in files for line in read_lines(task, path, formats, columns, source.reading)
+    )
+    found = list(bad.without(lines, make))
+    bad.settle(files, found)
+    if not found:
         names = ", ".join(map(str, files))
         raise DataError.at(names, "the train data is empty", "a split needs at least one row")
+    return found
 
 
 def as_label(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -10,23 +12,34 @@ from ptv2_cli.config.schema import Section
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.base import DataSource, Row, Split
 from ptv2_cli.tasks.choice import CHOICE, Choice
-from ptv2_cli.tasks.choices import as_index, check_choices, check_chosen, check_index, places
+from ptv2_cli.tasks.choices import (
+    as_index,
+    check_choices,
+    check_chosen,
+    check_column,
+    check_index,
+    places,
+)
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.own import (
     Names,
     TableOptions,
+    from_train,
     impossible,
     read_labelled,
     require_label,
     table_row,
-    train_lines,
 )
 from ptv2_cli.tasks.texts import FORMATS
 
-Form = Literal["index", "text"]
-FORMS: tuple[Form, ...] = ("index", "text")
-_IN_WORDS = {"index": "the index of the right choice, from 0", "text": "the right choice's text"}
+Form = Literal["index", "text", "column"]
+FORMS: tuple[Form, ...] = ("index", "text", "column")
+_IN_WORDS = {
+    "index": "the index of the right choice, from 0",
+    "text": "the right choice's text",
+    "column": "the name of the right choice's column",
+}
 
 
 class OwnChoiceOptions(TableOptions):
@@ -38,10 +51,10 @@ class OwnChoiceOptions(TableOptions):
     choices: Names = Field(
         ("choices",), description="the columns of the choices in order, or one that lists them"
     )
-    label_is: Literal["auto", "index", "text"] = Field(
+    label_is: Literal["auto", "index", "text", "column"] = Field(
         "auto",
-        description="what label holds: the right choice's index from 0, or its text; auto looks at "
-        "the train file",
+        description="what label holds: the right choice's index from 0, its text, or the name of "
+        "its column; auto looks at the train file",
     )
 
     @field_validator("text")
@@ -89,21 +102,29 @@ class OwnChoice(Choice):
         if self.options.label_is != "auto":
             return self
         possible: tuple[Form, ...] = FORMS
-        differs: Line | None = None
-        for line in train_lines(self, source, FORMATS):
+        differ: dict[tuple[Form, Form], Line] = {}
+
+        def look(line: Line) -> None:
+            nonlocal possible
             require_label(line, self.label_column)
             _, value = table_row(line, self.text, self.label_column)
             choices = check_choices(line, self.choice_columns)
-            possible = _still(line, value, choices, possible)
-            if possible == FORMS and places(value, choices)[0] != as_index(value):
-                differs = differs or line
-        if possible == FORMS and differs is not None:
-            value = differs.values[self.label_column]
+            means = _meanings(value, choices, self.choice_columns)
+            possible = _still(line, value, choices, self.choice_columns, possible)
+            for one, other in combinations(possible, 2):
+                if means[one] != means[other]:
+                    differ.setdefault((one, other), line)
+
+        from_train(self, source, FORMATS, look)
+        found = next((pair for pair in combinations(possible, 2) if pair in differ), None)
+        if found is not None:
+            one, other = found
+            value = differ[found].values[self.label_column]
             raise DataError.at(
-                differs.where,
-                f"label {value!r} may be the index of one choice or the text of another, as all "
+                differ[found].where,
+                f"label {value!r} may be the {one} of one choice or the {other} of another, as all "
                 "of train's",
-                "say which: task.label_is: index, or text",
+                f"say which: task.label_is: {one}, or {other}",
             )
         options = self.options.model_copy(update={"label_is": possible[0]})
         return OwnChoice(self.name, self.definition, options)
@@ -116,32 +137,48 @@ class OwnChoice(Choice):
         row, value = table_row(line, self.text, self.label_column)
         choices = check_choices(line, self.choice_columns)
         if value is not None:
-            row["label"] = _gold(line, value, choices, self.options.label_is)
+            form = self.options.label_is
+            row["label"] = _gold(line, value, choices, self.choice_columns, form)
         return row
 
 
-def _gold(line: Line, value: Any, choices: list[str], form: str) -> int:
+def _gold(line: Line, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:
     if form == "text":
         return check_chosen(line, value, choices)
+    if form == "column":
+        return check_column(line, value, columns[: len(choices)])
     return check_index(line, value, len(choices))
 
 
+def _meanings(value: Any, choices: list[str], columns: Sequence[str]) -> dict[Form, int]:
+    """The choice that a label stands for in each form that it may have."""
+    found: dict[Form, int] = {}
+    index, texts = as_index(value), places(value, choices)
+    if index is not None and 0 <= index < len(choices):
+        found["index"] = index
+    if len(texts) == 1:
+        found["text"] = texts[0]
+    if len(columns) > 1 and value in columns[: len(choices)]:
+        found["column"] = columns.index(value)
+    return found
+
+
 def _still(
-    line: Line, value: Any, choices: list[str], possible: tuple[Form, ...]
+    line: Line,
+    value: Any,
+    choices: list[str],
+    columns: Sequence[str],
+    possible: tuple[Form, ...],
 ) -> tuple[Form, ...]:
     """Which of the forms a row's label may have.
 
     Raises:
         DataError: none of them; as the form that all rows before it had.
     """
-    index = as_index(value)
-    may = {
-        "index": index is not None and 0 <= index < len(choices),
-        "text": len(places(value, choices)) == 1,
-    }
-    left = tuple(form for form in possible if may[form])
+    may = _meanings(value, choices, columns)
+    left = tuple(form for form in possible if form in may)
     if not left:
         # Whole numbers are told as indices, all else as texts, unless earlier rows decide.
-        likely = possible[0] if len(possible) == 1 else "text" if index is None else "index"
-        _gold(line, value, choices, likely)
+        likely = "text" if as_index(value) is None else "index"
+        _gold(line, value, choices, columns, likely if likely in possible else possible[0])
     return left

@@ -18,12 +18,12 @@ from ptv2_cli.tasks.own import (
     TableOptions,
     as_label,
     check_known,
+    from_train,
     impossible,
     in_order,
     read_labelled,
     require_label,
     table_row,
-    train_lines,
 )
 from ptv2_cli.tasks.texts import FORMATS
 
@@ -67,15 +67,15 @@ class OwnClassification(Classification):
         """With the labels of the train file, if the config does not give them; see Task.settle."""
         if self.options.labels is not None:
             return self
-        found: set[str] = set()
-        rows = 0
-        for line in train_lines(self, source, FORMATS):
-            require_label(line, self.label_column)
-            found.add(as_label(table_row(line, self.columns, self.label_column)[1]))
-            rows += 1
-        self._check_found(source, found, rows)
+        labels = from_train(self, source, FORMATS, self._label_read)
+        found = set(labels)
+        self._check_found(source, found, len(labels))
         options = self.options.model_copy(update={"labels": in_order(found)})
         return OwnClassification(self.name, self.definition, options)
+
+    def _label_read(self, line: Line) -> str:
+        require_label(line, self.label_column)
+        return as_label(table_row(line, self.columns, self.label_column)[1])
 
     def _check_found(self, source: DataSource, found: set[str], rows: int) -> None:
         where = ", ".join(map(str, source.files("train")))

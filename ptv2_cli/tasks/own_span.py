@@ -13,7 +13,7 @@ from ptv2_cli.tasks import cmrc, squad
 from ptv2_cli.tasks.base import DataSource, Prediction, Row, Scores, Split
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.own import LABELLED, train_lines
+from ptv2_cli.tasks.own import LABELLED, from_train
 from ptv2_cli.tasks.readers import check_question, question_place, read_split
 from ptv2_cli.tasks.script import is_unspaced
 from ptv2_cli.tasks.span import QuestionAnswering, QuestionAnsweringOptions
@@ -59,7 +59,8 @@ class OwnQuestionAnswering(QuestionAnswering):
         """
         if self.options.metric != "auto" and self.options.no_answer is not None:
             return self
-        golds = [self.gold(self._labelled(line)) for line in train_lines(self, source, FORMATS)]
+        make = lambda line: self.gold(self._labelled(line))  # noqa: E731
+        golds = from_train(self, source, FORMATS, make)
         script = "char" if is_unspaced(text for gold in golds for text in gold) else "squad"
         asked = self.options
         found = {

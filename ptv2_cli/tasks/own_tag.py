@@ -13,7 +13,7 @@ from ptv2_cli.tasks.bio import SPELLINGS, bioes_to_bio, scheme_of, to_bio
 from ptv2_cli.tasks.columns import Place, unknown_column
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.own import LABELLED, Names, check_known, impossible, train_lines
+from ptv2_cli.tasks.own import LABELLED, Names, check_known, from_train, impossible
 from ptv2_cli.tasks.readers import check_words, read_split
 from ptv2_cli.tasks.tag import Tagging, TaggingOptions
 
@@ -77,10 +77,8 @@ class OwnTagging(Tagging):
         """With the scheme and the tags of the train file; see Task.settle."""
         if self.options.labels is not None and self.options.scheme != "auto":
             return self
-        sentences = [
-            check_tags(line, self._words(line)[1])
-            for line in train_lines(self, source, FORMATS, columns=self._columns)
-        ]
+        make = lambda line: check_tags(line, self._words(line)[1])  # noqa: E731
+        sentences = from_train(self, source, FORMATS, make, self._columns)
         types = sorted({tag[2:] for tags in sentences for tag in tags if tag != "O"})
         if not types:
             where = ", ".join(map(str, source.files("train")))
@@ -94,13 +92,14 @@ class OwnTagging(Tagging):
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read CoNLL columns, jsonl or parquet files; see Task.read."""
-        found = read_split(self, source, split, limit, FORMATS, self._row, self._columns)
-        if split in LABELLED:
-            for number, row in enumerate(found.rows, start=1):
-                if "tags" not in row:
-                    what = f"sentence {number} of the {split} data has no tags"
-                    raise DataError.at(str(found.files[0]), what, "tag it, or delete it")
-        return found
+        make = self._tagged if split in LABELLED else self._row
+        return read_split(self, source, split, limit, FORMATS, make, self._columns)
+
+    def _tagged(self, line: Line) -> Row:
+        row = self._row(line)
+        if "tags" not in row:
+            raise DataError.at(line.where, "the sentence has no tags", "tag it, or delete it")
+        return row
 
     @property
     def _columns(self) -> tuple[Place, Place]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config.fingerprint import file_sha256
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import DataSource, Row, Split, Task
+from ptv2_cli.tasks.bad_rows import BadRows
+from ptv2_cli.tasks.base import AS_FOUND, DataSource, Reading, Row, Split, Task
 from ptv2_cli.tasks.columns import Place, read_columns, unknown_column
-from ptv2_cli.tasks.formats import Line, read_jsonl, read_parquet, read_squad
+from ptv2_cli.tasks.decoding import Text, open_text
+from ptv2_cli.tasks.formats import Line, Record, read_json, read_jsonl, read_parquet
 from ptv2_cli.tasks.propositions import read_entities_2012, read_roles_2005, read_roles_2012
+from ptv2_cli.tasks.source import data_suffix
 from ptv2_cli.tasks.tables import DELIMITERS, read_table
+from ptv2_cli.tasks.workbook import read_workbook
 
-COLUMNS: dict[str, tuple[str, Callable[[Path], Iterator[Line]]]] = {
+COLUMNS: dict[str, tuple[str, Callable[[Text], Iterator[Record]]]] = {
     "entities_2012": ("CoNLL-2012 columns or lines of WORD TAG", read_entities_2012),
     "roles_2005": ("CoNLL-2005 columns", read_roles_2005),
     "roles_2012": ("CoNLL-2012 columns", read_roles_2012),
@@ -34,13 +41,16 @@ def read_split(
 ) -> Split:
     """Read the first `limit` rows of a split with `make_row`, which checks each.
 
-    Rows that are scored together, as the answers to a question, count as one.
+    Rows that are scored together, as the answers to a question, count as one. Where the source
+    is read with `skip_bad` bad rows are left out.
 
-    `formats` are what the task's shape can read: ".csv", ".tsv", ".jsonl", ".parquet", "squad"
-    (.json) and "conll" (any other name), whose `columns` hold the words and the tags.
+    `formats` are what the task's shape can read: ".csv", ".tsv", ".jsonl", ".parquet", ".json",
+    ".xlsx", "squad" (.json too) and "conll" (any other name), whose `columns` hold the words and
+    the tags.
 
     Raises:
-        DataError: the source has no such split, the files hold no row, or a row is bad.
+        DataError: the source has no such split, the files hold no row, or rows are bad, see
+            `BadRows`.
     """
     files = source.files(split)
     if not files:
@@ -50,17 +60,39 @@ def read_split(
             f"give task.data a folder that holds it, or task.{split} a file; {task.name} reads "
             f"{_known(formats)}",
         )
-    lines = (
-        row
-        for path in files
-        for line in read_lines(task, path, formats, columns)
-        for row in task.expand(line)
-    )
-    rows = list(first_units(task, map(make_row, lines), limit))
+
+    def read(reading: Reading) -> tuple[list[Row], BadRows]:
+        bad = BadRows(reading.skip_bad)
+        lines = chain.from_iterable(
+            read_lines(task, path, formats, columns, reading) for path in files
+        )
+        made = bad.without(lines, partial(_rows_of_line, task, make_row))
+        rows = list(first_units(task, chain.from_iterable(made), limit))
+        bad.settle(files, rows)
+        return rows, bad
+
+    rows, bad = read(source.reading)
     if not rows:
         names = ", ".join(str(path) for path in files)
         raise DataError.at(names, f"the {split} data is empty", "a split needs at least one row")
-    return Split(rows, content_sha256(files), files)
+    same = not bad.rows and _same_by_default(rows, source.reading, read)
+    return Split(rows, content_sha256(files) if same else rows_sha256(rows), files, (*bad.rows,))
+
+
+def _rows_of_line(task: Task, make_row: Callable[[Line], Row], line: Line) -> list[Row]:
+    return [make_row(row) for row in task.expand(line)]
+
+
+def _same_by_default(
+    rows: list[Row], reading: Reading, read: Callable[[Reading], tuple[list[Row], BadRows]]
+) -> bool:
+    """Whether the files give the same rows where the config says nothing of how to read them."""
+    if reading.delimiter is None and reading.encoding is None:
+        return True
+    try:
+        return read(Reading(skip_bad=reading.skip_bad))[0] == rows
+    except DataError:
+        return False
 
 
 def first_units(task: Task, rows: Iterable[Row], limit: int | None) -> Iterator[Row]:
@@ -89,6 +121,14 @@ def content_sha256(files: Sequence[Path]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def rows_sha256(rows: Iterable[Row]) -> str:
+    """The sha256 of rows, as a file of one JSON text per line would have it."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def check_text(line: Line, column: str) -> str:
@@ -207,24 +247,31 @@ def _rows_of_columns(answers: dict[str, Any], where: str) -> list[dict[str, Any]
 
 
 def read_lines(
-    task: Task, path: Path, formats: Sequence[str], columns: tuple[Place, Place] = (0, -1)
-) -> Iterator[Line]:
-    """The lines of one file, read in the format that its name and the task's shape say."""
-    suffix = path.suffix.lower()
+    task: Task,
+    path: Path,
+    formats: Sequence[str],
+    columns: tuple[Place, Place] = (0, -1),
+    reading: Reading = AS_FOUND,
+) -> Iterator[Record]:
+    """The rows of one file, read in the format that its name and the task's shape say."""
+    suffix = data_suffix(path)
     if suffix == ".parquet":
         hub = task.hub
         return read_parquet(path, hub.columns if hub else {}, hub.values if hub else {})
+    if suffix == ".xlsx" and suffix in formats:
+        return read_workbook(path)
+    text = open_text(path, reading.encoding)
     if suffix in DELIMITERS and suffix in formats:
-        return read_table(path)
+        return read_table(text, DELIMITERS[suffix], reading.delimiter)
     if suffix == ".jsonl":
-        return read_jsonl(path)
-    if suffix == ".json" and "squad" in formats:
-        return read_squad(path)
+        return read_jsonl(text)
+    if suffix == ".json" and {"squad", ".jsonl"} & set(formats):
+        return read_json(text, "squad" in formats)
     columned = next((name for name in formats if name in COLUMNS), None)
-    if columned is not None and suffix not in {".json", ".csv"}:
-        return COLUMNS[columned][1](path)
-    if suffix not in {".json", ".csv"} and "conll" in formats:
-        return read_columns(path, *columns)
+    if columned is not None and suffix not in {".json", ".csv", ".xlsx"}:
+        return COLUMNS[columned][1](text)
+    if suffix not in {".json", ".csv", ".xlsx"} and "conll" in formats:
+        return read_columns(text, *columns)
     hint = f"it reads {_known(formats)}"
     if "conll" in formats:
         hint += (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -27,10 +27,10 @@ from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.own import (
     TableOptions,
+    from_train,
     read_labelled,
     require_label,
     table_row,
-    train_lines,
 )
 from ptv2_cli.tasks.statistics import resampled_errors
 from ptv2_cli.tasks.texts import FORMATS, TextTask
@@ -71,7 +71,7 @@ class Regression(TextTask):
         """With mean and deviation of the train file's numbers; see Task.settle."""
         if self.options.mean is not None and self.options.deviation is not None:
             return self
-        values = np.array(list(self._train_values(source)))
+        values = np.array(from_train(self, source, FORMATS, self._number_read))
         mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
         if not deviation:
             where = ", ".join(map(str, source.files("train")))
@@ -84,10 +84,10 @@ class Regression(TextTask):
         options = self.options.model_copy(update=found)
         return Regression(self.name, self.definition, options)
 
-    def _train_values(self, source: DataSource) -> Iterator[float]:
-        for line in train_lines(self, source, FORMATS):
-            require_label(line, self.label_column)
-            yield self._row(line)["label"]
+    def _number_read(self, line: Line) -> float:
+        require_label(line, self.label_column)
+        number: float = self._row(line)["label"]
+        return number
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""

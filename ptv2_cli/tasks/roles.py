@@ -17,7 +17,7 @@ from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.encoder import Encoder
 from ptv2_cli.tasks.formats import Line
 from ptv2_cli.tasks.frame import Built, Fixed, Frame, Text
-from ptv2_cli.tasks.own import Names, train_lines
+from ptv2_cli.tasks.own import Names, from_train
 from ptv2_cli.tasks.readers import check_words, read_split
 from ptv2_cli.tasks.source import corpus_of
 from ptv2_cli.tasks.statistics import resampled_errors
@@ -64,7 +64,7 @@ class SemanticRoles(Tagging):
         own = cast(RolesOptions, self.options)
         if own.labels is not None:
             return self
-        rows = (self._row(line) for line in train_lines(self, source, self.formats))
+        rows = from_train(self, source, self.formats, self._row)
         types = {tag[2:] for row in rows for tag in row.get("tags", ()) if tag != "O"}
         if not types:
             where = ", ".join(map(str, source.files("train")))

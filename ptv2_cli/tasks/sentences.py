@@ -5,14 +5,17 @@ Two layouts have spans in brackets: CoNLL-2012's columns, and those of CoNLL-200
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.brackets import bracket_tags
 from ptv2_cli.tasks.columns import split_columns
-from ptv2_cli.tasks.decoding import read_text
+from ptv2_cli.tasks.decoding import Text
+from ptv2_cli.tasks.formats import Bad, Line, Record, tried
 
 WORD_2012 = 3
 """CoNLL-2012: document, part, number, word, POS, parse, lemma, frameset, sense, speaker, entities,
@@ -51,29 +54,47 @@ class Sentence:
         return bracket_tags(self.column(at), self.where)
 
 
-def read_sentences(path: Path) -> Iterator[Sentence]:
+def read_sentences(text: Text) -> Iterator[Sentence | Bad]:
     """The sentences of a file; lines that begin or end a document are skipped.
 
-    Raises:
-        DataError: a line with more or fewer columns than the first of its sentence.
+    A sentence with a line of more or fewer columns than its first is bad.
     """
-    numbers: list[int] = []
-    lines: list[list[str]] = []
-    for number, text in enumerate([*read_text(path).split("\n"), ""], start=1):
-        columns = [] if is_document(text) else split_columns(text)
-        if columns:
-            if lines and len(columns) != len(lines[0]):
-                raise DataError.at(
-                    f"{path}:{number}",
-                    f"{len(columns)} columns, where line {numbers[0]}, the first of its sentence, "
-                    f"has {len(lines[0])}",
-                    "every word of a sentence has as many columns; an empty line ends a sentence",
-                )
-            numbers.append(number)
-            lines.append(columns)
-        elif lines:
-            yield Sentence(path, numbers, lines)
-            numbers, lines = [], []
+    words: list[tuple[int, str]] = []
+    for number, line in enumerate(chain(text, [""]), start=1):
+        if not is_document(line) and split_columns(line):
+            words.append((number, line))
+        elif words:
+            read = [line.rstrip("\r\n") for _, line in words]
+            yield tried(partial(_sentence, words, text), words[0][0], read)
+            words = []
+
+
+def _sentence(words: list[tuple[int, str]], text: Text) -> Sentence:
+    numbers = [number for number, _ in words]
+    lines = [split_columns(line) for _, line in words]
+    for number, (_, line), columns in zip(numbers, words, lines, strict=True):
+        text.check(line, f"{text.path}:{number}")
+        if len(columns) != len(lines[0]):
+            raise DataError.at(
+                f"{text.path}:{number}",
+                f"{len(columns)} columns, where line {numbers[0]}, the first of its sentence, "
+                f"has {len(lines[0])}",
+                "every word of a sentence has as many columns; an empty line ends a sentence",
+            )
+    return Sentence(text.path, numbers, lines)
+
+
+def rows_of(
+    sentences: Iterable[Sentence | Bad], make: Callable[[Sentence], Iterable[Line]]
+) -> Iterator[Record]:
+    """The rows that `make` gives of each sentence; all of a sentence are one bad row, or none."""
+    for sentence in sentences:
+        if isinstance(sentence, Bad):
+            yield sentence
+            continue
+        read = [" ".join(columns) for columns in sentence.lines]
+        found = tried(lambda: list(make(sentence)), sentence.numbers[0], read)  # noqa: B023
+        yield from [found] if isinstance(found, Bad) else found
 
 
 def is_document(text: str) -> bool:
@@ -86,10 +107,9 @@ def is_conll2012(columns: Sequence[str]) -> bool:
     return len(columns) >= LEAST_2012 and columns[1].isdecimal() and columns[2].isdecimal()
 
 
-def first_line(path: Path) -> str:
-    """The first line of a file that is neither blank nor about a document; "" if there is none."""
-    lines: Iterable[str] = read_text(path).split("\n")
-    return next((text for text in lines if text.strip() and not is_document(text)), "")
+def first_line(text: Text) -> str:
+    """The first line that is neither blank nor about a document; "" if there is none."""
+    return text.first(lambda line: line.strip() and not is_document(line))
 
 
 def require_conll2012(sentence: Sentence) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import DataSource, Task
+from ptv2_cli.tasks.base import AS_FOUND, DataSource, Reading, Task
 
 WORDS = {
     "train": ("train",),
@@ -30,6 +30,7 @@ _SUFFIXES = {
     ".iob2",
     ".tsv",
     ".csv",
+    ".xlsx",
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SPELLINGS = {"devel": "validation", "development": "validation"}
@@ -45,8 +46,9 @@ _FOREIGN = {"arabic", "chinese"}
 def split_of(path: Path) -> str | None:
     """The split that a file's name says: its first or last word, without suffix and shard.
 
-    `val.jsonl`, `dev-v2.0.json`, `eng.testa`, `train-00000-of-00001.parquet`.
+    `val.jsonl`, `dev-v2.0.json`, `eng.testa`, `train-00000-of-00001.parquet`, `test.csv.gz`.
     """
+    path = _unzipped(path)
     suffix = path.suffix.lower()
     if suffix in _SUFFIXES or suffix.endswith("_conll"):
         stem = _SHARD.sub("", path.stem)
@@ -56,6 +58,16 @@ def split_of(path: Path) -> str | None:
         return None
     words = [word for word in _words(stem) if word not in _CORPORA]
     return (_split_word(words[0]) or _split_word(words[-1])) if words else None
+
+
+def data_suffix(path: Path) -> str:
+    """The suffix that says a file's format, in lower case; a `.gz` behind it says nothing."""
+    return _unzipped(path).suffix.lower()
+
+
+def _unzipped(path: Path) -> Path:
+    """The name without `.gz`."""
+    return Path(path.stem) if path.suffix.lower() == ".gz" else path
 
 
 def corpus_of(path: Path) -> str | None:
@@ -106,6 +118,7 @@ class FolderSource:
     """A folder whose files say their split by name."""
 
     path: Path
+    reading: Reading = AS_FOUND
 
     def files(self, split: str) -> tuple[Path, ...]:
         """Files of a split, see `split_files`.
@@ -135,6 +148,7 @@ class FileSource:
     """One file, whatever its name, as any split that is asked for (`ptv2 eval --data FILE`)."""
 
     path: Path
+    reading: Reading = AS_FOUND
 
     def files(self, split: str) -> tuple[Path, ...]:
         """The file, if it exists."""
@@ -151,9 +165,17 @@ class HubSource:
     Offline (asked for, or HF_HUB_OFFLINE=1) only the local cache is looked at.
     """
 
-    def __init__(self, repo: str, revision: str, folder: str, offline: bool = False) -> None:
+    def __init__(
+        self,
+        repo: str,
+        revision: str,
+        folder: str,
+        offline: bool = False,
+        reading: Reading = AS_FOUND,
+    ) -> None:
         from huggingface_hub import constants
 
+        self.reading = reading
         self.repo = repo
         self.revision = revision
         self.folder = folder
@@ -244,6 +266,7 @@ class NamedSource:
 
     named: Mapping[str, Path]
     rest: DataSource | None = None
+    reading: Reading = AS_FOUND
 
     def files(self, split: str) -> tuple[Path, ...]:
         """The file given for a split, else what the rest has.
@@ -278,6 +301,7 @@ def open_source(
     data: Path | None,
     offline: bool = False,
     named: Mapping[str, Path] | None = None,
+    reading: Reading = AS_FOUND,
 ) -> DataSource:
     """The files `named` by split, over the user's folder, else the task's place on the hub.
 
@@ -288,16 +312,17 @@ def open_source(
     """
     rest: DataSource | None = None
     if data is not None:
-        rest = FolderSource(data)
+        rest = FolderSource(data, reading)
     elif task.hub is not None and "train" not in (named or {}):
-        rest = HubSource(task.hub.repo, task.hub.revision, task.hub.folder, offline)
+        hub = task.hub
+        rest = HubSource(hub.repo, hub.revision, hub.folder, offline, reading)
     if rest is None and not named:
         raise DataError.at(
             "task",
             f"{task.name} needs to know where the data is",
             f"write task: {{name: {task.name}, data: FOLDER}}, or train: FILE, validation: FILE",
         )
-    return NamedSource(named, rest) if named else rest  # type: ignore[return-value]
+    return NamedSource(named, rest, reading) if named else rest  # type: ignore[return-value]
 
 
 def _words(name: str) -> list[str]:

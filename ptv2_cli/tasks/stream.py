@@ -1,19 +1,18 @@
 """New rows from a stream of bytes, one at a time; a bad row does not end the reading.
 
-Nothing is read ahead, so that rows of any number need the memory of one. SQuAD's json is one
-value and is the exception.
+Nothing is read ahead, so that rows of any number need the memory of one. A .json file is one
+value, an .xlsx file a whole: they are the exceptions.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import Kind
+from ptv2_cli.tasks.base import AS_FOUND, Kind, Reading
 from ptv2_cli.tasks.columns import (
     Place,
     named_columns,
@@ -21,159 +20,166 @@ from ptv2_cli.tasks.columns import (
     split_columns,
     without_comments,
 )
-from ptv2_cli.tasks.decoding import check_unicode
-from ptv2_cli.tasks.formats import Line, json_object, squad_lines
+from ptv2_cli.tasks.decoding import Text
+from ptv2_cli.tasks.formats import Line, Record, read_json, read_jsonl, short, tried
 from ptv2_cli.tasks.sentences import WORD_2012, is_conll2012, is_document
-from ptv2_cli.tasks.tables import DELIMITERS, table_rows
+from ptv2_cli.tasks.source import data_suffix
+from ptv2_cli.tasks.tables import DELIMITERS, read_table
+from ptv2_cli.tasks.workbook import read_workbook
 
-T = TypeVar("T")
-TABLES = ("jsonl", "csv", "tsv")
-_OWN: dict[str, str] = {"token": "conll", "span": "squad"}
-"""The format that only tasks of this kind have."""
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A row that cannot be used."""
-
-    number: int | None
-    """Its (first) line, from 1; None where rows have no line."""
-    error: DataError
-    row: Any = None
-    """What was read of it: its values, or its text where that is no row at all."""
-
-
-Record = Line | Bad
+TABLES = ("jsonl", "csv", "tsv", "json", "xlsx")
+_OWN: dict[str, tuple[str, ...]] = {"token": ("conll", "text"), "span": ("squad",)}
+"""The formats that only tasks of this kind have."""
+_COLUMNED = {".tsv", ".conll", ".bio", ".iob", ".iob2"}
+"""Endings of files for taggers that say columns."""
+LOOKED_AT = 200
+"""Lines that show whether a file holds columns or sentences."""
+_TAG = re.compile(r"O|[A-Z]-\S+")
 
 
 def formats_of(kind: Kind) -> tuple[str, ...]:
     """Formats in which new rows of a task may come."""
-    return (*TABLES, *((_OWN[kind],) if kind in _OWN else ()))
+    return (*TABLES, *_OWN.get(kind, ()))
 
 
-def format_by_name(path: Path, kind: Kind) -> str:
+def format_by_name(path: Path, kind: Kind) -> str | None:
     """The format that a file's name says; for tagging a .tsv holds CoNLL columns.
+
+    None: for tagging, names such as .txt, which say neither columns nor sentences.
 
     Raises:
         DataError: the name says none that the task reads.
     """
-    suffix = path.suffix.lower()
+    suffix = data_suffix(path)
     known = formats_of(kind)
-    if kind == "token" and suffix not in {".jsonl", ".csv", ".json"}:
+    found = "squad" if suffix == ".json" and kind == "span" else suffix[1:]
+    if kind == "token" and (suffix in _COLUMNED or suffix.endswith("_conll")):
         return "conll"
-    found = "squad" if suffix == ".json" else suffix[1:]
-    if found in known:
+    if found in TABLES or found == "squad":
         return found
+    if kind == "token":
+        return None
     what = f"{suffix} says no format" if suffix else "the name says no format"
     raise DataError.at(str(path), f"{what} that this task reads", f"--format {' | '.join(known)}")
 
 
-def read_records(stream: BinaryIO, path: Path, layout: str, token: Place = 0) -> Iterator[Record]:
+def read_records(
+    stream: Iterable[bytes],
+    path: Path,
+    layout: str | None,
+    token: Place = 0,
+    reading: Reading = AS_FOUND,
+) -> Iterator[Record]:
     """Rows of a stream in the format `layout`; `path` is what messages call the stream.
 
-    `token` is the column of the words in CoNLL files, where they have more than one.
+    `token` is the column of the words in CoNLL files, where they have more than one. Without a
+    layout the lines show whether they hold columns or sentences.
 
     Raises:
-        DataError: a header, or a SQuAD file, that no row can be read with.
+        DataError: a header, or a file that is one value, that no row can be read with.
     """
-    lines = _text(stream)
+    if layout == "xlsx":
+        return read_workbook(path, b"".join(stream))
+    text = Text(stream, path, reading.encoding, file=path if path.is_file() else None)
     if layout == "jsonl":
-        return _json_rows(lines, path)
+        return read_jsonl(text)
+    if layout in {"json", "squad"}:
+        return read_json(text, squad=layout == "squad")
     if layout in {"csv", "tsv"}:
-        return _table_rows(lines, path, layout)
-    if layout == "conll":
-        return _sentences(lines, path, token)
-    return _questions(lines, path)
+        return read_table(text, DELIMITERS[f".{layout}"], reading.delimiter)
+    if layout == "text" or (layout is None and not _holds_columns(text)):
+        return _plain_lines(text)
+    return _sentences(text, token)
 
 
-def tried(make: Callable[[], T], number: int | None, row: Any) -> T | Bad:
-    """What `make` gives, or the row as a bad one."""
-    try:
-        return make()
-    except DataError as error:
-        return Bad(number, error, row)
+def _holds_columns(text: Text) -> bool:
+    """Whether lines hold a word and its columns each, and not a sentence.
+
+    Columns are parted by tabs, or are one, or end in a tag, or are those of CoNLL-2012. Lines
+    are sentences where neighbours differ in their number of words, or have no neighbour.
+
+    Raises:
+        DataError: they may be either.
+    """
+    blocks: list[list[list[str]]] = [[]]
+    tabbed = 0
+    for line in text.head(LOOKED_AT):
+        columns = [] if is_document(line) or line.startswith("# ") else split_columns(line)
+        tabbed += bool(columns) and "\t" in line.strip()
+        blocks[-1] += [columns] if columns else []
+        blocks += [] if columns or not blocks[-1] else [[]]
+    rows = [columns for block in blocks for columns in block]
+    if len(rows) == tabbed or all(len(columns) == 1 for columns in rows):
+        return True
+    if all(len(columns) > 1 and _TAG.fullmatch(columns[-1]) for columns in rows):
+        return True
+    if is_conll2012(rows[0]):
+        return True
+    widths = [{len(columns) for columns in block} for block in blocks if len(block) > 1]
+    if not widths or any(len(found) > 1 for found in widths):
+        return False
+    raise DataError.at(
+        str(text.path),
+        f"may hold words with {len(rows[0])} columns, or sentences of {len(rows[0])} words: "
+        f"{short(' '.join(rows[0]))}",
+        "--format conll: a word per line; --format text: a sentence per line",
+    )
 
 
-def _text(stream: BinaryIO) -> Iterator[str]:
-    """Lines with their ends; a byte that is no UTF-8 stays in, for `check_unicode` to find."""
-    # Iterating a stream splits at \n alone, as jsonl needs it: U+2028 may stand inside a string.
-    for number, data in enumerate(stream):
-        text = data.decode("utf-8", "surrogateescape")
-        yield text if number else text.removeprefix("\ufeff")
+def _plain_lines(text: Text) -> Iterator[Record]:
+    """A row per line that is not blank, of its text."""
+    for number, line in enumerate(text, start=1):
+        if line.strip():
+            yield tried(partial(_plain_line, line.strip(), text, number), number, line.strip())
 
 
-def _json_rows(lines: Iterable[str], path: Path) -> Iterator[Record]:
-    for number, text in enumerate(lines, start=1):
-        if text.strip():
-            yield _json_row(text.rstrip("\r\n"), path, number)
+def _plain_line(line: str, text: Text, number: int) -> Line:
+    text.check(line, f"{text.path}:{number}")
+    return Line({"text": line}, text.path, number)
 
 
-def _json_row(text: str, path: Path, number: int) -> Record:
-    where = f"{path}:{number}"
-
-    def make() -> Line:
-        check_unicode(text, where)
-        values = json_object(text, where)
-        if "\\u" in text:  # an escape may be half a pair, which the text itself does not show
-            check_unicode(json.dumps(values, ensure_ascii=False), where)
-        return Line(values, path, number)
-
-    return tried(make, number, text)
-
-
-def _table_rows(lines: Iterable[str], path: Path, layout: str) -> Iterator[Record]:
-    # A tab-separated line is a row, as in GLUE's files: what is quoted holds no line end.
-    for row in table_rows(lines, path, DELIMITERS[f".{layout}"], quoted=layout == "csv"):
-        yield tried(row.line, row.place.number, row.cells or None)
-
-
-def _sentences(lines: Iterable[str], path: Path, token: Place) -> Iterator[Record]:
+def _sentences(text: Text, token: Place) -> Iterator[Record]:
     """CoNLL columns, or a word per line; blank lines end sentences.
 
     CoNLL-2012's columns are known by their numbers, and their words found.
     """
-    lines = ("" if is_document(text) else text for text in lines)
+    lines = ("" if is_document(line) else line for line in text)
     place = token if isinstance(token, int) else None
     words: list[tuple[int, list[str]]] = []
     numbered = enumerate(lines, start=1)
-    for number, text in numbered if place is None else ():
-        columns = split_columns(text)
+    for number, line in numbered if place is None else ():
+        columns = split_columns(line)
         if columns:
             # The first line names the columns, unless it holds just the first word.
             if len(columns) > 1 or columns[0] == token:
-                place = named_columns(f"{path}:{number}", text, (token, 0))[0]
+                place = named_columns(f"{text.path}:{number}", line, (token, 0))[0]
             else:
                 words.append((number, columns))
             break
-    for number, text in without_comments(numbered, inside=bool(words)):
-        columns = split_columns(text)
+    for number, line in without_comments(numbered, inside=bool(words)):
+        columns = split_columns(line)
         if columns:
             words.append((number, columns))
         elif words:
-            yield _sentence(words, path, place or 0)
+            yield _sentence(words, text, place or 0)
             words = []
     if words:
-        yield _sentence(words, path, place or 0)
+        yield _sentence(words, text, place or 0)
 
 
-def _sentence(lines: list[tuple[int, list[str]]], path: Path, place: int) -> Record:
+def _sentence(lines: list[tuple[int, list[str]]], text: Text, place: int) -> Record:
     first, columns = lines[0]
     place = WORD_2012 if place == 0 and is_conll2012(columns) else place
 
     def make() -> Line:
-        tokens = [_word(f"{path}:{number}", columns, place) for number, columns in lines]
-        return Line({"tokens": tokens}, path, first)
+        tokens = [_word(text, number, columns, place) for number, columns in lines]
+        return Line({"tokens": tokens}, text.path, first)
 
     return tried(make, first, [" ".join(columns) for _, columns in lines])
 
 
-def _word(where: str, columns: list[str], place: int) -> str:
+def _word(text: Text, number: int, columns: list[str], place: int) -> str:
+    where = f"{text.path}:{number}"
     word = columns[0] if len(columns) == 1 else pick_columns(where, columns, (place, place))[0]
-    check_unicode(word, where)
+    text.check(word, where)
     return word
-
-
-def _questions(lines: Iterable[str], path: Path) -> Iterator[Record]:
-    text = "".join(lines)
-    check_unicode(text, str(path))
-    yield from squad_lines(text, path)

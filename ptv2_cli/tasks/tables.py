@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.decoding import check_unicode, read_text
-from ptv2_cli.tasks.formats import Line
+from ptv2_cli.tasks.decoding import Text
+from ptv2_cli.tasks.formats import Line, Record, tried
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 FIELD = 1 << 24
 """Longest field, in characters: a quote that is never closed must end somewhere."""
+_OPEN = re.compile("end of data|field limit")
+"""What the csv module says of a quote that is never closed."""
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_ESCAPED = {",": ",", ";": ";", "\t": "\\t", "|": "|"}
 
 
-def read_table(path: Path) -> Iterator[Line]:
-    """Rows of a csv or tsv file, as its name says; every value is text. Blank lines are skipped.
+def read_table(text: Text, usual: str, asked: str | None = None) -> Iterator[Record]:
+    """Rows of a text whose first line names the columns; every value is text.
 
-    Fields in double quotes may hold the delimiter and line ends (RFC 4180). In a tsv file whose
-    lines all have the header's number of fields a quote inside a field is a quote, as in GLUE's.
+    Fields in double quotes may hold the delimiter and line ends (RFC 4180). Where every line of a
+    file has as many tabs as the header a quote inside a field is a quote, as in GLUE's files.
+    Blank lines are skipped.
+
+    Args:
+        text: the text.
+        usual: the delimiter that the file's name says: taken if it parts the header, or if none
+            of the others does.
+        asked: the delimiter that the user says.
 
     Raises:
-        DataError: a row with more or fewer fields than the header, an open quote, another
-            delimiter than the name says, or a header that names a column twice.
+        DataError: the header cannot be used.
     """
-    delimiter = DELIMITERS[path.suffix.lower()]
-    text = read_text(path)
-    quoted = delimiter != "\t" or not _is_plain(text)
-    for row in table_rows(io.StringIO(text, newline=""), path, delimiter, quoted):
-        yield row.line()
+    header = text.first(str.strip).strip().splitlines()
+    delimiter = asked or sniffed_delimiter(header[0] if header else "", usual)
+    quoted = delimiter != "\t" or not _is_plain(text.again())
+    for row in _rows(text, delimiter, quoted):
+        yield tried(row.line, row.place.number, row.cells or None)
+
+
+def sniffed_delimiter(header: str, usual: str) -> str:
+    """What parts a header: the usual delimiter, or another one where that stands nowhere in it."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    if usual in bare:
+        return usual
+    found = max(_NAMES, key=bare.count)
+    return found if found in bare else usual
 
 
 @dataclass(frozen=True)
 class TableRow:
     """A row as read, which may be none."""
 
+    text: Text
     place: Line
     """Where it stands, without values."""
     cells: list[str]
@@ -56,46 +73,40 @@ class TableRow:
         """
         if self.broken is not None:
             raise self.broken
-        check_unicode("".join(self.cells), self.place.where)
+        self.text.check("".join(self.cells), self.place.where)
         named = table_values(self.place.where, self.cells, self.header, self.delimiter)
         return replace(self.place, values=named)
 
 
-def table_rows(
-    lines: Iterable[str], path: Path, delimiter: str, quoted: bool
-) -> Iterator[TableRow]:
-    """The rows below the header, of lines with their ends, read one at a time.
+def _rows(text: Text, delimiter: str, quoted: bool) -> Iterator[TableRow]:
+    """The rows below the header, read one at a time.
 
-    Args:
-        lines: the text.
-        path: what messages call it.
-        delimiter: what parts the fields.
-        quoted: whether quotes may hold delimiters and line ends; else they are undone only where
-            they surround a whole field.
+    `quoted`: quotes may hold delimiters and line ends; else they are undone only where they
+    surround a whole field.
 
     Raises:
         DataError: the header cannot be used.
     """
     header: list[str] = []
-    place = Line({}, path)
-    for number, cells, broken in _fields(lines, path, delimiter, quoted):
+    place = Line({}, text.path)
+    for number, cells, broken in _fields(text, delimiter, quoted):
         at = replace(place, number=number)
         if not header and broken is None:
-            check_unicode(" ".join(cells), at.where)
-            header = table_header(at.where, path, cells, delimiter)
+            text.check(" ".join(cells), at.where)
+            header = table_header(at.where, cells, delimiter)
             place = replace(place, header=number)
         else:
             fields = cells if quoted else [unquoted(cell) for cell in cells]
-            yield TableRow(at, fields, header, delimiter, broken)
+            yield TableRow(text, at, fields, header, delimiter, broken)
 
 
 def _fields(
-    lines: Iterable[str], path: Path, delimiter: str, quoted: bool
+    text: Text, delimiter: str, quoted: bool
 ) -> Iterator[tuple[int, list[str], DataError | None]]:
     """First line and fields of each row that is not blank; or the error of one that is no csv."""
     csv.field_size_limit(FIELD)
     reader = csv.reader(
-        iter(lines),
+        _ended(text),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
@@ -107,15 +118,28 @@ def _fields(
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, [], unreadable(f"{path}:{number}", error)
+            found = unreadable(f"{text.path}:{number}", error)
+            # A quote that nothing closes takes in all rows behind it: they must not be lost as one.
+            if reader.line_num > number and _OPEN.search(str(error)):
+                raise found from None
+            yield number, [], found
             continue
         if any(cell.strip() for cell in cells):
             yield number, cells, None
 
 
-def _is_plain(text: str) -> bool:
-    """Whether every line of a tsv text is a whole row: no field holds a line end."""
-    counts = {line.count("\t") for line in text.splitlines() if line.strip()}
+def _ended(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that a carriage return alone ends too, as in tables of old Macs."""
+    for line in lines:
+        if line.count("\r") > line.endswith("\r\n"):
+            yield from io.StringIO(line, newline="")
+        else:
+            yield line
+
+
+def _is_plain(text: Text | None) -> bool:
+    """Whether every line is a whole row, with as many tabs as all; taken for granted of None."""
+    counts = {line.count("\t") for line in _ended(text or ()) if line.strip()}
     return len(counts) <= 1
 
 
@@ -140,7 +164,7 @@ def table_values(
         raise DataError.at(
             where,
             f"{len(fields)} fields, but the header names {len(header)}: {', '.join(header)}",
-            f'a field that holds {_NAMES[delimiter]} or line ends stands in quotes: "a, b"',
+            f'a field that holds {named(delimiter)} or line ends stands in quotes: "a, b"',
         )
     return dict(zip(header, fields, strict=True))
 
@@ -153,7 +177,7 @@ def unquoted(field: str) -> str:
     return inner.replace('""', '"')
 
 
-def table_header(where: str, path: Path, fields: list[str], delimiter: str) -> list[str]:
+def table_header(where: str, fields: list[str], delimiter: str) -> list[str]:
     """The names of the columns.
 
     Raises:
@@ -165,9 +189,10 @@ def table_header(where: str, path: Path, fields: list[str], delimiter: str) -> l
         if other is not None:
             raise DataError.at(
                 where,
-                f"the header is one column, {names[0]!r}: its fields are parted by "
-                f"{_NAMES[other]}, not by {_NAMES[delimiter]}",
-                _rewrite(path, other, delimiter),
+                f"the header is one column, {names[0]!r}: it is parted by {_NAMES[other]}, not by "
+                f"{named(delimiter)}",
+                f"task.delimiter: {json.dumps(other)} (ptv2 predict: --delimiter), or none to have "
+                "it found",
             )
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
@@ -175,12 +200,6 @@ def table_header(where: str, path: Path, fields: list[str], delimiter: str) -> l
     return names
 
 
-def _rewrite(path: Path, delimiter: str, wanted: str) -> str:
-    """A command that changes the delimiter of a file."""
-    read = f"csv.reader(sys.stdin, delimiter='{_ESCAPED[delimiter]}')"
-    write = f"csv.writer(sys.stdout, delimiter='{_ESCAPED[wanted]}').writerows({read})"
-    new = path.with_name(f"{path.stem}-new{path.suffix}")
-    return (
-        f'python3 -c "import csv, sys; {write}" '
-        f"< {shlex.quote(str(path))} > {shlex.quote(str(new))}"
-    )
+def named(delimiter: str) -> str:
+    """A delimiter in words."""
+    return _NAMES.get(delimiter, repr(delimiter))

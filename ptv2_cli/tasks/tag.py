@@ -81,7 +81,7 @@ class Tagging(Task):
             for row in found.rows:
                 if "tags" in row:
                     row["tags"] = to_bio(row["tags"])
-        return Split(found.rows[:limit], found.sha256, found.files)
+        return replace(found, rows=found.rows[:limit])
 
     @property
     def formats(self) -> tuple[str, ...]:

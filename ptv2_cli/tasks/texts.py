@@ -11,7 +11,7 @@ from ptv2_cli.errors import ConfigError
 from ptv2_cli.tasks.base import Feature, Row, Task
 from ptv2_cli.tasks.encoder import Encoder, fit
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".tsv", ".jsonl", ".parquet", ".json", ".xlsx")
 """Files that such rows are read from."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -106,6 +107,39 @@ def test_tables(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, layout: 
 
 
 @pytest.mark.usefixtures("finished")
+def test_tables_as_people_have_them(ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "premise;hypothesis\nun été, là;ann big\n"
+    wanted = [{"premise": "un été, là", "hypothesis": "ann big"}]
+
+    def told(*words: object, data: bytes | None = None) -> Lines:
+        stream = SimpleNamespace(buffer=io.BytesIO(data or b""), isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stream)
+        result = ptv2("predict", *words)
+        assert result.code == 0, result.err
+        return [{key: line[key] for key in wanted[0]} for line in parsed(result.out)]
+
+    for data in (text.encode("utf-16"), gzip.compress(text.encode("utf-8-sig"))):
+        Path("new.csv").write_bytes(data)
+        assert told("new.csv") == wanted
+        assert told("-", "--format", "csv", data=data) == wanted
+    Path("new.csv").write_bytes(text.encode("latin1"))
+    assert told("new.csv", "--encoding", "latin1") == wanted
+    Path("new.csv").write_text("premise|a,b|hypothesis\nun été, là|1|ann big\n")
+    assert told("new.csv", "--delimiter", "|") == wanted
+    Path("new.json.gz").write_bytes(gzip.compress(json.dumps(wanted, indent=1).encode()))
+    assert told("new.json.gz") == wanted
+
+
+@pytest.mark.usefixtures("finished")
+def test_flags_of_the_input_that_cannot_be(refused: Refused, rows: Lines) -> None:
+    write("new.jsonl", rows)
+    refused(
+        "predict", "new.jsonl", "--delimiter", "ab", says=["--delimiter: must be one character"]
+    )
+    refused("predict", "new.jsonl", "--encoding", "x", says=["--encoding: must be an encoding"])
+
+
+@pytest.mark.usefixtures("finished")
 def test_standard_input(
     rows: Lines, wanted: Lines, ptv2: Ptv2, stdin: Callable[[str], None]
 ) -> None:
@@ -165,6 +199,24 @@ def test_sentences_as_text(others: Path, ptv2: Ptv2) -> None:
     (line,) = parsed(ptv2("predict", "new.csv", "--run", path).out)
     assert line["tokens"] == ["ann", "sat", "in", "paris"]
     assert len(line["tags"]) == 4
+
+
+def test_a_sentence_per_line(others: Path, ptv2: Ptv2) -> None:
+    path = other(others, "ner")
+    Path("new.txt").write_text("ann sat in paris .\nbob ran .\n")
+    first, second = parsed(ptv2("predict", "new.txt", "--run", path).out)
+    assert first["tokens"] == ["ann", "sat", "in", "paris", "."]
+    assert (second["text"], len(second["tags"])) == ("bob ran .", 3)
+
+
+def test_lines_that_may_be_words_or_sentences(others: Path, ptv2: Ptv2, refused: Refused) -> None:
+    path = other(others, "ner")
+    Path("new.txt").write_text("ann sat\nbob ran\n")
+    refused("predict", "new.txt", "--run", path, says=["new.txt: may hold words", "--format text"])
+    words = parsed(ptv2("predict", "new.txt", "--run", path, "--format", "conll").out)
+    assert [line["tokens"] for line in words] == [["ann", "bob"]]
+    lines = parsed(ptv2("predict", "new.txt", "--run", path, "--format", "text").out)
+    assert [line["tokens"] for line in lines] == [["ann", "sat"], ["bob", "ran"]]
 
 
 def test_questions(others: Path, material: Material, ptv2: Ptv2) -> None:
@@ -279,11 +331,14 @@ def test_nothing_but_bad_rows(ptv2: Ptv2) -> None:
     ("name", "text", "says"),
     [
         ("new.csv", "premise\na\n", ["new.csv:1: no column 'hypothesis'", "columns here: premise"]),
-        ("new.csv", "premise;hypothesis\na;b\n", ["semicolons"]),
         ("new.csv", "premise,hypothesis\n", ["new.csv: holds no row"]),
         ("new.csv", "", ["new.csv: holds no row"]),
         ("new.jsonl", "\n\n", ["new.jsonl: holds no row"]),
-        ("new.json", "{}", ["new.json: .json says no format", "--format jsonl | csv | tsv"]),
+        ("new.json", "{}", ["new.json:1: no column 'premise'"]),
+        ("new.json", "[1]", ["new.json: row 1: no JSON object: '1'"]),
+        ("new.json", '{"a":\n1}', ["new.json: no list of rows"]),
+        ("new.xls", "{}", ["new.xls: .xls says no format", "--format jsonl | csv | tsv"]),
+        ("new.xlsx", "{}", ["new.xlsx: no .xlsx file that can be read"]),
         ("new", "{}", ["new: the name says no format"]),
     ],
 )

@@ -102,7 +102,8 @@ def test_metrics_json_keeps_its_contract(kind, version, runs) -> None:
     assert all(value > 0 for value in metrics["timing"].values())
     assert metrics["memory"]["peak_bytes"] > 50e6
     assert metrics["data"].keys() == {"train", "validation"}
-    assert metrics["data"]["train"].keys() == {"rows", "sha256", "truncated_rows"}
+    wanted = {"rows", "sha256", "truncated_rows", "skipped_rows"}
+    assert metrics["data"]["train"].keys() == wanted
     assert len(metrics["data"]["train"]["sha256"]) == 64
     assert metrics["seed"] == 11
     assert metrics["config"]["prompt_len"] == 3

@@ -8,6 +8,7 @@ import pytest
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.columns import read_columns
+from ptv2_cli.tasks.decoding import open_text
 from ptv2_cli.tasks.definition import load_task
 from ptv2_cli.tasks.formats import read_jsonl, read_parquet
 
@@ -32,7 +33,7 @@ def test_jsonl_rows_keep_their_columns(shelf: Any) -> None:
 def test_a_line_separator_inside_json_text_is_no_line_end(shelf: Any) -> None:
     text = json.dumps(RTE | {"premise": "one\u2028two"}, ensure_ascii=False)
     path = shelf.put("train.jsonl", f"\ufeff{text}\r\n\n{text}")
-    assert [line.number for line in read_jsonl(path)] == [1, 3]
+    assert [line.number for line in read_jsonl(open_text(path))] == [1, 3]
 
 
 def test_bad_jsonl_line_is_named(shelf: Any) -> None:
@@ -113,7 +114,7 @@ def test_conll_takes_the_first_and_last_column(shelf: Any, gap: str, middle: lis
     words = [("Ann", "B-PER"), ("sat", "O")]
     body = "\n".join(gap.join([word, *middle, tag]) for word, tag in words)
     path = shelf.put("train.txt", f"-DOCSTART- -X- -X- O\r\n\r\n{body}\n \n\n{body}")
-    lines = list(read_columns(path))
+    lines = list(read_columns(open_text(path)))
     assert [line.values for line in lines] == [
         {"tokens": ["Ann", "sat"], "tags": ["B-PER", "O"]}
     ] * 2
@@ -122,11 +123,12 @@ def test_conll_takes_the_first_and_last_column(shelf: Any, gap: str, middle: lis
 
 def test_tabs_part_columns_whose_words_hold_spaces(shelf: Any) -> None:
     path = shelf.put("train.txt", "New York\tB-LOC\n")
-    assert next(read_columns(path)).values["tokens"] == ["New York"]
+    assert next(read_columns(open_text(path))).values["tokens"] == ["New York"]
 
 
 def words(shelf: Any, text: str, **columns: Any) -> list[list[str]]:
-    return [line.values["tokens"] for line in read_columns(shelf.put("train.txt", text), **columns)]
+    path = shelf.put("train.txt", text)
+    return [line.values["tokens"] for line in read_columns(open_text(path), **columns)]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_a_question_of_squad_has_an_answer(shelf: Any) -> None:
     [
         ("{\n broken", "train.json:2: no JSON"),
         ('{"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}', "no 'context'"),
-        ("[]", "not SQuAD's layout"),
+        ('{"a":\n 1}', "not SQuAD's layout"),
     ],
 )
 def test_other_json_is_refused(shelf: Any, content: str, what: str) -> None:
