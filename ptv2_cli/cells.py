@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def guarded_cell(value: Any) -> Any:
@@ -12,5 +14,8 @@ def guarded_cell(value: Any) -> Any:
 
     Text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets an apostrophe before
     it (OWASP, CSV Injection): labels and texts come from data that somebody else may have written.
+    Text that spells a number, such as "-3.5", stays one.
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ptv2_cli.run.mixed import MixedRuns
     from ptv2_cli.run.partfile import PartFile
     from ptv2_cli.run.predict import Run
+    from ptv2_cli.run.rowfile import RowFile
     from ptv2_cli.tasks.base import Reading
 
 STDIN = Path("-")
@@ -53,7 +54,9 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="File for the predictions; else stdout."),
+        typer.Option(
+            "--output", metavar="FILE", help="A .jsonl, .json, .csv or .tsv file; else stdout."
+        ),
     ] = None,
     format_: Annotated[
         Format | None,
@@ -77,13 +80,14 @@ def predict(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Predict new rows, jsonl or csv, a line of JSON for each."""
+    """Predict new rows, of jsonl, csv and more; a line of JSON for each."""
     settle(offline)
     from ptv2_cli.errors import DataError
     from ptv2_cli.run.directory import DEFAULT_OUTPUT
     from ptv2_cli.run.mixed import MixedRuns
     from ptv2_cli.run.partfile import PartFile, check_output
     from ptv2_cli.run.predict import Run
+    from ptv2_cli.run.rowfile import RowFile
 
     piped = input_ == STDIN
     if not piped and (not input_.exists() or input_.is_dir()):  # a pipe by name may be read
@@ -91,6 +95,7 @@ def predict(
         raise DataError.at(str(input_), what, "ptv2 predict FILE, or - for standard input")
     if output is not None:
         check_output(output, None if piped else input_)
+    good = None if output is None else RowFile(output)
     named = [chosen_run(path) for path in run or ()] or [newest_run(DEFAULT_OUTPUT, "--run")]
     runs = [Run(directory, device=device, offline=offline) for directory in named]
     opened = runs[0] if len(runs) == 1 else MixedRuns(runs)
@@ -102,7 +107,7 @@ def predict(
         check_output(bad.path, None if piped else input_)
     with _opened(input_) as stream:
         column = runs[0].task.token_column
-        _carry_out(opened, stream, input_, layout, column, reading, output, bad, batch_size)
+        _carry_out(opened, stream, input_, layout, column, reading, good, bad, batch_size)
 
 
 def _reading(delimiter: str | None, encoding: str | None) -> Reading:
@@ -159,16 +164,14 @@ def _carry_out(
     layout: str | None,
     column: int | str,
     reading: Reading,
-    output: Path | None,
+    good: RowFile | None,
     bad: PartFile | None,
     batch_size: int | None,
 ) -> None:
     """Read, predict and write; what was written stays, whatever happens."""
     from ptv2_cli.cli.counting import Counting
-    from ptv2_cli.run.partfile import PartFile
     from ptv2_cli.tasks.stream import read_records
 
-    good = PartFile(output) if output is not None else None
     name = Path("standard input") if path == STDIN else path
     files = [file for file in (good, bad) if file is not None]
     try:
@@ -191,20 +194,19 @@ def _carry_out(
             console.note(f"{good.lines:,} rows were predicted; they are in {good.part}")
 
 
-def _write(chunk: Chunk, good: PartFile | None, bad: PartFile | None) -> None:
+def _write(chunk: Chunk, good: RowFile | None, bad: PartFile | None) -> None:
     from ptv2_cli.run.chunks import bad_line
     from ptv2_cli.run.results import as_line
 
-    lines = [as_line(line) for line in chunk.lines]
     if good is None:
-        console.lines(lines)
+        console.lines(map(as_line, chunk.lines))
     else:
-        good.write(lines)
+        good.add(chunk.lines)
     if bad is not None and chunk.bad:
         bad.write(as_line(bad_line(row)) for row in chunk.bad)
 
 
-def _finish(counting: Counting, name: Path, good: PartFile | None, bad: PartFile | None) -> None:
+def _finish(counting: Counting, name: Path, good: RowFile | None, bad: PartFile | None) -> None:
     """Name the files and say what is in them."""
     from ptv2_cli.errors import DataError
 

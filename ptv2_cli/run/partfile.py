@@ -25,6 +25,11 @@ class PartFile:
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
         self.lines = 0
+        """Of rows; `head` and `tail` are none."""
+        self.head = ""
+        """What stands before the first line."""
+        self.tail = ""
+        """What stands behind the last line."""
         self._file: BinaryIO | None = None
 
     def write(self, lines: Iterable[str]) -> None:
@@ -34,6 +39,7 @@ class PartFile:
             if self._file is None:
                 # Unbuffered: one call writes a group of lines, so that a kill cuts none in two.
                 self._file = self.part.open("wb", buffering=0)
+                _write_all(self._file, self.head.encode())
             _write_all(self._file, "".join(data).encode())
         self.lines += len(data)
 
@@ -43,6 +49,7 @@ class PartFile:
             self.path.unlink(missing_ok=True)
             return
         with self._guard():
+            _write_all(self._file, self.tail.encode())
             os.fsync(self._file.fileno())
             self._file.close()
             self.part.replace(self.path)

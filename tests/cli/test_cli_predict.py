@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -82,6 +83,21 @@ def test_to_a_file(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2) -> No
     assert "6 rows predicted to out.jsonl, " in result.err
     assert read("out.jsonl") == wanted
     assert not list(Path().glob("*.part"))
+
+
+@pytest.mark.parametrize("size", [1, 64])
+def test_to_a_table(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, size: int) -> None:
+    rows[0]["premise"] = "=cmd"
+    result = ptv2("predict", write("new.jsonl", rows), "--output", "o.csv", "--batch-size", size)
+    assert result.code == 0, result.err
+    assert "6 rows predicted to o.csv, " in result.err
+    with Path("o.csv").open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0]) == ["premise", "hypothesis", "idx", "label", "probabilities"]
+    assert [row["label"] for row in found[1:]] == [line["label"] for line in wanted[1:]]
+    assert found[0]["premise"] == "'=cmd"
+    told = json.loads(found[1]["probabilities"])
+    assert told == pytest.approx(wanted[1]["probabilities"], abs=1e-6)
 
 
 def test_equal_from_python(finished: Path, rows: Lines, ptv2: Ptv2) -> None:
@@ -355,6 +371,8 @@ def test_words_of_the_command_that_cannot_be(refused: Refused, rows: Lines) -> N
     there = ["no folder gone", "mkdir -p gone"]
     refused("predict", "new.jsonl", "--output", "gone/out.jsonl", says=there)
     refused("predict", "new.jsonl", "--output", "runs", says=["runs: is a folder"])
+    ending = ["--output o.txt: .txt says no format", "--output o.jsonl; or .json, .csv or .tsv"]
+    refused("predict", "new.jsonl", "--output", "o.txt", says=ending)
     same = ["new.jsonl: is the input, which it would replace"]
     refused("predict", "new.jsonl", "--output", "./new.jsonl", says=same)
     conll = ["--format: superglue/rte does not read conll", "--format jsonl | csv | tsv"]
