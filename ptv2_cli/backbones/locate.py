@@ -126,6 +126,10 @@ class Located:
             )
 
 
+class NotCached(BackboneError):
+    """A hub id is not in the local cache, and the hub cannot be asked whether it has it."""
+
+
 def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> Located:
     """Find the files of a backbone; only a hub id may use the network.
 
@@ -236,7 +240,7 @@ def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Loca
         if weights and not _has_weights(located):
             fetch("pytorch_model*.bin")
     except LocalEntryNotFoundError:
-        raise BackboneError.at(
+        raise NotCached.at(
             f"backbone {section.name}", "is not in the local cache of the hub", command
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:

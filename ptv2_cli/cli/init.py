@@ -37,16 +37,19 @@ def init(
 ) -> None:
     """Write a commented config.yaml to begin with."""
     _writable(output, force)
-    text = _text(name, data, output)
+    text, note = _text(name, data, output)
     fresh = output.with_name(f".{output.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(output)
     console.say(f"wrote {output}")
+    if note:
+        console.warn(note)
     file = shlex.quote(str(output))
     console.note(f"next: ptv2 check {file} --show 3, then ptv2 train {file}")
 
 
-def _text(name: str | None, data: Path | None, output: Path) -> str:
+def _text(name: str | None, data: Path | None, output: Path) -> tuple[str, str | None]:
+    """The config, and what the user should know about it."""
     from ptv2_cli.setup.dialogue import accepted, converse
     from ptv2_cli.setup.draft import draft
     from ptv2_cli.setup.shipped import copied
@@ -56,11 +59,12 @@ def _text(name: str | None, data: Path | None, output: Path) -> str:
         hint = f"ptv2 init {name}, then --set task.data=FOLDER; or ptv2 init --data {file}"
         raise InputError.at("--data", "stands beside NAME, whose data is its own", hint)
     if name is not None:
-        return copied(name, output)
+        return copied(name, output), None
     if console.can_ask():
-        return draft(converse(console.ask, data), output)
+        return draft(converse(console.ask, data), output), None
     if data is not None:
-        return draft(accepted(data), output)
+        answers = accepted(data)
+        return draft(answers, output), answers.note
     hint = "ptv2 init quickstart, or ptv2 init --data FILE; ptv2 list configs shows all names"
     raise InputError.at("init", "no NAME, and no terminal to ask on", hint)
 

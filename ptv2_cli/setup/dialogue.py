@@ -7,6 +7,7 @@ from importlib import util
 from pathlib import Path
 from typing import TypeVar
 
+from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import InputError
 from ptv2_cli.setup.draft import DEMO, Answers
 from ptv2_cli.setup.propose import Proposal, propose
@@ -37,17 +38,18 @@ _BACKBONES = {DEMO: "small, comes with the demo extra", "roberta-large": "355 M,
 
 
 def converse(ask: Ask, data: Path | None) -> Answers:
-    """Ask for task, columns and backbone; with `data` the proposals come from it.
+    """Ask for backbone, task and columns; with `data` the proposals come from it.
 
     Raises:
         InputError: an answer that cannot be used.
     """
     proposal = propose(data) if data is not None else None
+    backbone = _backbone(ask)
     tasks = {**OWN, **dict.fromkeys(_benchmarks(), "a benchmark")}
     likely = proposal.task if proposal else "text/classification"
     task = _choice(ask, "task", "What is to be learned?", tasks, likely)
     if task not in OWN:
-        return _benchmark(ask, task, data)
+        return _benchmark(ask, task, data, backbone)
     if proposal is None:
         question = "Train data: a csv, tsv, jsonl, json or CoNLL file, or a folder"
         proposal = _understood(ask, question, "", _proposed)
@@ -56,7 +58,7 @@ def converse(ask: Ask, data: Path | None) -> Answers:
     if files and "validation" not in files:
         question = "Validation file (Enter: a tenth of train is held out)"
         files |= _understood(ask, question, "", _validation)
-    return _answers(task, proposal, _backbone(ask), options, files)
+    return _answers(task, proposal, backbone, options, files)
 
 
 def accepted(data: Path) -> Answers:
@@ -82,12 +84,11 @@ def _benchmarks() -> list[str]:
     return [name for name in task_names() if not name.startswith("text/")]
 
 
-def _benchmark(ask: Ask, task: str, data: Path | None) -> Answers:
+def _benchmark(ask: Ask, task: str, data: Path | None, name: str) -> Answers:
     where = "the hub's copy" if load_definition(task).hub else "a folder"
     default = "" if data is None else str(data)
     question = f"Folder with the files of {task} (Enter: {where})"
     folder = _understood(ask, question, default, _folder)
-    name = _backbone(ask)
     kind = load_definition(task).shape
     mean = name == DEMO and kind == "classification"
     return Answers(f"{task} with {name}.", task, name, data=folder, mean=mean)
@@ -111,7 +112,8 @@ def _columns(ask: Ask, task: str, found: Proposal) -> dict[str, str | tuple[str,
         label = _column(ask, "Column of the right choice", found, found.label or "")
         return {"text": text, "choices": choices, "label": label}
     what = "Column of the number" if task == "text/regression" else "Column of the label"
-    return {"text": text, "label": _column(ask, what, found, found.label or "")}
+    asked = f"{found.note}\n{what}" if found.note else what
+    return {"text": text, "label": _column(ask, asked, found, found.label or "")}
 
 
 def _column(ask: Ask, question: str, found: Proposal, default: str) -> str:
@@ -144,19 +146,38 @@ def _listed(found: Proposal) -> str:
 
 def _backbone(ask: Ask) -> str:
     offered = {name: _BACKBONES[name] for name in backbones()}
-    return _choice(ask, "backbone", "Which backbone?", offered, next(iter(offered)), others=True)
+    first = next(iter(offered))
+    return _choice(ask, "backbone", "Which backbone?", offered, first, others=True, check=_usable)
+
+
+def _usable(name: str) -> str:
+    """The backbone, seen to be there and of a known family, as far as that can be asked.
+
+    Raises:
+        BackboneError: there is none of that name, or it cannot be prompted.
+    """
+    from ptv2_cli.backbones.families import shape_of
+    from ptv2_cli.backbones.locate import NotCached, is_offline, locate
+
+    try:
+        located = locate(BackboneSection(name=name), offline=is_offline(False), weights=False)
+    except NotCached:
+        return name  # the hub cannot be asked: ptv2 check will
+    shape_of(located.name, located.config)
+    return name
 
 
 def _choice(
     ask: Ask, what: str, question: str, offered: Mapping[str, str], default: str, *,
-    others: bool = False,
+    others: bool = False, check: Callable[[str], str] = str,
 ) -> str:  # fmt: skip
-    """One of the names, by its number or in full; with `others` any other name too."""
+    """One of the names, by its number or in full, that passes `check`; `others`: or another."""
     room = max(map(len, offered))
     lines = [f"{at:>4}  {name:{room}}  {offered[name]}" for at, name in enumerate(offered, 1)]
     more = "number, name, hub id or folder" if others else "number or name"
     asked = "\n".join([question, *lines, f"{what} ({more})"])
-    return _understood(ask, asked, default, lambda typed: _named(typed, [*offered], what, others))
+    names = [*offered]
+    return _understood(ask, asked, default, lambda typed: check(_named(typed, names, what, others)))
 
 
 def _named(typed: str, names: Sequence[str], what: str, others: bool) -> str:
@@ -211,5 +232,6 @@ def _answers(
         data=found.path if not files else None,
         files=files,
         options=options,
+        note=found.note,
         mean=backbone == DEMO and task in {"text/classification", "text/regression", "text/choice"},
     )

@@ -40,6 +40,8 @@ class Answers:
     """Further keys of `task:`: the columns."""
     mean: bool = False
     """Whether the head reads the mean over all tokens."""
+    note: str | None = None
+    """What the user should know about the columns."""
 
 
 def draft(answers: Answers, target: Path) -> str:
@@ -93,6 +95,8 @@ def _task(answers: Answers, target: Path) -> list[str]:
         lines.append(f"  {split}: {scalar(path_from(target, path))}")
     if answers.files and "validation" not in answers.files:
         lines.append("  # validation: FILE     # without it a tenth of train is held out")
+    if answers.note:
+        lines.append(f"  # {answers.note}")
     for key, value in answers.options.items():
         shown = scalar(value) if isinstance(value, str) else _list(value)
         lines.append(f"  {key}: {shown}")

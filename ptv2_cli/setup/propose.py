@@ -90,8 +90,9 @@ class Proposal:
         """What the user should know about the label."""
         if not self.flags:
             return None
+        names = (name if name.isprintable() else repr(name) for name in self.flags)
         return (
-            f"{', '.join(self.flags)} hold 0 and 1: one of them can be the label, several labels "
+            f"{', '.join(names)} hold 0 and 1: one of them can be the label, several labels "
             "for a text (multi-label) are not there yet"
         )
 

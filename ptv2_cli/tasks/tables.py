@@ -163,7 +163,8 @@ def table_values(
     if len(fields) != len(header):
         raise DataError.at(
             where,
-            f"{len(fields)} fields, but the header names {len(header)}: {', '.join(header)}",
+            f"{len(fields)} field{'' if len(fields) == 1 else 's'}, but the header names "
+            f"{len(header)}: {', '.join(header)}",
             f'a field that holds {named(delimiter)} or line ends stands in quotes: "a, b"',
         )
     return dict(zip(header, fields, strict=True))

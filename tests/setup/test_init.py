@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -22,6 +23,7 @@ from ptv2_cli.setup.draft import DEMO, draft, scalar
 from ptv2_cli.setup.propose import propose
 from ptv2_cli.setup.shipped import copied, shipped_configs, shipped_names
 from ptv2_cli.tasks.definition import load_task, task_class
+from ptv2_cli.tasks.source import FileSource
 
 CSV = "text,stars,label\n" + "".join(
     f'"{word} film, number {n}",{n % 5},{word}\n' for n in range(20) for word in ("good", "bad")
@@ -45,6 +47,7 @@ SQUAD = {
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture
@@ -56,6 +59,8 @@ def data(tmp_path: Path) -> Path:
     (tmp_path / "asked.json").write_text(json.dumps(SQUAD))
     (tmp_path / "words.jsonl").write_text(json.dumps({"tokens": ["Anna"], "tags": ["B-PER"]}))
     (tmp_path / "asked.jsonl").write_text(CHOICES)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({"model_type": "no-such"}))
     return tmp_path
 
 
@@ -146,6 +151,108 @@ def test_columns_without_telling_names(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def table(path: Path, header: str, *rows: str) -> Path:
+    path.write_text("\n".join([header, *rows * 3]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("question,A,B,C,answer", ["who?,x,y,z,A", "why?,u,v,w,C"]),
+        ("question,A,B,C,answer", ["who?,x,y,z,0", "why?,u,v,w,2"]),
+        ("question,A,B,C,answer", ["who?,x,y,z,x", "why?,u,v,w,w"]),
+        ("question,A,B,C,answer", ["who?,x,y,,y", "why?,u,v,w,w"]),
+    ],
+)
+def test_columns_of_choices(tmp_path: Path, header: str, rows: list[str]) -> None:
+    found = propose(table(tmp_path / "asked.csv", header, *rows))
+    assert (found.task, found.text, found.choices, found.label) == (
+        "text/choice", ("question",), ("A", "B", "C"), "answer"
+    )  # fmt: skip
+    assert run(["init", "--data", "asked.csv"]) == 0
+    written = checked(tmp_path / "config.yaml").config.task
+    task = load_task(written.name, written.options)
+    source = FileSource(tmp_path / "asked.csv")
+    read = task.settle(source).read(source, "train")
+    assert [row["label"] for row in read.rows[:2]] == [1 if ",y,,y" in rows[0] else 0, 2]
+
+
+@pytest.mark.parametrize("stem", ["choice", "ending", "option_"])
+def test_numbered_columns_are_choices_where_the_label_is_one(tmp_path: Path, stem: str) -> None:
+    path = table(tmp_path / "x.csv", f"story,{stem}1,{stem}2,label", "s,a,b,1", "t,c,d,0")
+    assert propose(path).choices == (f"{stem}1", f"{stem}2")
+
+
+def test_a_pair_of_texts_is_no_choice(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv", "sentence1,sentence2,label", "a b,c d,1", "e f,g h,0")
+    assert propose(path).task == "text/classification"
+
+
+def test_several_columns_of_0_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = table(tmp_path / "x.csv", "comment,toxic,insult", "you a,1,0", "hi b,0,0", "x c,1,1")
+    found = propose(path)
+    assert (found.text, found.label, found.flags) == (("comment",), "toxic", ("toxic", "insult"))
+    asked: list[str] = []
+    ask = answers("", "", "", "insult", "")
+
+    def note(question: str, default: str) -> str:
+        asked.append(question)
+        return ask(question, default)
+
+    assert dialogue.converse(note, path).options["label"] == "insult"
+    assert "toxic, insult hold 0 and 1" in asked[3]
+    assert "(multi-label) are not there yet" in asked[3]
+    assert run(["init", "--data", "x.csv"]) == 0
+    assert "toxic, insult hold 0 and 1" in " ".join(capsys.readouterr().err.split())
+    assert checked(tmp_path / "config.yaml").config.task.options["label"] == "toxic"
+
+
+@pytest.mark.parametrize(
+    "rows", [["a good film,1", "a bad one,0"], ["good,a film", "bad,an other", "good,x"]]
+)
+def test_a_table_without_a_header(
+    tmp_path: Path, rows: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(tmp_path / "x.csv", rows[0], *rows[1:], rows[0])
+    assert run(["init", "--data", "x.csv"]) == 2
+    said = capsys.readouterr().err
+    assert "x.csv:1: the first line looks like a row, not like the names of columns" in said
+    command = said.split("such as ")[1].strip()
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "with-names.csv").read_text().startswith(f"text,label\n{rows[0]}\n")
+
+
+@pytest.mark.parametrize("header", ["0,1", "comment,2019", "title,good", "name of it,kind"])
+def test_headers_that_are_some(tmp_path: Path, header: str) -> None:
+    text = "comment" if header == "comment,2019" else ""
+    path = table(tmp_path / "x.csv", header, f"{text}a b,1", "c d,0")
+    assert propose(path).label == header.split(",")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("films.csv", CSV.replace(",", ";").encode()),
+        ("films.csv", CSV.encode("utf-16")),
+        ("films.csv.gz", gzip.compress(CSV.encode())),
+        ("films.json", json.dumps([{"text": "a b", "label": n % 2} for n in range(9)]).encode()),
+    ],
+)
+def test_files_as_people_have_them(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    found = propose(tmp_path / name)
+    assert (found.task, found.text, found.label) == ("text/classification", ("text",), "label")
+
+
+def test_bad_rows_are_all_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.csv").write_text("text,label\na,1\n" + "b\n" * 12)
+    assert run(["init", "--data", "x.csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("1 field, but the header names 2") == 10
+    assert "x.csv: and 2 more bad rows" in said
+
+
 def test_files_beside_train_are_found(tmp_path: Path) -> None:
     for name in ("train", "dev", "other"):
         (tmp_path / f"{name}.csv").write_text(CSV)
@@ -182,20 +289,20 @@ def answers(*typed: str) -> Callable[[str, str], str]:
 @pytest.mark.parametrize(
     ("typed", "task", "options"),
     [
-        (["1", "films.csv", "", "", "", ""], "text/classification",
+        (["", "1", "films.csv", "", "", ""], "text/classification",
          {"text": ["text"], "label": "label"}),
-        (["text/classification", "films.csv", "text", "stars", "", "roberta-large"],
+        (["roberta-large", "text/classification", "films.csv", "text", "stars", ""],
          "text/classification", {"text": ["text"], "label": "stars"}),
-        (["2", "pairs.tsv", "", "", "", ""], "text/regression",
+        (["", "2", "pairs.tsv", "", "", ""], "text/regression",
          {"text": ["sentence1", "sentence2"], "label": "score"}),
-        (["3", "names.conll", "", ""], "text/tagging", {}),
-        (["3", "words.jsonl", "", "tags", "", ""], "text/tagging",
+        (["", "3", "names.conll", ""], "text/tagging", {}),
+        (["", "3", "words.jsonl", "", "tags", ""], "text/tagging",
          {"token_column": "tokens", "tag_column": "tags"}),
-        (["4", "asked.json", "", ""], "text/qa", {}),
-        (["5", "asked.jsonl", "", "", "", "", ""], "text/choice",
+        (["", "4", "asked.json", ""], "text/qa", {}),
+        (["", "5", "asked.jsonl", "", "", "", ""], "text/choice",
          {"text": ["story"], "choices": ["ends"], "label": "right"}),
-        (["superglue/rte", "", "1"], "superglue/rte", {}),
-        (["qa/squad", ".", "my/own-model"], "qa/squad", {}),
+        (["1", "superglue/rte", ""], "superglue/rte", {}),
+        (["my/own-model", "qa/squad", "."], "qa/squad", {}),
     ],
 )  # fmt: skip
 def test_every_way_through_the_dialogue(
@@ -215,12 +322,15 @@ def test_every_way_through_the_dialogue(
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        (["nine"], "'nine' is no task of the list"),
-        (["1", "gone.csv"], "there is no such file or folder"),
-        (["1", "films.csv", "txt"], "no column 'txt'"),
-        (["1", "films.csv", "text, stars, label"], "3 text columns"),
-        (["1", "films.csv", "", "", "gone.csv"], "there is no such file"),
-        (["1", "films.csv", "", "", "", "7"], "'7' is no backbone"),
+        (["", "nine"], "'nine' is no task of the list"),
+        (["", "1", "gone.csv"], "there is no such file or folder"),
+        (["", "1", "films.csv", "txt"], "no column 'txt'"),
+        (["", "1", "films.csv", "text, stars, label"], "3 text columns"),
+        (["", "1", "films.csv", "", "", "gone.csv"], "there is no such file"),
+        (["7"], "'7' is no backbone"),
+        (["./rob"], "backbone ./rob: no such folder, and no hub id"),
+        (["package:no_such_package/x"], "no installed package is called 'no_such_package'"),
+        (["odd"], "backbone odd: model type .no-such. has no known place"),
     ],
 )
 def test_answers_that_cannot_be_used(data: Path, typed: list[str], says: str) -> None:
@@ -230,7 +340,7 @@ def test_answers_that_cannot_be_used(data: Path, typed: list[str], says: str) ->
 
 def test_a_bad_answer_is_asked_again(data: Path) -> None:
     asked: list[str] = []
-    ask = answers("nine", "1", "gone.csv", "films.csv", "", "txt", "label", "", "")
+    ask = answers("rob erta", "", "nine", "1", "gone.csv", "films.csv", "", "txt", "label", "")
 
     def note(question: str, default: str) -> str:
         asked.append(question)
@@ -238,9 +348,10 @@ def test_a_bad_answer_is_asked_again(data: Path) -> None:
 
     found = dialogue.converse(note, None)
     assert found.options == {"text": ("text",), "label": "label"}
-    assert asked[1].startswith("init: 'nine' is no task of the list\n  -> type a number")
-    assert asked[1].endswith("\ntask (number or name)")
-    assert "no column 'txt'" in asked[6]
+    assert asked[1].startswith("backbone rob erta: no such folder, and no hub id")
+    assert asked[3].startswith("init: 'nine' is no task of the list\n  -> type a number")
+    assert asked[3].endswith("\ntask (number or name)")
+    assert "no column 'txt'" in asked[8]
 
 
 @pytest.mark.parametrize(
