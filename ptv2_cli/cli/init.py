@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptv2_cli.cli import complete, console
 from ptv2_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from ptv2_cli.setup.draft import Answers
 
 Name = Annotated[
     str | None,
@@ -36,35 +39,38 @@ def init(
     ] = False,
 ) -> None:
     """Write a commented config.yaml to begin with."""
+    from ptv2_cli.setup.draft import draft
+    from ptv2_cli.setup.shipped import copied
+
     _writable(output, force)
-    text, note = _text(name, data, output)
+    answers = _answers(name, data)
+    text = copied(name or "", output) if answers is None else draft(answers, output)
     fresh = output.with_name(f".{output.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(output)
     console.say(f"wrote {output}")
-    if note:
-        console.warn(note)
+    for problem in answers.bad if answers else ():
+        console.warn(str(problem))
+    if answers and answers.note:
+        console.warn(answers.note)
     file = shlex.quote(str(output))
     console.note(f"next: ptv2 check {file} --show 3, then ptv2 train {file}")
 
 
-def _text(name: str | None, data: Path | None, output: Path) -> tuple[str, str | None]:
-    """The config, and what the user should know about it."""
+def _answers(name: str | None, data: Path | None) -> Answers | None:
+    """What the config depends on; None: it is the copy of one by its name."""
     from ptv2_cli.setup.dialogue import accepted, converse
-    from ptv2_cli.setup.draft import draft
-    from ptv2_cli.setup.shipped import copied
 
     if name is not None and data is not None:
         file = shlex.quote(str(data))
         hint = f"ptv2 init {name}, then --set task.data=FOLDER; or ptv2 init --data {file}"
         raise InputError.at("--data", "stands beside NAME, whose data is its own", hint)
     if name is not None:
-        return copied(name, output), None
+        return None
     if console.can_ask():
-        return draft(converse(console.ask, data), output), None
+        return converse(console.ask, data)
     if data is not None:
-        answers = accepted(data)
-        return draft(answers, output), answers.note
+        return accepted(data)
     hint = "ptv2 init quickstart, or ptv2 init --data FILE; ptv2 list configs shows all names"
     raise InputError.at("init", "no NAME, and no terminal to ask on", hint)
 

@@ -80,7 +80,7 @@ def predict(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Predict new rows, of jsonl, csv and more; a line of JSON for each."""
+    """Predict new rows, a line of JSON or a row of a table each."""
     settle(offline)
     from ptv2_cli.errors import DataError
     from ptv2_cli.run.directory import DEFAULT_OUTPUT

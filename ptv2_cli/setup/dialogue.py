@@ -233,5 +233,6 @@ def _answers(
         files=files,
         options=options,
         note=found.note,
+        bad=found.bad,
         mean=backbone == DEMO and task in {"text/classification", "text/regression", "text/choice"},
     )

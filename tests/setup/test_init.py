@@ -246,11 +246,14 @@ def test_files_as_people_have_them(tmp_path: Path, name: str, data: bytes) -> No
 
 
 def test_bad_rows_are_all_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x.csv").write_text("text,label\na,1\n" + "b\n" * 12)
-    assert run(["init", "--data", "x.csv"]) == 2
+    good = "a,1\nb,2\n" * 2
+    (tmp_path / "x.csv").write_text(f"text,label\n{good}" + "b\n" * 12)
+    assert run(["init", "--data", "x.csv"]) == 0
     said = capsys.readouterr().err
     assert said.count("1 field, but the header names 2") == 10
     assert "x.csv: and 2 more bad rows" in said
+    (tmp_path / "x.csv").write_text("text,label\nb\n")
+    assert run(["init", "--data", "x.csv", "--force"]) == 2
 
 
 def test_files_beside_train_are_found(tmp_path: Path) -> None:
