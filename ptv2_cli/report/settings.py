@@ -9,8 +9,11 @@ from ptv2_cli.report.runs import Run, plain
 
 FIRST = ("train.lr", "method.reparam", "method.layers", "method.init", "head.pooling")
 """Keys that say most, where several would tell two runs apart."""
-METHOD_CHOICES = ("method.", "head.", "train.lr", "train.weight_decay", "train.warmup")
-"""Keys of which every method has its own default: no unfairness if they differ."""
+METHOD_CHOICES = (
+    *("method.", "head.", "train.lr", "train.weight_decay", "train.warmup"),
+    "checkpoint",
+)
+"""Keys of which every method has its own default, or that tell an imported run: not unfair."""
 
 
 def separating(cells: Iterable[Sequence[Run]]) -> tuple[str, ...]:

@@ -191,6 +191,7 @@ def test_an_imported_run_is_no_further_seed(report_of: Any) -> None:
         ["ptuning_v2", "20", "70.0±14.1 (2)", "60 s"],
         ["ptuning_v2, imported", "20", "20.0 (1)", "-"],
     ]
+    assert report.notes == ()
 
 
 def test_two_imported_runs_are_two_rows(report_of: Any) -> None:
