@@ -14,6 +14,7 @@ import typer
 from ptv2_cli import __version__
 from ptv2_cli.cli import (
     check,
+    clean,
     compare,
     console,
     doctor,
@@ -54,6 +55,7 @@ app.command("errors")(wrong_rows.errors)
 app.command("export")(export.export)
 app.command("import")(import_run.import_run)
 app.command("list")(listing.list_)
+app.command("clean")(clean.clean)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptv2_cli.cli import console
+from ptv2_cli.cli.chosen import require_config
 from ptv2_cli.cli.options import (
     BatchSizeOption,
     ConfigArgument,
@@ -45,6 +46,7 @@ def check(
     offline: OfflineOption = False,
 ) -> int:
     """Check a config and its data without loading weights."""
+    require_config(config)
     short = {
         "--prompt-len": prompt_len,
         "--lr": lr,

@@ -26,6 +26,7 @@ def compare(
             metavar="RUN",
             help="Two runs, or the seeds of two settings with the word `with` between them. A "
             "sweep stands for its best trial.",
+            autocompletion=complete.runs,
         ),
     ],
     split: Annotated[

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
+from ptv2_cli.run.directory import DEFAULT_OUTPUT
 from ptv2_cli.setup.keys import Key, flat_keys
 
 SPLITS = ("train", "validation", "test")
@@ -32,6 +34,26 @@ def settings(incomplete: str) -> Completions:
 def splits(incomplete: str) -> Completions:
     """Names of splits."""
     return _offered([(name, "") for name in SPLITS], incomplete)
+
+
+def runs(incomplete: str) -> Completions:
+    """Finished runs of runs/ or of the folder typed so far, the newest first; sweeps; folders."""
+    home = f"{DEFAULT_OUTPUT}/"
+    before = home if home.startswith(incomplete) else incomplete[: incomplete.rfind("/") + 1]
+    try:
+        below = [path for path in Path(before or ".").iterdir() if path.is_dir()]
+        done = [path for path in below if (path / "metrics.json").is_file()]
+        done.sort(key=lambda path: (path / "metrics.json").stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    sweeps = sorted(path for path in below if (path / "plan.json").is_file())
+    others = sorted(
+        path for path in below if path not in sweeps and not (path / "config.yaml").exists()
+    )
+    names = [*(path.name for path in (*done, *sweeps)), *(f"{path.name}/" for path in others)]
+    # A shell would obey what a terminal obeys.
+    plain = [name for name in names if name.isprintable() and not name.startswith(".")]
+    return _offered([(before + name, "") for name in plain], incomplete)
 
 
 def configs(incomplete: str) -> Completions:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run, or a sweep: its best trial; default: newest."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run, or a sweep: its best trial; default: newest.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     split: Annotated[
         str | None,

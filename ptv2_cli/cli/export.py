@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ptv2_cli.cli import console
+from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.options import OfflineOption, settle
 
 
@@ -21,7 +21,12 @@ class Target(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Directory of a finished run.", autocompletion=complete.runs
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, new or empty.")],
     to: Annotated[
         Target,

@@ -1,7 +1,8 @@
-"""`ptv2 list`: what names a config may use."""
+"""`ptv2 list`: what names a config may use, and the runs of a folder."""
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ptv2_cli.cli import console
+from ptv2_cli.errors import InputError
 from ptv2_cli.setup.files import shipped_configs
 
 
@@ -19,10 +21,21 @@ class What(StrEnum):
     tasks = "tasks"
     backbones = "backbones"
     configs = "configs"
+    runs = "runs"
 
 
-def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
-    """List methods, tasks, backbones or the shipped configs."""
+def list_(
+    what: Annotated[What, typer.Argument(help="What to list.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder of runs; default: runs/.")
+    ] = None,
+) -> None:
+    """List methods, tasks, backbones, shipped configs, or runs."""
+    if what is What.runs:
+        _runs(folder or Path("runs"))
+        return
+    if folder is not None:
+        raise InputError.at(str(folder), f"ptv2 list {what.value} takes no folder", "leave it out")
     {
         What.methods: _methods,
         What.tasks: _tasks,
@@ -78,6 +91,35 @@ def _configs() -> None:
     folder = shipped_configs()
     rows = [(path.stem, config_title(path), str(path)) for path in sorted(folder.glob("*.yaml"))]
     console.table("", ("config", "what it does", "file"), rows)
+
+
+def _runs(folder: Path) -> None:
+    from ptv2_cli.run.inventory import runs_in
+
+    found = runs_in(folder)
+    if not found:
+        console.say(f"no runs in {folder}")
+        return
+    rows = [
+        (kept.run.path.name, kept.score or "-", age(kept.changed), size(kept.size), kept.state)
+        for kept in found
+    ]
+    console.table("", ("run", "score", "age", "size", "state"), rows)
+    console.say(f"{len(found)} in {folder}, {size(sum(kept.size for kept in found))}")
+
+
+def age(since: float) -> str:
+    """How long ago a time was, in seconds since the epoch: `3 min`, `5 h`, `12 days`."""
+    seconds = max(0.0, time.time() - since)
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: `1.2 GB`, `3.4 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def config_title(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from ptv2_cli.cli import console
+from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, settle
 
@@ -50,6 +50,7 @@ def predict(
             "--run",
             metavar="RUN",
             help="A run, or a sweep: its best; default: newest. Several: each row names its own.",
+            autocompletion=complete.runs,
         ),
     ] = None,
     output: Annotated[

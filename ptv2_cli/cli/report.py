@@ -29,7 +29,11 @@ class Format(StrEnum):
 def report(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DIR", help="Folders of runs, or runs; default: runs/."),
+        typer.Argument(
+            metavar="DIR",
+            help="Folders of runs, or runs; default: runs/.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="How to write the table.")

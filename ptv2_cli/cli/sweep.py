@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.chosen import require_config
 from ptv2_cli.cli.options import (
     DeviceOption,
     OfflineOption,
@@ -72,6 +73,8 @@ def sweep(
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
     paths = configs or [Path("config.yaml")]
+    for path in paths:
+        require_config(path)
     candidates = make_candidates(paths, base, flags)
     asked = asked_lanes(lanes, paths, base)
     settle(offline)

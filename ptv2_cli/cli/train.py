@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ptv2_cli.cli import console
+from ptv2_cli.cli.chosen import require_config
 from ptv2_cli.cli.options import (
     BatchSizeOption,
     ConfigArgument,
@@ -52,6 +53,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a run, or continue it; a finished one shows its score."""
+    require_config(config)
     if skip_bad:
         sets = [*(sets or []), "task.skip_bad=true"]
     short = {

@@ -42,7 +42,11 @@ class Format(StrEnum):
 def errors(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run, or a sweep: its best trial; default: newest."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run, or a sweep: its best trial; default: newest.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     split: Annotated[
         str | None,

@@ -224,4 +224,4 @@ def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iter
 def _list_hint(folder: Path) -> str:
     found = [*finished_runs(folder), *finished_runs(folder / DEFAULT_OUTPUT)][:5]
     names = [str(run.path.relative_to(folder)) for run in found]
-    return f"runs there: {', '.join(names)}" if names else "ls runs/ shows the runs of this folder"
+    return f"runs there: {', '.join(names)}" if names else "ptv2 list runs shows the runs of runs/"

@@ -36,6 +36,11 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def held(folder: Path) -> bool:
+    """Whether a process holds the folder's lock, where the system tells (Linux); takes no lock."""
+    return bool(_holder(folder.stat().st_ino))
+
+
 def _holder(inode: int) -> str:
     """The process that holds a lock on the inode: `: FLOCK ADVISORY WRITE PID MAJ:MIN:INODE`."""
     try:

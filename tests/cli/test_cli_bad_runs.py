@@ -69,7 +69,7 @@ def test_folder_that_is_no_run(finished: Path, refused: Refused) -> None:
 
 
 def test_no_finished_run_here(refused: Refused) -> None:
-    refused("eval", says=["runs: holds no finished run", "ptv2 train CONFIG makes one"])
+    refused("eval", says=["runs: holds no finished run", "ptv2 init writes a config.yaml"])
 
 
 def test_unfinished_run(finished: Path, refused: Refused) -> None:
