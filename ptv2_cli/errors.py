@@ -76,6 +76,18 @@ class Interrupted(Ptv2Error):
         self.exit_code = 128 + signum
 
 
+class StoppedAtOnce(BaseException):
+    """Stopped by a second signal, without saving again; exit code 128 + signal number.
+
+    No Exception, so that nothing on the way takes it for a failure; and no KeyboardInterrupt, of
+    which the command line's library makes 130.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
 def gather(problems: Iterable[Problem], error: type[InputError] = InputError) -> None:
     """Raise one `error` that holds all `problems`, or return if there are none."""
     found = tuple(problems)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ptv2_cli.run.directory import SCHEMA_VERSION
+from ptv2_cli.run.read_back import SCHEMA_VERSION
 
 METRIC = {"ner/conll2003": "f1"}
 
@@ -39,6 +39,7 @@ def content(
         "name": "made",
         "extends": None,
         "method": {"name": method},
+        "head": {"name": "sequence"},
         "backbone": {"name": "tiny", "dtype": "fp32"},
         "task": {"name": task, "data": f"/data/{task}", "limit": {"train": None, "test": None}},
         "prompt_len": prompt_len,
@@ -60,20 +61,29 @@ def content(
         "method": method,
         "prompt_len": prompt_len,
         "backbone": {"name": "tiny", "revision": None, "identity": "b" * 64},
-        "selection": {"value": score, **config["selection"]},
+        "selection": {"value": score, "epoch": 3.0, "step": 9, **config["selection"]},
         "metrics": scores,
         "majority_baseline": {metric: 0.25, "f1_macro": 0.1},
         "standard_error": standard_error,
         "detail": {split: detail or {}},
-        "parameters": {"trainable_percent": percent},
-        "timing": {"train_seconds": seconds},
+        "parameters": {
+            "prompt": 42,
+            "reparam": 0,
+            "head": 8,
+            "backbone": 10000,
+            "trainable": 50,
+            "trainable_percent": percent,
+            "prompt_percent": 0.42,
+        },
+        "timing": {"train_seconds": seconds, "examples_per_second": 9.0},
+        "data_note": None,
         "data": {
             "train": {"rows": 9, "sha256": "c" * 64},
             split: {"rows": rows, "sha256": data},
         },
         "seed": seed,
         "config": config,
-        "environment": {"torch": "2.13.0", "threads": 1},
+        "environment": {"torch": "2.13.0", "threads": 1, "device": "cpu"},
         "warnings": [],
     }
     if origin is not None:

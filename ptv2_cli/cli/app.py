@@ -30,7 +30,16 @@ from ptv2_cli.cli import (
     train,
     wrong_rows,
 )
-from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT, InputError, Problem, Ptv2Error, out_of_memory
+from ptv2_cli.errors import (
+    EXIT_DEFECT,
+    EXIT_INPUT,
+    InputError,
+    Problem,
+    Ptv2Error,
+    StoppedAtOnce,
+    out_of_memory,
+)
+from ptv2_cli.files import GIVEN_OUT
 
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -87,7 +96,7 @@ def _global(
 def main() -> None:
     """Run the command line; the exit code says how it ended.
 
-    0 done; 1 a defect or the machine gave out; 2 the user's input; 130, 143 interrupted.
+    0 done; 1 a defect or the machine gave out; 2 the user's input; 129, 130, 143 interrupted.
     """
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
@@ -111,6 +120,9 @@ def run(arguments: list[str], debug: bool = False) -> int:
     except (typer.Abort, KeyboardInterrupt):
         console.note("interrupted")
         return 128 + signal.SIGINT
+    except StoppedAtOnce as error:
+        console.note("interrupted, and not saved again: what was saved before stands")
+        return 128 + error.signum
     except BrokenPipeError:
         # Nobody reads our output any more; the interpreter must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -146,6 +158,10 @@ def _defect(error: Exception, debug: bool) -> int:
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         hint = "free some space; the same command continues the run"
         console.problems([Problem(str(error.filename or ""), "the disk is full", hint)])
+    elif isinstance(error, OSError) and error.errno in GIVEN_OUT:
+        what = f"the disk or the network file system failed: {error.strerror}"
+        hint = "try again once it works; the same command continues the run"
+        console.problems([Problem(str(error.filename or ""), what, hint)])
     elif isinstance(error, PermissionError):
         what = "no permission to write or read it"
         console.problems([Problem(str(error.filename), what, "--output DIR writes runs elsewhere")])

@@ -47,7 +47,6 @@ def evaluate(
     from ptv2_cli.config.names import SPLITS
     from ptv2_cli.errors import EXIT_DEFECT, InputError
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import writing
     from ptv2_cli.run.reload import reload_run
 
     canonical = None if split is None else SPLITS.get(split, split)
@@ -62,8 +61,7 @@ def evaluate(
     splits = reloaded.session.experiment.data.splits
     for text in reloaded.session.experiment.data.skipped_warnings():
         console.warn(text)
-    with writing(directory, "copy the run to a folder that you may write, and name that one"):
-        lines = [line for name in splits for line in reloaded.evaluate(name)]
+    lines = [line for name in splits for line in reloaded.evaluate(name)]
     for text in reloaded.session.experiment.data.metric_warnings(splits):
         console.warn(text)
     if json_:
@@ -72,6 +70,8 @@ def evaluate(
         if data is not None:
             _print_data(reloaded, data)
         _print(lines)
+    for problem in reloaded.unwritten:
+        console.warn(f"the scores above are not kept: {problem}")
     if reloaded.exact and any(line.verdict == "differs" for line in lines):
         console.warn("the scores are not those that were logged, on the same data and device")
         return EXIT_DEFECT

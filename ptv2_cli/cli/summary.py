@@ -72,7 +72,7 @@ def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[s
         error = metrics["standard_error"]
         parts.append(f"+- {percent(error)} standard error" if error is not None else "")
         baseline = metrics["majority_baseline"]
-        parts.append(f"majority baseline {percent(baseline[metric])}" if baseline else "")
+        parts.append(f"majority baseline {percent(baseline.get(metric))}" if baseline else "")
         parts.append(f"best epoch {selection['epoch']:g}")
     return "; ".join(part for part in parts if part)
 

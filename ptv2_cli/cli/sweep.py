@@ -82,7 +82,7 @@ def sweep(
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.run.build import choose_device
     from ptv2_cli.run.directory import ELSEWHERE, writing_at
-    from ptv2_cli.run.lock import locked
+    from ptv2_cli.run.lock import locked, unlocked_warning
     from ptv2_cli.sweep.estimate import estimate
     from ptv2_cli.sweep.local import run_groups
     from ptv2_cli.sweep.opening import Opener
@@ -112,7 +112,9 @@ def sweep(
     again = "free some space; the same command continues"
     with writing_at(store.folder, ELSEWHERE, again, RunError):
         store.begin()
-        with locked(store.folder):
+        with locked(store.folder) as alone:
+            if not alone:
+                console.warn(unlocked_warning(store.folder))
             store.write_plan()
             with view(store, seconds, together=asked.count != 1) as watcher:
                 run_groups(found, store, watcher, opener)

@@ -164,7 +164,7 @@ def _write(
     made.config.write_text(text, encoding="utf-8")
     tensors = {f"learner.{name}": value for name, value in session.learner.own_state().items()}
     best = {"value": metrics["selection"]["value"], "epoch": 0, "step": 0, "task_state": state}
-    save_checkpoint(made.checkpoints, "best", tensors, best)
+    save_checkpoint(made.checkpoints, "best", metrics["fingerprint"], tensors, best)
     write_history(made.history, ())
     for split in config.report or ():
         found = scores[split].predictions

@@ -43,7 +43,8 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
             str(folder), "ends like the name of a trained run", "give it a name without that end"
         )
     metrics = run.read_metrics()
-    checkpoint = load_checkpoint(run.checkpoints, "best")
+    mark = str(metrics["fingerprint"])
+    checkpoint = load_checkpoint(run.checkpoints, "best", mark)
     config = load_config(run.config).config.model_dump(mode="json")
     if config["method"].get("reparam") != "mlp":
         what = f"has no network to fold: its {config['method']['name']} has no reparam: mlp"
@@ -56,7 +57,7 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
         _copy_results(run, made)
         made.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
         tensors = {**kept, f"{_SOURCE}prompt": prompt}
-        save_checkpoint(made.checkpoints, "best", tensors, checkpoint.state)
+        save_checkpoint(made.checkpoints, "best", mark, tensors, checkpoint.state)
         write_json(made.metrics, _metrics(run, metrics, config, prompt.numel()))
         files = tuple(sorted(path.name for path in partial.iterdir()))
     return Written(folder, files, (f"its prompt is {prompt.numel():,} values, without the MLP",))
@@ -93,7 +94,7 @@ def _metrics(
     origin = {
         "kind": "folded",
         "run": str(run.path.resolve()),
-        "fingerprint": metrics.get("fingerprint"),
+        "fingerprint": metrics["fingerprint"],
     }
     return {**metrics, "config": config, "parameters": parameters, "origin": origin}
 

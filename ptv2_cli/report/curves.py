@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptv2_cli.errors import RunError
 from ptv2_cli.report.render import short_backbone
 from ptv2_cli.report.runs import Run
 from ptv2_cli.report.table import Cell, Column, Line, Report
@@ -246,18 +244,7 @@ def _losses(run: Run, key: str) -> dict[float, float]:
 
 def _read(run: Run, value: Callable[[Any], float | None]) -> dict[float, float]:
     """Epoch -> what `value` takes from its line of history.jsonl, where that has it."""
-    path = run.directory.history
-    try:
-        lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-        found = {line["epoch"]: value(line) for line in lines}
-    except FileNotFoundError:
-        raise RunError.at(
-            str(path), "is missing: there is no learning curve to draw", run.directory.repeat_hint
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise RunError.at(
-            str(path), "is no history of a ptv2 run", run.directory.repeat_hint
-        ) from None
+    found = {line["epoch"]: value(line) for line in run.directory.read_history()}
     return {epoch: number for epoch, number in found.items() if number is not None}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.runs import Run
+from ptv2_cli.run.read_back import read_predictions
 from ptv2_cli.tasks.base import Prediction, Statistics, Task
 from ptv2_cli.tasks.definition import load_task
 
@@ -96,20 +96,21 @@ def read_lines(run: Run, split: str) -> list[Prediction]:
     """
     path = run.directory.predictions(split)
     try:
-        # Not splitlines: a text may hold U+2028, at which that would cut it.
-        texts = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        lines = [json.loads(text) for text in texts]
-        if run.prefix:
-            # Without the column that names the task, as a run of this task alone has them.
-            lines = [line for line in lines if f"{line.pop('task')}." == run.prefix]
-        if not lines or any("gold" not in line for line in lines):
-            raise ValueError
+        lines = read_predictions(path, run.directory.repeat_hint, _written)
     except FileNotFoundError:
         what = "is missing: the run reports no predictions of this split"
         raise RunError.at(str(path), what, splits_hint(run)) from None
-    except (ValueError, TypeError, KeyError):
-        raise _damaged(run, split) from None
+    if run.prefix:
+        # Without the column that names the task, as a run of this task alone has them.
+        lines = [line for line in lines if f"{line.pop('task', None)}." == run.prefix]
+    if not lines:
+        raise _damaged(run, split)
     return lines
+
+
+def _written(line: Prediction) -> set[str]:
+    """The keys of a prediction line that the model wrote."""
+    return set(line) - set(inputs(line)) - {"gold"}
 
 
 def difference(a: Predicted, b: Predicted) -> int | None:

@@ -65,13 +65,17 @@ class RunData:
 
     @cached_property
     def note(self) -> str | None:
-        """First line of a NOTE.txt beside the data: a caveat that goes with every score."""
+        """First line of a NOTE.txt beside the data: a caveat that goes with every score.
+
+        None where it is empty.
+        """
         folders = dict.fromkeys(
             file.parent for split in self.splits.values() for file in split.files
         )
         notes = (folder / "NOTE.txt" for folder in folders)
         found = next((path for path in notes if path.is_file()), None)
-        return found.read_text(encoding="utf-8").splitlines()[0] if found else None
+        lines = found.read_text(encoding="utf-8", errors="replace").splitlines() if found else []
+        return next((line.strip() for line in lines if line.strip()), None)
 
     @cached_property
     def identities(self) -> dict[str, str]:

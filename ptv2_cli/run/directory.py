@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from typing import Any
 
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
+from ptv2_cli.files import GIVEN_OUT
+from ptv2_cli.run.read_back import read_history, read_metrics
 
 DEFAULT_OUTPUT = Path("runs")
 ELSEWHERE = "--output DIR writes runs elsewhere"
 """What to type where a run cannot be written."""
-SCHEMA_VERSION = 1
 _UNWRITABLE = {
     errno.EACCES,
     errno.EPERM,
@@ -80,6 +80,11 @@ class RunDirectory:
         return self.config.is_file() and any(mark.exists() for mark in marks)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in it that a run writes."""
+        return self.checkpoints, self.path / "predictions", self.path / "eval"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended and its metrics stand."""
         return self.metrics.exists()
@@ -88,26 +93,28 @@ class RunDirectory:
         """The parsed metrics.json.
 
         Raises:
-            RunError: there is none, it is broken, or of another schema version.
+            RunError: there is none, it is broken, of another schema version, or has values of
+                types that ptv2 does not write there.
         """
         try:
-            metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
-            version = metrics["schema_version"]
+            return read_metrics(self.metrics, self.repeat_hint)
         except FileNotFoundError:
             raise RunError.at(
                 str(self.path), "the run has not finished: it has no metrics.json", self.resume_hint
             ) from None
-        except (ValueError, KeyError, TypeError):
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The lines of history.jsonl.
+
+        Raises:
+            RunError: it is missing or broken.
+        """
+        try:
+            return read_history(self.history, self.repeat_hint)
+        except FileNotFoundError:
             raise RunError.at(
-                str(self.metrics), "is no metrics.json of a ptv2 run", self.repeat_hint
+                str(self.history), "is missing: nothing says how it trained", self.repeat_hint
             ) from None
-        if version != SCHEMA_VERSION:
-            raise RunError.at(
-                str(self.metrics),
-                f"has schema version {version}, this ptv2 reads {SCHEMA_VERSION}",
-                "use the ptv2 that wrote it, or train the run again",
-            )
-        return dict(metrics)
 
     @property
     def resume_hint(self) -> str:
@@ -190,11 +197,18 @@ def writing(run: RunDirectory, hint: str) -> Iterator[None]:
         hint: what to do where its folder cannot be written.
 
     Raises:
-        MachineError: the disk is full.
+        MachineError: the disk is full or fails, or somebody has removed the folder.
         RunError: the folder cannot be written.
     """
     with writing_at(run.path, hint, "free some space; the same command continues", RunError):
-        yield
+        try:
+            yield
+        except FileNotFoundError as error:
+            if all(folder.is_dir() for folder in (run.path, run.checkpoints)):
+                raise
+            what = "the run's folder was removed while it trained"
+            hint = "the same command trains it again, from its last checkpoint if there is one"
+            raise MachineError(Problem(str(run.path), what, hint)) from error
 
 
 @contextmanager
@@ -208,7 +222,7 @@ def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iter
         kind: the error for a place that cannot be written.
 
     Raises:
-        MachineError: the disk is full.
+        MachineError: the disk is full or fails.
         InputError: of the kind asked for: the place cannot be written.
     """
     try:
@@ -216,6 +230,13 @@ def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iter
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise MachineError(Problem(str(path), "the disk is full", full)) from error
+        if error.errno in GIVEN_OUT:
+            what = f"the disk or the network file system failed: {error.strerror}"
+            again = "once it works, the same command continues from what is saved"
+            raise MachineError(Problem(str(path), what, again)) from error
+        if error.errno == errno.ELOOP:
+            what = f"{error.filename} is a symbolic link, and ptv2 writes through none"
+            raise kind.at(str(path), what, "remove the link") from error
         if error.errno in _UNWRITABLE:
             raise kind.at(str(path), f"cannot be written: {error.strerror}", hint) from error
         raise

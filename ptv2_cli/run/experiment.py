@@ -15,6 +15,7 @@ from ptv2_cli.run.inherit import inherited_identity
 from ptv2_cli.run.needs import require_offline
 from ptv2_cli.run.recipe import Recipe, make_recipe
 from ptv2_cli.run.shelf import Shelf
+from ptv2_cli.train.checkpoint import begun
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Experiment:
     @property
     def started(self) -> bool:
         """Whether a checkpoint of it exists."""
-        return (self.directory.checkpoints / "last.json").exists()
+        return begun(self.directory.checkpoints)
 
     @property
     def identities(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ptv2_cli.methods.base import Context
 from ptv2_cli.registry import METHODS
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.recipe import Recipe
-from ptv2_cli.train.checkpoint import fit_into, load_checkpoint
+from ptv2_cli.train.checkpoint import Checkpoint, fit_into, load_checkpoint
 
 
 def inherited_run(options: Any) -> str | None:
@@ -35,7 +35,7 @@ def inherited_identity(options: Any) -> dict[str, str]:
     if folder is None:
         return {}
     directory = _finished(folder)
-    load_checkpoint(directory.checkpoints, "best")
+    _best(directory)
     return {"method.init.run": next(directory.checkpoints.glob("best-*.safetensors")).stem}
 
 
@@ -63,7 +63,7 @@ def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int
         config.prompt_len,
         replace(context, trained=lambda again: trained_prompt(again, recipe, context)),
     )
-    tensors = load_checkpoint(directory.checkpoints, "best").part("learner")
+    tensors = _best(directory).part("learner")
     own = {
         name.removeprefix("method."): tensor
         for name, tensor in tensors.items()
@@ -78,6 +78,11 @@ def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int
             "name a run of ptuning_v2",
         )
     return {at: (key.detach(), value.detach()) for at, (key, value) in found.items()}
+
+
+def _best(directory: RunDirectory) -> Checkpoint:
+    mark = str(directory.read_metrics()["fingerprint"])
+    return load_checkpoint(directory.checkpoints, "best", mark)
 
 
 def _finished(folder: str) -> RunDirectory:

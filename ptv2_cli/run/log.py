@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ptv2_cli.files import no_link
 from ptv2_cli.run.events import RunEvent, Started, Warned
 from ptv2_cli.train.events import EvalDone, Stopped
 from ptv2_cli.visible import visible
@@ -66,6 +67,6 @@ class LogFile:
             return
         self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {visible(line)}\n")
         if self._path.parent.is_dir():
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=no_link) as file:
                 file.writelines(self._pending)
             self._pending.clear()

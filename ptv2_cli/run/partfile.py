@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ptv2_cli.errors import InputError
+from ptv2_cli.files import no_link
 from ptv2_cli.run.directory import writing_at
 
 
@@ -38,7 +39,7 @@ class PartFile:
         with self._guard():
             if self._file is None:
                 # Unbuffered: one call writes a group of lines, so that a kill cuts none in two.
-                self._file = self.part.open("wb", buffering=0)
+                self._file = open(self.part, "wb", buffering=0, opener=no_link)  # noqa: SIM115
                 _write_all(self._file, self.head.encode())
             _write_all(self._file, "".join(data).encode())
         self.lines += len(data)

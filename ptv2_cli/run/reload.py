@@ -12,9 +12,9 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.load import LoadedConfig, load_config
-from ptv2_cli.errors import RunError
+from ptv2_cli.errors import MachineError, Problem, RunError
 from ptv2_cli.run.data import RunData, read_split
-from ptv2_cli.run.directory import RunDirectory
+from ptv2_cli.run.directory import RunDirectory, writing_at
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.needs import require_offline
 from ptv2_cli.run.recipe import Recipe, make_recipe
@@ -51,6 +51,8 @@ class Reloaded:
     state: dict[str, float]
     data: Path | None
     """Other data than the run's own."""
+    unwritten: tuple[Problem, ...] = ()
+    """Why scores could not be written into the run's folder."""
 
     @property
     def exact(self) -> bool:
@@ -59,7 +61,7 @@ class Reloaded:
         return self.data is None and logged == "cpu" and self.session.device.type == "cpu"
 
     def evaluate(self, split: str) -> list[Compared]:
-        """Score a split, write it under eval/, and compare with metrics.json."""
+        """Score a split, compare with metrics.json, and write it under eval/ if possible."""
         found = self.session.evaluate(split, self.state)
         logged = self.metrics["metrics"].get(split, {})
         if not self._same_data(split):
@@ -68,7 +70,7 @@ class Reloaded:
             Compared(split, name, value, logged.get(name))
             for name, value in found.scores.metrics.items()
         ]
-        write_json(
+        self._note(
             self.file(split),
             {
                 "split": split,
@@ -100,6 +102,14 @@ class Reloaded:
             "files": [str(path.resolve()) for path in data.splits[split].files],
             **data.summary()[split],
         }
+
+    def _note(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write scores under eval/; where that cannot be done, they are still told."""
+        try:
+            with writing_at(path, "", "free some space to keep it", RunError):
+                write_json(path, content)
+        except (RunError, MachineError) as error:
+            self.unwritten += error.problems
 
     def _same_data(self, split: str) -> bool:
         logged = self.metrics["data"].get(split, {})
@@ -161,9 +171,9 @@ def open_best(
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
     """
-    state = load_state(directory.checkpoints, "best")
+    state = load_state(directory.checkpoints, "best", str(metrics["fingerprint"]))
     data = RunData(recipe.task, splits, demonstrations=state.get("demonstrations", []))
-    experiment = Experiment(recipe, data, str(metrics.get("fingerprint")), directory)
+    experiment = Experiment(recipe, data, str(metrics["fingerprint"]), directory)
     session = open_session(experiment, device, shared)
     return session, dict(session.load_best()["task_state"])
 

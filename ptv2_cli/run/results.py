@@ -15,16 +15,16 @@ from typing import Any
 import torch
 
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.files import own_folder, write_atomic
 from ptv2_cli.run.chunks import bad_line
 from ptv2_cli.run.data import RunData
-from ptv2_cli.run.directory import SCHEMA_VERSION
 from ptv2_cli.run.provenance import provenance
+from ptv2_cli.run.read_back import SCHEMA_VERSION
 from ptv2_cli.run.recipe import Recipe
 from ptv2_cli.run.scoring import Evaluation
 from ptv2_cli.run.tracker import Tracker
 from ptv2_cli.tasks.base import Prediction, Row, Task
 from ptv2_cli.tasks.formats import Bad
-from ptv2_cli.train.checkpoint import write_atomic
 from ptv2_cli.version import __version__
 
 PACKAGES = (
@@ -101,7 +101,7 @@ def build_metrics(
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one rename; NaN, which is no JSON, becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(path, f"{text}\n".encode())
 
@@ -110,7 +110,7 @@ def write_predictions(
     path: Path, task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]
 ) -> None:
     """A line per row: the row, its prediction, its gold answer."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     lines = [
         as_line({**row, **line, "gold": task.gold(row)})
         for row, line in zip(rows, predictions, strict=True)

@@ -58,7 +58,7 @@ class Session:
             CheckpointError: it is missing, damaged or of another model.
         """
         folder = self.experiment.directory.checkpoints
-        checkpoint = load_checkpoint(folder, "best")
+        checkpoint = load_checkpoint(folder, "best", self.experiment.fingerprint)
         fit_into(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 

@@ -1,10 +1,14 @@
-"""Runs that train in one process, step by step together; a single run is the case of one."""
+"""Runs that train in one process, step by step together; a single run is the case of one.
+
+All of them are saved at once: after a kill they go on from one and the same moment, and so draw
+the same and share the same passes as if nothing had happened.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -15,10 +19,11 @@ from ptv2_cli.run.caching import lower_states
 from ptv2_cli.run.directory import ELSEWHERE, writing
 from ptv2_cli.run.events import Warned
 from ptv2_cli.run.interrupts import Interrupts
-from ptv2_cli.run.scoring import Asked, Evaluation, evaluate
+from ptv2_cli.run.scoring import Evaluation, evaluate
 from ptv2_cli.run.training import TrainingRun
 from ptv2_cli.seeding import derive
 from ptv2_cli.shared import Sharing
+from ptv2_cli.train.checkpoint import Save
 from ptv2_cli.train.events import EvalDone, Event, StepDone, Stopped
 from ptv2_cli.train.lane import Lane
 from ptv2_cli.train.loop import fit
@@ -59,10 +64,10 @@ class Together:
         self._pruned: set[str] = set()
         self._clock = self._saved = time.perf_counter()
         self._stack = ExitStack()
+        self._devices = [device] if device.type == "cuda" else []
 
     def __enter__(self) -> Together:
-        devices = [self.device] if self.device.type == "cuda" else []
-        self._stack.enter_context(torch.random.fork_rng(devices=devices))
+        self._stack.enter_context(self.apart())
         self._stack.enter_context(self.interrupts)
         return self
 
@@ -78,6 +83,10 @@ class Together:
         if self._sharing is not None and self._sharing.lower is not None:
             self._sharing.lower.close()
         self._stack.close()
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Whatever is drawn meanwhile, the runs under way draw on as if it had not been."""
+        return torch.random.fork_rng(devices=self._devices)
 
     @property
     def sharing(self) -> Sharing:
@@ -96,7 +105,7 @@ class Together:
         if self._sharing is None:
             rows, lower = rows_of_a_pass(self.device), lower_states(run.session)
             self._sharing = Sharing(run.session.predictor.pad_id, rows, lower)
-        alone = not self.runs
+        alone = not self._lanes
         if alone:  # the global generator serves the backbone's own dropout
             torch.manual_seed(derive(run.config.train.seed, "dropout/backbone"))
         try:
@@ -108,6 +117,9 @@ class Together:
         self.runs[run.lane] = run
         if run.tracker.exhausted:
             self._over.append((run, "early_stopped"))
+        elif (end := run.lane.end()) is not None:
+            with writing(run.directory, ELSEWHERE):
+                self._handle(run, end)
         else:
             self._lanes.append(run.lane)
         self._count()
@@ -134,8 +146,8 @@ class Together:
                     run = self.runs[lane]
                     with writing(run.directory, ELSEWHERE):
                         self._handle(run, event)
-                if scored := [at for at, event in events if isinstance(event, EvalDone)]:
-                    self._save([self.runs[lane] for lane in scored])
+                if not all(isinstance(event, StepDone) for _, event in events):
+                    self._save_all()
                 if any(isinstance(event, StepDone | EvalDone) for _, event in events):
                     self._check()
                     if time.perf_counter() - self._saved > SAVE_SECONDS:
@@ -152,7 +164,7 @@ class Together:
         self._pruned.add(fingerprint)
 
     def park(self) -> None:
-        """Save every run as of its last whole step and let go of it."""
+        """Save every run, a step that failed to be taken anew, and let go of it."""
         self._save_all()
         for run in self.runs.values():
             run.close()
@@ -178,15 +190,10 @@ class Together:
         """Called by the loop when evaluations are due."""
         self._split_time()
         runs = [self.runs[lane] for lane in lanes]
-        found = self._scored([(run, run.config.selection.split, None) for run in runs])
+        asked = [run.asked(run.config.selection.split, None, self._check) for run in runs]
+        found = evaluate(asked, self.sharing.rows, self.sharing.lower)
         self._clock = time.perf_counter()
         return [run.scored(evaluation) for run, evaluation in zip(runs, found, strict=True)]
-
-    def _scored(
-        self, wanted: Sequence[tuple[TrainingRun, str, dict[str, float] | None]]
-    ) -> list[Evaluation]:
-        asked: list[Asked] = [run.asked(split, state, self._check) for run, split, state in wanted]
-        return evaluate(asked, self.sharing.rows, self.sharing.lower) if asked else []
 
     def _concluded(self, refill: Refill) -> Iterator[Ended]:
         """Conclude the runs that have stopped; what takes their places may stop at once too."""
@@ -230,22 +237,29 @@ class Together:
         wanted: Mapping[TrainingRun, Iterable[str]],
         states: Mapping[TrainingRun, dict[str, float]],
     ) -> Iterator[tuple[TrainingRun, str, Evaluation]]:
-        """Evaluations split by split, all runs of a split together."""
+        """Evaluations split by split; runs of a split share passes on a GPU."""
         for split in dict.fromkeys(name for names in wanted.values() for name in names):
             runs = [run for run, names in wanted.items() if split in names]
-            found = self._scored([(run, split, states[run]) for run in runs])
-            yield from zip(runs, [split] * len(runs), found, strict=True)
+            # On a CPU by itself: a run that a kill left to be concluded gets the same bits then.
+            for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
+                asked = [run.asked(split, states[run], self._check) for run in group]
+                found = evaluate(asked, self.sharing.rows, self.sharing.lower)
+                yield from zip(group, [split] * len(group), found, strict=True)
 
     def _save_all(self) -> None:
-        self._save([run for lane in self._lanes if (run := self.runs[lane]).unsaved])
-        self._saved = self._clock
-
-    def _save(self, runs: Sequence[TrainingRun]) -> None:
-        self._split_time()
-        for run in runs:
-            with writing(run.directory, ELSEWHERE):
-                run.save()
-        self._clock = time.perf_counter()
+        """Save all runs as of this moment, or none of them."""
+        runs = [run for run in self.runs.values() if run.unsaved]
+        if runs:
+            self._split_time()
+            save = Save()
+            for run in runs:
+                with writing(run.directory, ELSEWHERE):
+                    run.add_to(save)
+            with writing(runs[0].directory, ELSEWHERE):
+                save.commit()
+            for run in runs:
+                run.saved()
+        self._saved = self._clock = time.perf_counter()
 
     def _check(self) -> None:
         """Raise Interrupted if a signal has come."""

@@ -9,9 +9,16 @@ from typing import Any
 import torch
 
 from ptv2_cli.config.fingerprint import dump_yaml
+from ptv2_cli.files import (
+    own_folder,
+    remove_temporary,
+    require_no_link,
+    sync_folder,
+    write_atomic,
+)
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
-from ptv2_cli.run.lock import locked
+from ptv2_cli.run.lock import locked, unlocked_warning
 from ptv2_cli.run.provenance import git_state, now
 from ptv2_cli.run.results import (
     build_metrics,
@@ -25,10 +32,14 @@ from ptv2_cli.run.scoring import Asked, Evaluation
 from ptv2_cli.run.session import Session
 from ptv2_cli.run.setting_up import set_up
 from ptv2_cli.run.tracker import Tracker
-from ptv2_cli.train.checkpoint import load_checkpoint, save_checkpoint, write_atomic
+from ptv2_cli.train.checkpoint import Save, load_checkpoint, settle
 from ptv2_cli.train.events import EvalDone, Saved, StepDone
 from ptv2_cli.train.lane import Lane
 from ptv2_cli.train.state import capture, restore
+
+UNSYNCED = (
+    "the file system cannot sync folders: a kill loses nothing, a power cut may lose the last save"
+)
 
 
 class TrainingRun:
@@ -54,8 +65,10 @@ class TrainingRun:
         """Losses of the steps since the last evaluation, added up."""
         self._task_state: dict[str, float] = {}
         """What the task tuned at the evaluation under way."""
-        self._saved: tuple[int, int] | None = None
-        """Step and last evaluation as of the last save."""
+        self._saved: tuple[int, int, int] | None = None
+        """Where it was when it was last saved."""
+        self._new_best = False
+        """Whether the weights are the best so far, and not saved as such."""
         self._held = ExitStack()
 
     @property
@@ -69,19 +82,18 @@ class TrainingRun:
         `alone`: nobody else draws from the global generator.
 
         Raises:
-            RunError: another process writes the directory.
-            CheckpointError: the checkpoint to go on from is damaged.
+            RunError: another process writes the directory, or a folder of it is a link.
+            CheckpointError: the checkpoint to go on from is damaged, or another run's.
         """
         notes = (*self.session.recipe.notes, *self.session.learner.method.notes)
         for text in (*notes, *self._about_data()):
             self.warn(text)
-        self.directory.path.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(locked(self.directory.path))
+        self._take_hold()
         folder, at = self.directory.checkpoints, 0
         if resume and self.experiment.started:
-            checkpoint = load_checkpoint(folder, "last")
+            checkpoint = load_checkpoint(folder, "last", self.experiment.fingerprint)
             where = folder / "last.json"
-            restore(self.training, checkpoint, where, self.session.device, alone=alone)
+            restore(self.lane, checkpoint, where, self.session.device, alone=alone)
             self.tracker = Tracker(**checkpoint.state["tracker"])
             said = self.session.warnings
             said += [text for text in checkpoint.state["warnings"] if text not in said]
@@ -138,25 +150,31 @@ class TrainingRun:
         )
 
     def after_evaluation(self, event: EvalDone) -> None:
-        """Note the scores, keep the best weights."""
+        """Note the scores; `save` keeps the weights if they are the best so far."""
         peak = float(self.training.optimizer.param_groups[0]["peak_lr"])
         lr = peak * self.training.scale(event.step - 1)
-        if self.tracker.add(event, lr, self._task_state):
-            self._save_best()
+        self._new_best |= self.tracker.add(event, lr, self._task_state)
         self.loss.zero_()
         write_history(self.directory.history, self.tracker.history)
         if self.tracker.newly_collapsed:
             self.warn(_collapse_advice(event, self.config.train.lr))
 
-    def save(self) -> None:
-        """Write all that the run needs to go on from its last whole step."""
-        self._saved = self._place
-        with self.lane.as_of_whole_step():
-            tensors, state = capture(self.training, self.session.device)
+    def add_to(self, save: Save) -> None:
+        """Write all that the run needs to go on from here; it counts once `save` is committed."""
+        folder, mark = self.directory.checkpoints, self.experiment.fingerprint
+        tensors, state = capture(self.lane, self.session.device)
         state["tracker"] = self.tracker.state()
         state["warnings"] = list(self.session.warnings)
-        path = save_checkpoint(self.directory.checkpoints, "last", tensors, state)
-        self.listen(Saved(path, "last"))
+        save.add(folder, "last", mark, tensors, state)
+        if self._new_best:
+            save.add(folder, "best", mark, *self._best())
+
+    def saved(self) -> None:
+        """What was added counts."""
+        self._saved = self._place
+        for role in ("last", "best") if self._new_best else ("last",):
+            self.listen(Saved(self.directory.checkpoints / f"{role}.json", role))
+        self._new_best = False
 
     @property
     def unsaved(self) -> bool:
@@ -164,9 +182,10 @@ class TrainingRun:
         return self._saved != self._place
 
     @property
-    def _place(self) -> tuple[int, int]:
+    def _place(self) -> tuple[int, int, int]:
+        """Step, last evaluation, batches of a step under way."""
         progress = self.training.progress
-        return progress.step, progress.evaluated
+        return progress.step, progress.evaluated, self.lane.taken
 
     def conclude(
         self,
@@ -211,15 +230,29 @@ class TrainingRun:
             self.session.warnings.append(text)
             self.listen(Warned(text))
 
-    def _save_best(self) -> None:
+    def _take_hold(self) -> None:
+        """Make the directory, lock it, and put in order what a killed process has left there."""
+        folder = self.directory
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(folder.path)
+        if not self._held.enter_context(locked(folder.path)):
+            self.listen(Warned(unlocked_warning(folder.path)))
+        if not sync_folder(folder.path):
+            self.listen(Warned(UNSYNCED))
+        for inner in folder.folders:
+            require_no_link(inner)
+        settle(folder.checkpoints)
+        for inner in (folder.path, *folder.folders):
+            remove_temporary(inner)
+
+    def _best(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         assert self.tracker.best is not None
         tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
         best = {k: v for k, v in self.tracker.best.items() if k != "state"}
         state = {**best, "task_state": self.tracker.best["state"]}
         if self.experiment.data.demonstrations:
             state["demonstrations"] = plain(self.experiment.data.demonstrations)
-        path = save_checkpoint(self.directory.checkpoints, "best", tensors, state)
-        self.listen(Saved(path, "best"))
+        return tensors, state
 
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
         if status == "diverged":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Status = Literal[
     "waiting", "running", "interrupted", "finished", "early_stopped", "diverged", "failed"
@@ -15,22 +15,8 @@ SCORED = frozenset({"finished", "early_stopped"})
 """The run counts in the table; one that diverged is shown with its reason."""
 
 
-class _Plain:
-    """Reading of plain data that may hold more keys than this version knows."""
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Self:
-        """An object of the keys that are its fields.
-
-        Raises:
-            TypeError: a field without default is missing.
-        """
-        names = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{key: value for key, value in content.items() if key in names})
-
-
 @dataclass(frozen=True)
-class Entry(_Plain):
+class Entry:
     """What a trial is."""
 
     fingerprint: str
@@ -50,7 +36,7 @@ class Entry(_Plain):
 
 
 @dataclass(frozen=True)
-class Outcome(_Plain):
+class Outcome:
     """How far a trial has come."""
 
     status: Status = "waiting"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ptv2_cli.errors import InputError, out_of_memory
+from ptv2_cli.errors import InputError, RunError, out_of_memory
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.session import Session
 from ptv2_cli.run.setting_up import set_up
@@ -167,11 +167,13 @@ def _seconds(experiment: Experiment, rates: Sequence[Rates]) -> float:
 
 def _done(experiment: Experiment) -> int:
     """Steps that an interrupted run has behind it, as of its last evaluation."""
-    try:
-        lines = experiment.directory.history.read_text(encoding="utf-8").splitlines()
-        return int(json.loads(lines[-1])["step"]) if experiment.started and lines else 0
-    except (OSError, ValueError, KeyError):
+    if not experiment.started:
         return 0
+    try:
+        lines = experiment.directory.read_history()
+    except RunError:
+        return 0
+    return int(lines[-1]["step"]) if lines else 0
 
 
 def _between(rates: Sequence[Rates], prompt_len: int) -> Rates:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ptv2_cli.errors import RunError
+from pydantic import TypeAdapter
+
 from ptv2_cli.run.directory import RunDirectory, find_by_fingerprint
-from ptv2_cli.sweep.entry import DONE, Entry, Outcome
+from ptv2_cli.run.read_back import check, read_json
+from ptv2_cli.sweep.entry import Entry, Outcome
+from ptv2_cli.train.checkpoint import begun
 
 SCHEMA_VERSION = 1
+NO_SWEEP = "is no file of a ptv2 sweep"
 PLAN, RESULTS = "plan.json", "results.json"
+_T = TypeVar("_T")
+_ENTRIES = TypeAdapter(list[Entry])
+_OUTCOMES = TypeAdapter(dict[str, Outcome])
 
 
 def read_entries(folder: Path) -> list[Entry]:
@@ -21,7 +27,7 @@ def read_entries(folder: Path) -> list[Entry]:
     Raises:
         RunError: it is damaged or of another version.
     """
-    return [Entry.read(item) for item in _read(folder / PLAN).get("trials", [])]
+    return _read(folder / PLAN, _ENTRIES, "trials", [])
 
 
 def read_outcomes(folder: Path, output: Path, entries: list[Entry]) -> dict[str, Outcome]:
@@ -30,9 +36,9 @@ def read_outcomes(folder: Path, output: Path, entries: list[Entry]) -> dict[str,
     Raises:
         RunError: results.json or a run's metrics.json is damaged or of another version.
     """
-    told = _read(folder / RESULTS).get("trials", {})
+    told = _read(folder / RESULTS, _OUTCOMES, "trials", {})
     return {
-        entry.fingerprint: _outcome(output, entry, Outcome.read(told.get(entry.fingerprint, {})))
+        entry.fingerprint: _outcome(output, entry, told.get(entry.fingerprint, Outcome()))
         for entry in entries
     }
 
@@ -45,7 +51,6 @@ def finished(run: RunDirectory, before: Outcome) -> Outcome:
     """
     metrics: Mapping[str, Any] = run.read_metrics()
     status = metrics["status"]
-    assert status in DONE
     reason = hint = None
     if status == "diverged":
         reason = "the loss is no longer finite"
@@ -66,24 +71,19 @@ def _outcome(output: Path, entry: Entry, told: Outcome) -> Outcome:
     run = find_by_fingerprint(output, entry.fingerprint)
     if run is not None and run.finished:
         return finished(run, told)
-    if run is not None and (run.checkpoints / "last.json").exists() and told.status != "failed":
+    if run is not None and begun(run.checkpoints) and told.status != "failed":
         return Outcome("interrupted", run=run.path.name, attempts=told.attempts)
     if told.status == "failed":
         return told
     return Outcome("waiting", attempts=told.attempts)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, types: TypeAdapter[_T], key: str, without: _T) -> _T:
+    """What a file of the sweep's folder holds under a key; `without` where it is not there."""
+    output = path.parent.parent.parent
+    hint = f"delete it: rm {path}; finished runs stand in {output} and are found there"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["schema_version"]
+        content = read_json(path, SCHEMA_VERSION, NO_SWEEP, hint)
     except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError):
-        output = path.parent.parent.parent
-        hint = f"delete it: rm {path}; finished runs stand in {output} and are found there"
-        raise RunError.at(str(path), "is no file of a ptv2 sweep", hint) from None
-    if version != SCHEMA_VERSION:
-        what = f"has schema version {version}, this ptv2 reads {SCHEMA_VERSION}"
-        raise RunError.at(str(path), what, "use the ptv2 that wrote it, or another --output")
-    return dict(content)
+        return without
+    return check(types, content.get(key, without), path, NO_SWEEP, hint)

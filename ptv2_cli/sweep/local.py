@@ -12,7 +12,14 @@ from typing import Protocol
 
 import torch
 
-from ptv2_cli.errors import Interrupted, MachineError, Problem, Ptv2Error, out_of_memory
+from ptv2_cli.errors import (
+    Interrupted,
+    MachineError,
+    Problem,
+    Ptv2Error,
+    StoppedAtOnce,
+    out_of_memory,
+)
 from ptv2_cli.run.events import Listener, RunEvent
 from ptv2_cli.run.experiment import Experiment
 from ptv2_cli.run.together import Together
@@ -139,7 +146,7 @@ class _Engine:
                 try:
                     self._drive(together)
                     return
-                except (Interrupted, KeyboardInterrupt) as error:
+                except (Interrupted, KeyboardInterrupt, StoppedAtOnce) as error:
                     raise self._interrupted(error) from None
                 except (MachineError, _Unnoted):
                     raise
@@ -182,8 +189,9 @@ class _Engine:
         run = None
         try:
             listen = running.until.enter_context(self.watcher.trial(trial, trial.experiment))
-            session = self.opener.open(trial.experiment)
-            run = TrainingRun(session, self._pruning(trial, together, listen))
+            with together.apart():
+                session = self.opener.open(trial.experiment)
+                run = TrainingRun(session, self._pruning(trial, together, listen))
             self._running[run] = running
             together.join(run, resume=True)
         except (Interrupted, MachineError, KeyboardInterrupt):
@@ -246,7 +254,11 @@ class _Engine:
         asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
         done = sum(self.store.outcomes[mark].status in DONE for mark in asked)
         told = error.problems if isinstance(error, Interrupted) else ()
-        signum = error.exit_code - 128 if isinstance(error, Interrupted) else signal.SIGINT
+        signum: int = signal.SIGINT
+        if isinstance(error, Interrupted):
+            signum = error.exit_code - 128
+        elif isinstance(error, StoppedAtOnce):
+            signum = error.signum
         what = f"interrupted; {done} of {len(asked)} trials are done and kept"
         kept = [replace(problem, hint="") for problem in told]
         return Interrupted(

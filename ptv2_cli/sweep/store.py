@@ -10,6 +10,7 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
+from ptv2_cli.files import own_folder, remove_temporary, write_atomic
 from ptv2_cli.run.directory import find_by_fingerprint
 from ptv2_cli.run.results import write_json
 from ptv2_cli.sweep.boards import Board, make_boards
@@ -23,7 +24,6 @@ from ptv2_cli.sweep.folder import (
 )
 from ptv2_cli.sweep.judged import judged
 from ptv2_cli.sweep.trials import Prepared, Trial
-from ptv2_cli.train.checkpoint import write_atomic
 from ptv2_cli.visible import visible
 
 
@@ -74,11 +74,18 @@ class Store:
         return [judged(board, self.outcomes, self.output) for board in self.boards()]
 
     def begin(self) -> None:
-        """Make the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder.
+
+        Raises:
+            RunError: it is a symbolic link.
+        """
+        self.output.mkdir(parents=True, exist_ok=True)
+        own_folder(self.folder.parent)
+        own_folder(self.folder)
 
     def write_plan(self) -> None:
-        """Write the plan, with what earlier commands planned."""
+        """Write the plan, with what earlier commands planned; nobody else may be writing here."""
+        remove_temporary(self.folder)
         trials = [asdict(entry) for entry in self.entries]
         head = {"schema_version": SCHEMA_VERSION, "name": self.prepared.name}
         keys = sorted({key for entry in self.entries for key in entry.values})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -78,14 +77,25 @@ class Lane:
         self._groups: list[list[list[int]]] = []
         """Rows of every batch of every step of the epoch under way."""
         self._step: _Step | None = None
-        self._dropouts = [m for m in training.learner.modules() if isinstance(m, SeededDropout)]
+        self._dropouts = [
+            (name, module)
+            for name, module in training.learner.named_modules()
+            if isinstance(module, SeededDropout)
+        ]
         self._before: _Drawn = []
         """How far its dropouts had drawn when the step under way began."""
+        self._whole = True
+        """Whether the batch that it gave last has been through, forward and backward."""
 
     @property
     def due(self) -> bool:
         """Whether the present step is to be evaluated and has not been."""
         return self.plan.evaluation_due(self.training.progress)
+
+    @property
+    def taken(self) -> int:
+        """Batches of the step under way that have been through."""
+        return 0 if self._step is None else self._step.taken
 
     def end(self) -> Stopped | None:
         """Why the lane goes no further, None if it does."""
@@ -103,6 +113,7 @@ class Lane:
         """The next batch of its step, on the device."""
         if self._step is None:
             self._step = self._begin()
+        self._whole = False
         return self._step.waiting.pop(0).to(self.plan.device)
 
     def take(self, batch: Batch, output: Output) -> Tensor:
@@ -118,6 +129,8 @@ class Lane:
         """Clip, step and schedule, once all batches of the step have been through."""
         step = self._step
         assert step is not None
+        self._whole = True
+        step.taken += 1
         if step.waiting:
             return None
         self._step = None
@@ -134,24 +147,49 @@ class Lane:
         epoch = progress.step / self.training.batches.steps_per_epoch
         return StepDone(progress.step, epoch, step.loss, step.rows, step.tokens)
 
-    @contextmanager
-    def as_of_whole_step(self) -> Iterator[None]:
-        """What a step under way has drawn does not count meanwhile."""
-        if self._step is None:
-            yield
-            return
-        drawn = self._drawn()
-        self._draw_from(self._before)
-        try:
-            yield
-        finally:
-            self._draw_from(drawn)
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON from which `restore` goes on with the same bits.
+
+        A step under way is kept as far as it has come: lanes that take their steps together need
+        not end them together. Where its last batch has failed, the step is to be taken anew.
+        """
+        step = self._step
+        if step is None or not self._whole:
+            drawn = self._drawn() if step is None else self._before
+            return {"lane.loss": self._loss, **self._named("random", drawn)}, {"taken": 0}
+        parameters = enumerate(_trained(self.training.optimizer))
+        return {
+            "lane.loss": self._loss,
+            "lane.step_loss": step.loss,
+            **{f"gradient.{at}": one.grad for at, one in parameters if one.grad is not None},
+            **self._named("random", self._drawn()),
+            **self._named("before", self._before),
+        }, {"taken": step.taken}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; the training's own state has been put back before."""
+        device = self.plan.device
+        self._draw_from([tensors.get(f"random.{name}") for name, _ in self._dropouts])
+        if "lane.loss" in tensors:  # earlier versions saved whole steps and no loss
+            self._loss = tensors["lane.loss"].to(device)
+        if taken := state.get("taken", 0):
+            self._step = self._begin()
+            self._step.skip(taken, tensors["lane.step_loss"].to(device))
+            self._before = [tensors.get(f"before.{name}") for name, _ in self._dropouts]
+            for at, parameter in enumerate(_trained(self.training.optimizer)):
+                if (gradient := tensors.get(f"gradient.{at}")) is not None:
+                    parameter.grad = gradient.to(parameter)
+
+    def _named(self, start: str, states: _Drawn) -> dict[str, Tensor]:
+        names = (f"{start}.{name}" for name, _ in self._dropouts)
+        found = zip(names, states, strict=True)
+        return {name: state for name, state in found if state is not None}
 
     def _drawn(self) -> _Drawn:
-        return [dropout.state() for dropout in self._dropouts]
+        return [dropout.state() for _, dropout in self._dropouts]
 
     def _draw_from(self, states: _Drawn) -> None:
-        for dropout, state in zip(self._dropouts, states, strict=True):
+        for (_, dropout), state in zip(self._dropouts, states, strict=True):
             dropout.restore(state)
 
     def _begin(self) -> _Step:
@@ -173,6 +211,13 @@ class _Step:
         self.rows = sum(batch.rows for batch in batches)
         self.tokens = sum(batch.tokens for batch in batches)
         self.loss = torch.zeros((), device=device)
+        self.taken = 0
+        """Batches that have been through."""
+
+    def skip(self, taken: int, loss: Tensor) -> None:
+        """Go on behind batches that have been through."""
+        self.taken, self.loss = taken, loss
+        del self.waiting[:taken]
 
 
 def _trained(optimizer: Optimizer) -> Iterable[Tensor]:

@@ -1,4 +1,4 @@
-"""A training's whole state as tensors and JSON, so that it can go on bit for bit."""
+"""A lane's whole state as tensors and JSON, so that it can go on bit for bit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptv2_cli.seeding import SeededDropout
 from ptv2_cli.train.checkpoint import Checkpoint, fit_into
-from ptv2_cli.train.lane import Progress, Training
+from ptv2_cli.train.lane import Lane, Progress
 
 
-def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON state of a training: weights, optimizer, random states, position."""
+def capture(lane: Lane, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON state of a lane: weights, optimizer, random states, position."""
+    training = lane.training
     tensors = {f"learner.{name}": value for name, value in training.learner.own_state().items()}
     for index, values in training.optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -23,16 +23,17 @@ def capture(training: Training, device: torch.device) -> tuple[dict[str, Tensor]
     tensors["random.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    for name, dropout in _dropouts(training):
-        drawn = dropout.state()
-        if drawn is not None:
-            tensors[f"random.{name}"] = drawn
+    own, state = lane.state()
     scaler = training.scaler.state_dict()
-    return tensors, {"progress": asdict(training.progress), "scaler": scaler}
+    return {**tensors, **own}, {
+        "progress": asdict(training.progress),
+        "scaler": scaler,
+        **state,
+    }
 
 
 def restore(
-    training: Training,
+    lane: Lane,
     checkpoint: Checkpoint,
     where: Path,
     device: torch.device,
@@ -42,29 +43,20 @@ def restore(
     """Put a captured state back; that of the global generator only if nobody else draws from it.
 
     Raises:
-        CheckpointError: its tensors do not fit this training.
+        CheckpointError: its tensors do not fit this lane.
     """
+    training = lane.training
     fit_into(training.learner, checkpoint.part("learner"), where)
     optimizer = training.optimizer.state_dict()
     optimizer["state"] = _by_index(checkpoint.part("optimizer"))
     training.optimizer.load_state_dict(optimizer)
-    random = checkpoint.part("random")
     if alone:
-        torch.set_rng_state(random["cpu"])
-        if device.type == "cuda" and "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], device)
-    for name, dropout in _dropouts(training):
-        dropout.restore(random.get(name))
+        torch.set_rng_state(checkpoint.tensors["random.cpu"])
+        if device.type == "cuda" and "random.cuda" in checkpoint.tensors:
+            torch.cuda.set_rng_state(checkpoint.tensors["random.cuda"], device)
     training.progress = Progress(**checkpoint.state["progress"])
     training.scaler.load_state_dict(checkpoint.state["scaler"])
-
-
-def _dropouts(training: Training) -> list[tuple[str, SeededDropout]]:
-    return [
-        (name, module)
-        for name, module in training.learner.named_modules()
-        if isinstance(module, SeededDropout)
-    ]
+    lane.restore(checkpoint.tensors, checkpoint.state)
 
 
 def _by_index(flat: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

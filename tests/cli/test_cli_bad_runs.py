@@ -58,6 +58,67 @@ def test_resuming_from_a_damaged_checkpoint(
     assert ptv2("eval").out.count(", equal") == 2
 
 
+def test_a_checkpoint_of_another_run(
+    finished: Path, ptv2: Ptv2, refused: Refused, tmp_path: Path
+) -> None:
+    """Another seed's, laid into this run's folder."""
+    assert ptv2("train", "--seed", "12").code == 0
+    other = next(run for run in Path("runs").iterdir() if run.name != finished.name)
+    shutil.rmtree(finished / "checkpoints")
+    shutil.copytree(other / "checkpoints", finished / "checkpoints")
+    whose = f"is a checkpoint of the run {other.name[-8:]}, not of this run, {finished.name[-8:]}"
+    for words in (
+        ("eval", finished),
+        ("predict", material_rows(tmp_path), "--run", finished),
+        ("export", finished, "--to", "peft", tmp_path / "adapter"),
+        ("train", "--set", f"method={{name: ptuning_v2, init: {{run: {finished}}}}}"),
+    ):
+        says = ["checkpoints/best.json", whose, "--resume never trains the run again"]
+        refused_oneline(refused, *words, says=says)
+    (finished / "metrics.json").unlink()
+    refused_oneline(refused, "train", says=["checkpoints/last.json", whose])
+
+
+def test_checkpoints_that_changed_places(finished: Path, refused: Refused) -> None:
+    folder = finished / "checkpoints"
+    (folder / "best.json").rename(folder / "aside")
+    (folder / "last.json").rename(folder / "best.json")
+    (folder / "aside").rename(folder / "last.json")
+    refused_oneline(
+        refused, "eval", finished, says=["best.json: holds the checkpoint 'last', not 'best'"]
+    )
+    (finished / "metrics.json").unlink()
+    refused_oneline(refused, "train", says=["last.json: holds the checkpoint 'best', not 'last'"])
+
+
+def material_rows(folder: Path) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text('{"premise": "ann sat", "hypothesis": "ann sat"}\n')
+    return path
+
+
+def refused_oneline(refused: Refused, *words: object, says: list[str]) -> None:
+    """Refused with these texts, wherever the lines of the message break."""
+    told = " ".join(refused(*words, says=[]).err.split())
+    for text in says:
+        assert text in told
+
+
+def test_what_a_kill_left_is_removed_by_the_next_start(finished: Path, ptv2: Ptv2) -> None:
+    (finished / "metrics.json").unlink()
+    left = [
+        finished / "checkpoints" / "last-0123456789abcdef.safetensors",
+        finished / "checkpoints" / ".last-0123456789abcdef.safetensors.0123abcd.tmp",
+        finished / ".metrics.json.0123abcd.tmp",
+        finished / ".config.yaml.tmp",
+        finished / "predictions" / ".validation.jsonl.0123abcd.tmp",
+    ]
+    for path in left:
+        path.write_bytes(b"half")
+    assert ptv2("train").code == 0
+    assert not [path for path in left if path.exists()]
+
+
 def test_no_such_run(refused: Refused) -> None:
     refused("eval", "absent", says=["absent: there is no such run directory", "  -> "])
 
@@ -94,6 +155,103 @@ def test_broken_metrics(finished: Path, refused: Refused, ptv2: Ptv2, command: s
     says = ["is no metrics.json of a ptv2 run", "--resume never trains it again"]
     refused(command, *([finished] if command == "eval" else []), says=says)
     assert ptv2("train", "--resume", "never").code == 0
+
+
+WRONG = [
+    ("task", 5, "task is 5"),
+    ("task", {}, "it has no task.name"),
+    ("prompt_len", "3", 'prompt_len is "3"'),
+    ("selection.value", "high", 'selection.value is "high"'),
+    ("selection.epoch", None, "selection.epoch is null"),
+    ("metrics", {"validation": {"f1": 0.5}}, None),
+    ("metrics", {"validation": {"accuracy": [1]}}, "metrics.validation.accuracy is [1]"),
+    ("majority_baseline", {}, None),
+    ("majority_baseline", {"f1": 0.5}, None),
+    ("detail", {"validation": {"confusion": 5}}, "detail.validation.confusion is 5"),
+    ("detail", {"validation": {"classes": {"a": 5}}}, "detail.validation.classes.a is 5"),
+    ("parameters.trainable_percent", None, "parameters.trainable_percent is null"),
+    ("timing", [], "timing is []"),
+    ("data", {}, "data has no train"),
+    ("data.train.rows", "many", 'data.train.rows is "many"'),
+    ("config", {}, "it has no config.method"),
+    ("config.train.lr", {}, "config.train.lr is {}"),
+    ("environment", None, "environment is null"),
+    ("status", "odd", 'status is "odd"'),
+    ("warnings", "none", 'warnings is "none"'),
+    ("seed", "x" * 5000, 'seed is "xxxxx'),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "says"), WRONG)
+def test_metrics_with_values_of_other_types(
+    key: str, value: object, says: str | None, finished: Path, ptv2: Ptv2
+) -> None:
+    path = finished / "metrics.json"
+    content = json.loads(path.read_text())
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    path.write_text(json.dumps(content))
+    commands = (
+        ("report",), ("eval", finished), ("compare", finished, finished), ("train",),
+        ("predict", material_rows(Path.cwd()), "--run", finished),
+        ("export", finished, "--to", "peft", "adapter"),
+    )  # fmt: skip
+    for words in commands if says is not None else (("train",), ("report",)):
+        result = ptv2(*words)
+        assert "Traceback" not in result.err
+        told = " ".join(result.err.split())
+        if says is None:
+            assert result.code == 0 or "no run has such a score" in told
+        else:
+            assert result.code == 2, words
+            assert f"metrics.json: is no metrics.json of a ptv2 run: {says}" in told, words
+            assert len(told) < 1000
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"[1]", b"5", b"{}"])
+def test_metrics_that_are_something_else(content: bytes, finished: Path, refused: Refused) -> None:
+    (finished / "metrics.json").write_bytes(content)
+    refused("eval", finished, says=["is no metrics.json of a ptv2 run"])
+
+
+def test_metrics_that_are_a_folder(finished: Path, refused: Refused) -> None:
+    (finished / "metrics.json").unlink()
+    (finished / "metrics.json").mkdir()
+    refused("eval", finished, says=["cannot be read: Is a directory"])
+
+
+@pytest.mark.parametrize(
+    "line", ['{"gold": "entailment"}', '{"gold": 1, "label": [], "probabilities": {}}', "5", "{"]
+)
+def test_predictions_with_values_of_other_types(
+    line: str, finished: Path, refused: Refused
+) -> None:
+    path = finished / "predictions" / "validation.jsonl"
+    path.write_text(f"{path.read_text()}{line}\n")
+    refused("compare", finished, finished, says=["validation.jsonl"])
+
+
+@pytest.mark.parametrize("line", ['{"epoch": [1], "step": 1, "metrics": {}}', "5", "{}", "{"])
+def test_history_with_values_of_other_types(line: str, finished: Path, ptv2: Ptv2) -> None:
+    (finished / "history.jsonl").write_text(f"{line}\n")
+    result = ptv2("report", "--plots", "plots")
+    assert result.code == 2
+    assert "is no history of a ptv2 run" in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize("note", [b"", b"\n\n", b"\xff\xfe caveat"])
+def test_a_note_beside_the_data_that_is_empty_or_not_utf8(
+    note: bytes, material: Material, ptv2: Ptv2
+) -> None:
+    shutil.copytree(material.rte, "rte")
+    Path("rte/NOTE.txt").write_bytes(note)
+    material.write(Path("config.yaml"), task=material.task(data="rte"))
+    result = ptv2("train")
+    assert result.code == 0, result.err
+    assert ("caveat" in result.out) is (b"caveat" in note)
 
 
 def test_metrics_of_another_version(finished: Path, refused: Refused) -> None:

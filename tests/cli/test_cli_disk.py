@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commandline import Material, Ptv2, Refused, only_run
 
+from ptv2_cli.run.training import TrainingRun
 from ptv2_cli.train import checkpoint
 
 
@@ -49,7 +51,7 @@ def test_output_that_is_read_only(
 
 @pytest.mark.parametrize(
     "place",
-    ["run.training.write_atomic", "train.checkpoint.write_atomic", "run.results.write_json"],
+    ["run.training.write_atomic", "train.checkpoint.replace_by", "run.results.write_json"],
 )
 def test_a_full_disk(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch, place: str
@@ -70,12 +72,94 @@ def test_a_full_disk(
     assert again.out.startswith("superglue/rte validation: accuracy ")
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("words", [("train",), ("sweep", "--seed", "11,12", "--lanes", "2")])
+def test_a_disk_that_fails(
+    words: tuple[str, ...], code: int, material: Material, ptv2: Ptv2,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError(code, os.strerror(code))
+
+    material.write(Path("config.yaml"))
+    with monkeypatch.context() as patch:
+        patch.setattr("ptv2_cli.train.checkpoint.replace_by", fail)
+        result = ptv2(*words)
+    assert result.code == 1
+    told = " ".join(result.err.split())
+    assert "error: runs/config-ptuning_v2-p3-s" in told
+    assert f"the disk or the network file system failed: {os.strerror(code)}" in told
+    assert "-> once it works, the same command continues from what is saved" in told
+    assert "defect" not in told
+    assert "Traceback" not in told
+    assert ptv2(*words).code == 0
+
+
+def test_a_disk_that_fails_while_reading(
+    material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "data/train.jsonl")
+
+    monkeypatch.setattr("ptv2_cli.run.experiment.prepare", fail)
+    material.write(Path("config.yaml"))
+    result = ptv2("train")
+    assert result.code == 1
+    assert "error: data/train.jsonl: the disk or the network file system failed" in result.err
+    assert "defect" not in result.err
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_without_locks_and_syncs(
+    code: int, material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
+    material.write(Path("config.yaml"))
+    result = ptv2("train")
+    assert result.code == 0, result.err
+    told = " ".join(result.err.split())
+    assert "has no locks: see to it that no second process writes there" in told
+    assert "the file system cannot sync folders" in told
+    assert ptv2("eval").out.endswith("equal\n")
+    swept = ptv2("sweep", "--seed", "12,13")
+    assert swept.code == 0, swept.err
+    assert " ".join(swept.err.split()).count("has no locks") == 3  # of the sweep and of each run
+
+
+@pytest.mark.parametrize("removed", ["", "checkpoints"])
+@pytest.mark.parametrize("words", [("train",), ("sweep", "--seed", "11,12", "--lanes", "2")])
+def test_a_run_whose_folder_is_removed_meanwhile(
+    words: tuple[str, ...], removed: str, material: Material, ptv2: Ptv2,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    really = TrainingRun.after_evaluation
+
+    def remove(self: TrainingRun, *args: Any) -> None:
+        really(self, *args)
+        shutil.rmtree(self.directory.path / removed)
+
+    material.write(Path("config.yaml"))
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "after_evaluation", remove)
+        result = ptv2(*words)
+    assert result.code == 1
+    told = " ".join(result.err.split())
+    assert "error: runs/config-ptuning_v2-p3-s" in told
+    assert "the run's folder was removed while it trained" in told
+    assert "defect" not in told
+    assert ptv2(*words).code == 0
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"steps": 4, "batch_size": 4, "lr": 0.05, "eval_every": 2}
     material.write(Path("config.yaml"), train=train)
-    written = checkpoint.write_atomic
+    written = checkpoint.replace_by
     calls = 0
 
     def later(path: Path, data: bytes) -> None:
@@ -86,18 +170,35 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         written(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptv2_cli.train.checkpoint.write_atomic", later)
+        patch.setattr("ptv2_cli.train.checkpoint.replace_by", later)
         assert ptv2("train").code == 1
     again = ptv2("train")
     assert again.code == 0
     assert "resumed at step 2 of 4 steps" in again.err
 
 
-def test_a_full_disk_at_eval(finished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptv2_cli.run.results.write_atomic", full)
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (errno.ENOSPC, "the disk is full -> free some space to keep it"),
+        (errno.EROFS, "cannot be written: Read-only file system"),
+        (errno.EIO, "the disk or the network file system failed: Input/output error"),
+    ],
+)
+def test_eval_of_a_run_that_cannot_be_written_shows_its_scores(
+    code: int, says: str, finished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("ptv2_cli.run.results.write_atomic", fail)
     result = ptv2("eval", finished)
-    assert result.code == 1
-    assert f"error: {finished}: the disk is full" in result.err
+    assert result.code == 0
+    assert result.out.count(", equal\n") == 2
+    told = " ".join(result.err.split())
+    for split in ("validation", "test"):
+        place = finished / "eval" / f"{split}.json"
+        assert f"warning: the scores above are not kept: {place}: {says}" in told
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from commandline import Material, Ptv2, Refused
-
-from ptv2_cli.train.checkpoint import load_checkpoint
+from left_behind import read_checkpoint
 
 
 def test_to_peft_and_back(ptv2: Ptv2, finished: Path, material: Material) -> None:
@@ -48,7 +47,7 @@ def test_folded(ptv2: Ptv2, material: Material) -> None:
 
 def test_the_reference(ptv2: Ptv2, finished: Path, material: Material) -> None:
     """A checkpoint in the repository's names that was made from a run."""
-    tensors = load_checkpoint(finished / "checkpoints", "best").tensors
+    tensors = read_checkpoint(finished / "checkpoints", "best").tensors
     from safetensors.torch import load_file
 
     theirs = {f"bert.{k}": v for k, v in load_file(material.bert / "model.safetensors").items()}

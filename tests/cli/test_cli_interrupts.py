@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 from commandline import Material, Ptv2, only_run
 
+from ptv2_cli.run.together import Together
+
 STEPS, EVERY = 300, 50
+MAIN = "from ptv2_cli.cli.app import main; main()"
+NOHUP = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {MAIN}"
+IN_TERMINAL = f"""
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal's own process: closing it sends SIGHUP
+{MAIN}
+"""
 
 
-def begin() -> subprocess.Popen[str]:
+def begin(code: str = MAIN) -> subprocess.Popen[str]:
     """`ptv2 train` as its own process, after its first evaluation."""
-    code = "from ptv2_cli.cli.app import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train"],
         stdout=subprocess.PIPE,
@@ -70,10 +78,67 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(config: Path, ptv2: Ptv2) -> 
     assert ptv2("eval").out.endswith("equal\n")
 
 
-def test_sigterm_saves(config: Path, ptv2: Ptv2) -> None:
-    run = stopped(signal.SIGTERM, 143)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_sigterm_and_sighup_save(
+    number: signal.Signals, code: int, config: Path, ptv2: Ptv2
+) -> None:
+    run = stopped(number, code)
     assert (run / "checkpoints" / "last.json").exists()
     assert "resumed at step" in ptv2("train").err
+
+
+def test_a_closed_terminal_saves(config: Path, ptv2: Ptv2) -> None:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, "train"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    os.close(theirs)
+    shown = b""
+    while b"accuracy" not in shown:
+        shown += os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129
+    saved = json.loads((only_run() / "checkpoints" / "last.json").read_text())
+    assert EVERY <= saved["state"]["progress"]["step"] < STEPS
+    assert f"resumed at step {saved['state']['progress']['step']} of" in ptv2("train").err
+
+
+def test_nohup_trains_on(config: Path) -> None:
+    process = begin(NOHUP)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.startswith("superglue/rte validation: accuracy ")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGTERM, signal.SIGINT, 130)],
+)
+@pytest.mark.parametrize("words", [("train",), ("sweep", "--seed", "11,12", "--lanes", "2")])
+def test_a_second_signal_stops_at_once(
+    words: tuple[str, ...], first: int, second: int, code: int, config: Path, ptv2: Ptv2,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    save_all = Together._save_all
+
+    def signalled(self: Together) -> None:
+        save_all(self)
+        signal.raise_signal(first)  # the first: it only asks for an end
+        signal.raise_signal(second)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(Together, "_save_all", signalled)
+    result = ptv2(*words)
+    assert result.code == code
+    assert "Traceback" not in result.err
+    assert "interrupted" in result.err
+    assert not list(Path("runs").rglob("metrics.json"))
 
 
 def test_a_signal_before_training(

@@ -115,13 +115,13 @@ def test_a_checkpoint_brings_it_all_back(family, kind, method, backbones, tmp_pa
     learner = learner_of(backbone, kind, method)
     batch = batch_of(kind, family, method)
     expected = predicted(learner, batch)
-    save_checkpoint(tmp_path, "best", learner.own_state(), {})
+    save_checkpoint(tmp_path, "best", "0123abcd", learner.own_state(), {})
     if method == "finetune":
         with torch.no_grad():
             for parameter in backbone.parameters():
                 parameter.add_(0.05)
     fresh = learner_of(backbone, kind, method, seed=1)
     assert differ(expected, predicted(fresh, batch)) > 1e-4
-    fit_into(fresh, load_checkpoint(tmp_path, "best").tensors, tmp_path)
+    fit_into(fresh, load_checkpoint(tmp_path, "best", "0123abcd").tensors, tmp_path)
     found = predicted(fresh, batch)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -14,53 +14,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from left_behind import assert_bit_equal, assert_tidy, read_checkpoint
 from safetensors.torch import load_file
 
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.run import together
 from ptv2_cli.run.events import Ticked, Warned
-from ptv2_cli.train.checkpoint import load_checkpoint
 from ptv2_cli.train.events import EvalDone, StepDone
-
-NOT_REPEATABLE = {"timing", "memory", "environment", "provenance"}
-
-
-def results(run: Path) -> dict[str, Any]:
-    """All that a run leaves, without what clocks and machines say."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    for line in history:
-        line.pop("train_seconds")
-    tensors, states = {}, {}
-    for name in ("best", "last"):
-        checkpoint = load_checkpoint(run / "checkpoints", name)
-        tensors |= {f"{name}.{key}": value for key, value in checkpoint.tensors.items()}
-        states[name] = json.loads(json.dumps(checkpoint.state))
-    tracker = states["last"]["tracker"]
-    for key in ("train_seconds", "eval_seconds", "started"):
-        tracker.pop(key)
-    for line in tracker["history"]:
-        line.pop("train_seconds")
-    return {
-        "metrics": {key: value for key, value in metrics.items() if key not in NOT_REPEATABLE},
-        "history": history,
-        "states": states,
-        "predictions": (run / "predictions" / "validation.jsonl").read_bytes(),
-        "config": (run / "config.yaml").read_text(),
-        "tensors": tensors,
-    }
-
-
-def assert_bit_equal(one: Path, other: Path) -> None:
-    first, second = results(one), results(other)
-    assert first["tensors"].keys() == second["tensors"].keys()
-    differing = [
-        k for k, v in first.pop("tensors").items() if not torch.equal(v, second["tensors"][k])
-    ]
-    second.pop("tensors")
-    assert differing == []
-    for part in first:
-        assert first[part] == second[part], part
 
 
 class Case:
@@ -113,7 +73,7 @@ def test_dropout_is_on_and_prompts_matter(case) -> None:
     assert case.session.learner.backbone.dropout == 0.1
     assert case.session.learner.method.dropout.probability == 0.1
     assert case.metrics["evaluations"] == 3
-    best, last = (load_checkpoint(case.whole / "checkpoints", n) for n in ("best", "last"))
+    best, last = (read_checkpoint(case.whole / "checkpoints", n) for n in ("best", "last"))
     assert best.tensors.keys() < last.tensors.keys()
 
 
@@ -129,8 +89,8 @@ def test_two_runs_of_one_seed_are_bit_equal(which, request) -> None:
 
 def test_another_seed_differs(case) -> None:
     session, metrics = tiny.trained(case.config, case.root / "other", "train.seed=12")
-    other = load_checkpoint(session.experiment.directory.checkpoints, "last").tensors
-    mine = load_checkpoint(case.whole / "checkpoints", "last").tensors
+    other = read_checkpoint(session.experiment.directory.checkpoints, "last").tensors
+    mine = read_checkpoint(case.whole / "checkpoints", "last").tensors
     assert not torch.equal(
         other["learner.method.source.prompt"], mine["learner.method.source.prompt"]
     )
@@ -203,12 +163,6 @@ def test_killed_finetuning_ends_bit_equal(tuned, killed) -> None:
     assert_bit_equal(tuned.whole, tuned.resume("tuned"))
 
 
-def assert_tidy(run: Path) -> None:
-    """Nothing but the two checkpoints, each of one JSON and one tensor file."""
-    files = sorted(path.name.split("-")[0] for path in (run / "checkpoints").iterdir())
-    assert files == ["best", "best.json", "last", "last.json"]
-
-
 def test_a_fresh_process_predicts_equal_bits(case, killed) -> None:
     assert killed["logits"] == [None]
     case.session.load_best()
@@ -257,7 +211,7 @@ def test_a_signal_saves_and_the_run_goes_on_bit_equal(name, number, when, resume
     events = interrupted(case, name, number, when)
     assert signal.getsignal(number) == before
     assert max(e.step for e in events if isinstance(e, StepDone)) == resumed_at
-    state = load_checkpoint(case.directory(name) / "checkpoints", "last").state
+    state = read_checkpoint(case.directory(name) / "checkpoints", "last").state
     assert state["progress"]["step"] == resumed_at
     assert_bit_equal(case.whole, case.resume(name))
 

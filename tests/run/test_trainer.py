@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from left_behind import read_checkpoint
 
 from ptv2_cli.errors import CheckpointError
 from ptv2_cli.run.interrupts import Interrupts
 from ptv2_cli.run.tracker import Tracker
-from ptv2_cli.train.checkpoint import load_checkpoint
 from ptv2_cli.train.events import EvalDone, StepDone, Stopped
 
 
@@ -141,7 +141,7 @@ def test_divergence_keeps_the_best_before_it(config, tmp_path) -> None:
     assert metrics["selection"]["step"] == 6
     assert metrics["final"] == {}
     assert any("no longer finite" in text for text in metrics["warnings"])
-    best = load_checkpoint(session.experiment.directory.checkpoints, "best")
+    best = read_checkpoint(session.experiment.directory.checkpoints, "best")
     assert all(value.isfinite().all() for value in best.tensors.values())
     json.loads(session.experiment.directory.metrics.read_text())
 
@@ -183,7 +183,7 @@ def test_a_pooler_that_the_weights_lack_trains_and_is_saved(data, tmp_path) -> N
     metrics = tiny.train(session, resume=False, listen=lambda event: None)
     pooler = 32 * 32 + 32
     assert metrics["parameters"]["trainable"] == 2 * 3 * 32 * 3 + (32 * 2 + 2) + pooler
-    best = load_checkpoint(session.experiment.directory.checkpoints, "best").tensors
+    best = read_checkpoint(session.experiment.directory.checkpoints, "best").tensors
     assert not torch.equal(best["learner.backbone.pooler.dense.weight"], before)
     fresh = tiny.opened(config, tmp_path / "runs")
     fresh.load_best()
@@ -224,7 +224,7 @@ def test_bf16_run(config, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path, "train.precision=bf16")
     assert metrics["status"] == "finished"
     assert metrics["environment"]["dtype"] == "bf16"
-    last = load_checkpoint(session.experiment.directory.checkpoints, "last")
+    last = read_checkpoint(session.experiment.directory.checkpoints, "last")
     learned = [v for k, v in last.tensors.items() if k.startswith("learner.")]
     assert {value.dtype for value in learned} == {torch.float32}
 
@@ -232,7 +232,7 @@ def test_bf16_run(config, tmp_path) -> None:
 def test_fp16_run_saves_its_scaler(config, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path, "train.precision=fp16")
     assert metrics["status"] == "finished"
-    last = load_checkpoint(session.experiment.directory.checkpoints, "last")
+    last = read_checkpoint(session.experiment.directory.checkpoints, "last")
     assert last.state["scaler"]["scale"] > 0
     again, _ = tiny.trained(config, tmp_path, "train.precision=fp16", resume=True)
     assert again.experiment.directory.path == session.experiment.directory.path

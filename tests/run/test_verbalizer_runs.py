@@ -11,12 +11,12 @@ import lm
 import pytest
 import tiny
 import torch
+from left_behind import read_checkpoint
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.predict import Run
 from ptv2_cli.run.reload import reload_run
-from ptv2_cli.train.checkpoint import load_checkpoint
 
 WORDS = {"right": "true", "wrong": "false"}
 SWAPPED = {"right": "false", "wrong": "true"}
@@ -75,10 +75,10 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
     lines = again.evaluate("validation")
     assert {line.verdict for line in lines} == {"equal"}
-    assert load_checkpoint(directory.checkpoints, "best").tensors == {}
     (history,) = map(json.loads, directory.history.read_text().splitlines())
     assert 0 < history["validation_loss"] < 1
     assert history["train_loss"] is None
+    assert read_checkpoint(directory.checkpoints, "best").tensors == {}
     (line,) = Run(directory, offline=True).predict([{"text": "now bob likes the dog"}])
     assert line["label"] == "wrong"
     # The resolved config is the same run.
@@ -133,7 +133,7 @@ def test_every_method_learns_against_what_the_words_meant(
         width = sum(site.width for site in session.learner.backbone.sites)
         assert parameters["prompt"] == 4 * width == 2 * 3 * 32 * 4
     directory = session.experiment.directory
-    names = load_checkpoint(directory.checkpoints, "best").part("learner")
+    names = read_checkpoint(directory.checkpoints, "best").part("learner")
     assert any(name.startswith("head.") for name in names) == trains
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}

@@ -200,7 +200,7 @@ def test_a_full_disk_stops_all_and_loses_nothing(
     lanes: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    written, calls = checkpoint.write_atomic, 0
+    written, calls = checkpoint.replace_by, 0
 
     def full(path: Path, data: bytes) -> None:
         nonlocal calls
@@ -210,7 +210,7 @@ def test_a_full_disk_stops_all_and_loses_nothing(
         written(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_atomic", full)
+        patch.setattr(checkpoint, "replace_by", full)
         with pytest.raises(MachineError, match="the disk is full"):
             laned.sweep(configs, tmp_path / "runs", lanes, grid=GRID)
     watch = Watch()

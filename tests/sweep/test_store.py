@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ptv2_cli.errors import RunError
+from ptv2_cli.run.results import write_json
 from ptv2_cli.sweep.entry import Entry, Outcome
+from ptv2_cli.sweep.folder import PLAN, RESULTS, read_entries, read_outcomes
 from ptv2_cli.sweep.store import _together
 
 
@@ -24,6 +33,31 @@ def test_a_refused_entry_gives_its_place_to_the_trial_that_can_run() -> None:
     assert [e.fingerprint for e in _together(known, [entry("c", 3)])] == ["x", "b", "c"]
 
 
-def test_keys_of_later_versions_are_passed_over() -> None:
-    content: dict[str, Any] = {"status": "failed", "reason": "r", "from_the_future": 1}
-    assert Outcome.read(content) == Outcome("failed", reason="r")
+def test_keys_of_later_versions_are_passed_over(tmp_path: Path) -> None:
+    told = {"status": "failed", "reason": "r", "from_the_future": 1}
+    trial = {**asdict(entry("a", 1)), "from_the_future": {}}
+    write_json(tmp_path / PLAN, {"schema_version": 1, "trials": [trial]})
+    write_json(tmp_path / RESULTS, {"schema_version": 1, "trials": {"a": told}})
+    (known,) = read_entries(tmp_path)
+    assert known == entry("a", 1)
+    assert read_outcomes(tmp_path, tmp_path, [known]) == {"a": Outcome("failed", reason="r")}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (PLAN, [1], "is no file of a ptv2 sweep"),
+        (PLAN, {"trials": 5}, "is no file of a ptv2 sweep: it is 5"),
+        (PLAN, {"trials": [{"fingerprint": "a"}]}, "it has no 0.setting"),
+        (RESULTS, {"trials": {"a": 5}}, "a is 5"),
+        (RESULTS, {"trials": {"a": {"value": "x"}}}, 'a.value is "x"'),
+        (RESULTS, {"trials": {"a": {"status": "odd"}}}, 'a.status is "odd"'),
+    ],
+)
+def test_files_with_values_of_other_types(
+    name: str, content: Any, says: str, tmp_path: Path
+) -> None:
+    body = {"schema_version": 1, **content} if isinstance(content, dict) else content
+    (tmp_path / name).write_text(json.dumps(body))
+    with pytest.raises(RunError, match=re.escape(says)):
+        read_outcomes(tmp_path, tmp_path, [*read_entries(tmp_path), entry("a", 1)])
