@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+import transformers
 
 from ptv2_cli.backbones import kept, room
+from ptv2_cli.backbones.dropout import is_silent, set_dropout
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.halves import Halves
 from ptv2_cli.backbones.kept import ForEpoch, InMemory, OnDisk
@@ -301,8 +303,33 @@ def test_prompts_below_all_layers_leave_nothing_to_keep(backbone_of) -> None:
         assert lower.computed == 0
 
 
-def test_what_dropout_changes_is_not_kept_but_evaluations_are(folder_of) -> None:
-    backbone = load(folder_of("bert"), dropout=0.3)
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("bert", "attention_probs_dropout_prob"),
+        ("bert", "hidden_dropout_prob"),
+        ("gpt2", "attn_pdrop"),
+        ("llama", "attention_dropout"),
+        ("bart", "activation_dropout"),
+        ("bart", "encoder_layerdrop"),
+    ],
+)
+def test_one_dropout_of_any_kind_is_enough_not_to_keep(family: str, name: str) -> None:
+    config = transformers.AutoConfig.for_model(family)
+    set_dropout(config, "off")
+    assert is_silent(config)
+    assert getattr(config, name) == 0.0
+    setattr(config, name, 0.1)
+    assert not is_silent(config)
+
+
+@pytest.mark.parametrize("where", ["hidden", "attention"])
+def test_what_dropout_changes_is_not_kept_but_evaluations_are(where, folder_of, tmp_path) -> None:
+    if where == "hidden":
+        backbone = load(folder_of("bert"), dropout=0.3)
+    else:
+        folder = tiny.save_model(tmp_path, "bert", attention_probs_dropout_prob=0.3)
+        backbone = load(folder, dropout=0.0)
     batch, prompts = batch_of(features()), method_of(backbone, "last:1")()
     lower = LowerStates("memory")
     with torch.random.fork_rng():

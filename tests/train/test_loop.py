@@ -163,3 +163,19 @@ def test_low_precision_trains_and_keeps_parameters_fp32(precision, folder_of) ->
         assert value.dtype == torch.float32
         assert not torch.equal(value, before[name])
     assert all(event.loss.dtype == torch.float32 for event in events if isinstance(event, StepDone))
+
+
+def test_gradients_are_clipped_without_the_scale_of_fp16(folder_of) -> None:
+    """Norms of what the optimizer has seen: its first moment is a tenth of the gradient."""
+    norms = []
+    for scaler in (
+        torch.amp.GradScaler("cpu", enabled=False),
+        torch.amp.GradScaler("cpu", enabled=True, init_scale=2.0**14),
+    ):
+        learner = tiny.make_learner(tiny.load(folder_of("bert")))
+        made = training(learner, 4)
+        made.scaler = scaler
+        run(made, plan(1, clip=0.01))
+        moments = [state["exp_avg"] for state in made.optimizer.state.values()]
+        norms.append(float(torch.cat([moment.flatten() for moment in moments]).norm()) / 0.1)
+    assert norms == pytest.approx([0.01, 0.01], rel=1e-3)

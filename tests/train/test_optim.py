@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 
+from ptv2_cli.run.setting_up import set_up
 from ptv2_cli.train.optim import LearningRates, build_optimizer, build_schedule, set_rates
 
 
@@ -61,3 +62,22 @@ def test_rates_follow_their_own_peaks(folder_of) -> None:
     set_rates(optimizer, 0.5)
     set_rates(optimizer, 0.5)  # of the peak, not of what stands there
     assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.05, 0.25]
+
+
+def test_the_head_trains_at_its_own_rate(folder_of, tmp_path) -> None:
+    data = tiny.write_rte(tmp_path / "rte")
+    for number, (head, expected) in enumerate(((None, 0.05), (0.2, 0.2))):
+        section = {"name": "sequence"} if head is None else {"name": "sequence", "lr": head}
+        config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, head=section)
+        session = tiny.opened(config, tmp_path / f"runs{number}")
+        made, _ = set_up(session)
+        own = {
+            parameter: group["lr"]
+            for group in made.optimizer.param_groups
+            for parameter in group["params"]
+        }
+        rates = [
+            {own[parameter] for parameter in session.learner.own_parameters(part)}
+            for part in ("method", "head")
+        ]
+        assert rates == [{0.05}, {expected}]
