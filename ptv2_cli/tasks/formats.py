@@ -130,16 +130,18 @@ def read_json(text: Text, squad: bool) -> Iterator[Record]:
     if isinstance(content, list):
         for number, values in enumerate(content, start=1):
             yield _json_item(values, text, number)
-    elif squad and isinstance(content, dict) and "data" in content:
+    elif isinstance(content, dict) and "\n" not in whole.strip() and _is_row(content, squad):
+        yield from _json_lines([whole], text)
+    elif squad:
         text.check(whole, str(path))
         yield from squad_lines(content, path)
-    elif isinstance(content, dict) and "\n" not in whole.strip():
-        yield from _json_lines(whole.split("\n"), text)
     else:
-        likely = '{"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}'
-        layouts = f"SQuAD's {likely}, or a list of rows" if squad else "a list of rows"
-        what = "not SQuAD's layout, and no list of rows" if squad else "no list of rows"
-        raise DataError.at(str(path), what, f"it is {layouts}: [{{...}}, {{...}}]")
+        raise DataError.at(str(path), "no list of rows", "it is a list of objects: [{...}, {...}]")
+
+
+def _is_row(content: Mapping[str, Any], squad: bool) -> bool:
+    """Whether the one object of a file is a row: a file of one line."""
+    return not squad or "context" in content
 
 
 def _json_item(values: Any, text: Text, number: int) -> Record:
