@@ -71,7 +71,10 @@ def evaluate(
             _print_data(reloaded, data)
         _print(lines)
     for problem in reloaded.unwritten:
-        console.warn(f"the scores above are not kept: {problem}")
+        told = ": ".join((problem.where, problem.what))
+        console.warn(
+            "; ".join(filter(None, (f"the scores above are not kept: {told}", problem.hint)))
+        )
     if reloaded.exact and any(line.verdict == "differs" for line in lines):
         console.warn("the scores are not those that were logged, on the same data and device")
         return EXIT_DEFECT

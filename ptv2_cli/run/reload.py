@@ -106,7 +106,7 @@ class Reloaded:
     def _note(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write scores under eval/; where that cannot be done, they are still told."""
         try:
-            with writing_at(path, "", "free some space to keep it", RunError):
+            with writing_at(path, "", "free some space to keep them", RunError):
                 write_json(path, content)
         except (RunError, MachineError) as error:
             self.unwritten += error.problems

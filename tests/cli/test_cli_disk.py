@@ -180,7 +180,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (errno.ENOSPC, "the disk is full -> free some space to keep it"),
+        (errno.ENOSPC, "the disk is full; free some space to keep them"),
         (errno.EROFS, "cannot be written: Read-only file system"),
         (errno.EIO, "the disk or the network file system failed: Input/output error"),
     ],
