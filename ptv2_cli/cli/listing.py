@@ -105,7 +105,8 @@ def _runs(folder: Path) -> None:
         for kept in found
     ]
     console.table("", ("run", "score", "age", "size", "state"), rows)
-    console.say(f"{len(found)} in {folder}, {size(sum(kept.size for kept in found))}")
+    count = "1 run" if len(found) == 1 else f"{len(found)} runs"
+    console.say(f"{count} in {folder}, {size(sum(kept.size for kept in found))}")
 
 
 def age(since: float) -> str:

@@ -158,6 +158,15 @@ def test_a_defect_shows_its_traceback_without_escapes(
     safe(result.err)
 
 
+def test_lines_of_the_log(tmp_path: Path) -> None:
+    from ptv2_cli.run.events import Warned
+    from ptv2_cli.run.log import LogFile
+
+    LogFile(tmp_path / "log.txt")(Warned(f"{LABELS[0]}\nforged"))
+    text = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert text.endswith(f" warning: {SHOWN[0]}\\nforged\n")
+
+
 def test_progress_bars_take_no_markup() -> None:
     from rich.console import Console
     from rich.progress import Progress

@@ -50,7 +50,7 @@ def test_the_newest_comes_first(finished: Path, unfinished: Path, ptv2: Ptv2) ->
     value = json.loads((finished / "metrics.json").read_text())["selection"]["value"]
     assert f"{finished.name}  accuracy {100 * value:.1f}  2 h " in second
     assert second.endswith("finished")
-    assert total.startswith("2 in runs, ")
+    assert total.startswith("2 runs in runs, ")
     assert ptv2("list", "runs", "runs").out == result.out
 
 
@@ -176,7 +176,10 @@ def test_links_are_not_followed(finished: Path, unfinished: Path, ptv2: Ptv2) ->
     shutil.rmtree(inner / "checkpoints")
     (inner / "checkpoints").symlink_to((outside / "checkpoints").absolute())
     before = tree(outside)
-    assert ptv2("clean", "--yes").out.splitlines()[-1].startswith("removed 1 run, ")
+    assert unfinished.name not in ptv2("list", "runs").out
+    result = ptv2("clean", "--yes")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1].startswith("removed 1 run, ")
     assert tree(outside) == before
     assert names() == sorted([finished.name, unfinished.name])
 
