@@ -81,11 +81,14 @@ def _of_running_sweeps(folder: Path) -> set[str]:
 def _removed(kept: Kept) -> bool:
     """Remove a run, held meanwhile so that nobody begins to train it; whether that worked."""
     from ptv2_cli.errors import RunError
-    from ptv2_cli.run.lock import locked
+    from ptv2_cli.run.lock import locked, unlocked_warning
 
     path = kept.run.path
     try:
-        with locked(path):
+        with locked(path) as alone:
+            if not alone and kept.state == "interrupted":
+                console.warn(f"{unlocked_warning(path)}; it is left")
+                return False
             if kept.state == "interrupted" and kept.run.finished:
                 console.warn(f"{path}: has finished meanwhile, and is left")
                 return False

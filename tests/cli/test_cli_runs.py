@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -151,6 +152,21 @@ def test_a_run_that_somebody_begins_to_train_meanwhile_stays(
     assert result.code == 1
     assert f"{unfinished.name}: is being written by another process" in result.err
     assert result.out.endswith("removed 0 runs, 0.0 MB\n")
+    assert unfinished.is_dir()
+
+
+def test_without_locks_an_unfinished_run_stays(
+    finished: Path, unfinished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether another machine trains it."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    result = ptv2("clean", "--yes")
+    assert result.code == 1
+    assert "has no locks" in result.err
     assert unfinished.is_dir()
 
 
