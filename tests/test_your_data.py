@@ -51,7 +51,7 @@ def test_section(
         path.with_name(f"{path.stem}-dev{path.suffix}").write_text(content, encoding="utf-8")
     # The page's backbone is small but real; its tiny stand-in has 40 positions.
     config = yaml.safe_load(files["config.yaml"])
-    config["backbone"] = str(folder_of("bert"))
+    config["backbone"] = str(folder_of("roberta"))
     config["prompt_len"] = 3
     config["task"]["max_len"] = 30
     Path("small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

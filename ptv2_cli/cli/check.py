@@ -64,6 +64,7 @@ def check(
         loaded = trials.able[0].loaded
     from ptv2_cli.backbones.load import load_tokenizer
     from ptv2_cli.run.data import make_encoder, read_data
+    from ptv2_cli.run.data_warnings import data_warnings, require_known
     from ptv2_cli.run.inherit import inherited_identity
     from ptv2_cli.run.needs import require_offline
     from ptv2_cli.run.preview import preview
@@ -78,15 +79,18 @@ def check(
     if trials is not None:
         console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
     _facts(recipe, data)
-    for text in (*recipe.notes, *data.skipped_warnings(), *data.truncation_warnings()):
+    warnings = [*recipe.notes, *data_warnings(recipe, data)]
+    for text in warnings:
         console.warn(text)
     if show:
         console.say()
         for line in preview(recipe, data, tokenizer, show):
             console.say(line)
+    require_known(recipe, data)
     if trials is not None and trials.refused:
         return _refused(config, trials)
-    console.say(f"{config}: no problems found")
+    found = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}, no errors"
+    console.say(f"{config}: {found if warnings else 'no problems found'}")
     return 0
 
 
@@ -136,6 +140,7 @@ def _refused(config: Path, trials: Rehearsal) -> int:
 
 def _facts(recipe: Recipe, data: RunData) -> None:
     """What the run would be."""
+    from ptv2_cli.run.data_warnings import unknown_tokens
     from ptv2_cli.run.preview import lengths
 
     config, shape, train = recipe.config, recipe.shape, recipe.config.train
@@ -164,5 +169,8 @@ def _facts(recipe: Recipe, data: RunData) -> None:
     for split in data.splits:
         features = data.features(split)
         windows = f" in {len(features)} windows" if len(features) > len(data.rows(split)) else ""
+        found = unknown_tokens(data, split)
+        unknown = f"; {found.share:.1%} unknown tokens" if found else ""
         rows.append((split, f"{len(data.rows(split))} rows{windows}, {lengths(features)}"))
+        rows.append(("", f"{recipe.task.describe_gold(data.rows(split))}{unknown}"))
     console.table("", ("", ""), rows)

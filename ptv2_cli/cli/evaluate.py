@@ -47,6 +47,7 @@ def evaluate(
     from ptv2_cli.config.names import SPLITS
     from ptv2_cli.errors import EXIT_DEFECT, InputError
     from ptv2_cli.run.build import choose_device
+    from ptv2_cli.run.data_warnings import skipped_rows, undefined_metrics
     from ptv2_cli.run.reload import reload_run
 
     canonical = None if split is None else SPLITS.get(split, split)
@@ -59,10 +60,10 @@ def evaluate(
         directory, split=canonical, data=data, device=choose_device(device), offline=offline
     )
     splits = reloaded.session.experiment.data.splits
-    for text in reloaded.session.experiment.data.skipped_warnings():
+    for text in skipped_rows(reloaded.session.experiment.data):
         console.warn(text)
     lines = [line for name in splits for line in reloaded.evaluate(name)]
-    for text in reloaded.session.experiment.data.metric_warnings(splits):
+    for text in undefined_metrics(reloaded.session.experiment.data, splits):
         console.warn(text)
     if json_:
         console.as_json(_content(reloaded, lines))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ptv2_cli.errors import DataError
 from ptv2_cli.run.demonstrations import draw
+from ptv2_cli.run.holdout import DRAWN, hold_out
+from ptv2_cli.run.overlap import Marks, marks_of
 from ptv2_cli.run.recipe import Recipe, with_holdout
 from ptv2_cli.run.sample import read_limited
 from ptv2_cli.run.shelf import Shelf
-from ptv2_cli.seeding import generator
 from ptv2_cli.tasks.base import DataSource, Feature, Row, Split, Task, reading_of, truncated_rows
 from ptv2_cli.tasks.class_weights import ClassWeights, class_weights
 from ptv2_cli.tasks.demonstrations import render
@@ -24,9 +23,6 @@ from ptv2_cli.tasks.multi import MultiTask
 from ptv2_cli.tasks.source import FileSource, FolderSource
 from ptv2_cli.tasks.template import Template, default_template, parse_template
 from ptv2_cli.tasks.verbalizer import TEMPLATE, word_tokens
-
-TRUNCATION_WARNING = 0.05
-"""Share of a split's rows above which cut text is warned about."""
 
 
 @dataclass
@@ -41,6 +37,7 @@ class RunData:
     room: int | None = None
     """The greatest `max_len` that the backbone has positions for; None: not known."""
     _features: dict[str, list[Feature]] = field(default_factory=dict)
+    _marks: dict[str, list[Marks]] = field(default_factory=dict)
 
     def rows(self, split: str) -> list[Row]:
         """The rows of a split."""
@@ -53,11 +50,25 @@ class RunData:
             self._features[split] = self.task.encode(self.rows(split), self.encoder)
         return self._features[split]
 
+    @property
+    def encoded(self) -> dict[str, list[Feature]]:
+        """The features of the splits that are encoded already."""
+        return dict(self._features)
+
+    def marks(self, split: str) -> list[Marks]:
+        """What the texts of a split are known by, hashed on first use."""
+        if split not in self._marks:
+            self._marks[split] = marks_of(self.task, self.rows(split))
+        return self._marks[split]
+
     def borrow(self, other: RunData) -> None:
-        """Take over the features of splits with the very same rows, made by an equal encoder."""
-        for name, features in other._features.items():
-            if name in self.splits and self.rows(name) is other.rows(name):
-                self._features.setdefault(name, features)
+        """Take over what is known of splits with the very same rows; the encoders are equal."""
+        for name in self.splits:
+            if name in other.splits and self.rows(name) is other.rows(name):
+                if name in other._features:
+                    self._features.setdefault(name, other._features[name])
+                if name in other._marks:
+                    self._marks.setdefault(name, other._marks[name])
 
     def forget(self) -> None:
         """Let go of the features, which are made again when they are needed."""
@@ -92,6 +103,7 @@ class RunData:
                 if name in self._features
                 else None,
                 "skipped_rows": len(split.bad),
+                **({"drawn": DRAWN} if name == "holdout" else {}),
                 **self._of_tasks(split),
             }
             for name, split in self.splits.items()
@@ -103,12 +115,6 @@ class RunData:
             return {}
         return {"tasks": self.task.counts(split.rows)}
 
-    def overlap_warnings(self, split: str) -> list[str]:
-        """Lines about rows on which one of several tasks trains and another is evaluated."""
-        if not isinstance(self.task, MultiTask):
-            return []
-        return self.task.overlaps(self.rows("train"), self.rows(split))
-
     def class_weights(self, setting: ClassWeights | None) -> tuple[float, ...] | None:
         """The weight of each label [C] that `train.class_weights` means with this train split.
 
@@ -116,54 +122,6 @@ class RunData:
         """
         train = self.splits.get("train")
         return class_weights(setting, self.task, None if train is None else train.rows)
-
-    def metric_warnings(self, splits: Iterable[str]) -> list[str]:
-        """Lines about metrics that a split leaves undefined."""
-        return [
-            f"{metric} is left out on {name}: {why}"
-            for name in splits
-            for metric, why in self.task.undefined(self.rows(name)).items()
-        ]
-
-    def skipped_warnings(self) -> list[str]:
-        """A line for each split of which bad rows were left out."""
-        lines = []
-        for name, split in self.splits.items():
-            if split.bad:
-                first = split.bad[0].error.problems[0]
-                rows = f"{len(split.bad):,} bad row{'s' if len(split.bad) > 1 else ''}"
-                lines.append(
-                    f"{rows} of {name} left out, {len(split.rows):,} are used; the first: "
-                    f"{first.where}: {first.what}"
-                )
-        return lines
-
-    def truncation_warnings(self) -> list[str]:
-        """Lines for each encoded split with cut rows, more than 5 %, or too little room."""
-        lines = []
-        for name, features in self._features.items():
-            cut, rows = truncated_rows(features), len(self.rows(name))
-            if cut > TRUNCATION_WARNING * rows:
-                assert self.encoder is not None
-                lines.append(
-                    f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
-                    f"max_len {self.encoder.max_len}{self._longer(self.encoder, 'their text')}"
-                )
-            less = sum(feature.left_out > 0 for feature in features)
-            if less:
-                assert self.encoder is not None
-                lines.append(
-                    f"{less} of {rows} {name} rows have no room for all "
-                    f"{len(self.demonstrations)} demonstrations at max_len {self.encoder.max_len}, "
-                    f"the first are left out{self._longer(self.encoder, 'them')}"
-                )
-        return lines
-
-    def _longer(self, encoder: Encoder, what: str) -> str:
-        """How `what` is kept: by a greater `max_len`, unless it is the greatest already."""
-        if self.room is None or encoder.max_len < self.room:
-            return f"; raise task.max_len to keep {what}"
-        return f", the most that fits; a backbone with more positions keeps {what}"
 
 
 def read_data(
@@ -175,7 +133,8 @@ def read_data(
     split changes it.
 
     Raises:
-        DataError: a file is missing or bad, or a split that is reported has no labels.
+        DataError: a file is missing or bad, a split that is reported has no labels, or train has
+            one answer for all rows.
     """
     shelf = shelf or Shelf()
     source = _source(recipe, offline)
@@ -203,6 +162,8 @@ def read_data(
     for name, split in splits.items():
         _require_labels(task, name, split)
     _require_metric(recipe, splits[config.selection.split])
+    if recipe.method.trains:
+        _require_answers(task, splits["train"], config.task.limit.train)
     return recipe, RunData(
         task, splits, demonstrations=draw(recipe, splits["train"].rows), room=recipe.room
     )
@@ -262,33 +223,6 @@ def label_tokens(recipe: Recipe, encoder: Encoder) -> list[int]:
     return word_tokens(encoder, words, recipe.task.labels)
 
 
-def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Split train in two; rows of one group stay together, labels keep their shares.
-
-    Raises:
-        DataError: train is too small to give a row of it away.
-    """
-    draws = generator(seed, "holdout")
-    held: set[int] = set()
-    for groups in _strata(task, train.rows).values():
-        order = torch.randperm(len(groups), generator=draws).tolist()
-        wanted = round(fraction * sum(len(group) for group in groups))
-        for place in order:
-            if wanted <= 0:
-                break
-            held.update(groups[place])
-            wanted -= len(groups[place])
-    kept = [row for index, row in enumerate(train.rows) if index not in held]
-    taken = [train.rows[index] for index in sorted(held)]
-    if not kept or not taken:
-        raise DataError.at(
-            "selection.fraction",
-            f"{fraction} of {len(train.rows)} train rows leaves one side empty",
-            "give a validation file, or another fraction",
-        )
-    return replace(train, rows=kept), Split(taken, train.sha256, train.files)
-
-
 def _section(recipe: Recipe) -> tuple[Any, ...]:
     """All that the rows of a split depend on, but for `limit`."""
     section = recipe.config.task.model_dump(
@@ -300,19 +234,6 @@ def _section(recipe: Recipe) -> tuple[Any, ...]:
 def _source(recipe: Recipe, offline: bool) -> DataSource:
     """Where the config says the data is."""
     return recipe.task.open(recipe.config.task, offline)
-
-
-def _strata(task: Task, rows: Sequence[Row]) -> dict[Any, list[list[int]]]:
-    """Stratum -> groups of row indices, in the order of the rows."""
-    strata: dict[Any, dict[Any, list[int]]] = {}
-    for index, row in enumerate(rows):
-        group = task.origin(row)
-        # Rows of one paragraph may have any labels: they stay together instead.
-        gold = task.gold(row) if task.classed and group is None else None
-        stratum = (row["task"], gold) if task.parts else gold
-        place = ("row", index) if group is None else ("group", group)
-        strata.setdefault(stratum, {}).setdefault(place, []).append(index)
-    return {stratum: list(groups.values()) for stratum, groups in strata.items()}
 
 
 def _without_missing_test(recipe: Recipe, source: DataSource) -> Recipe:
@@ -343,6 +264,18 @@ def _require_metric(recipe: Recipe, split: Split) -> None:
             ", ".join(map(str, split.files)) or selection.split,
             f"selection.metric {selection.metric} has no value on {selection.split}: {why}",
             f"--set selection.metric={recipe.task.metric}, or choose on a split with every class",
+        )
+
+
+def _require_answers(task: Task, train: Split, limit: int | None) -> None:
+    """See that train has rows with different answers."""
+    answer = task.only_answer(train.rows)
+    if answer is not None:
+        sample = ", or add sample: stratified" if task.classed else ""
+        raise DataError.at(
+            ", ".join(map(str, train.files)) or "train",
+            f"every row that would train ({len(train.rows)}) has {answer}: nothing to learn",
+            f"raise task.limit.train (now {limit}){sample}" if limit else "add rows with others",
         )
 
 

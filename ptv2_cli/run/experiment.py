@@ -11,6 +11,7 @@ from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.run.data import RunData, read_data
 from ptv2_cli.run.directory import RunDirectory, directory_name, find_by_fingerprint
+from ptv2_cli.run.holdout import DRAWN
 from ptv2_cli.run.inherit import inherited_identity
 from ptv2_cli.run.needs import require_offline
 from ptv2_cli.run.recipe import Recipe, make_recipe
@@ -67,6 +68,7 @@ def prepare(
 def _identities(recipe: Recipe, data: RunData) -> dict[str, str]:
     return {
         **data.identities,
+        **({"holdout.drawn": str(DRAWN)} if "holdout" in data.splits else {}),
         **inherited_identity(recipe.method_options),
         "backbone": recipe.located.identity,
         "task.version": str(recipe.task.version),

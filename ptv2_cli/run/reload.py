@@ -16,6 +16,7 @@ from ptv2_cli.errors import MachineError, Problem, RunError
 from ptv2_cli.run.data import RunData, read_split
 from ptv2_cli.run.directory import RunDirectory, writing_at
 from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.run.holdout import DRAWN
 from ptv2_cli.run.needs import require_offline
 from ptv2_cli.run.recipe import Recipe, make_recipe
 from ptv2_cli.run.results import write_json
@@ -128,7 +129,8 @@ def reload_run(
     """Open a finished run, with `split` or all the splits that it reports.
 
     Raises:
-        RunError: it has not finished, or its backbone is another one now.
+        RunError: it has not finished, or its backbone is another one now, or its holdout cannot be
+            drawn again.
         CheckpointError: its checkpoint is missing or damaged.
         DataError: the data cannot be read.
     """
@@ -137,6 +139,8 @@ def reload_run(
     require_offline(loaded, offline=offline)
     recipe = trained_recipe(directory, metrics, loaded, offline=offline)
     wanted = [split] if split else list(metrics["metrics"])
+    if data is None and "holdout" in wanted:
+        _check_holdout(directory, metrics)
     found = {name: read_split(recipe, name, data, offline=offline) for name in wanted}
     session, state = open_best(directory, metrics, recipe, found, device)
     return Reloaded(directory, session, metrics, state, data)
@@ -193,6 +197,16 @@ def open_config(directory: RunDirectory) -> LoadedConfig:
             "bring it back to that place, or train the run again on another",
         )
     return loaded
+
+
+def _check_holdout(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
+    if metrics["data"].get("holdout", {}).get("drawn", 1) != DRAWN:
+        raise RunError.at(
+            str(directory.path),
+            "its holdout was drawn by an earlier version of ptv2; drawn as now it would hold rows "
+            "that the run was trained on",
+            "score another split (--split validation, --data FILE), or train the run again",
+        )
 
 
 def _check_backbone(directory: RunDirectory, metrics: Mapping[str, Any], located: Located) -> None:

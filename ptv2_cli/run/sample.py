@@ -40,16 +40,16 @@ def read_limited(
     return replace(found, rows=[found.rows[index] for index in sorted(kept)])
 
 
-def shares(sizes: Mapping[Hashable, int], count: int) -> dict[Hashable, int]:
+def shares(sizes: Mapping[Hashable, int], count: int, least: int = 1) -> dict[Hashable, int]:
     """How many of `count` fall to each stratum: its share, rounded so that the sum is right.
 
-    While there are as many as strata, each gets one at least.
+    While there are as many as strata, each gets `least` (0 or 1) at least.
     """
     total = sum(sizes.values())
     if count >= total:
         return dict(sizes)
     exact = {name: count * size / total for name, size in sizes.items()}
-    least = 1 if count >= len(sizes) else 0
+    least = least if count >= len(sizes) else 0
     found = {name: max(int(share), least) for name, share in exact.items()}
     while sum(found.values()) < count:
         found[max(found, key=lambda name: exact[name] - found[name])] += 1

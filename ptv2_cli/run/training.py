@@ -16,6 +16,7 @@ from ptv2_cli.files import (
     sync_folder,
     write_atomic,
 )
+from ptv2_cli.run.data_warnings import data_warnings, require_known
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
 from ptv2_cli.run.lock import locked, unlocked_warning
@@ -84,6 +85,7 @@ class TrainingRun:
         Raises:
             RunError: another process writes the directory, or a folder of it is a link.
             CheckpointError: the checkpoint to go on from is damaged, or another run's.
+            DataError: the backbone's vocabulary does not know the text of train.
         """
         notes = (*self.session.recipe.notes, *self.session.learner.method.notes)
         for text in (*notes, *self._about_data()):
@@ -266,17 +268,11 @@ class TrainingRun:
             self.warn(_collapse_advice(event, self.config.train.lr))
 
     def _about_data(self) -> list[str]:
-        data = self.experiment.data
+        recipe, data = self.session.recipe, self.experiment.data
         data.features("train")
         data.features(self.config.selection.split)
-        overlaps = [line for split in self.splits for line in data.overlap_warnings(split)]
-        undefined = data.metric_warnings(self.splits)
-        return [
-            *data.skipped_warnings(),
-            *data.truncation_warnings(),
-            *overlaps,
-            *undefined,
-        ]
+        require_known(recipe, data)
+        return data_warnings(recipe, data)
 
 
 def _clear(directory: RunDirectory) -> None:

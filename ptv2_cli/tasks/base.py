@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.errors import InputError
+from ptv2_cli.tasks.tally import counted
 
 if TYPE_CHECKING:
     from ptv2_cli.tasks.definition import Definition, HubSection
@@ -51,6 +53,8 @@ class Split:
     files: tuple[Path, ...] = ()
     bad: tuple[Bad, ...] = ()
     """Rows of the files that were left out."""
+    notes: tuple[str, ...] = ()
+    """What reading it found that is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,8 @@ class Task(ABC):
     """How their batches make an epoch."""
     piece: ClassVar[str] = "window"
     """What the features of a row are called, where it has several."""
+    origin: ClassVar[str | None] = None
+    """The column that many rows share by design, such as the paragraph of many questions."""
     token_column: int | str = 0
     """Tagging: the column of the words in CoNLL files, by index or by name."""
 
@@ -228,6 +234,10 @@ class Task(ABC):
         """What of a row the model reads, by which equal rows are known."""
         return tuple(row.get(column) for column in self.columns)
 
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """The texts of a row as its file has them, any of which other rows may have too."""
+        return {column: str(row[column]) for column in self.columns}
+
     def unit(self, row: Row) -> Hashable:
         """What a row is scored with: rows of equal units are limited and resampled as one.
 
@@ -235,15 +245,12 @@ class Task(ABC):
         """
         return None
 
-    def origin(self, row: Row) -> Hashable:
-        """What may not stand on both sides of a holdout, such as a paragraph of many questions.
-
-        None: the row alone.
-        """
-        return None
-
     def part(self, number: int) -> Task:
         """The task that a feature belongs to; itself, but for several that train together."""
+        return self
+
+    def part_of(self, row: Row) -> Task:
+        """The task that a row belongs to; itself, but for several that train together."""
         return self
 
     def open(self, section: TaskSection, offline: bool) -> DataSource:
@@ -355,6 +362,18 @@ class Task(ABC):
         A label; a number; a choice's index; a list of tags; the list of accepted answers (empty:
         unanswerable). None for an unlabelled row.
         """
+
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """How often each class (entity type, role) is the gold answer; empty without classes."""
+        return Counter()
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """The gold answers of rows in figures, on one line for people."""
+        return counted(self.tally(rows))
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The one answer that all rows have, in words: nothing can be learnt from them."""
+        return None
 
     @abstractmethod
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:

@@ -81,6 +81,10 @@ class Choice(Task):
         texts = (row.get(column) for column in self.text)
         return (*texts, *choices_of(row, self.choice_columns))
 
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """The texts without the choices; see Task.texts_by_column."""
+        return {column: str(row[column]) for column in self.text}
+
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """One feature per row, with an input for each of its choices; see Task.encode."""
         pair = encoder.template is None
@@ -126,6 +130,10 @@ class Choice(Task):
     def gold(self, row: Row) -> Any:
         """The index of the right choice, None if unlabelled."""
         return row.get("label")
+
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """How often the right choice stands at each place; see Task.tally."""
+        return Counter(f"choice {row['label']}" for row in rows if "label" in row)
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 2]: whether the row is right, and 1."""

@@ -107,6 +107,15 @@ class Classification(TextTask):
         """The label, None if unlabelled."""
         return row.get("label")
 
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """How often each label stands; see Task.tally."""
+        return Counter(row["label"] for row in rows if "label" in row)
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The label, where there is one alone; see Task.only_answer."""
+        found = list(self.tally(rows))
+        return f"the label {found[0]!r}" if len(found) == 1 else None
+
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, C*C]: one-hot of the row's cell (gold, predicted) of the confusion matrix."""
         size = len(self.labels)

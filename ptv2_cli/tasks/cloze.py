@@ -7,7 +7,7 @@ does: exact match and F1 of the words, normalised as SQuAD's, against the neares
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -52,6 +52,7 @@ class Cloze(Task):
     kind: ClassVar[Kind] = "sequence"
     options_model: ClassVar[type[Section]] = ClozeOptions
     piece: ClassVar[str] = "entity"
+    origin: ClassVar[str | None] = "passage"
 
     @property
     def classed(self) -> bool:
@@ -101,10 +102,6 @@ class Cloze(Task):
         row.pop("answers", None)
         return {**row, "answers": answers} if answers else row
 
-    def origin(self, row: Row) -> Hashable:
-        """The passage, of which there may be several queries."""
-        return str(row["passage"])
-
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """One feature per entity, in the order of the row's; see Task.encode."""
         pairs = [(at, row, entity) for at, row in enumerate(rows) for entity in row["entities"]]
@@ -145,6 +142,12 @@ class Cloze(Task):
     def labelled(self, line: Prediction) -> Row:
         """The row behind a line of predictions; see Task.labelled."""
         return {**line, "answers": line["gold"]}
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Answers and entities of a query; see Task.describe_gold."""
+        answers = sum(len(row.get("answers", ())) for row in rows) / len(rows)
+        entities = sum(len(row["entities"]) for row in rows) / len(rows)
+        return f"{answers:.1f} of {entities:.1f} entities are right on average"
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3]: exact match, F1 and 1."""

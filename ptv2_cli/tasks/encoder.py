@@ -14,6 +14,9 @@ from ptv2_cli.tasks.demonstrations import Demonstration
 from ptv2_cli.tasks.frame import Frame, template_frame, tokenizer_frame
 from ptv2_cli.tasks.template import Template
 
+STRANGE = "\U00010600"
+"""A sign of Linear A, a letter that is in no vocabulary."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
@@ -113,6 +116,12 @@ class Encoder:
         """Id that stands for a word of which the tokenizer makes nothing."""
         found = self.tokenizer.unk_token_id
         return self.pad_id if found is None else int(found)
+
+    @cached_property
+    def unknown_token(self) -> int | None:
+        """Id of the unknown token; None where no text becomes it, as in byte-level BPE."""
+        found = self.tokenizer.unk_token_id
+        return found if found in self._ids([STRANGE])[0] else None
 
     @cached_property
     def needs_space(self) -> bool:

@@ -34,6 +34,7 @@ class Grouped(Templated):
 
     options_model: ClassVar[type[Section]] = TemplatedOptions
     further_metrics = ()
+    origin: ClassVar[str | None] = "paragraph"
 
     @property
     def classed(self) -> bool:
@@ -80,10 +81,6 @@ class Grouped(Templated):
         if isinstance(idx, Mapping):
             return tuple(idx[key] for key in _PLACE)
         return tuple(row[key] for key in _PLACE)
-
-    def origin(self, row: Row) -> Hashable:
-        """The paragraph."""
-        return str(row["paragraph"])
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 5]: right answers found, predicted, gold; question all right, 1.

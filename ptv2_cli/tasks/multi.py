@@ -200,7 +200,8 @@ class MultiTask(Task):
         ]
         files = tuple(path for found in splits for path in found.files)
         bad = tuple(row for found in splits for row in found.bad)
-        return Split(rows, "+".join(found.sha256 for found in splits), files, bad)
+        notes = tuple(note for found in splits for note in found.notes)
+        return Split(rows, "+".join(found.sha256 for found in splits), files, bad, notes)
 
     @property
     def classed(self) -> bool:
@@ -212,9 +213,9 @@ class MultiTask(Task):
         found = self._part_of(row, self.name).unit(row)
         return None if found is None else (row[TASK], found)
 
-    def origin(self, row: Row) -> Hashable:
-        """As its own task has it; texts that two tasks share are one."""
-        return self._part_of(row, self.name).origin(row)
+    def part_of(self, row: Row) -> Task:
+        """The task that the row names."""
+        return self._part_of(row, self.name)
 
     def answer(self, line: Prediction) -> Any:
         """As its own task has it."""
@@ -293,6 +294,27 @@ class MultiTask(Task):
         """As its own task has it."""
         return self._part_of(row, self.name).gold(row)
 
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """Each task's classes, under its name."""
+        return Counter(
+            {
+                f"{name}: {key}": count
+                for name, part, own in self._own_rows(rows)
+                for key, count in part.tally(own).items()
+            }
+        )
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Each task's."""
+        return "; ".join(
+            f"{name}: {part.describe_gold(own)}" for name, part, own in self._own_rows(rows)
+        )
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """That of the first task that has one alone."""
+        found = ((name, part.only_answer(own)) for name, part, own in self._own_rows(rows))
+        return next((f"{answer} (task {name})" for name, answer in found if answer), None)
+
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """Each task's scores under its name, and the mean of their main metrics."""
         found = {
@@ -369,20 +391,6 @@ class MultiTask(Task):
             for name, (_, places) in zip(self.names, self._shares(rows), strict=True)
         }
 
-    def overlaps(self, train: Sequence[Row], rows: Sequence[Row]) -> list[str]:
-        """A line for each pair of tasks of which one is evaluated on what the other trains on."""
-        known = [{_text(part, train[at]) for at in places} for part, places in self._shares(train)]
-        lines = []
-        for asked, (part, places) in enumerate(self._shares(rows)):
-            for learnt, texts in enumerate(known):
-                shared = sum(_text(part, rows[at]) in texts for at in places)
-                if shared and asked != learnt:
-                    lines.append(
-                        f"{shared} of {len(places)} rows that {self.names[asked]} is evaluated on "
-                        f"stand in the train set of {self.names[learnt]}: its scores say less"
-                    )
-        return lines
-
     def _named(self) -> list[tuple[str, Task]]:
         return list(zip(self.names, self.parts, strict=True))
 
@@ -391,6 +399,12 @@ class MultiTask(Task):
         return [
             (part, [at for at, row in enumerate(rows) if row[TASK] == name])
             for name, part in self._named()
+        ]
+
+    def _own_rows(self, rows: Sequence[Row]) -> list[tuple[str, Task, list[Row]]]:
+        return [
+            (name, part, [rows[at] for at in places])
+            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
         ]
 
     def _pairs(
@@ -446,7 +460,3 @@ def _sources(source: DataSource) -> tuple[DataSource, ...]:
 def _own_state(state: Mapping[str, float], name: str) -> dict[str, float]:
     start = f"{name}."
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-
-
-def _text(part: Task, row: Row) -> str:
-    return repr(part.content(row))

@@ -79,9 +79,16 @@ def table_row(line: Line, columns: Sequence[str], label: str) -> tuple[Row, Any]
 
 
 def read_labelled(
-    task: Task, column: str, source: DataSource, split: str, limit: int | None
+    task: Task,
+    column: str,
+    source: DataSource,
+    split: str,
+    limit: int | None,
+    note: Callable[[Any], None] = lambda value: None,
 ) -> Split:
     """A split of a table; every row of train and validation has its gold answer.
+
+    `note` is given the gold answer of each row as the file has it.
 
     Raises:
         DataError: see `read_split` and `require_label`.
@@ -90,6 +97,7 @@ def read_labelled(
     def make(line: Line) -> Row:
         if split in LABELLED:
             require_label(line, column)
+        note(line.values.get(column))
         return task._row(line)
 
     return read_split(task, source, split, limit, FORMATS, make)

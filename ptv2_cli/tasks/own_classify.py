@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from collections import Counter
+from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 from pydantic import Field, field_validator
 
@@ -90,7 +92,20 @@ class OwnClassification(Classification):
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        return read_labelled(self, self.label_column, source, split, limit)
+        written: dict[str, Counter[str]] = {}
+
+        def note(value: Any) -> None:
+            if isinstance(value, str):
+                written.setdefault(value.strip(), Counter())[value] += 1
+
+        found = read_labelled(self, self.label_column, source, split, limit, note)
+        several = [counts for counts in written.values() if len(counts) > 1]
+        notes = [
+            f"labels of {split} that differ by spaces around them are read as one: "
+            + " and ".join(f"{name!r} ({count})" for name, count in counts.most_common())
+            for counts in several
+        ]
+        return replace(found, notes=(*found.notes, *notes))
 
     def _row(self, line: Line) -> Row:
         row, value = table_row(line, self.columns, self.label_column)

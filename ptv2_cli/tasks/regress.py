@@ -139,6 +139,21 @@ class Regression(TextTask):
         found = correlations(totals)
         return {name: found[name] for name in self.metrics}
 
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Mean, deviation and range of the numbers; see Task.describe_gold."""
+        found = np.array([row["label"] for row in rows if "label" in row])
+        if not found.size:
+            return ""
+        return (
+            f"mean {found.mean():.4g}, deviation {found.std():.4g}, "
+            f"from {found.min():.4g} to {found.max():.4g}"
+        )
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The number, where there is one alone; see Task.only_answer."""
+        found = {row["label"] for row in rows if "label" in row}
+        return f"the number {found.pop():g}" if len(found) == 1 else None
+
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """pearson and spearman, 0 where all predictions are one; errors under detail."""
         self.require_gold(rows)

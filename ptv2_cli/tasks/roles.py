@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -49,6 +49,8 @@ class SemanticRoles(Tagging):
     """
 
     options_model: ClassVar[type[Section]] = RolesOptions
+    origin: ClassVar[str | None] = "tokens"
+    spans: ClassVar[str] = "arguments"
     readings: ClassVar[Mapping[str, Callable[[Sequence[str]], Sequence[Any]]]] = {
         "": arguments,
         "_reference": entities,
@@ -100,10 +102,6 @@ class SemanticRoles(Tagging):
     def content(self, row: Row) -> tuple[Any, ...]:
         """The words, and which is the predicate's."""
         return (*row["tokens"], row[PREDICATE])
-
-    def origin(self, row: Row) -> Hashable:
-        """The sentence, which may have several predicates."""
-        return tuple(row["tokens"])
 
     def _frame(self, encoder: Encoder) -> Frame:
         if self._separator == "literal" and encoder.template is None:

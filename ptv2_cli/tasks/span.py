@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -59,6 +59,7 @@ class QuestionAnswering(Task):
 
     kind: ClassVar[Kind] = "span"
     options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
+    origin: ClassVar[str | None] = "context"
     compare: Compare = staticmethod(best_over)
     """How an answer is compared with the accepted ones."""
 
@@ -79,10 +80,6 @@ class QuestionAnswering(Task):
 
     def _row(self, line: Line) -> Row:
         return check_question(line, self.no_answer)
-
-    def origin(self, row: Row) -> Hashable:
-        """The context, of which there may be many questions."""
-        return str(row["context"])
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
@@ -193,6 +190,15 @@ class QuestionAnswering(Task):
         """The accepted answers (empty: unanswerable), None if unlabelled."""
         answers = row.get("answers")
         return None if answers is None else [answer["text"] for answer in answers]
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """How many questions have an answer; see Task.describe_gold."""
+        answered = sum(bool(self.gold(row)) for row in rows)
+        return f"{answered} of {len(rows)} questions answerable ({answered / len(rows):.0%})"
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """None, where no question has any; see Task.only_answer."""
+        return None if any(map(self.gold, rows)) else "no answer"
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3]: exact match, F1 and 1."""

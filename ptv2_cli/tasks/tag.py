@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
@@ -32,6 +33,7 @@ from ptv2_cli.tasks.frame import Built, Frame
 from ptv2_cli.tasks.readers import check_words, read_split
 from ptv2_cli.tasks.script import joined
 from ptv2_cli.tasks.statistics import precision_recall_f1, resampled_errors
+from ptv2_cli.tasks.tally import counted
 from ptv2_cli.tasks.windows import readers, word_windows
 
 
@@ -63,6 +65,8 @@ class Tagging(Task):
         "_strict": strict_entities,
     }
     """What is counted in a sequence of tags, by the ending of the metrics' names."""
+    spans: ClassVar[str] = "entities"
+    """What the tags mark, for people."""
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
@@ -105,6 +109,14 @@ class Tagging(Task):
                 f"columns here: {', '.join(line.values) or 'none'}",
             )
         return super().new_row(replace(line, values={**line.values, "tokens": text.split()}))
+
+    def content(self, row: Row) -> tuple[Any, ...]:
+        """The sentence; see Task.content."""
+        return (" ".join(row["tokens"]),)
+
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """The sentence; see Task.texts_by_column."""
+        return {"tokens": " ".join(row["tokens"])}
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """Windows of whole words; each word is labelled and read in exactly one of them.
@@ -217,6 +229,23 @@ class Tagging(Task):
     def gold(self, row: Row) -> Any:
         """The tags, None if unlabelled."""
         return row.get("tags")
+
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """How often each type of entity stands; see Task.tally."""
+        read = self.readings[""]
+        return Counter(found[0] for row in rows for found in read(row.get("tags", ())))
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Types of entities and words; see Task.describe_gold."""
+        found = self.tally(rows)
+        words = sum(len(row["tokens"]) for row in rows)
+        types = f": {counted(found)}" if found else ""
+        return f"{found.total()} {self.spans} in {words} words{types}"
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The tag O, where no word has another; see Task.only_answer."""
+        tagged = any(tag != "O" for row in rows for tag in row.get("tags", ()))
+        return None if tagged else "the tag O at each of its words"
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3 * readings]: correct, predicted and gold entities, in each reading of the tags."""

@@ -63,6 +63,10 @@ class Templated(Classification):
         """The input's texts."""
         return tuple(self.texts(row).values())
 
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """The texts of which the input is written; see Task.texts_by_column."""
+        return {column: str(row[column]) for column in self.definition.text}
+
     def expand(self, line: Line) -> Iterator[Line]:
         """The line with the values of its nested object as columns; see Task.expand."""
         key = self.definition.nested

@@ -38,7 +38,7 @@ def classes(name: str, rows: int) -> dict[str, Any]:
 
 
 def numbers(name: str, rows: int) -> dict[str, Any]:
-    lines = [f"今天{'很' * (i % 4)}好\t{10 * (i % 4)}" for i in range(rows)]
+    lines = [f"今天{'很' * (i % 4)}好 {i}\t{10 * (i % 4)}" for i in range(rows)]
     path = Path(f"{name}.tsv")
     path.write_text("\n".join(["文本\t分数", *lines]) + "\n", encoding="utf-8")
     return {name: path.name, "text": ["文本"], "label": "分数"}

@@ -15,7 +15,7 @@ import yaml
 from ptv2_cli import load
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.report.compare import compare, open_finished
-from ptv2_cli.run.data import hold_out
+from ptv2_cli.run.holdout import hold_out
 from ptv2_cli.sweep.estimate import _tokens
 from ptv2_cli.tasks.base import Split
 from ptv2_cli.train.batches import BatchPlan
@@ -220,7 +220,7 @@ def test_a_holdout_keeps_the_shares_of_the_indices(
     folder_of: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:
     session = tiny.opened(write(tmp_path / "x.yaml", folder_of("bert"), data), tmp_path / "out")
-    rows = [{"text": "x", "choices": ["a", "b"], "label": int(at >= 90)} for at in range(100)]
+    rows = [{"text": str(at), "choices": ["a", "b"], "label": int(at >= 90)} for at in range(100)]
     for seed in range(6):
         _, held = hold_out(session.recipe.task, Split(rows, "0" * 64), 0.1, seed)
         assert sorted(row["label"] for row in held.rows) == [0] * 9 + [1]

@@ -15,7 +15,7 @@ import yaml
 from ptv2_cli import load
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.report.compare import compare, open_finished
-from ptv2_cli.run.data import hold_out
+from ptv2_cli.run.holdout import hold_out
 from ptv2_cli.tasks.base import Split
 
 METRICS = {f"{name}{form}" for name in ("precision", "recall", "f1") for form in ("", "_reference")}

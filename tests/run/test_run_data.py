@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ import tiny
 
 from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import DataError
-from ptv2_cli.run.data import hold_out
 from ptv2_cli.run.experiment import prepare
-from ptv2_cli.tasks.base import Split
-from ptv2_cli.tasks.definition import load_task
 
 
 @pytest.fixture(scope="module")
@@ -30,41 +26,6 @@ def config(folder_of, data, tmp_path) -> Path:
 
 def mark(config: Path, *sets: str) -> str:
     return tiny.prepared(config, config.parent / "runs", sets).fingerprint
-
-
-def rows(count: int, **fields) -> list[dict]:
-    return [{"number": i, **{k: v(i) for k, v in fields.items()}} for i in range(count)]
-
-
-def test_holdout_is_stratified_seeded_and_disjoint() -> None:
-    task = load_task("superglue/cb")
-    label = ["entailment", "contradiction", "neutral"]
-    every = rows(100, label=lambda i: label[0 if i < 60 else 1 if i < 90 else 2])
-    shares = {label[0]: 12, label[1]: 6, label[2]: 2}
-    for seed in (13, 12, 11):
-        kept, held = hold_out(task, Split(every, "s"), 0.2, seed)
-        assert Counter(row["label"] for row in held.rows) == shares
-    numbers = [row["number"] for row in kept.rows + held.rows]
-    assert sorted(numbers) == list(range(100))
-    assert [row["number"] for row in held.rows] == sorted(row["number"] for row in held.rows)
-    assert hold_out(task, Split(every, "s"), 0.2, 11)[1].rows == held.rows
-    assert hold_out(task, Split(every, "s"), 0.2, 12)[1].rows != held.rows
-
-
-def test_questions_of_one_context_stay_together() -> None:
-    task = load_task("qa/squad")
-    every = rows(60, context=lambda i: f"context {i // 6}", answers=lambda i: [{"text": "x"}])
-    kept, held = hold_out(task, Split(every, "s"), 0.2, 11)
-    contexts = [{row["context"] for row in split.rows} for split in (kept, held)]
-    assert not contexts[0] & contexts[1]
-    assert len(held.rows) == 12
-
-
-def test_a_train_set_too_small_to_hold_out() -> None:
-    task = load_task("qa/squad")
-    every = rows(6, context=lambda i: "one", answers=lambda i: [{"text": "x"}])
-    with pytest.raises(DataError, match="leaves one side empty"):
-        hold_out(task, Split(every, "s"), 0.2, 11)
 
 
 def test_only_a_train_file(folder_of, tmp_path) -> None:

@@ -15,7 +15,7 @@ import tiny
 from ptv2_cli import load
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.report.compare import compare, open_finished
-from ptv2_cli.run.data import hold_out
+from ptv2_cli.run.holdout import hold_out
 from ptv2_cli.tasks.base import Split
 from ptv2_cli.tasks.definition import load_task
 from ptv2_cli.tasks.source import FolderSource
@@ -162,6 +162,7 @@ def test_a_holdout_keeps_passages_whole(name: str, key: str, tmp_path: Path) -> 
 
 def test_a_holdout_of_single_rows_keeps_shares() -> None:
     rows = [{"text": str(at), "label": "true" if at % 4 else "false"} for at in range(80)]
+    rows = [{**row, "span1_text": "x", "span2_text": "y"} for row in rows]
     _, held = hold_out(load_task("superglue/wsc"), Split(rows, "x"), 0.25, 1)
     assert sum(row["label"] == "false" for row in held.rows) == 5
 
