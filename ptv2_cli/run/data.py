@@ -271,11 +271,15 @@ def _require_answers(task: Task, train: Split, limit: int | None) -> None:
     """See that train has rows with different answers."""
     answer = task.only_answer(train.rows)
     if answer is not None:
+        count = len(train.rows)
+        rows = f"all {count} train rows have" if count > 1 else "the one train row has"
         sample = ", or add sample: stratified" if task.classed else ""
         raise DataError.at(
             ", ".join(map(str, train.files)) or "train",
-            f"every row that would train ({len(train.rows)}) has {answer}: nothing to learn",
-            f"raise task.limit.train (now {limit}){sample}" if limit else "add rows with others",
+            f"{rows} {answer}: nothing to learn",
+            f"raise task.limit.train (now {limit}){sample}"
+            if limit
+            else "train on rows that have different answers",
         )
 
 

@@ -47,15 +47,8 @@ class Marks:
 
 
 def marks_of(task: Task, rows: Sequence[Row]) -> list[Marks]:
-    """The marks of rows, in their order, without the texts that too many of them have."""
-    found = [_marks(task.part_of(row), row) for row in rows]
-    counts = Counter(mark for marks in found for mark in marks.texts.values())
-    most = max(FEW, COMMON * len(rows))
-    for marks in found:
-        for column, mark in list(marks.texts.items()):
-            if counts[mark] > most and mark != marks.origin:
-                del marks.texts[column]
-    return found
+    """The marks of rows, in their order."""
+    return [_marks(task.part_of(row), row) for row in rows]
 
 
 def related(marks: Sequence[Marks], *, long: bool) -> list[list[int]]:
@@ -63,6 +56,7 @@ def related(marks: Sequence[Marks], *, long: bool) -> list[list[int]]:
 
     Rows of a group share one with a neighbour; `long`: a long text of one column is enough.
     """
+    common = _common(marks) if long else frozenset()
     leader = list(range(len(marks)))
 
     def first(index: int) -> int:
@@ -73,6 +67,8 @@ def related(marks: Sequence[Marks], *, long: bool) -> list[list[int]]:
     seen: dict[bytes, int] = {}
     for index, own in enumerate(marks):
         for mark in own.links(long=long):
+            if mark in common:
+                continue
             one, other = sorted((first(index), first(seen.setdefault(mark, index))))
             leader[other] = one
     groups: dict[int, list[int]] = {}
@@ -110,7 +106,7 @@ def overlaps(
 def _told(rows: str, split: str, train: Sequence[Marks], asked: Sequence[Marks]) -> Iterator[str]:
     """What is worth telling of one task: nothing, or one line."""
     whole = _repeated(train, asked)
-    known = {mark for own in train for mark in own.texts.values()}
+    known = {mark for own in train for mark in own.texts.values()} - _common(train)
     by_column: Counter[str] = Counter()
     sharing = 0
     for index, own in enumerate(asked):
@@ -141,6 +137,14 @@ def _repeated(train: Sequence[Marks], asked: Sequence[Marks]) -> set[int]:
     """Indices of the asked rows that stand in train in whole."""
     known = {own.whole for own in train}
     return {index for index, own in enumerate(asked) if own.whole in known}
+
+
+def _common(marks: Sequence[Marks]) -> frozenset[bytes]:
+    """Texts that so many rows have that they are no passages."""
+    counts = Counter(mark for own in marks for mark in own.texts.values())
+    most = max(FEW, COMMON * len(marks))
+    origins = {own.origin for own in marks}
+    return frozenset(mark for mark, count in counts.items() if count > most and mark not in origins)
 
 
 def _by_task(

@@ -245,7 +245,7 @@ class Tagging(Task):
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The tag O, where no word has another; see Task.only_answer."""
         tagged = any(tag != "O" for row in rows for tag in row.get("tags", ()))
-        return None if tagged else "the tag O at each of its words"
+        return None if tagged else "the tag O at every word"
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3 * readings]: correct, predicted and gold entities, in each reading of the tags."""

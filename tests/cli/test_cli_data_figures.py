@@ -86,6 +86,16 @@ def test_unknown_tokens_are_told_with_the_rows(material: Material, ptv2: Ptv2) -
     assert any(line in text for text in warnings)
 
 
+def test_few_rows_of_nothing_else_are_told_too(material: Material, ptv2: Ptv2) -> None:
+    chinese(1, of=160)
+    material.write(Path("config.yaml"), task=material.task(data="data"))
+    assert ptv2("check").err == ""
+    chinese(2, of=160)
+    err = ptv2("check").err
+    assert "does not know: 2." in err
+    assert "% of train (more than half in 2 rows); ptv2 check" in err
+
+
 def test_text_in_another_language_than_the_vocabulary(
     material: Material, ptv2: Ptv2, refused: Refused
 ) -> None:
@@ -127,25 +137,25 @@ def only(name: str, change: Any) -> None:
             "classification",
             "train.jsonl",
             lambda text: text.replace("not_entailment", "entailment"),
-            "every row that would train (24) has the label 'entailment': nothing to learn",
+            "all 24 train rows have the label 'entailment': nothing to learn",
         ),
         (
             "answers",
             "train.jsonl",
             lambda text: text.replace('"label": 0', '"label": 1'),
-            "has the label 'true': nothing to learn",
+            "train rows have the label 'true': nothing to learn",
         ),
         (
             "tagging",
             "train.txt",
             lambda text: text.replace("B-PER", "O").replace("B-LOC", "O"),
-            "has the tag O at each of its words",
+            "train rows have the tag O at every word",
         ),
         (
             "qa",
             "train.json",
             lambda text: text.replace('"is_impossible": false', '"is_impossible": true'),
-            "has no answer: nothing to learn",
+            "train rows have no answer: nothing to learn",
         ),
     ],
 )
@@ -156,7 +166,7 @@ def test_train_with_one_answer_is_refused(
     only(name, change)
     material.write(Path("config.yaml"), task=section, report=["validation"])
     for command in ("check", "train"):
-        refused(command, says=[f"{name}: every row", says])
+        refused(command, says=[f"{name}: all ", says])
 
 
 def test_a_limit_that_leaves_one_label(material: Material, refused: Refused) -> None:
