@@ -41,6 +41,8 @@ from ptv2_cli.errors import (
 )
 from ptv2_cli.files import GIVEN_OUT
 
+_NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
+"""Errors of the system that are about a path that somebody gave."""
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
@@ -165,6 +167,12 @@ def _defect(error: Exception, debug: bool) -> int:
     elif isinstance(error, PermissionError):
         what = "no permission to write or read it"
         console.problems([Problem(str(error.filename), what, "--output DIR writes runs elsewhere")])
+        return EXIT_INPUT
+    elif isinstance(error, OSError) and error.errno in _NO_PATH:
+        path = str(error.filename)
+        where = path if len(path) <= 100 else f"{path[:97]}..."
+        hint = "give another path, or correct the one in the config"
+        console.problems([Problem(where, f"cannot be used: {error.strerror}", hint)])
         return EXIT_INPUT
     else:
         if not debug:

@@ -19,6 +19,8 @@ from ptv2_cli.config.yaml12 import Document, read_yaml
 from ptv2_cli.errors import ConfigError, Problem
 
 __all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
+MAX_FILES = 30
+"""Most config files that may build on each other."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,13 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Document:
         raise ConfigError.at(where, "extends must be the name of one file", hint)
     parent = path.parent / merge.expanded(target)
     seen = (*above, path)
-    if parent.resolve() in {file.resolve() for file in seen}:
-        circle = " -> ".join(str(file) for file in (*seen, parent))
-        raise ConfigError.at(where, f"extends runs in a circle: {circle}", "delete one extends")
     if not parent.is_file():
         what = f"extends {target}, but there is no file {parent}"
         raise ConfigError.at(where, what, _others(parent))
+    if any(parent.samefile(file) for file in seen):
+        circle = " -> ".join(str(file) for file in (*seen, parent))
+        raise ConfigError.at(where, f"extends runs in a circle: {circle}", "delete one extends")
+    if len(seen) == MAX_FILES:
+        what = f"extends one file too many: at most {MAX_FILES} may build on each other"
+        raise ConfigError.at(where, what, f"write the keys of {seen[0]} into fewer files")
     return merge.merged(_chain(parent, seen), own)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptv2_cli.config import merge
 from ptv2_cli.config.places import Place, Places, dotted
-from ptv2_cli.config.yaml12 import Document, parse_value
+from ptv2_cli.config.yaml12 import MAX_DEPTH, Document, parse_value, unusable
 from ptv2_cli.errors import ConfigError
 
 
@@ -100,7 +100,8 @@ def parse_key(text: str, where: str, shown: str = "") -> tuple[str, ...]:
         ConfigError: not words joined by dots.
     """
     parts = tuple(part.strip() for part in text.split("."))
-    if not all(part and not any(sign.isspace() for sign in part) for part in parts):
+    words = all(part and not any(sign.isspace() for sign in part) for part in parts)
+    if not words or len(parts) > MAX_DEPTH or unusable(text):
         hint = f"keys are words joined by dots, such as {where} train.lr"
         raise ConfigError.at(where, f"{shown or text!r} does not begin with a key", hint)
     return parts

@@ -55,9 +55,20 @@ def _registered(registry: Registry) -> AfterValidator:
     return AfterValidator(canonical)
 
 
-def _plain_name(name: str) -> str:
+MAX_NAME = 150
+"""Most bytes of a run's name; its folder's name adds method, length, seed and fingerprint."""
+
+
+def plain_name(name: str) -> str:
+    """The name of a run, seen to be usable as part of a folder's name.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not name or name.startswith(".") or set(name) & set("/\\") or not name.isprintable():
         raise ValueError("must be usable as part of a folder's name: no / or \\, no leading dot")
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(f"must be usable as part of a folder's name: at most {MAX_NAME} bytes")
     return name
 
 
@@ -435,7 +446,7 @@ class SelectionSection(Section):
 class RunConfig(Section):
     """One run: four names and a length; everything else has a default."""
 
-    name: Annotated[Text, AfterValidator(_plain_name)] | None = Field(
+    name: Annotated[Text, AfterValidator(plain_name)] | None = Field(
         None, description="begins the run directory's name; default: the file's name"
     )
     extends: Text | None = Field(

@@ -25,7 +25,8 @@ _FLOAT = re.compile(
 )
 _NULLS = ("", "~", "null", "Null", "NULL")
 _MAX_NODES = 100_000
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
+"""Most mappings and lists that lie inside each other."""
 _MAX_DIGITS = 1000  # Python refuses to read ints of more than 4300
 _LOOK = "look at this line and the one above: indentation, an open quote or bracket"
 _HINTS = {
@@ -101,6 +102,14 @@ def scalar(text: str, kind: str | None = None) -> Any:
     return None if kind == "null" else text == "true"
 
 
+def unusable(text: str) -> str | None:
+    """What a text holds that no file, path or output can be written with; None: nothing."""
+    for sign in text:
+        if sign == "\0" or "\ud800" <= sign <= "\udfff":  # NUL; half a pair, or a byte of no UTF-8
+            return f"holds U+{ord(sign):04X}, which is no character of a text"
+    return None
+
+
 def _integer(text: str) -> int:
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text if base == 10 else text[2:], base)
@@ -152,6 +161,9 @@ def parse_value(text: str, file: str) -> Any:
         ConfigError: a `[`, `{` or quote opens something that is not valid YAML.
     """
     text = text.strip()
+    bad = unusable(text)
+    if bad is not None:
+        raise ConfigError.at(file, f"its value {bad}", "give it as UTF-8 text")
     if not text.startswith(("[", "{", '"', "'")):
         return scalar(text)
     builder = _Builder(file, lines=False)
@@ -177,12 +189,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def _compose(text: str, file: str) -> yaml.Node | None:
+    loader = None
     try:
-        return _Loader(text).get_single_node()
+        loader = _Loader(text)
+        return loader.get_single_node()
     except ReaderError as error:
         where = f"{file}:{text[: error.position].count(chr(10)) + 1}"
         hint = "delete it, or write it as an escape in double quotes"
-        what = f"holds the unprintable character U+{ord(str(error.character)):04X}"
+        what = f"holds the unprintable character U+{int(error.character):04X}"
         raise ConfigError.at(where, what, hint) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -191,7 +205,11 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         hint = next((hint for sign, hint in _HINTS.items() if sign in said), _LOOK)
         raise ConfigError.at(where, f"is not valid YAML: {said}", hint) from error
     except RecursionError as error:
-        raise ConfigError.at(file, "is nested too deeply", "close the open brackets") from error
+        where = f"{file}:{loader.line + 1}" if loader else file
+        raise ConfigError.at(where, "is nested too deeply", "close the open brackets") from error
+    except (yaml.YAMLError, ValueError) as error:  # "\U00110000", a version of 5,000 digits
+        where = f"{file}:{loader.line + 1}" if loader else file
+        raise ConfigError.at(where, f"is not valid YAML: {error}", _LOOK) from error
 
 
 def _line(node: yaml.Node) -> int:
@@ -211,8 +229,8 @@ class _Builder:
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         """The value of `node`, which stands at `path`."""
         self._nodes += 1
-        if len(self._open) > _MAX_DEPTH:
-            what = f"is nested more than {_MAX_DEPTH} deep"
+        if len(self._open) > MAX_DEPTH:
+            what = f"is nested more than {MAX_DEPTH} deep"
             raise ConfigError.at(self._where(node), what, "close the open brackets")
         if id(node) in self._open or self._nodes > _MAX_NODES:
             what = "an alias stands inside its own anchor, or aliases multiply without end"
@@ -230,6 +248,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self._item(item, (*path, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind in ("null", "bool", "int", "float", "str"):
+            self._check(node)
             try:
                 return scalar(node.value, kind)
             except ValueError as error:
@@ -252,6 +271,7 @@ class _Builder:
                 what = f"the key {key.value} stands twice, first on line {_line(own[key.value])}"
                 self._problem(key, what, "delete one of the two lines")
             else:
+                self._check(key)
                 own[key.value] = key
                 if not _is_merge(key):
                     self.places.entries[(*path, key.value)] = self._place(key)
@@ -273,6 +293,11 @@ class _Builder:
             merged = self.value(source, path)
             self.places.entries.update(before)
             found.update({key: value for key, value in merged.items() if key not in found})
+
+    def _check(self, node: yaml.ScalarNode) -> None:
+        bad = unusable(node.value)
+        if bad is not None:
+            self._problem(node, bad, "delete its escape in the double quotes")
 
     def _problem(self, node: yaml.Node, what: str, hint: str) -> None:
         self.problems.append(Problem(self._where(node), what, hint))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from ptv2_cli.backbones.locate import is_offline, missing
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import TaskSection
 from ptv2_cli.errors import InputError, Problem, gather
-from ptv2_cli.tasks.definition import load_definition
+from ptv2_cli.tasks.definition import SEVERAL, load_definition
+from ptv2_cli.tasks.multi import MultiOptions
 from ptv2_cli.tasks.source import HubSource
 
 
@@ -28,15 +31,16 @@ def require_offline(loaded: LoadedConfig, *, offline: bool) -> None:
 
 def _missing_data(loaded: LoadedConfig) -> list[Problem]:
     section = loaded.config.task
-    several = section.options.get("tasks")
-    if not several:
+    if section.name != SEVERAL:
         return _missing_of(section, loaded.where("task"))
+    try:
+        options = MultiOptions.model_validate(section.options)
+    except ValidationError:
+        return []  # reported with the config's other errors
     return [
         problem
-        for number, part in enumerate(several)
-        for problem in _missing_of(
-            TaskSection.model_validate(part), loaded.where("task", "tasks", number)
-        )
+        for number, part in enumerate(options.tasks)
+        for problem in _missing_of(part, loaded.where("task", "tasks", number))
     ]
 
 

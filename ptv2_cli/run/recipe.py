@@ -14,7 +14,7 @@ from ptv2_cli.backbones.own_code import check_own_code
 from ptv2_cli.backbones.weights import Held, held_dtype
 from ptv2_cli.config.explain import options_from
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.config.schema import RunConfig, Section, plain_name
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.methods.base import Method
 from ptv2_cli.registry import METHODS
@@ -227,6 +227,7 @@ def _clashes(
             "write selection: {split: holdout, fraction: 0.1}",
         )
     yield from _weighting(loaded, method, task)
+    yield from _naming(loaded)
     yield from _tuning(loaded, task)
     yield from _sampling(loaded, task)
 
@@ -237,6 +238,15 @@ def _metric_hint(metric: str, task: Task) -> str:
     further = [name for name in task.further_metrics if name not in task.metrics]
     others = f"; by name also {', '.join(further)}" if further else ""
     return f"{guess}its metrics are {', '.join(task.metrics)}{others}"
+
+
+def _naming(loaded: LoadedConfig) -> Iterator[Problem]:
+    """A file whose name cannot begin that of a run's folder."""
+    try:
+        plain_name(loaded.config.name or loaded.path.stem)
+    except ValueError as error:
+        what = f"the run takes its name from this file, and a name {error}"
+        yield Problem(str(loaded.path), what, "type --set name=NAME, or write name: NAME into it")
 
 
 def _may_mask(method: type[Method], template: str | None) -> bool:

@@ -121,6 +121,45 @@ def test_files_that_are_no_config(refused: Refused, text: str, says: list[str]) 
     refused("train", "bad.yaml", says=says)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "says"),
+    [
+        (2, "task.tasks must be a list, not 2"),
+        ([{"data": "x"}], "task.tasks[0].name is missing"),
+        ([{"name": ["x"]}], "task.tasks[0].name must be text, not a list"),
+        ("superglue/rte", "task.tasks must be a list"),
+    ],
+)
+@pytest.mark.parametrize("offline", [["--offline"], []])
+def test_tasks_that_are_none(
+    material: Material, refused: Refused, tasks: Any, says: str, offline: list[str]
+) -> None:
+    material.write(Path("bad.yaml"), task=None, tasks=tasks)
+    refused("train", "bad.yaml", *offline, says=[says])
+
+
+def test_names_that_no_folder_can_have(material: Material, refused: Refused) -> None:
+    path = material.write(Path("bad.yaml"), name="x" * 5000)
+    says = "name must be usable as part of a folder's name: at most 150 bytes"
+    refused("train", path, says=[says])
+    for name in ("é" * 76 + ".yaml", ".hidden.yaml", "a\\b.yaml"):
+        path = material.write(Path(name))
+        for command in ("check", "train"):
+            says = "takes its name from this file, and a name must be usable"
+            refused(command, path, says=[says, "--set name=NAME"])
+
+
+def test_paths_that_no_file_can_have(material: Material, refused: Refused) -> None:
+    Path("loop").symlink_to("loop")
+    long = "x" * 5000
+    refused("check", f"{long}.yaml", says=["xxx...: cannot be used: File name too long"])
+    for task in ({"data": long}, {"train": long}, {"data": "loop"}, {"train": "loop/x"}):
+        path = material.write(Path("bad.yaml"), task=material.task(**task))
+        refused("check", path, says=["xxx" if long in task.values() else "loop", "->"])
+    path = material.write(Path("bad.yaml"), backbone="./loop")
+    refused("check", path, says=["loop: no such folder"])
+
+
 @pytest.mark.parametrize("command", ["train", "check"])
 def test_all_problems_at_once(material: Material, refused: Refused, command: str) -> None:
     train = {"lr": "fast", "epochs": 0}

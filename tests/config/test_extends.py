@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.config.load import load_config, parse_set
+from ptv2_cli.config.load import MAX_FILES, load_config, parse_set
 from ptv2_cli.errors import ConfigError, Problem
 
 Write = Callable[..., Path]
@@ -129,6 +129,22 @@ def test_circles(write: Write, target: str) -> None:
     assert "extends runs in a circle" in found.what
     assert "config.yaml" in found.what
     assert found.hint
+
+
+def test_long_chain(write: Write, tmp_path: Path) -> None:
+    for number in range(1200):
+        write(f"extends: {number + 1}.yaml\n", f"{number}.yaml", base="")
+    write(name="1200.yaml")
+    found = failing(tmp_path / "0.yaml")
+    assert found.where == f"{tmp_path}/{MAX_FILES - 1}.yaml:1"
+    assert found.what == f"extends one file too many: at most {MAX_FILES} may build on each other"
+    assert load_config(tmp_path / f"{1201 - MAX_FILES}.yaml").config.prompt_len == 20
+
+
+@pytest.mark.parametrize("target", ["loop.yaml", "loop.yaml/x.yaml"])
+def test_loops_of_links(write: Write, tmp_path: Path, target: str) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    assert "there is no file" in failing(write(f"extends: {target}\n")).what
 
 
 @pytest.mark.parametrize("value", ["[a.yaml, b.yaml]", "5", "{a: b}", "''"])

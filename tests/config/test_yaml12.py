@@ -183,7 +183,11 @@ def test_all_duplicates_at_once() -> None:
         ("<<: 5\n", "f.yaml:1", "<<"),
         ("a: &a [*a]\n", "f.yaml:1", "write"),
         ("a: " + "[" * 200 + "]" * 200, "f.yaml:1", "brackets"),
-        ("a: " + "[" * 5000, "f.yaml", "brackets"),
+        ("a: " + "[" * 5000, "f.yaml:1", "brackets"),
+        ('a: 1\nb: "\\U00110000"\n', "f.yaml:2", "quote"),
+        (f"%YAML {'9' * 5000}.1\n---\na: 1\n", "f.yaml:1", "line"),
+        ('a: 1\nb: "\\ud800"\n', "f.yaml:2", "delete"),
+        ('a: 1\n"\\0": 2\n', "f.yaml:2", "delete"),
     ],
 )
 def test_broken_yaml(text: str, where: str, hint: str) -> None:
@@ -191,6 +195,12 @@ def test_broken_yaml(text: str, where: str, hint: str) -> None:
     assert found[0] == where
     assert found[1]
     assert hint in found[2]
+
+
+def test_unprintable_characters_are_named() -> None:
+    assert problem("a: \x07\n")[1] == "holds the unprintable character U+0007"
+    assert problem("a: \x1b\n")[1] == "holds the unprintable character U+001B"
+    assert problem('a: "\\ud83d"\n')[1] == "holds U+D83D, which is no character of a text"
 
 
 def test_aliases_that_explode() -> None:
@@ -252,6 +262,13 @@ def test_unreadable(tmp_path: Path) -> None:
 )
 def test_argument_values(text: str, read: Any) -> None:
     assert parse_value(text, "--set x") == read
+
+
+@pytest.mark.parametrize("text", ["a\udcffb", '"\\0"', '"\\U00110000"', "[" * 5000, "[\x07]"])
+def test_argument_values_that_nothing_can_hold(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_value(text, "--set x")
+    assert caught.value.problems[0].where == "--set x"
 
 
 def test_broken_argument_value() -> None:
