@@ -73,7 +73,8 @@ def as_index(value: Any) -> int | None:
     """The whole number that a label is or, in tables, spells; None if it is none."""
     if isinstance(value, str):
         text = value.strip()
-        return int(text) if text.removeprefix("-").isdecimal() else None
+        # No row has a choice of ten digits, and Python reads no int of 5,000.
+        return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

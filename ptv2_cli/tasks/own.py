@@ -155,7 +155,8 @@ def as_label(value: Any) -> str:
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Labels sorted: whole numbers by value, all others as text."""
     found = set(labels)
-    numbers = all(label.removeprefix("-").isdecimal() for label in found)
+    # Python reads no int of 5,000 digits; a label of twenty is a text.
+    numbers = all(label.removeprefix("-").isdecimal() and len(label) < 20 for label in found)
     return tuple(sorted(found, key=int) if numbers else sorted(found))
 
 

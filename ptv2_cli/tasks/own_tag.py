@@ -110,7 +110,7 @@ class OwnTagging(Tagging):
         tokens, raw = self._words(line)
         row["tokens"] = tokens
         if raw is not None:
-            tags = self._in_bio(check_tags(line, raw))
+            tags = self._in_bio(line, check_tags(line, raw))
             for index, tag in enumerate(tags):
                 if tag != "O":
                     number = line.numbers[index] if line.numbers else None
@@ -131,10 +131,19 @@ class OwnTagging(Tagging):
             raise DataError.at(line.where, "an empty word", "leave it and its tag out")
         return tokens, tags
 
-    def _in_bio(self, tags: list[str]) -> list[str]:
-        if self.options.scheme == "bioes":
+    def _in_bio(self, line: Line, tags: list[str]) -> list[str]:
+        scheme = self.options.scheme
+        if scheme == "bioes":
             return bioes_to_bio(tags)
-        return to_bio(tags) if self.options.scheme == "iob1" else tags
+        for index, tag in enumerate(tags):
+            if tag[0] not in "OBI":
+                number = line.numbers[index] if line.numbers else None
+                raise DataError.at(
+                    line.at(number),
+                    f"tag {tag!r} in a file of the scheme {scheme}, which is that of train",
+                    "tag all files alike; or write task: {scheme: bioes}, if train may have such",
+                )
+        return to_bio(tags) if scheme == "iob1" else tags
 
 
 def check_tags(line: Line, tags: list[str] | None) -> list[str]:

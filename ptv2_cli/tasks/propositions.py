@@ -124,7 +124,7 @@ def _bar(line: str, text: Text, number: int) -> Line:
     text.check(line, f"{text.path}:{number}")
     left, bar, right = line.partition(BAR)
     head, *words = left.split() or [""]
-    if not bar or not head.isdecimal():
+    if not bar or not head.isdecimal() or len(head) > 9:
         what = f"no line of a predicate: {short(line.strip())}"
         hint = f"it is: index of the predicate from 0, the words, {BAR}, a tag for each word"
         raise DataError.at(f"{text.path}:{number}", what, hint)

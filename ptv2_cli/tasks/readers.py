@@ -210,6 +210,9 @@ def check_question(
         return row
     if isinstance(answers, dict):
         answers = _rows_of_columns(answers, where)
+    if not isinstance(answers, list):
+        hint = 'write "answers": [{"text": "...", "answer_start": CHARACTER}]'
+        raise DataError.at(where, f"answers {answers!r} are no list", hint)
     if not answers and not no_answer:
         raise DataError.at(where, "the question has no answer", hint)
     row["answers"] = [_check_answer(answer, row["context"], where) for answer in answers]

@@ -72,7 +72,13 @@ class Regression(TextTask):
         if self.options.mean is not None and self.options.deviation is not None:
             return self
         values = np.array(from_train(self, source, FORMATS, self._number_read))
-        mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
+        if not math.isfinite(mean) or not math.isfinite(deviation):
+            where = ", ".join(map(str, source.files("train")))
+            largest = max(values, key=abs)
+            what = f"column {self.label_column!r} holds {largest:g}: too large a number"
+            raise DataError.at(where, what, "give the numbers in a larger unit")
         if not deviation:
             where = ", ".join(map(str, source.files("train")))
             what = f"column {self.label_column!r} holds {values[0]:g} in every row"
@@ -188,7 +194,7 @@ def check_number(line: Line, column: str, value: Any) -> float:
     """
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         comma = isinstance(value, str) and value.count(",") == 1

@@ -161,8 +161,8 @@ class SemanticRoles(Tagging):
 def _predicate(line: Line, tokens: Sequence[str]) -> int:
     """The index of the predicate's word."""
     value = line.values.get(PREDICATE)
-    if isinstance(value, str) and value.strip().isdecimal():  # a cell of a csv file
-        value = int(value)
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
+        value = int(value)  # a cell of a csv file
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(tokens):
         what = "no predicate" if value is None else f"predicate {value!r} of {len(tokens)} words"
         hint = "a row is tokens and predicate, the index of the predicate's word from 0"

@@ -122,7 +122,7 @@ def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
             spaced = part[-1].isspace() if part else spaced
             continue
         name = part[1:-1].strip()
-        size = re.fullmatch(r"p:\s*([0-9]+)", name)
+        size = re.fullmatch(r"p:\s*([0-9]{1,9})", name)
         if size:
             if int(size[1]) == 0:
                 raise _Unfit(f"{part} holds no prompt vector")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Material, Refused
+from commandline import Material, Ptv2, Refused
 
 GOOD = "text,label\nann sat,yes\nbob ran,no\n"
 
@@ -136,6 +136,54 @@ def test_tags_of_no_scheme(material: Material, refused: Refused) -> None:
     task = {"name": "text/tagging", "train": "train.conll", "max_len": 20}
     material.write(Path("config.yaml"), task=task)
     refused("train", "config.yaml", says=["train.conll:1: tag 'NNP' is no tag of BIO"])
+
+
+def test_tags_of_another_scheme_than_train(material: Material, refused: Refused) -> None:
+    Path("train.conll").write_text("ann B-PER\nsat O\n")
+    Path("dev.conll").write_text("ann S-PER\nsat O\n")
+    task = {"name": "text/tagging", "train": "train.conll", "validation": "dev.conll"}
+    material.write(Path("config.yaml"), task={**task, "max_len": 20})
+    for command in ("check", "train"):
+        says = ["dev.conll:1: tag 'S-PER' in a file of the scheme bio, which is that of train"]
+        refused(command, says=says)
+
+
+@pytest.mark.parametrize("name", ["text/qa", "qa/squad", "qa/squad_v2"])
+@pytest.mark.parametrize("answers", [5, "ann", True])
+def test_answers_that_are_no_list(
+    material: Material, refused: Refused, name: str, answers: Any
+) -> None:
+    asked = {"id": "q1", "question": "who ?", "answers": answers}
+    content = {"data": [{"paragraphs": [{"context": "ann sat", "qas": [asked]}]}]}
+    Path("train.json").write_text(json.dumps(content))
+    task = {"name": name, "train": "train.json", "max_len": 20}
+    material.write(Path("config.yaml"), task=task)
+    refused("check", says=[f"question q1: answers {answers!r} are no list", '"answer_start"'])
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "says"),
+    [
+        ("text/regression", "1e300", "column 'label' holds 1e+300: too large a number"),
+        ("text/regression", "9" * 500, "no number"),
+        ("text/choice", "9" * 5000, "is no index of a choice"),
+    ],
+)
+def test_numbers_of_any_size(
+    material: Material, refused: Refused, name: str, label: str, says: str
+) -> None:
+    rows = f"text,a,b,label\nann,it sat,it ran,{label}\nann,it sat,it ran,-{label}\n"
+    if name == "text/choice":
+        write(material, rows, rows, name=name, choices=["a", "b"], label_is="index")
+    else:
+        write(material, rows, rows, name=name)
+    refused("check", says=["train.csv", says])
+
+
+def test_labels_of_thousands_of_digits_are_texts(material: Material, ptv2: Ptv2) -> None:
+    rows = f"text,label\nann sat,{'9' * 5000}\nbob ran,1\n"
+    write(material, rows, rows)
+    assert ptv2("check").code == 0
 
 
 def test_an_answer_that_is_not_in_its_text(material: Material, refused: Refused) -> None:
