@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ptv2_cli.config.fingerprint import file_sha256
-from ptv2_cli.errors import InputError
+from ptv2_cli.errors import InputError, out_of_memory
 from ptv2_cli.exchange.folded import folded
 from ptv2_cli.exchange.stock import HEAD_NAMES
 
@@ -87,10 +86,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"holds more than tensors, or is damaged; nothing of it was run ({first[:80]})",
             "have its owner save the state_dict alone",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+    except Exception as error:  # no list of classes covers how a damaged pickle fails
+        if out_of_memory(error):
+            raise
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError.at(str(path), f"cannot be read: {first}", "copy it anew") from None
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
         raise InputError.at(
             str(path), "is no mapping of names to tensors", "have its owner save the state_dict"
         )
@@ -125,7 +128,7 @@ def linear_head(
         tensors = parts.get(name)
         if not tensors:
             continue
-        if set(tensors) - {"weight", "bias"} or "weight" not in tensors:
+        if not _is_linear(tensors):
             names = ", ".join(sorted({key.split(".")[0] for key in tensors}))
             note = f"its head ({name}: {names}) is not one linear layer as ours is: left out"
             return None, name, (note,)
@@ -136,6 +139,14 @@ def linear_head(
             (),
         )
     return None, None, ()
+
+
+def _is_linear(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the weight [C, H] and, if it has one, the bias [C] of a linear layer."""
+    if set(tensors) - {"weight", "bias"} or "weight" not in tensors:
+        return False
+    weight, bias = tensors["weight"], tensors.get("bias")
+    return weight.dim() == 2 and (bias is None or bias.shape == weight.shape[:1])
 
 
 def check_source(file: Path, source: Mapping[str, Tensor]) -> None:

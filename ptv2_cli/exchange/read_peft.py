@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from torch import Tensor
 
+from ptv2_cli.config.json_text import parse_json
 from ptv2_cli.errors import InputError
 from ptv2_cli.exchange.adapter import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE
 from ptv2_cli.exchange.foreign import (
@@ -30,6 +30,17 @@ _HEAD = re.compile(r"base_model\.(classifier|score|qa_outputs)\.(?:modules_to_sa
 _ENCODER = re.compile(r"prompt_encoder\.\w+\.(?:(embedding)\.weight|transform\.(.+))")
 
 
+class AdapterConfig(BaseModel):
+    """What is read of an adapter_config.json."""
+
+    model_config = ConfigDict(strict=True)
+
+    peft_type: str | None = None
+    num_transformer_submodules: int | None = None
+    task_type: str | None = None
+    base_model_name_or_path: str | None = None
+
+
 def read_peft(folder: Path) -> Foreign:
     """Read an adapter's config, prompt and head; neither peft nor the base model is needed.
 
@@ -38,13 +49,13 @@ def read_peft(folder: Path) -> Foreign:
     """
     config = _config(weights_in(folder, [CONFIG_FILE]))
     where = str(folder / CONFIG_FILE)
-    if config.get("peft_type") != "PREFIX_TUNING":
+    if config.peft_type != "PREFIX_TUNING":
         raise InputError.at(
             where,
-            f"is of type {config.get('peft_type')}; PREFIX_TUNING is what can be imported",
+            f"is of type {config.peft_type}; PREFIX_TUNING is what can be imported",
             "its keys and values are what ptuning_v2 trains; other adapters have none",
         )
-    if config.get("num_transformer_submodules") not in {None, 1}:
+    if config.num_transformer_submodules not in {None, 1}:
         raise InputError.at(
             where, "is of an encoder-decoder, whose one prefix serves two stacks", "train it anew"
         )
@@ -52,7 +63,7 @@ def read_peft(folder: Path) -> Foreign:
     tensors = read_tensors(file)
     source = _source(file, tensors)
     head, _, notes = linear_head(_heads(tensors))
-    kinds = _KINDS.get(str(config.get("task_type")))
+    kinds = _KINDS.get(str(config.task_type))
     pooling: str | None = None
     pooler: dict[str, Tensor] = {}
     if head is None and (folder / HEAD_FILE).is_file():
@@ -65,19 +76,23 @@ def read_peft(folder: Path) -> Foreign:
         kinds=kinds,
         pooling=pooling,
         pooler=pooler,
-        base=config.get("base_model_name_or_path"),
+        base=config.base_model_name_or_path,
         notes=notes,
     )
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path) -> AdapterConfig:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError.at(str(path), f"cannot be read: {error}", "copy it anew") from None
-    if not isinstance(config, dict):
-        raise InputError.at(str(path), "is no JSON mapping", "copy it anew")
-    return config
+    try:
+        return AdapterConfig.model_validate(parse_json(text, str(path), InputError, "copy it anew"))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        key = ".".join(map(str, wrong["loc"]))
+        what = f"is no adapter's config: {f'{key}: ' if key else ''}{wrong['msg']}"
+        raise InputError.at(str(path), what, "copy it anew") from None
 
 
 def _source(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -358,15 +358,33 @@ def test_a_two_layer_head_is_left_out_and_said(tmp_path: Path, folder_of: Folder
     assert made.metrics["warnings"] == list(made.warnings)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (3, 32, 1)])
+def test_a_head_of_another_form_is_left_out(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
+    head = {"base_model.classifier.weight": torch.ones(shape)}
+    tensors = {"prompt_embeddings": torch.ones(LENGTH, 192), **head}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    found = read_peft(tmp_path)
+    assert found.head is None
+    assert "not one linear layer" in found.notes[0]
+
+
 def test_files_that_are_something_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         read_peft(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no pytorch_model\.bin"):
         read_reference(tmp_path)
     config = tmp_path / "adapter_config.json"
-    config.write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_peft(tmp_path)
+    for text, says in (
+        ("{", "is no JSON"),
+        ("[" * 5000, "cannot be read"),
+        ("[]", "is no adapter's config"),
+        ('{"num_transformer_submodules": {}}', "num_transformer_submodules: Input should be"),
+        ('{"base_model_name_or_path": 3}', "base_model_name_or_path: Input should be"),
+    ):
+        config.write_text(text)
+        with pytest.raises(InputError, match=says):
+            read_peft(tmp_path)
     config.write_text(json.dumps({"peft_type": "LORA"}))
     with pytest.raises(InputError, match="is of type LORA"):
         read_peft(tmp_path)
@@ -381,9 +399,10 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     torch.save({"bert.x": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="has no prefix_encoder"):
         read_reference(tmp_path)
-    torch.save([torch.zeros(2)], tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="no mapping of names to tensors"):
-        read_reference(tmp_path)
+    for content in ([torch.zeros(2)], {3: torch.zeros(2)}, {b"bert.x": torch.zeros(2)}):
+        torch.save(content, tmp_path / "pytorch_model.bin")
+        with pytest.raises(InputError, match="no mapping of names to tensors"):
+            read_reference(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InputError):
         read_reference(tmp_path)
