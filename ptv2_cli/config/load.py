@@ -106,7 +106,11 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Document:
         raise ConfigError.at(where, "extends must be the name of one file", hint)
     parent = path.parent / merge.expanded(target)
     seen = (*above, path)
-    if not parent.is_file():
+    try:
+        there = parent.is_file()
+    except OSError:  # a name too long for the file system
+        there = False
+    if not there:
         what = f"extends {target}, but there is no file {parent}"
         raise ConfigError.at(where, what, _others(parent))
     if any(parent.samefile(file) for file in seen):

@@ -141,8 +141,8 @@ def test_long_chain(write: Write, tmp_path: Path) -> None:
     assert load_config(tmp_path / f"{1201 - MAX_FILES}.yaml").config.prompt_len == 20
 
 
-@pytest.mark.parametrize("target", ["loop.yaml", "loop.yaml/x.yaml"])
-def test_loops_of_links(write: Write, tmp_path: Path, target: str) -> None:
+@pytest.mark.parametrize("target", ["loop.yaml", "loop.yaml/x.yaml", "x" * 5000])
+def test_links_and_names_that_lead_nowhere(write: Write, tmp_path: Path, target: str) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     assert "there is no file" in failing(write(f"extends: {target}\n")).what
 
