@@ -74,6 +74,7 @@ def predicted(name: str, data: bytes, **how: Any) -> list[dict[str, Any]]:
         ("train.json.gz", gzip.compress(json.dumps(ROWS).encode())),
         ("train.xlsx", workbook([["text", "label"], *(list(row.values()) for row in ROWS)])),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",
 )
 def test_the_same_rows_whatever_the_file(tmp_path: Path, name: str, data: bytes) -> None:
     assert trained_on(tmp_path, name, data) == ROWS
