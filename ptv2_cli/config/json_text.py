@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from ptv2_cli.config.yaml12 import unusable
 from ptv2_cli.errors import InputError
 
 MAX_DEPTH = 100
 """Most objects and lists that lie inside each other; what reads them further is recursive."""
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(text: str, where: str, error: type[InputError], hint: str = "") -> Any:
@@ -23,7 +24,7 @@ def parse_json(text: str, where: str, error: type[InputError], hint: str = "") -
 
     Raises:
         InputError: of the class asked for: no JSON, brackets nested too deeply, a number of
-            thousands of digits, or half a surrogate pair or NUL in a text.
+            thousands of digits, or half a surrogate pair in a text.
     """
     try:
         value = json.loads(text)
@@ -39,15 +40,15 @@ def parse_json(text: str, where: str, error: type[InputError], hint: str = "") -
 
 
 def unfit(value: Any) -> str | None:
-    """Why nested data cannot be kept: too deep, or a text that cannot be written; None: it can."""
+    """Why nested data cannot be written out again: its depth, or a text; None: it can."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for item in level:
             if isinstance(item, str):
-                bad = unusable(item)
-                if bad is not None:
-                    return bad
+                half = _HALF.search(item)
+                if half is not None:
+                    return f"half a surrogate pair: \\u{ord(half[0]):04x}"
             elif isinstance(item, dict):
                 below += [*item, *item.values()]
             elif isinstance(item, list):
@@ -55,4 +56,4 @@ def unfit(value: Any) -> str | None:
         if not below:
             return None
         level = below
-    return f"is nested more than {MAX_DEPTH} deep"
+    return f"nested more than {MAX_DEPTH} deep"

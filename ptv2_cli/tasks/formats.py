@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ptv2_cli.config.json_text import MAX_DEPTH, unfit
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.decoding import Text, check_unicode
 
@@ -105,7 +107,16 @@ def json_object(text: str, where: str) -> dict[str, Any]:
         raise DataError.at(where, f"cannot be read: {error}: {short(text)}") from None
     if not isinstance(values, dict):
         raise DataError.at(where, f"no JSON object: {short(text)}", 'such as {"label": "x"}')
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_fit(values, where)
     return values
+
+
+def _check_fit(values: Any, where: str) -> None:
+    """See that predictions can hold what a file does."""
+    bad = unfit(values)
+    if bad is not None:
+        raise DataError.at(where, bad, "shorten the value, or leave it out")
 
 
 def read_json(text: Text, squad: bool) -> Iterator[Record]:
@@ -134,6 +145,7 @@ def read_json(text: Text, squad: bool) -> Iterator[Record]:
         yield from _json_lines([whole], text)
     elif squad:
         text.check(whole, str(path))
+        _check_fit(content, str(path))
         yield from squad_lines(content, path)
     else:
         raise DataError.at(str(path), "no list of rows", "it is a list of objects: [{...}, {...}]")
@@ -148,6 +160,7 @@ def _json_item(values: Any, text: Text, number: int) -> Record:
     where = f"{text.path}: row {number}"
 
     def make() -> Line:
+        _check_fit(values, where)
         if not isinstance(values, dict):
             what = f"no JSON object: {short(json.dumps(values))}"
             raise DataError.at(where, what, 'a row is such as {"label": "x"}')
@@ -206,8 +219,21 @@ def read_parquet(
         if (found := _class_names(feature)) is not None
     }
     for number, row in enumerate(table.to_pylist(), start=1):
-        named = {key: _named(value, names.get(key)) for key, value in row.items()}
+        named = {key: _named(_as_json(value), names.get(key)) for key, value in row.items()}
         yield Line({ours.get(key, key): value for key, value in named.items()}, path, number)
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a parquet file as JSON holds it: dates and decimals are texts, bytes are null."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        return None
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def _class_names(feature: Any) -> list[str] | None:

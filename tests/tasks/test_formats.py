@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from ptv2_cli.errors import DataError
@@ -60,6 +64,19 @@ def test_missing_column_lists_the_columns(shelf: Any) -> None:
     text = fails("superglue/rte", shelf.source)
     assert f"{path}:1: no column 'hypothesis'" in text
     assert "premise, text, label" in text
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
+def test_nested_brackets(shelf: Any, name: str) -> None:
+    """What reads them further, down to the predictions, is recursive."""
+    deep = json.dumps(RTE)[:-1] + ', "x": ' + "[" * 480 + "]" * 480 + "}"
+    path = shelf.put(name, f"[{deep}]" if name.endswith(".json") else deep)
+    settings = {"text": ["premise", "hypothesis"]}
+    with pytest.raises(DataError, match="nested more than 100 deep"):
+        load_task("text/classification", settings).settle(shelf.source)
+    path.write_text(path.read_text().replace("[" * 430, "").replace("]" * 430, ""))
+    with pytest.raises(DataError, match="holds 'entailment' in every row"):
+        load_task("text/classification", settings).settle(shelf.source)
 
 
 def test_a_text_column_must_hold_text(shelf: Any) -> None:
@@ -224,6 +241,13 @@ def test_squad_rows(shelf: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["id", "title", "\ud83d"])
+def test_half_a_character_in_a_squad_file(shelf: Any, key: str) -> None:
+    text = squad_json("Ann sat.", ask(**{key: "\ud83d"}))
+    shelf.put("train.json", text)
+    assert "half a surrogate pair: \\ud83d" in fails("qa/squad", shelf.source)
+
+
 def test_answer_not_in_its_context_names_file_and_question(shelf: Any) -> None:
     wrong = [{"text": "sat", "answer_start": 0}]
     path = shelf.put("train-v1.1.json", squad_json("Ann sat.", ask(answers=wrong)))
@@ -262,6 +286,22 @@ def write_parquet(path: Path, features: dict[str, Any], rows: dict[str, list[Any
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_dict(rows, features=Features(features)).to_parquet(str(path))
+
+
+def test_parquet_values_that_json_has_not(shelf: Any) -> None:
+    """Predictions are written as JSON: what is read can be written."""
+    day = datetime(2020, 2, 29, 1, 2, 3)
+    row = {"day": day.date(), "cost": Decimal("1.50"), "raw": b"\xff", "in": {"at": [day.time()]}}
+    path = shelf.path / "train.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"when": day, **row}]), path)
+    (line,) = read_parquet(path, {}, {})
+    assert line.values == {
+        "when": "2020-02-29T01:02:03",
+        "day": "2020-02-29",
+        "cost": "1.50",
+        "raw": None,
+        "in": {"at": ["01:02:03"]},
+    }
 
 
 def test_parquet_classes_get_their_names_back(shelf: Any) -> None:
