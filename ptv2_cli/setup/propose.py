@@ -261,6 +261,8 @@ def _chosen(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: 
 def _is_one_of(value: Any, choices: Any) -> bool:
     if not isinstance(choices, list) or len(choices) < 2:
         return False
+    if not all(isinstance(choice, str) for choice in choices):
+        return False
     index = as_index(value)
     return bool(places(value, choices)) or (index is not None and 0 <= index < len(choices))
 

@@ -184,6 +184,13 @@ def test_numbered_columns_are_choices_where_the_label_is_one(tmp_path: Path, ste
     assert propose(path).choices == (f"{stem}1", f"{stem}2")
 
 
+def test_lists_of_objects_are_no_choices(tmp_path: Path) -> None:
+    row = {"text": "Anna sat.", "spans": [{"start": 0}, {"start": 5}], "label": "x"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{json.dumps(row)}\n" * 3)
+    assert propose(path).choices == ()
+
+
 def test_a_pair_of_texts_is_no_choice(tmp_path: Path) -> None:
     path = table(tmp_path / "x.csv", "sentence1,sentence2,label", "a b,c d,1", "e f,g h,0")
     assert propose(path).task == "text/classification"
