@@ -25,7 +25,8 @@ def describe(event: RunEvent, metric: str = "") -> str | None:
     if isinstance(event, EvalDone):
         scores = {metric: event.scores[metric]} if metric in event.scores else event.scores
         shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
-        return f"epoch {event.epoch:.4g}, step {event.step}: {shown}{_losses(event)}{_times(event)}"
+        where = f"epoch {event.epoch:.4g}, step {event.step}"
+        return f"{where}: {shown}{_losses(event)}, eval {event.seconds:.1f} s"
     if isinstance(event, Warned):
         return f"warning: {event.text}"
     if isinstance(event, Stopped):
@@ -34,15 +35,8 @@ def describe(event: RunEvent, metric: str = "") -> str | None:
 
 
 def _losses(event: EvalDone) -> str:
-    found = {"train loss": event.train_loss, "validation loss": event.loss}
-    return "".join(f", {name} {value:.4g}" for name, value in found.items() if value is not None)
-
-
-def _times(event: EvalDone) -> str:
-    """Whose seconds they are: those of this evaluation, those of all training steps so far."""
-    seconds = event.train_seconds
-    trained = "" if seconds is None else f", training so far {seconds:.1f} s"
-    return f" (evaluation {event.seconds:.1f} s{trained})"
+    found = {"train loss": event.train_loss, "validation": event.loss}
+    return "".join(f", {name} {value:.3g}" for name, value in found.items() if value is not None)
 
 
 def _waited(patience: int | None) -> str:

@@ -148,7 +148,6 @@ class TrainingRun:
             found.loss,
             found.losses,
             self.tracker.train_loss,
-            self.tracker.train_seconds,
         )
 
     def after_evaluation(self, event: EvalDone) -> None:

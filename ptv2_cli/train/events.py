@@ -37,8 +37,6 @@ class EvalDone:
     """The same of each of several tasks, by name."""
     train_loss: float | None = None
     """Mean of the steps since the evaluation before; None without a step."""
-    train_seconds: float | None = None
-    """Training so far, without evaluations; None: not measured."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,15 @@ def test_the_version(ptv2: Ptv2) -> None:
 def test_help_is_quick() -> None:
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        before = os.times()
         done = subprocess.run([sys.executable, "-c", f"{START}main()"], capture_output=True)
-        times.append(time.perf_counter() - began)
+        after = os.times()  # processor time: other processes may take turns with this one
+        times.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
         assert done.returncode == 0
         assert b"Usage: ptv2" in done.stdout
     assert min(times) < 0.5

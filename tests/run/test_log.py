@@ -12,13 +12,12 @@ from ptv2_cli.train.events import EvalDone
     ("event", "line"),
     [
         (
-            EvalDone(40, 2.0, {"accuracy": 0.625, "f1": 0.5}, 0.31, None, 0.701, {}, 0.693, 12.34),
-            "epoch 2, step 40: accuracy 62.5, train loss 0.693, validation loss 0.701 "
-            "(evaluation 0.3 s, training so far 12.3 s)",
+            EvalDone(40, 2.0, {"accuracy": 0.625, "f1": 0.5}, 0.31, None, 0.701, {}, 0.693),
+            "epoch 2, step 40: accuracy 62.5, train loss 0.693, validation 0.701, eval 0.3 s",
         ),
         (  # nothing has trained, and no row has a gold answer
             EvalDone(0, 0.0, {"accuracy": 0.5}, 0.31, None),
-            "epoch 0, step 0: accuracy 50.0 (evaluation 0.3 s)",
+            "epoch 0, step 0: accuracy 50.0, eval 0.3 s",
         ),
     ],
 )
