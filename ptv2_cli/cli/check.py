@@ -86,7 +86,7 @@ def check(
         console.say()
         for line in preview(recipe, data, tokenizer, show):
             console.say(line)
-    require_known(recipe, data)
+    require_known(recipe, data.splits["train"], tokenizer)
     if trials is not None and trials.refused:
         return _refused(config, trials)
     found = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}, no errors"

@@ -76,7 +76,7 @@ def train(
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
     from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.data_warnings import data_warnings, require_known
+    from ptv2_cli.run.data_warnings import data_warnings
     from ptv2_cli.run.directory import ELSEWHERE, writing
     from ptv2_cli.run.experiment import prepare
     from ptv2_cli.run.session import open_session
@@ -104,7 +104,6 @@ def train(
     if dry_run:
         for split in experiment.data.splits:
             experiment.data.features(split)
-        require_known(experiment.recipe, experiment.data)
         found = data_warnings(experiment.recipe, experiment.data)
         for text in (*experiment.recipe.notes, *found):
             console.warn(text)

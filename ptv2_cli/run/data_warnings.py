@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ptv2_cli.errors import DataError
 from ptv2_cli.run.data import RunData
 from ptv2_cli.run.overlap import overlaps
 from ptv2_cli.run.recipe import Recipe
-from ptv2_cli.tasks.base import Row, Task, truncated_rows
+from ptv2_cli.tasks.base import Row, Split, Task, truncated_rows
+from ptv2_cli.tasks.encoder import Encoder
 from ptv2_cli.tasks.tally import look_alikes
 
 CUT = 0.05
@@ -23,6 +25,8 @@ MOSTLY = 0.5
 same token more often than all others together."""
 SOME_ROWS = 0.01
 """Share of rows that are mostly unknown from which they are warned about."""
+SAMPLE = 1000
+"""Rows of train, evenly spaced, of which the tokens are looked at before a model is loaded."""
 MISSING = frozenset({"", "nan", "<na>"})
 """Texts, in small letters, that programs write where a cell has no value."""
 
@@ -87,17 +91,24 @@ def unknown_tokens(data: RunData, split: str) -> Unknown | None:
     return Unknown(unknown.total() / max(tokens.total(), 1), rows)
 
 
-def require_known(recipe: Recipe, data: RunData) -> None:
-    """See that the backbone's vocabulary knows the text of train.
+def require_known(recipe: Recipe, train: Split, tokenizer: Any) -> None:
+    """See that the backbone's vocabulary knows the text of train, by a sample of its rows.
 
     Raises:
-        DataError: most of its tokens are unknown.
+        DataError: most of the tokens are unknown.
     """
-    found = unknown_tokens(data, "train")
-    if found is not None and found.share > MOSTLY:
+    assert recipe.config.task.max_len is not None
+    encoder = Encoder(tokenizer, recipe.config.task.max_len)
+    if encoder.unknown_token is None:
+        return
+    sample = train.rows[:: max(len(train.rows) // SAMPLE, 1)]
+    columns = (recipe.task.part_of(row).texts_by_column(row) for row in sample)
+    found = encoder.tokenize([text for texts in columns for text in texts.values()])
+    share = sum(ids.count(encoder.unknown_token) for ids in found) / max(sum(map(len, found)), 1)
+    if share > MOSTLY:
         raise DataError.at(
-            ", ".join(map(str, data.splits["train"].files)) or "train",
-            f"{found.share:.0%} of the tokens of train are unknown to the vocabulary of "
+            ", ".join(map(str, train.files)) or "train",
+            f"{share:.0%} of the tokens of train are unknown to the vocabulary of "
             f"{recipe.config.backbone.name}: the model would see next to nothing of the text",
             "take a backbone whose vocabulary has the language of the data, such as the "
             "multilingual xlm-roberta-base; ptv2 check CONFIG --show 3 shows the tokens",

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.run.data import RunData, read_data
+from ptv2_cli.run.data_warnings import require_known
 from ptv2_cli.run.directory import RunDirectory, directory_name, find_by_fingerprint
 from ptv2_cli.run.holdout import DRAWN
 from ptv2_cli.run.inherit import inherited_identity
@@ -62,6 +64,10 @@ def prepare(
     recipe = replace(recipe, config=recipe.config.model_copy(update={"name": name}))
     known = find_by_fingerprint(output, mark)
     directory = known or RunDirectory(output / directory_name(recipe.config, name, mark))
+    if not directory.finished:
+        load = partial(load_tokenizer, recipe.located, section, words=recipe.task.kind == "token")
+        tokenizer = shelf.get(("tokenizer", section, recipe.task.kind == "token"), load)
+        require_known(recipe, data.splits["train"], tokenizer)
     return Experiment(recipe, data, mark, directory)
 
 

@@ -16,7 +16,7 @@ from ptv2_cli.files import (
     sync_folder,
     write_atomic,
 )
-from ptv2_cli.run.data_warnings import data_warnings, require_known
+from ptv2_cli.run.data_warnings import data_warnings
 from ptv2_cli.run.directory import RunDirectory
 from ptv2_cli.run.events import Listener, Started, Ticked, Warned
 from ptv2_cli.run.lock import locked, unlocked_warning
@@ -85,7 +85,6 @@ class TrainingRun:
         Raises:
             RunError: another process writes the directory, or a folder of it is a link.
             CheckpointError: the checkpoint to go on from is damaged, or another run's.
-            DataError: the backbone's vocabulary does not know the text of train.
         """
         notes = (*self.session.recipe.notes, *self.session.learner.method.notes)
         for text in (*notes, *self._about_data()):
@@ -270,7 +269,6 @@ class TrainingRun:
         recipe, data = self.session.recipe, self.experiment.data
         data.features("train")
         data.features(self.config.selection.split)
-        require_known(recipe, data)
         return data_warnings(recipe, data)
 
 

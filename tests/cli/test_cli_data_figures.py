@@ -112,6 +112,12 @@ def test_text_in_another_language_than_the_vocabulary(
     assert "no problems found" not in checked.out
 
 
+def test_a_sweep_is_refused_as_its_runs_are(material: Material, refused: Refused) -> None:
+    chinese(24)
+    material.write(Path("config.yaml"), task=material.task(data="data"))
+    refused("sweep", "--prompt-len", "2,3", says=["of the tokens of train are unknown"])
+
+
 def test_bytes_are_never_unknown(material: Material, ptv2: Ptv2, folder_of: Any) -> None:
     chinese(24)
     task = material.task(data="data")
