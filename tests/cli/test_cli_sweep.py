@@ -21,17 +21,17 @@ SIGNALLED = """
 import os, sys
 from ptv2_cli.run import together, training
 together.SAVE_SECONDS = -1.0
-note, save, steps = training.TrainingRun.after_step, training.TrainingRun.save, 0
+note, saved, steps = training.TrainingRun.after_step, training.TrainingRun.saved, 0
 def after_step(self, event):
     global steps
     note(self, event)
     steps += 1
-def save_and_die(self):
-    save(self)
+def saved_and_die(self):
+    saved(self)
     if steps == {step}:
         os.kill(os.getpid(), {number})
 training.TrainingRun.after_step = after_step
-training.TrainingRun.save = save_and_die
+training.TrainingRun.saved = saved_and_die
 from ptv2_cli.cli.app import main
 main()
 """
@@ -345,7 +345,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
         (
             ["--grid", "tran.batch_size=1,2"],
             ["--grid tran.batch_size: unknown key tran.batch_size",
-             "did you mean train.batch_size? type --grid train.batch_size=1,2"],
+             "did you mean train.batch_size? type --batch-size 1,2"],
         ),
         (["--grid", "method.foo=1,2"], ["unknown key method.foo"]),
         (["--grid", "train.precision=bf16,bf17"], ["one of fp32, bf16, fp16", '"bf17"']),
