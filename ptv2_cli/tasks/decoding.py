@@ -106,7 +106,8 @@ class Text:
         """
         half = _half(text)
         name = "UTF-8" if self.encoding == _UTF8 else self.encoding
-        if half is not None and _BYTES + 0x80 <= half <= _BYTES + 0xFF:
+        least = _BYTES + (0x80 if self.encoding == _UTF8 else 0)
+        if half is not None and least <= half <= _BYTES + 0xFF:
             what = f"not {name}: byte 0x{half - _BYTES:02x}"
             raise DataError.at(where, what, self._advice(text))
         if "\0" in text:
@@ -116,7 +117,7 @@ class Text:
     def _advice(self, text: str) -> str:
         if self._asked is not None:
             return "another task.encoding (ptv2 predict: --encoding), or none to have it found"
-        guess = likely_encoding(text.encode("utf-8", "surrogateescape"))
+        guess = likely_encoding(_as_bytes(text))
         way = f"it looks like {guess}: task.encoding: {guess} reads it (ptv2 predict: --encoding)"
         if self._file is None:
             return way
@@ -218,6 +219,15 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 _ESCAPE = "ptv2-escape"
 codecs.register_error(_ESCAPE, _escape)
+
+
+def _as_bytes(text: str) -> bytes:
+    """A text in UTF-8, the bytes that could not be decoded as they were."""
+    kept = (ord(sign) - _BYTES for sign in text)
+    return b"".join(
+        bytes([byte]) if 0 <= byte <= 0xFF else sign.encode(errors="replace")
+        for sign, byte in zip(text, kept, strict=True)
+    )
 
 
 def _half(text: str) -> int | None:

@@ -101,6 +101,26 @@ def test_bytes_that_are_not_of_the_encoding_said(tmp_path: Path) -> None:
         trained_on(tmp_path, "train.csv", odd)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        (
+            "train.jsonl",
+            b"\xff\xfe" + '{"text": "x", "label": "a"}\n'.encode("utf-16-le") + b"{\0\0\0\0\xdc",
+            r"train\.jsonl:2: not utf-16: byte 0x00",
+        ),
+        (
+            "train.json",
+            json.dumps([{"text": "\udc80\ud800", "label": "a"}]).encode(),
+            r"train\.json: row 1: half a surrogate pair",
+        ),
+    ],
+)
+def test_halves_of_characters(tmp_path: Path, name: str, data: bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        trained_on(tmp_path, name, data)
+
+
 def test_words_and_sentences_from_zipped_columns(tmp_path: Path) -> None:
     data = gzip.compress("Ann B-PER\n\ufeff\nsat O\n".encode("utf-16"))
     (tmp_path / "train.txt.gz").write_bytes(data)
