@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Runs are bit-equal for one thread count; it has to be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Equal examples in every run; PTV2_FUZZ asks for other and more ones, see scripts/fuzz.
+settings.register_profile(
+    "ptv2",
+    derandomize=not os.environ.get("PTV2_FUZZ"),
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("ptv2")
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,12 @@
-"""What the fuzzers share: their settings, a folder to work in, tiny models and data."""
+"""What the fuzzers share: a folder to work in, the command line, a tiny model and data."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commanding import EFFORT, Commands
-from hypothesis import HealthCheck, settings
-
-# Equal examples in every run, unless PTV2_FUZZ asks for more and other ones.
-settings.register_profile(
-    "ptv2",
-    derandomize=EFFORT == 1,
-    database=None,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
-settings.load_profile("ptv2")
+from commanding import Commands
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,6 @@ def ptv2(here: Path) -> Iterator[Commands]:
 @pytest.fixture(scope="session")
 def bert(folder_of: Callable[[str], Path]) -> Path:
     """A tiny backbone; not to be changed."""
-    assert "OMP_NUM_THREADS" in os.environ
     return folder_of("bert")
 
 

@@ -101,7 +101,7 @@ def saved(content: Any) -> bytes:
 
 
 @given(data=st.data())
-@examples(100)
+@examples(40)
 def test_peft(ptv2: Commands, adapter: dict[str, bytes], data: st.DataObject) -> None:
     files = dict(adapter)
     name = data.draw(st.sampled_from(sorted(adapter)))
@@ -126,7 +126,7 @@ def test_peft(ptv2: Commands, adapter: dict[str, bytes], data: st.DataObject) ->
 
 
 @given(data=st.data())
-@examples(60)
+@examples(20)
 def test_reference(
     ptv2: Commands,
     adapter: dict[str, bytes],

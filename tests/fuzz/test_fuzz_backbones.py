@@ -46,13 +46,13 @@ def write_config(backbone: object, rte: Path) -> Path:
 @given(
     name=st.sampled_from(NAMES) | st.text(max_size=9) | st.text(max_size=9).map("package:".__add__)
 )
-@examples(60)
+@examples(40)
 def test_names(ptv2: Commands, rte: Path, name: str) -> None:
     ptv2("check", write_config({"name": name, "revision": "x"}, rte), "--offline")
 
 
 @given(data=st.data())
-@examples(100)
+@examples(40)
 def test_folders(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject) -> None:
     """Every small file with other values or damaged, and weights of every form."""
     files = {file.name: file.read_bytes() for file in sorted(bert.iterdir())}

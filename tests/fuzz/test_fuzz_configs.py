@@ -106,6 +106,13 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 """Values of the right type for every key, most of which some other key forbids."""
 
 
+GRID = (
+    *("1", "2", "0", "-1", "1e-3", "x", "", " ", "null", "ptuning_v2", "head_only", "finetune"),
+    *("[1, 2]", "[", "{a: 1}", '"x, y"', "'", "last:1", "1-2", "9" * 400, "\x07", "superglue/rte"),
+    *("auto", "nan", "true", "{name: ptuning_v2, reparam: mlp}", "*a", "日本語", "1..3", "1:3"),
+)
+
+
 def trees(bert: Path, rte: Path) -> list[dict[str, Any]]:
     """Configs that can run, which hold most of the keys there are."""
     task = {"name": "superglue/rte", "data": str(rte), "max_len": 24}
@@ -172,7 +179,7 @@ def test_text(here: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@examples(150)
+@examples(80)
 def test_values(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject) -> None:
     """Values of other types, keys at other places: through all that `check` does."""
     tree = data.draw(st.sampled_from(trees(bert, rte)))
@@ -200,7 +207,7 @@ def chosen(draw: st.DrawFn, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(data=st.data())
-@examples(80)
+@examples(40)
 def test_command_line(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject) -> None:
     """`--set`, `--unset` and the shortcuts, of any key and any text."""
     words = []
@@ -211,6 +218,34 @@ def test_command_line(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject
         value = data.draw(st.sampled_from(TOKENS) | ODD.map(json.dumps) | ODD)
         words += [flag, {"--set": f"{key}={value}", "--unset": key}.get(flag, str(value))]
     check(ptv2, yaml.safe_dump(trees(bert, rte)[0]), *words)
+
+
+@given(data=st.data())
+@examples(20)
+def test_grid(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject) -> None:
+    """What `sweep` takes as lists of values."""
+    keys = [
+        "prompt_len",
+        "lr",
+        "seed",
+        "method",
+        "task",
+        "backbone",
+        "",
+        "train",
+        "=",
+        "a.b",
+        "name",
+    ]
+    words = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        flag = data.draw(st.sampled_from(["--grid", "--grid", "--lr", "--seed", "--lanes"]))
+        values = data.draw(st.lists(st.sampled_from(GRID), min_size=1, max_size=3))
+        key = data.draw(st.sampled_from([*keys, *sorted(CHOICES)]))
+        listed = data.draw(st.sampled_from([",", ", ", "; ", "-"])).join(values)
+        words += [flag, f"{key}={listed}" if flag == "--grid" else listed]
+    Path("config.yaml").write_text(yaml.safe_dump(trees(bert, rte)[0]), encoding="utf-8")
+    ptv2("sweep", "config.yaml", "--dry-run", "--offline", *words)
 
 
 @given(text=st.text(max_size=30) | st.sampled_from(TOKENS))

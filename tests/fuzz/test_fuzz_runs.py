@@ -123,7 +123,7 @@ def lay_out(draw: st.DrawFn, files: dict[str, bytes]) -> None:
 
 
 @given(data=st.data())
-@examples(70)
+@examples(50)
 def test_run(ptv2: Commands, run: dict[str, bytes], data: st.DataObject) -> None:
     lay_out(data.draw, run)
     place = Path("runs", next(iter(run)).split("/")[0])
@@ -132,7 +132,7 @@ def test_run(ptv2: Commands, run: dict[str, bytes], data: st.DataObject) -> None
 
 
 @given(data=st.data())
-@examples(30)
+@examples(20)
 def test_sweep(ptv2: Commands, sweep: dict[str, bytes], data: st.DataObject) -> None:
     lay_out(data.draw, sweep)
     (place,) = {name.split("/")[1] for name in sweep if name.startswith("sweeps/")}
