@@ -45,7 +45,8 @@ def config(material: Material) -> dict[str, Any]:
 
 def _table(rows: int) -> str:
     text = io.StringIO()
-    lines = [[f"a cat [/red] {TITLE} sat {at}", LABELS[at % 3]] for at in range(rows)]
+    known = "the big old dog ran in the box on the mat"  # or the vocabulary knows too little of it
+    lines = [[f"a cat [/red] {TITLE} sat {at} {known}", LABELS[at % 3]] for at in range(rows)]
     csv.writer(text).writerows([["text", "label"], *lines])
     return text.getvalue()
 
@@ -207,7 +208,9 @@ def test_output_that_is_ascii_alone(material: Material) -> None:
 
 
 def test_results_on_output_that_is_ascii_alone(config: dict[str, Any], material: Material) -> None:
-    Path("val.csv").write_text("text,label\n北京 很好,好\n上海,坏\n", encoding="utf-8")
+    Path("val.csv").write_text(
+        "text,label\n北京 the big old dog,好\n上海 a cat sat there,坏\n", encoding="utf-8"
+    )
     shutil.copy("val.csv", f"{NAME}.csv")
     result = command("check", "--show", "2", PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr

@@ -13,7 +13,7 @@ import tiny
 import torch
 from left_behind import read_checkpoint
 
-from ptv2_cli.errors import CheckpointError
+from ptv2_cli.errors import CheckpointError, StoppedAtOnce
 from ptv2_cli.run.interrupts import Interrupts
 from ptv2_cli.run.tracker import Tracker
 from ptv2_cli.train.events import EvalDone, StepDone, Stopped
@@ -202,7 +202,7 @@ def test_a_second_signal_interrupts_at_once() -> None:
     with Interrupts() as interrupts:
         signal.raise_signal(signal.SIGINT)
         assert interrupts.signum == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedAtOnce):
             signal.raise_signal(signal.SIGINT)
 
 

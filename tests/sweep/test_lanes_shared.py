@@ -52,8 +52,8 @@ def test_passes_are_shared(
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
     laned.sweep(configs, tmp_path / "lanes", 4)
     assert passes["train"] == [16] * 3
-    # One evaluation of 16 rows and one at the chosen epoch, four lanes of 8 rows in a pass.
-    assert passes["evaluate"] == [32] * 4
+    # An evaluation of 16 rows, four lanes of 8 rows in a pass; then each lane alone at its best.
+    assert passes["evaluate"] == [32] * 2 + [8] * 8
     for rows in passes.values():
         rows.clear()
     laned.sweep(configs, tmp_path / "alone", 1)
