@@ -66,7 +66,10 @@ def plain_name(name: str) -> str:
         ValueError: it is not.
     """
     if not name or name.startswith(".") or set(name) & set("/\\") or not name.isprintable():
-        raise ValueError("must be usable as part of a folder's name: no / or \\, no leading dot")
+        raise ValueError(
+            "must be usable as part of a folder's name: no / or \\, no leading dot, and nothing "
+            "that cannot be printed"
+        )
     if len(name.encode()) > MAX_NAME:
         raise ValueError(f"must be usable as part of a folder's name: at most {MAX_NAME} bytes")
     return name

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from ptv2_cli.cli import app
-from ptv2_cli.errors import EXIT_INPUT
+from ptv2_cli.errors import EXIT_DEFECT, EXIT_INPUT
 
 EFFORT = int(os.environ.get("PTV2_FUZZ") or 1)
 """How many times the usual number of examples are tried; 1: the same ones in every run."""
@@ -22,10 +22,13 @@ def examples(count: int) -> settings:
 
 
 class Commands:
-    """`commands("check", path)`: the command's exit code, which is 0 or 2.
+    """`commands("check", path)`: the command's exit code: 0, 2, or 1 as the answer of some.
 
     Whatever is not of errors.py is raised as it is, so that its place tells two defects apart.
     """
+
+    said: str
+    """What the last command told on standard error."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         told = app._defect
@@ -46,7 +49,7 @@ class Commands:
             code = app.run([str(word) for word in words])
         err.seek(0)
         said = self.said = err.read()
-        assert code in (0, EXIT_INPUT), said
+        assert code in (0, EXIT_DEFECT, EXIT_INPUT), said
         assert "Traceback" not in said, said
         assert code == 0 or said.strip(), "refused without a word"
         return code
