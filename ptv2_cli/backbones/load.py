@@ -48,6 +48,7 @@ def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(located.folder, use_fast=True, **options)
+            tokenizer("a", "b", verbose=False)  # some wrong settings show at the first text alone
     except Exception as error:
         raise _unusable(located, "tokenizer", error, TOKENIZER_FILES) from error
     _check_vocabulary(located, tokenizer)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from ptv2_cli.backbones.families import shape_of
 from ptv2_cli.backbones.language import check_has_head
+from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
@@ -129,6 +130,15 @@ def test_other_fields_that_cannot_be(key: str, value: Any, folder: Path) -> None
     change(folder / "config.json", **{key: value})
     text = refusal(tiny.load, folder)
     assert str(folder) in text
+
+
+@pytest.mark.parametrize("value", [{}, "x", []])
+def test_a_setting_that_shows_at_the_first_text(value: Any, folder: Path) -> None:
+    change(folder / "tokenizer_config.json", model_max_length=value)
+    section = BackboneSection.model_validate({"name": str(folder)})
+    located = locate(section, offline=True)
+    text = refusal(lambda folder: load_tokenizer(located, section, words=False), folder)
+    assert f"its tokenizer cannot be loaded from {folder}" in text
 
 
 def test_bart_without_a_dropout(folder_of, tmp_path: Path) -> None:
