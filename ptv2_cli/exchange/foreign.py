@@ -146,6 +146,8 @@ def _is_linear(tensors: Mapping[str, Tensor]) -> bool:
     if set(tensors) - {"weight", "bias"} or "weight" not in tensors:
         return False
     weight, bias = tensors["weight"], tensors.get("bias")
+    if not all(tensor.is_floating_point() for tensor in tensors.values()):
+        return False
     return weight.dim() == 2 and (bias is None or bias.shape == weight.shape[:1])
 
 
@@ -156,6 +158,10 @@ def check_source(file: Path, source: Mapping[str, Tensor]) -> None:
         InputError: they do not.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in source.items()}
+    odd = next((name for name in source if not source[name].is_floating_point()), None)
+    if odd is not None:
+        what = f"the prompt's tensor {odd} is of type {source[odd].dtype}, not of real numbers"
+        raise InputError.at(str(file), what, "copy it anew")
     fits = len(shapes["prompt"]) == 2
     if len(source) > 1:
         wanted = {

@@ -358,15 +358,27 @@ def test_a_two_layer_head_is_left_out_and_said(tmp_path: Path, folder_of: Folder
     assert made.metrics["warnings"] == list(made.warnings)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (3, 32, 1)])
-def test_a_head_of_another_form_is_left_out(tmp_path: Path, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "weight",
+    [*map(torch.ones, [(), (3,), (3, 32, 1)]), torch.ones(3, 32, dtype=torch.int64)],
+    ids=["number", "vector", "cube", "integers"],
+)
+def test_a_head_of_another_form_is_left_out(tmp_path: Path, weight: Tensor) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
-    head = {"base_model.classifier.weight": torch.ones(shape)}
+    head = {"base_model.classifier.weight": weight}
     tensors = {"prompt_embeddings": torch.ones(LENGTH, 192), **head}
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     found = read_peft(tmp_path)
     assert found.head is None
     assert "not one linear layer" in found.notes[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
+def test_a_prompt_of_no_real_numbers(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {"prefix_encoder.embedding.weight": torch.ones(LENGTH, 192, dtype=dtype)}
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=f"prompt is of type {dtype}, not of real numbers"):
+        read_reference(tmp_path)
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
