@@ -209,7 +209,8 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         raise ConfigError.at(where, "is nested too deeply", "close the open brackets") from error
     except (yaml.YAMLError, ValueError) as error:  # "\U00110000", a version of 5,000 digits
         where = f"{file}:{loader.line + 1}" if loader else file
-        raise ConfigError.at(where, f"is not valid YAML: {error}", _LOOK) from error
+        what = "is not valid YAML: an escape stands for no character, or a version is no number"
+        raise ConfigError.at(where, what, _LOOK) from error
 
 
 def _line(node: yaml.Node) -> int:

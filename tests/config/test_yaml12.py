@@ -200,6 +200,7 @@ def test_broken_yaml(text: str, where: str, hint: str) -> None:
 def test_unprintable_characters_are_named() -> None:
     assert problem("a: \x07\n")[1] == "holds the unprintable character U+0007"
     assert problem("a: \x1b\n")[1] == "holds the unprintable character U+001B"
+    assert "an escape stands for no character" in problem('a: "\\U00110000"\n')[1]
     assert problem('a: "\\ud83d"\n')[1] == "holds U+D83D, which is no character of a text"
 
 
