@@ -169,7 +169,7 @@ def _look_alikes(data: RunData) -> Iterator[str]:
         names = " and ".join(f"{name!r} ({count})" for name, count in group.items())
         yield (
             f"labels of train differ by case or spaces alone: {names} are learnt as different "
-            "ones; write them alike if they are not"
+            "classes; if they mean the same, spell them the same"
         )
 
 

@@ -117,7 +117,7 @@ def _told(rows: str, split: str, train: Sequence[Marks], asked: Sequence[Marks])
     if len(whole) >= MOSTLY * len(asked):
         yield (
             f"{len(whole)} of {len(asked)} {rows} stand in train word for word: the scores tell "
-            "what was remembered, not what was learnt; give rows that train has not"
+            "what was remembered, not what was learnt; evaluate on rows that are not in train"
         )
         return
     named = ", ".join(f"{name} {count}" for name, count in by_column.most_common())

@@ -233,7 +233,7 @@ def test_labels_that_differ_by_case_or_spaces_alone(material: Material, ptv2: Pt
     material.write(Path("config.yaml"), task=task)
     err = ptv2("check").err
     assert "differ by case or spaces alone: 'good' (3) and 'Good' (1) are learnt as" in err
-    assert "alone: 'not bad' (1) and 'notbad' (1) are learnt as different ones" in err
+    assert "alone: 'not bad' (1) and 'notbad' (1) are learnt as different classes" in err
     assert "labels of train that differ by spaces around them are read as one: " in err
     assert "'good' (2) and 'good ' (1)" in err
 
@@ -244,4 +244,4 @@ def test_types_of_entities_that_differ_by_case(material: Material, ptv2: Ptv2) -
     Path("data/valid.txt").write_text("carl B-PER\nran O\n")
     task = {"name": "text/tagging", "data": "data", "max_len": 24}
     material.write(Path("config.yaml"), task=task)
-    assert "'PER' (1) and 'per' (1) are learnt as different ones" in ptv2("check").err
+    assert "'PER' (1) and 'per' (1) are learnt as different classes" in ptv2("check").err

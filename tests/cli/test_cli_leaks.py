@@ -30,7 +30,7 @@ def test_equal_files_are_told_of_every_kind(kind: str, material: Material, ptv2:
     result = ptv2("check")
     assert result.code == 0, result.err
     assert "validation rows stand in train word for word: the scores tell" in result.err
-    assert "give rows that train has not" in result.err
+    assert "evaluate on rows that are not in train" in result.err
     assert result.out.endswith("config.yaml: 1 warning, no errors\n")
 
 
