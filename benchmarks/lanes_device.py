@@ -34,11 +34,11 @@ from material import write_model, write_rows
 if TYPE_CHECKING:
     import torch
 
-    from ptv2_cli.run.experiment import Experiment
-    from ptv2_cli.run.shelf import Shelf
-    from ptv2_cli.sweep.opening import Opener
-    from ptv2_cli.train.events import EvalDone
-    from ptv2_cli.train.lane import Lane
+    from ptv2_cli.runs.memo import Memo
+    from ptv2_cli.runs.resolved_run import Experiment
+    from ptv2_cli.sweep.session_pool import Opener
+    from ptv2_cli.training.events import EvalDone
+    from ptv2_cli.training.lane import Lane
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -55,9 +55,8 @@ def main() -> None:
     import torch
 
     from ptv2_cli.errors import out_of_memory
-    from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.shelf import Shelf
-    from ptv2_cli.sweep.opening import Opener, free
+    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.sweep.session_pool import Opener, free
 
     device = choose_device(asked.device)
     peak = matrix_peak(device, asked.square)
@@ -71,11 +70,11 @@ def main() -> None:
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         write_material(Path(folder), asked)
-        opener, shelf = Opener(device), Shelf()
+        opener, memo = Opener(device), Memo()
         for size in asked.batch:
             plain: float | None = None
             for lanes in asked.lanes:
-                chosen = experiments(Path(folder), size, lanes, shelf)
+                chosen = experiments(Path(folder), size, lanes, memo)
                 try:
                     seconds, held = measured(chosen, opener, asked.steps)
                 except RuntimeError as error:
@@ -132,25 +131,25 @@ def write_material(folder: Path, asked: argparse.Namespace) -> None:
     )
 
 
-def experiments(folder: Path, size: int, lanes: int, shelf: Shelf) -> list[Experiment]:
+def experiments(folder: Path, size: int, lanes: int, memo: Memo) -> list[Experiment]:
     """Trials that differ in their seed alone."""
     from ptv2_cli.config.load import load_config, parse_set
-    from ptv2_cli.run.experiment import prepare
+    from ptv2_cli.runs.resolved_run import prepare
 
     found = []
     for seed in range(11, 11 + lanes):
         sets = [parse_set(f"train.batch_size={size}"), parse_set(f"train.seed={seed}")]
         loaded = load_config(folder / "config.yaml", sets)
-        found.append(prepare(loaded, folder / "runs", offline=True, shelf=shelf))
+        found.append(prepare(loaded, folder / "runs", offline=True, memo=memo))
     return found
 
 
 def measured(chosen: Sequence[Experiment], opener: Opener, steps: int) -> tuple[float, int]:
     """Seconds of a step of all trials together, and the most bytes that were held."""
-    from ptv2_cli.run.setting_up import set_up
-    from ptv2_cli.shared import Sharing
-    from ptv2_cli.train.lane import Lane
-    from ptv2_cli.train.loop import fit
+    from ptv2_cli.multiplex import Sharing
+    from ptv2_cli.runs.session import set_up
+    from ptv2_cli.training.lane import Lane
+    from ptv2_cli.training.loop import fit
 
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
@@ -213,7 +212,7 @@ def reset(device: torch.device) -> None:
 
 def held(device: torch.device) -> int:
     """The most bytes since `reset`: the allocator's on CUDA, the resident set on the CPU."""
-    from ptv2_cli.run.results import peak_bytes
+    from ptv2_cli.runs.results import peak_bytes
 
     return peak_bytes(device)
 

@@ -177,8 +177,8 @@ def import_all() -> None:
     import transformers.models.bert.modeling_bert
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import ptv2_cli.backbones.quantized
-    import ptv2_cli.run.trainer  # noqa: F401
+    import ptv2_cli.backbones.quantize
+    import ptv2_cli.runs.trainer  # noqa: F401
 
 
 def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
@@ -186,13 +186,12 @@ def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
     import torch
 
     from ptv2_cli.config.load import load_config, parse_set
-    from ptv2_cli.run.experiment import prepare
-    from ptv2_cli.run.session import open_session
-    from ptv2_cli.run.setting_up import set_up
-    from ptv2_cli.shared import Sharing
-    from ptv2_cli.train.events import EvalDone, StepDone
-    from ptv2_cli.train.lane import Lane
-    from ptv2_cli.train.loop import fit
+    from ptv2_cli.multiplex import Sharing
+    from ptv2_cli.runs.resolved_run import prepare
+    from ptv2_cli.runs.session import open_session, set_up
+    from ptv2_cli.training.events import EvalDone, StepDone
+    from ptv2_cli.training.lane import Lane
+    from ptv2_cli.training.loop import fit
 
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")

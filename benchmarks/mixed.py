@@ -40,11 +40,11 @@ def rows_of(runs: list[Any], repeat: int) -> list[dict[str, Any]]:
 
 def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, Any]:
     """Seconds of loading and of predicting, and the peak resident set in bytes."""
-    from ptv2_cli.run.directory import RunDirectory
-    from ptv2_cli.run.mixed import MixedRuns
-    from ptv2_cli.run.predict import Run
-    from ptv2_cli.run.results import peak_bytes
-    from ptv2_cli.tasks.formats import Line
+    from ptv2_cli.data.formats import Line
+    from ptv2_cli.runs.directory import RunDirectory
+    from ptv2_cli.runs.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.results import peak_bytes
 
     runs = [Run(RunDirectory(path), device="cpu", offline=True) for path in paths]
     rows = rows_of(runs, repeat)

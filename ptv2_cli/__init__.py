@@ -18,7 +18,7 @@ from ptv2_cli.version import __version__ as __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ptv2_cli.run.predict import Run
+    from ptv2_cli.runs.predict import Run
 
 
 def load(run: str | Path | None = None, *, device: str = "auto", offline: bool = False) -> Run:
@@ -36,9 +36,9 @@ def load(run: str | Path | None = None, *, device: str = "auto", offline: bool =
     # Here, so that `import ptv2_cli` costs nothing: torch alone takes seconds.
     from pathlib import Path
 
-    from ptv2_cli.run.directory import DEFAULT_OUTPUT, newest_finished
-    from ptv2_cli.run.predict import Run
-    from ptv2_cli.sweep.best import open_named
+    from ptv2_cli.runs.directory import DEFAULT_OUTPUT, newest_finished
+    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.sweep.folder import open_named
 
     directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_named(Path(run))
     return Run(directory, device=device, offline=offline)

@@ -63,9 +63,9 @@ METHODS = Registry(
         "ptuning_v2": "ptv2_cli.methods.ptuning_v2:PTuningV2",
         "prompt_tuning": "ptv2_cli.methods.prompt_tuning:PromptTuning",
         "ptuning_v1": "ptv2_cli.methods.ptuning_v1:PTuningV1",
-        "finetune": "ptv2_cli.methods.finetune:Finetune",
-        "head_only": "ptv2_cli.methods.head_only:HeadOnly",
-        "none": "ptv2_cli.methods.none:NoMethod",
+        "finetune": "ptv2_cli.methods.baselines:Finetune",
+        "head_only": "ptv2_cli.methods.baselines:HeadOnly",
+        "none": "ptv2_cli.methods.baselines:NoMethod",
     },
     aliases={
         "p_tuning_v2": "ptuning_v2",
@@ -82,11 +82,11 @@ METHODS = Registry(
 HEADS = Registry(
     "head",
     {
-        "sequence": "ptv2_cli.heads.sequence:SequenceHead",
-        "regression": "ptv2_cli.heads.regression:RegressionHead",
-        "choice": "ptv2_cli.heads.choice:ChoiceHead",
-        "token": "ptv2_cli.heads.token:TokenHead",
-        "span": "ptv2_cli.heads.span:SpanHead",
+        "sequence": "ptv2_cli.heads.pooled:SequenceHead",
+        "regression": "ptv2_cli.heads.pooled:RegressionHead",
+        "choice": "ptv2_cli.heads.pooled:ChoiceHead",
+        "token": "ptv2_cli.heads.tokens:TokenHead",
+        "span": "ptv2_cli.heads.tokens:SpanHead",
         "verbalizer": "ptv2_cli.heads.verbalizer:VerbalizerHead",
     },
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ptv2_cli.setup.keys_page import keys_page  # noqa: E402
+from ptv2_cli.setup.pages import keys_page  # noqa: E402
 from ptv2_cli.setup.schema import config_schema, schema_text  # noqa: E402
 
 schema = config_schema()

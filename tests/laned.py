@@ -14,14 +14,14 @@ import tiny
 import yaml
 
 from ptv2_cli.config.load import parse_set
-from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.runs.resolved_run import Experiment
 from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.entry import Outcome
-from ptv2_cli.sweep.local import run_groups
-from ptv2_cli.sweep.opening import Opener
+from ptv2_cli.sweep.capacity import Group
+from ptv2_cli.sweep.engines.local import run_groups
 from ptv2_cli.sweep.plan import make_candidates
-from ptv2_cli.sweep.sizing import Group
+from ptv2_cli.sweep.session_pool import Opener
 from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import Outcome
 from ptv2_cli.sweep.trials import Prepared, Trial, prepare_all
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ptv2_cli.train.checkpoint import Checkpoint, Role, load_checkpoint
+from ptv2_cli.training.checkpoint import Checkpoint, Role, load_checkpoint
 
 NOT_REPEATABLE = {"timing", "memory", "environment", "provenance"}
 

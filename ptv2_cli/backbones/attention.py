@@ -10,7 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ptv2_cli.backbones.slot import site_of
+from ptv2_cli.backbones.injection import site_of
 
 NAME = "ptv2"
 

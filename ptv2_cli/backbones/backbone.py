@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.families import Shape
+from ptv2_cli.backbones.injection import Slot
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts, Site, TextBatch
-from ptv2_cli.backbones.slot import Slot
 from ptv2_cli.errors import BackboneError
 
 NO_PROMPTS = Prompts()
@@ -149,7 +149,7 @@ class Backbone(nn.Module):
         """Whether rows of one batch may be shifted by different offsets."""
         family = self.shape.family
         # Where distances alone count, and no way in reads the offset, nothing is shifted at all.
-        return family.takes_positions or (family.positions == "relative" and family.way is None)
+        return family.takes_positions or (family.positions == "relative" and family.adapter is None)
 
     def view(self) -> Backbone:
         """The same model and weights, with a pooler and a reading of its own."""

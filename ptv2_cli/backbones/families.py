@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, Literal
 
 from ptv2_cli.backbones.sites import Stack
-from ptv2_cli.config.wording import seen
+from ptv2_cli.config.faults import seen
 from ptv2_cli.errors import BackboneError
 
 Positions = Literal["absolute", "padded", "rotary", "relative"]
@@ -30,8 +30,8 @@ class Family:
     """An encoder and a decoder."""
     grouped: bool = False
     """Its checkpoints may have fewer key and value heads than heads."""
-    way: str | None = None
-    """Module of `ways` that lets prompts into what the attention registry does not reach."""
+    adapter: str | None = None
+    """Module of `adapters` that lets prompts into what the attention registry does not reach."""
     registry: bool = True
     """Whether attention goes through transformers' registry."""
     takes_positions: bool = True
@@ -63,12 +63,12 @@ FAMILIES = {
         Family("albert", "absolute", "pooler", checkpointing=False),
         Family("electra", "absolute", "cls"),
         Family("distilbert", "absolute", "cls"),
-        Family("mpnet", "padded", "cls", way="mpnet", registry=False, checkpointing=False),
+        Family("mpnet", "padded", "cls", adapter="mpnet", registry=False, checkpointing=False),
         Family(
             "deberta",
             "absolute",
             "cls",
-            way="deberta",
+            adapter="deberta",
             registry=False,
             note=_DISTANCES,
         ),
@@ -76,7 +76,7 @@ FAMILIES = {
             "deberta-v2",
             "absolute",
             "cls",
-            way="deberta_v2",
+            adapter="deberta_v2",
             registry=False,
             note=_DISTANCES,
         ),
@@ -86,7 +86,7 @@ FAMILIES = {
             "big_bird",
             "absolute",
             "cls",
-            way="big_bird",
+            adapter="big_bird",
             registry=False,
             note="full attention in place of the sparse form",
         ),
@@ -97,7 +97,7 @@ FAMILIES = {
             "relative",
             "last",
             causal=True,
-            way="bloom",
+            adapter="bloom",
             registry=False,
             takes_positions=False,
         ),
@@ -111,7 +111,7 @@ FAMILIES = {
         # The lowest layer makes the position bias of all others.
         Family("t5", "relative", "cls", two_stacks=True, takes_positions=False, parts=False),
         Family("mt5", "relative", "cls", two_stacks=True, takes_positions=False, parts=False),
-        Family("bart", "absolute", "cls", two_stacks=True, way="bart", takes_positions=False),
+        Family("bart", "absolute", "cls", two_stacks=True, adapter="bart", takes_positions=False),
     )
 }
 
@@ -244,3 +244,93 @@ def _wrong(name: str, config: Mapping[str, Any], key: str, wanted: str) -> Backb
         f"config.json: {key} must be {wanted}, not {seen(config[key], wanted)}",
         "copy config.json again from where the model came from",
     )
+
+
+COLUMNS = ("family", "sites", "kv heads", "positions", "pooling", "ckpt", "heads", "tested")
+MEANINGS = {
+    "sites": "which attention takes prompts; encoder, decoder and cross where method.sites chooses",
+    "kv heads": "grouped: checkpoints may have fewer key and value heads than heads",
+    "positions": "absolute: a table from 0; padded: one over real tokens, from padding_idx + 1; "
+    "rotary: turned into queries and keys; relative: distances alone, a prompt takes up none",
+    "pooling": "the vector that sequence, regression and choice heads read by default",
+    "ckpt": "train.gradient_checkpointing",
+    "heads": "all: sequence, regression, choice, token, span; all*: the first three read the "
+    "decoder's first position, token and span run the encoder alone",
+    "tested": "tiny: random weights, a few thousand values; a number of parameters: pretrained",
+}
+"""What the columns mean."""
+
+
+def support_rows() -> list[tuple[str, ...]]:
+    """A row of COLUMNS for each family."""
+    return [_row(family) for family in FAMILIES.values()]
+
+
+def notes() -> list[tuple[str, str]]:
+    """Families with something more to be said of."""
+    return [(family.name, family.note) for family in FAMILIES.values() if family.note]
+
+
+def refusals() -> list[tuple[str, str]]:
+    """Known families that cannot be prompted, and why."""
+    return list(REFUSED.items())
+
+
+def _row(family: Family) -> tuple[str, ...]:
+    return (
+        family.name,
+        "enc, dec, cross" if family.two_stacks else "self",
+        "grouped" if family.grouped else "all",
+        family.positions,
+        "decoder" if family.two_stacks else family.pooling,
+        "yes" if family.checkpointing else "no",
+        "all*" if family.two_stacks else "all",
+        family.tested,
+    )
+
+
+HIDDEN = (
+    "hidden_dropout_prob",
+    "hidden_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "dropout",
+    "dropout_rate",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+OTHERS = (
+    "attention_probs_dropout_prob",
+    "attention_dropout",
+    "attn_pdrop",
+    "activation_dropout",
+    "layerdrop",
+    "encoder_layerdrop",
+    "decoder_layerdrop",
+)
+"""Of attention, of what a layer computes inside, and of whole layers."""
+
+
+def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
+    """Set the dropout of a transformers config before the model is built from it.
+
+    A number replaces the hidden dropout, as the published runs do; `off` silences all
+    others too; None leaves the model's own values. The model is never put in eval mode for
+    it, because transformers checkpoints gradients in training mode only.
+    """
+    if value is None:
+        return
+    names = (*HIDDEN, *OTHERS) if value == "off" else HIDDEN
+    for name in names:
+        if hasattr(config, name):
+            setattr(config, name, 0.0 if value == "off" else value)
+
+
+def hidden_dropout(config: Any) -> float:
+    """The probability with which the model drops hidden values in training."""
+    return next((float(getattr(config, name)) for name in HIDDEN if hasattr(config, name)), 0.0)
+
+
+def is_silent(config: Any) -> bool:
+    """Whether a transformers config drops nothing at all in training."""
+    return not any(getattr(config, name, 0.0) for name in (*HIDDEN, *OTHERS))

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ptv2_cli.backbones import ways
+from ptv2_cli.backbones import adapters
 from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.dropout import hidden_dropout, set_dropout
-from ptv2_cli.backbones.families import shape_of
-from ptv2_cli.backbones.language import LanguageHead, head_names, lacking, model_class, take_head
+from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
+from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
-from ptv2_cli.backbones.own_code import check_own_code
 from ptv2_cli.backbones.probe import probe
-from ptv2_cli.backbones.quantized import check_machine, quantize
+from ptv2_cli.backbones.quantize import (
+    DTYPES,
+    check_machine,
+    give_back,
+    held_dtype,
+    keep_fp32,
+    quantize,
+)
 from ptv2_cli.backbones.quiet import quiet
-from ptv2_cli.backbones.weights import DTYPES, give_back, held_dtype, keep_fp32
+from ptv2_cli.backbones.remote_code import check_own_code
 from ptv2_cli.errors import BackboneError, out_of_memory
-from ptv2_cli.seeding import normal_
+from ptv2_cli.rng import normal_
 
 if TYPE_CHECKING:
     from ptv2_cli.config.schema import BackboneSection
@@ -139,7 +144,7 @@ def _loaded(
             )
             set_dropout(config, section.dropout)
             dropout = hidden_dropout(config)
-            ways.configure(shape.family, config)
+            adapters.configure(shape.family, config)
             load = AutoModel if words is None else model_class(shape.family)
             model, report = load.from_pretrained(
                 located.folder,
@@ -159,7 +164,7 @@ def _loaded(
     if words is not None:
         model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, dropout)
-    ways.enter(shape.family, model, backbone.slot)
+    adapters.enter(shape.family, model, backbone.slot)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)

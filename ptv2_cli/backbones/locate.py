@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptv2_cli.backbones.files import ADAPTER, WEIGHTS, digests, named_weights, read_json
+from ptv2_cli.backbones.model_files import ADAPTER, WEIGHTS, digests, named_weights, read_json
 from ptv2_cli.backbones.package import PREFIX, package_folder
 from ptv2_cli.config.fingerprint import file_sha256
 from ptv2_cli.errors import BackboneError, Problem

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.injection import Call
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
-from ptv2_cli.backbones.slot import Call
 from ptv2_cli.errors import BackboneError, out_of_memory
 
 LENGTH = 2

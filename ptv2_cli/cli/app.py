@@ -18,6 +18,7 @@ from ptv2_cli.cli import (
     compare,
     console,
     doctor,
+    errors,
     evaluate,
     export,
     import_run,
@@ -25,10 +26,8 @@ from ptv2_cli.cli import (
     listing,
     predict,
     report,
-    schema,
     sweep,
     train,
-    wrong_rows,
 )
 from ptv2_cli.errors import (
     EXIT_DEFECT,
@@ -62,14 +61,14 @@ app.command("check")(check.check)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
-app.command("errors")(wrong_rows.errors)
+app.command("errors")(errors.errors)
 app.command("export")(export.export)
 app.command("import")(import_run.import_run)
 app.command("list")(listing.list_)
 app.command("clean")(clean.clean)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
-app.command("schema")(schema.schema)
+app.command("schema")(listing.schema)
 
 
 def _version(asked: bool) -> None:

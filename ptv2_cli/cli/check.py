@@ -26,9 +26,9 @@ from ptv2_cli.cli.options import (
 
 if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
-    from ptv2_cli.run.data import RunData
-    from ptv2_cli.run.recipe import Recipe
-    from ptv2_cli.sweep.rehearsal import Rehearsal
+    from ptv2_cli.runs.data import RunData
+    from ptv2_cli.runs.resolve.recipe import Recipe
+    from ptv2_cli.sweep.dry_run import Rehearsal
 
 
 def check(
@@ -63,12 +63,12 @@ def check(
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded
     from ptv2_cli.backbones.load import load_tokenizer
-    from ptv2_cli.run.data import make_encoder, read_data
-    from ptv2_cli.run.data_warnings import data_warnings, require_known
-    from ptv2_cli.run.inherit import inherited_identity
-    from ptv2_cli.run.needs import require_offline
-    from ptv2_cli.run.preview import preview
-    from ptv2_cli.run.recipe import make_recipe
+    from ptv2_cli.runs.data import make_encoder, read_data
+    from ptv2_cli.runs.data_warnings import data_warnings, require_known
+    from ptv2_cli.runs.preview import preview
+    from ptv2_cli.runs.resolve.offline_rules import require_offline
+    from ptv2_cli.runs.resolve.recipe import make_recipe
+    from ptv2_cli.runs.warm_start import inherited_identity
 
     require_offline(loaded, offline=offline)
     recipe, data = read_data(make_recipe(loaded, offline=offline), offline=offline)
@@ -115,8 +115,8 @@ def _rehearsal(config: Path, base: list[Override], offline: bool) -> Rehearsal:
     Raises:
         InputError: its lists are wrong, a value cannot be, or no trial can run.
     """
+    from ptv2_cli.sweep.dry_run import rehearse
     from ptv2_cli.sweep.plan import make_candidates
-    from ptv2_cli.sweep.rehearsal import rehearse
 
     return rehearse(make_candidates([config], base, []), offline=offline)
 
@@ -140,8 +140,8 @@ def _refused(config: Path, trials: Rehearsal) -> int:
 
 def _facts(recipe: Recipe, data: RunData) -> None:
     """What the run would be."""
-    from ptv2_cli.run.data_warnings import unknown_tokens
-    from ptv2_cli.run.preview import lengths
+    from ptv2_cli.runs.data_warnings import unknown_tokens
+    from ptv2_cli.runs.preview import lengths
 
     config, shape, train = recipe.config, recipe.shape, recipe.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"

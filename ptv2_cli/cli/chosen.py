@@ -11,7 +11,7 @@ CONFIG = Path("config.yaml")
 """What is trained where no config is named."""
 
 if TYPE_CHECKING:
-    from ptv2_cli.run.directory import RunDirectory
+    from ptv2_cli.runs.directory import RunDirectory
 
 
 def chosen_run(path: Path) -> RunDirectory:
@@ -20,7 +20,7 @@ def chosen_run(path: Path) -> RunDirectory:
     Raises:
         RunError: there is no such run.
     """
-    from ptv2_cli.sweep.best import is_sweep, open_named
+    from ptv2_cli.sweep.folder import is_sweep, open_named
 
     run = open_named(path)
     if is_sweep(path):
@@ -39,9 +39,9 @@ def newest_run(output: Path, name_it: str) -> RunDirectory:
         RunError: there is none.
     """
     from ptv2_cli.errors import RunError
-    from ptv2_cli.run.directory import newest_finished
-    from ptv2_cli.run.inventory import interrupted
-    from ptv2_cli.sweep.best import sweeps_of
+    from ptv2_cli.runs.directory import newest_finished
+    from ptv2_cli.runs.inventory import interrupted
+    from ptv2_cli.sweep.folder import sweeps_of
 
     try:
         run = newest_finished(output)
@@ -58,7 +58,7 @@ def newest_run(output: Path, name_it: str) -> RunDirectory:
 
 def to_begin(output: Path = Path("runs")) -> str:
     """What to type where there is no finished run yet, or no config.yaml: what is there decides."""
-    from ptv2_cli.run.inventory import interrupted
+    from ptv2_cli.runs.inventory import interrupted
 
     left = [f"{kept.run.resume_hint} (it was interrupted)" for kept in interrupted(output)[:1]]
     if CONFIG.is_file():
@@ -83,7 +83,7 @@ def require_config(path: Path) -> None:
 
 def _tell(run: RunDirectory, sweep: Path, name_it: str) -> None:
     from ptv2_cli.errors import RunError
-    from ptv2_cli.sweep.best import best_trial
+    from ptv2_cli.sweep.folder import best_trial
 
     try:
         best = best_trial(sweep)

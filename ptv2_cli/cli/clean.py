@@ -11,7 +11,7 @@ import typer
 from ptv2_cli.cli import console
 
 if TYPE_CHECKING:
-    from ptv2_cli.run.inventory import Kept
+    from ptv2_cli.runs.inventory import Kept
 
 
 def clean(
@@ -23,7 +23,7 @@ def clean(
     """Remove unfinished and duplicate runs, after showing them."""
     from ptv2_cli.cli.listing import age, size
     from ptv2_cli.errors import EXIT_DEFECT, InputError
-    from ptv2_cli.run.inventory import copies, runs_in
+    from ptv2_cli.runs.inventory import copies, runs_in
 
     found = runs_in(folder)
     double, busy = copies(found), _of_running_sweeps(folder)
@@ -66,7 +66,7 @@ def _reason(kept: Kept, double: dict[Path, Path], busy: set[str]) -> str:
 def _of_running_sweeps(folder: Path) -> set[str]:
     """Fingerprints of the trials of sweeps that a process carries out now: it goes on with them."""
     from ptv2_cli.errors import RunError
-    from ptv2_cli.run.lock import held
+    from ptv2_cli.runs.lock import held
     from ptv2_cli.sweep.folder import PLAN, read_entries
 
     marks: set[str] = set()
@@ -81,7 +81,7 @@ def _of_running_sweeps(folder: Path) -> set[str]:
 def _removed(kept: Kept) -> bool:
     """Remove a run, held meanwhile so that nobody begins to train it; whether that worked."""
     from ptv2_cli.errors import RunError
-    from ptv2_cli.run.lock import locked, unlocked_warning
+    from ptv2_cli.runs.lock import locked, unlocked_warning
 
     path = kept.run.path
     try:

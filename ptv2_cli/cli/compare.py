@@ -48,7 +48,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Compare runs, or seeds of two settings, by paired tests."""
-    from ptv2_cli.config.names import SPLITS
+    from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.errors import InputError
     from ptv2_cli.report.compare import compare as run_comparison
     from ptv2_cli.report.compare import open_finished
@@ -95,8 +95,8 @@ def _sides(words: list[str]) -> tuple[list[Path], list[Path]]:
 
 
 def _scores(found: Comparison) -> None:
-    from ptv2_cli.report.grid import p_value
     from ptv2_cli.report.paired import DRAWS
+    from ptv2_cli.report.text_table import p_value
 
     first = sorted(found.scores.items(), key=lambda item: item[0] != found.metric)
     seeds = any(test.seeds is not None for test in found.tests.values())

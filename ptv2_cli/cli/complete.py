@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ptv2_cli.run.directory import DEFAULT_OUTPUT
+from ptv2_cli.runs.directory import DEFAULT_OUTPUT
 from ptv2_cli.setup.keys import Key, flat_keys
 
 SPLITS = ("train", "validation", "test")
@@ -58,7 +58,7 @@ def runs(incomplete: str) -> Completions:
 
 def configs(incomplete: str) -> Completions:
     """Names of the configs that come with ptv2."""
-    from ptv2_cli.setup.files import shipped_configs
+    from ptv2_cli.setup.packaged_files import shipped_configs
 
     names = sorted(path.stem for path in shipped_configs().glob("*.yaml"))
     return _offered([(name, "") for name in names], incomplete)
@@ -76,7 +76,7 @@ def _settable(key: Key) -> bool:
 @cache
 def _keys() -> list[Key]:
     """All keys of the written schema, each once; none if the installation lacks the file."""
-    from ptv2_cli.setup.files import schema_file
+    from ptv2_cli.setup.packaged_files import schema_file
 
     try:
         schema = json.loads(schema_file().read_text(encoding="utf-8"))

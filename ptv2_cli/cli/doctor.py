@@ -15,7 +15,7 @@ def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> int:
     """Show versions, device, caches, and what mends the rest."""
-    from ptv2_cli.setup.findings import examine
+    from ptv2_cli.setup.doctor import examine
 
     found = examine()
     able = all(item.state != "missing" for item in found)

@@ -12,7 +12,7 @@ from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, OutputOption, settle
 
 if TYPE_CHECKING:
-    from ptv2_cli.run.reload import Compared, Reloaded
+    from ptv2_cli.runs.rescore import Compared, Reloaded
 
 
 def evaluate(
@@ -44,11 +44,11 @@ def evaluate(
 ) -> int:
     """Score a finished run again and compare with what was logged."""
     settle(offline)
-    from ptv2_cli.config.names import SPLITS
+    from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.errors import EXIT_DEFECT, InputError
-    from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.data_warnings import skipped_rows, undefined_metrics
-    from ptv2_cli.run.reload import reload_run
+    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
+    from ptv2_cli.runs.rescore import reload_run
 
     canonical = None if split is None else SPLITS.get(split, split)
     if canonical not in {None, "train", "validation", "test", "holdout"}:

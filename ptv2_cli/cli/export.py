@@ -36,10 +36,10 @@ def export(
 ) -> None:
     """Write a run as a PEFT adapter, or with its MLP folded away."""
     settle(offline)
-    from ptv2_cli.exchange.adapter import export_peft
-    from ptv2_cli.exchange.folded import export_folded
-    from ptv2_cli.exchange.opened import open_finished
-    from ptv2_cli.run.directory import open_run
+    from ptv2_cli.interop.folded import export_folded
+    from ptv2_cli.interop.opened import open_finished
+    from ptv2_cli.interop.to_peft import export_peft
+    from ptv2_cli.runs.directory import open_run
 
     directory = open_run(run)
     if to is Target.peft:

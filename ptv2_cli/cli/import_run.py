@@ -51,10 +51,10 @@ def import_run(
     from ptv2_cli.backbones.families import shape_of
     from ptv2_cli.backbones.locate import locate
     from ptv2_cli.cli.summary import percent
-    from ptv2_cli.exchange.adopt import adopt, facts
-    from ptv2_cli.exchange.read_peft import read_peft
-    from ptv2_cli.exchange.read_reference import read_reference
-    from ptv2_cli.run.build import choose_device
+    from ptv2_cli.interop.from_peft import read_peft
+    from ptv2_cli.interop.from_reference import read_reference
+    from ptv2_cli.interop.import_run import adopt, facts
+    from ptv2_cli.runs.build import choose_device
 
     read = read_peft if program is Program.peft else read_reference
     chosen = choose_device(device)

@@ -11,7 +11,7 @@ import typer
 
 from ptv2_cli.cli import console
 from ptv2_cli.errors import InputError
-from ptv2_cli.setup.files import shipped_configs
+from ptv2_cli.setup.packaged_files import shipped_configs
 
 
 class What(StrEnum):
@@ -57,7 +57,7 @@ def _methods() -> None:
 
 
 def _tasks() -> None:
-    from ptv2_cli.tasks.definition import load_definition, task_class, task_names
+    from ptv2_cli.tasks.catalog import load_definition, task_class, task_names
 
     rows = []
     for name in task_names():
@@ -72,7 +72,7 @@ def _tasks() -> None:
 
 
 def _backbones() -> None:
-    from ptv2_cli.backbones.support import COLUMNS, MEANINGS, notes, refusals, support_rows
+    from ptv2_cli.backbones.families import COLUMNS, MEANINGS, notes, refusals, support_rows
 
     console.table("", COLUMNS, support_rows())
     console.say()
@@ -94,7 +94,7 @@ def _configs() -> None:
 
 
 def _runs(folder: Path) -> None:
-    from ptv2_cli.run.inventory import runs_in
+    from ptv2_cli.runs.inventory import runs_in
 
     found = runs_in(folder)
     if not found:
@@ -141,3 +141,10 @@ def _meaning(description: str, default: object) -> str:
     if "default:" in description:
         return description
     return f"{description} (default: {'none' if default is None else default})"
+
+
+def schema() -> None:
+    """Print a config's JSON Schema, by which editors complete it."""
+    from ptv2_cli.setup.schema import config_schema
+
+    console.as_json(config_schema())

@@ -12,7 +12,7 @@ import typer
 
 from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
-from ptv2_cli.config.places import Places
+from ptv2_cli.config.origins import Places
 from ptv2_cli.errors import ConfigError, Problem
 
 ConfigArgument = Annotated[
@@ -150,7 +150,7 @@ def without(command: list[str], *keys: str) -> list[str]:
 
 def _unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
     """A task that does not exist, told beside the config's other problems."""
-    from ptv2_cli.tasks.definition import load_definition
+    from ptv2_cli.tasks.catalog import load_definition
 
     section = data.get("task")
     name = section.get("name") if isinstance(section, Mapping) else section

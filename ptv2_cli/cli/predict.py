@@ -16,13 +16,12 @@ from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, settle
 
 if TYPE_CHECKING:
-    from ptv2_cli.cli.counting import Counting
-    from ptv2_cli.run.chunks import Chunk
-    from ptv2_cli.run.mixed import MixedRuns
-    from ptv2_cli.run.partfile import PartFile
-    from ptv2_cli.run.predict import Run
-    from ptv2_cli.run.rowfile import RowFile
-    from ptv2_cli.tasks.base import Reading
+    from ptv2_cli.cli.progress import Counting
+    from ptv2_cli.data.rows import Reading
+    from ptv2_cli.runs.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction_stream import Chunk
+    from ptv2_cli.runs.row_files import PartFile, RowFile
 
 STDIN = Path("-")
 
@@ -84,11 +83,10 @@ def predict(
     """Predict new rows, a line of JSON or a row of a table each."""
     settle(offline)
     from ptv2_cli.errors import DataError
-    from ptv2_cli.run.directory import DEFAULT_OUTPUT
-    from ptv2_cli.run.mixed import MixedRuns
-    from ptv2_cli.run.partfile import PartFile, check_output
-    from ptv2_cli.run.predict import Run
-    from ptv2_cli.run.rowfile import RowFile
+    from ptv2_cli.runs.directory import DEFAULT_OUTPUT
+    from ptv2_cli.runs.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.row_files import PartFile, RowFile, check_output
 
     piped = input_ == STDIN
     if not piped and (not input_.exists() or input_.is_dir()):  # a pipe by name may be read
@@ -114,8 +112,8 @@ def predict(
 def _reading(delimiter: str | None, encoding: str | None) -> Reading:
     """What the flags say of how the input is read, checked as the config's keys are."""
     from ptv2_cli.config.schema import one_sign, text_encoding
+    from ptv2_cli.data.rows import Reading
     from ptv2_cli.errors import ConfigError
-    from ptv2_cli.tasks.base import Reading
 
     def checked(flag: str, value: str | None, check: Callable[[str], str]) -> str | None:
         try:
@@ -133,8 +131,8 @@ def _layout(runs: list[Run], path: Path, asked: Format | None) -> str | None:
 
     None: the lines will show it.
     """
+    from ptv2_cli.data.stream import format_by_name, formats_of
     from ptv2_cli.errors import ConfigError
-    from ptv2_cli.tasks.stream import format_by_name, formats_of
 
     run = runs[0]
     known = formats_of(run.task.kind) if len(runs) == 1 else ("jsonl",)
@@ -170,8 +168,8 @@ def _carry_out(
     batch_size: int | None,
 ) -> None:
     """Read, predict and write; what was written stays, whatever happens."""
-    from ptv2_cli.cli.counting import Counting
-    from ptv2_cli.tasks.stream import read_records
+    from ptv2_cli.cli.progress import Counting
+    from ptv2_cli.data.stream import read_records
 
     name = Path("standard input") if path == STDIN else path
     files = [file for file in (good, bad) if file is not None]
@@ -196,8 +194,8 @@ def _carry_out(
 
 
 def _write(chunk: Chunk, good: RowFile | None, bad: PartFile | None) -> None:
-    from ptv2_cli.run.chunks import bad_line
-    from ptv2_cli.run.results import as_line
+    from ptv2_cli.runs.prediction_stream import bad_line
+    from ptv2_cli.runs.results import as_line
 
     if good is None:
         console.lines(map(as_line, chunk.lines))

@@ -13,8 +13,8 @@ from ptv2_cli.cli import complete, console
 
 if TYPE_CHECKING:
     from ptv2_cli.report.detail import Detail
-    from ptv2_cli.report.grid import Grid
     from ptv2_cli.report.table import Report
+    from ptv2_cli.report.text_table import Grid
 
 
 class Format(StrEnum):
@@ -60,7 +60,7 @@ def report(
     ] = None,
 ) -> None:
     """Show finished runs as one table: methods by tasks."""
-    from ptv2_cli.config.names import SPLITS
+    from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.errors import InputError
     from ptv2_cli.report.build import build_report
     from ptv2_cli.report.detail import details
@@ -107,8 +107,8 @@ def _table(made: Report, more: list[Detail]) -> None:
 
 
 def _markdown(made: Report, more: list[Detail]) -> None:
-    from ptv2_cli.report.grid import escaped, markdown_table
     from ptv2_cli.report.render import markdown
+    from ptv2_cli.report.text_table import escaped, markdown_table
 
     console.lines([markdown(made)])
     for part in more:
@@ -140,7 +140,7 @@ _WRITERS = {
 
 def _grid(table: Grid) -> None:
     """A grid as wide as the terminal at most: what does not fit beside stands below."""
-    from ptv2_cli.report.grid import blocks
+    from ptv2_cli.report.text_table import blocks
 
     for number, block in enumerate(blocks(table, console.width())):
         if number:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.options import without
-from ptv2_cli.run.directory import RunDirectory
-from ptv2_cli.run.session import Session
+from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.session import Session
 
 
 def percent(value: float | None) -> str:

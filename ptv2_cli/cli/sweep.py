@@ -80,14 +80,14 @@ def sweep(
     settle(offline)
     from ptv2_cli.cli.sweep_table import show_estimate, show_groups, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
-    from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.directory import ELSEWHERE, writing_at
-    from ptv2_cli.run.lock import locked, unlocked_warning
+    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.directory import ELSEWHERE, writing_at
+    from ptv2_cli.runs.lock import locked, unlocked_warning
+    from ptv2_cli.sweep.capacity import grouped
+    from ptv2_cli.sweep.compatibility import require_one_group
+    from ptv2_cli.sweep.engines.local import run_groups
     from ptv2_cli.sweep.estimate import estimate
-    from ptv2_cli.sweep.local import run_groups
-    from ptv2_cli.sweep.opening import Opener
-    from ptv2_cli.sweep.sharing import require_one_group
-    from ptv2_cli.sweep.sizing import grouped
+    from ptv2_cli.sweep.session_pool import Opener
     from ptv2_cli.sweep.store import Store
     from ptv2_cli.sweep.trials import prepare_all
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from ptv2_cli.cli import console
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.errors import EXIT_DEFECT
-from ptv2_cli.report.grid import p_value
 from ptv2_cli.report.noise import LEVEL
-from ptv2_cli.run.experiment import Experiment
+from ptv2_cli.report.text_table import p_value
+from ptv2_cli.runs.resolved_run import Experiment
 from ptv2_cli.sweep.axes import FLAGS, SEED
-from ptv2_cli.sweep.boards import Board, Edge, Setting, short, show
-from ptv2_cli.sweep.entry import DONE, Entry
+from ptv2_cli.sweep.capacity import Group
+from ptv2_cli.sweep.compatibility import groups
 from ptv2_cli.sweep.lane_count import Asked
+from ptv2_cli.sweep.leaderboard import Board, Edge, Setting, short, show
 from ptv2_cli.sweep.plan import in_range
-from ptv2_cli.sweep.sharing import groups
-from ptv2_cli.sweep.sizing import Group
 from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import DONE, Entry
 from ptv2_cli.sweep.trials import Trial
 
 _STATES = {

@@ -16,13 +16,12 @@ from ptv2_cli.cli import console
 from ptv2_cli.cli.progress import Progress
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.cli.sweep_table import duration, named, several_configs, state
-from ptv2_cli.run.events import Listener, RunEvent, Started, Warned
-from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.run.log import LogFile
-from ptv2_cli.sweep.entry import DONE, Outcome
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.sinks.log import LogFile
 from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import DONE, Outcome
 from ptv2_cli.sweep.trials import Trial
-from ptv2_cli.train.events import EvalDone, StepDone
+from ptv2_cli.training.events import EvalDone, Listener, RunEvent, Started, StepDone, Warned
 
 _FRAME = 7
 """Lines of the terminal that the table leaves free."""

@@ -72,15 +72,15 @@ def train(
             "without the lists",
         )
     settle(offline)
-    from ptv2_cli.backbones.quantized import check_machine
+    from ptv2_cli.backbones.quantize import check_machine
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
-    from ptv2_cli.run.build import choose_device
-    from ptv2_cli.run.data_warnings import data_warnings
-    from ptv2_cli.run.directory import ELSEWHERE, writing
-    from ptv2_cli.run.experiment import prepare
-    from ptv2_cli.run.session import open_session
-    from ptv2_cli.run.trainer import train as carry_out
+    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.data_warnings import data_warnings
+    from ptv2_cli.runs.directory import ELSEWHERE, writing
+    from ptv2_cli.runs.resolved_run import prepare
+    from ptv2_cli.runs.session import open_session
+    from ptv2_cli.runs.trainer import train as carry_out
 
     command = same_command(
         config,

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ptv2_cli.config.places import KeyPath, dotted
-from ptv2_cli.config.yaml12 import Float, Int, kind_of
+from ptv2_cli.config.origins import KeyPath, dotted
+from ptv2_cli.config.yaml import Float, Int, kind_of
 from ptv2_cli.errors import InputError
 
 RESULTS_VERSION = 1

@@ -6,19 +6,27 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ptv2_cli.config import merge
-from ptv2_cli.config.explain import foreign_problems, ordered, problems_from, unset_problems
+from ptv2_cli.config.diagnostics import (
+    foreign_problems,
+    known_keys,
+    ordered,
+    problems_from,
+    unknown_unset,
+    unset_problems,
+)
+from ptv2_cli.config.origins import Places
 from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
-from ptv2_cli.config.places import Places
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.config.yaml12 import Document, read_yaml
+from ptv2_cli.config.yaml import Document, read_yaml
 from ptv2_cli.errors import ConfigError, Problem
 
 __all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
+_M = TypeVar("_M", bound=BaseModel)
 MAX_FILES = 30
 """Most config files that may build on each other."""
 
@@ -68,6 +76,28 @@ def load_config(
         problems += also(document.data, document.places) if also else []
         raise ConfigError(*ordered(problems))
     return LoadedConfig(config, document.data, document.places, path, unset)
+
+
+def options_from(
+    model: type[_M], options: Mapping[str, Any], loaded: LoadedConfig, section: str
+) -> tuple[_M | None, list[Problem]]:
+    """Parse the open options of a section with the options model of the thing it names.
+
+    Derive `model` from `schema.Section`. Returns the options, or None and every problem they
+    have, keys that `--unset` misspelled included; raises nothing.
+    """
+    known = tuple(dict.fromkeys((*model.model_fields, *known_keys((section,)))))
+    problems = [
+        unknown_unset(override, known, (section,))
+        for override in loaded.unset
+        if override.path[0] == section and override.path[1:2] and override.path[1] not in known
+    ]
+    try:
+        parsed = model.model_validate(dict(options))
+    except ValidationError as error:
+        found = problems_from(error, loaded.places, (section,), model=model, data=options)
+        return None, [*found, *problems]
+    return (None if problems else parsed), problems
 
 
 def _existing(path: Path) -> Path:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.config.places import KeyPath, Places
-from ptv2_cli.config.yaml12 import Document
+from ptv2_cli.config.origins import KeyPath, Places
+from ptv2_cli.config.yaml import Document
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.registry import HEADS, METHODS, Registry
 

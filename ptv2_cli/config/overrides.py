@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config import merge
-from ptv2_cli.config.places import Place, Places, dotted
-from ptv2_cli.config.yaml12 import MAX_DEPTH, Document, parse_value, unusable
+from ptv2_cli.config.origins import Place, Places, dotted
+from ptv2_cli.config.yaml import MAX_DEPTH, Document, parse_value, unusable
 from ptv2_cli.errors import ConfigError
 
 

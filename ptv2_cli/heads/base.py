@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.seeding import SeededDropout, normal_
+from ptv2_cli.rng import SeededDropout, normal_
 
 INIT_STD = 0.02
 IGNORE = -100
@@ -111,3 +111,16 @@ class Head(nn.Module):
     def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
         """Loss and predictions from hidden states [B, T, H]."""
         raise NotImplementedError
+
+
+class MultiHead(nn.Module):
+    """Hands each batch, which is of one task, to that task's head."""
+
+    def __init__(self, heads: Iterable[Head]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
+        """What the task's own head makes of hidden states [B, T, H]."""
+        output: Output = self.heads[batch.task](hidden, batch)
+        return output

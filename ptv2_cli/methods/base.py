@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
-from ptv2_cli.backbones.vocabulary import Vocabulary
 from ptv2_cli.config.schema import Section
 
 
@@ -138,3 +139,39 @@ class Method(nn.Module):
 
 class NoOptions(Section):
     """A method without options."""
+
+
+_PART = re.compile(r"(\d+)(?:-(\d+))?")
+_END = re.compile(r"(first|last):(\d+)")
+
+
+def parse_layers(text: str | None, count: int) -> tuple[int, ...]:
+    """0-based layer indices that `text` names in a model of `count` layers; None: all.
+
+    Raises:
+        ValueError: the text has another form, or names a layer that the model lacks.
+    """
+    if text is None:
+        return tuple(range(count))
+    compact = text.replace(" ", "")
+    end = _END.fullmatch(compact)
+    if end:
+        number = _checked(int(end[2]), count)
+        return tuple(range(number) if end[1] == "first" else range(count - number, count))
+    chosen: set[int] = set()
+    for part in compact.split(","):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"layers {text!r} is not of the form 17-24, 1,3,5, first:8 or last:8")
+        low = _checked(int(match[1]), count)
+        high = _checked(int(match[2] or match[1]), count)
+        if low > high:
+            raise ValueError(f"layers {part!r} runs backwards")
+        chosen.update(range(low - 1, high))
+    return tuple(sorted(chosen))
+
+
+def _checked(number: int, count: int) -> int:
+    if not 1 <= number <= count:
+        raise ValueError(f"layer {number} does not exist: the model has layers 1 to {count}")
+    return number

@@ -13,7 +13,7 @@ from torch import Tensor
 from ptv2_cli.backbones.sites import KeysValues, Site
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.methods.base import Context
-from ptv2_cli.seeding import normal_
+from ptv2_cli.rng import normal_
 
 PUBLISHED_STD = 0.02
 COMPUTED = ("vocab", "labels", "unused")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.sites import InputVectors, Prompts, Stack
 from ptv2_cli.config.schema import Section
 from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults
-from ptv2_cli.seeding import normal_
+from ptv2_cli.rng import normal_
 
 NORMAL_STD = 0.02
 LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "choice": 3e-2, "token": 1e-2, "span": 1e-2}

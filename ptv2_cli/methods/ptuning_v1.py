@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.sites import InputVectors, Prompts, Stack
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.methods.base import EPOCHS, Context, Method, TrainDefaults
-from ptv2_cli.seeding import normal_
+from ptv2_cli.rng import normal_
 
 FROZEN_LR = 1e-3
 TUNED_LR = 1e-4

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.config.schema import Count, Dropout, Section
-from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults
+from ptv2_cli.methods.base import Context, Method, TrainDefaults, frozen_defaults, parse_layers
 from ptv2_cli.methods.initial import PUBLISHED_STD, Init, drawn_std, first_values
-from ptv2_cli.methods.layers import parse_layers
-from ptv2_cli.seeding import SeededDropout, normal_
+from ptv2_cli.rng import SeededDropout, normal_
 
 LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
 

@@ -9,8 +9,7 @@ from typing import Any
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
 from ptv2_cli.report.noise import Contest
-from ptv2_cli.report.parts import parts
-from ptv2_cli.report.runs import Found, Run
+from ptv2_cli.report.runs import Found, Run, parts
 from ptv2_cli.report.settings import separating, unequal, values_of
 from ptv2_cli.report.table import Cell, Column, Line, Report, RowKey
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report.alike import (
+from ptv2_cli.kinds import Kind
+from ptv2_cli.report.comparability import (
     require_once,
     require_same_data,
     require_same_rows,
@@ -17,10 +18,10 @@ from ptv2_cli.report.alike import (
     shared_split,
 )
 from ptv2_cli.report.paired import Bootstrap, McNemar, holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.report.predicted import Predicted, inputs, predicted, task_of
+from ptv2_cli.report.predictions import Predicted, inputs, predicted, task_of
 from ptv2_cli.report.runs import Run, flatten, plain
-from ptv2_cli.run.directory import open_run
-from ptv2_cli.tasks.base import Kind, Task
+from ptv2_cli.runs.directory import open_run
+from ptv2_cli.tasks.base import Task
 
 
 class Difference(NamedTuple):

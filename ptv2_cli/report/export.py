@@ -6,9 +6,9 @@ import csv
 import io
 from typing import Any
 
-from ptv2_cli.cells import guarded_cell
 from ptv2_cli.report.noise import Verdict
 from ptv2_cli.report.table import Cell, Line, Report
+from ptv2_cli.safe_text import guarded_cell
 
 FIGURES = ("mean", "sd", "n", "standard_error", "majority_baseline", "p", "verdict", "stuck")
 """Fields of a cell in csv: `p` is Holm-corrected, `stuck` a number of runs."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report.predicted import Predicted, inputs
-from ptv2_cli.tasks.base import Prediction
-from ptv2_cli.tasks.bio import entities
+from ptv2_cli.report.predictions import Predicted, inputs
+from ptv2_cli.scoring.entities import entities
+from ptv2_cli.scoring.scores import Prediction
 
 NOTHING = "O"
 """Stands for no entity, in a cell and in the matrix of a tagging task."""

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ptv2_cli.errors import Ptv2Error
 from ptv2_cli.report.paired import holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.report.predicted import Predicted, difference, predicted
+from ptv2_cli.report.predictions import Predicted, difference, predicted
 from ptv2_cli.report.runs import Run
 
 LEVEL = 0.05

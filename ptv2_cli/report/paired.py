@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptv2_cli.tasks.base import Statistics
+from ptv2_cli.scoring.scores import Statistics
 
 DRAWS = 10_000
 LEVEL = 0.95

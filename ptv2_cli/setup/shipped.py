@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.setup import draft
-from ptv2_cli.setup.files import shipped_configs
+from ptv2_cli.setup.packaged_files import shipped_configs
 
 _COMMENTS = {
     "method": draft.METHOD,

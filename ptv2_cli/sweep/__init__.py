@@ -1,1 +1,1 @@
-"""A grid of runs: its plan, the engine that carries it out, its table of settings."""
+"""Sweeps: a grid of runs, the engine that runs it, its table of settings."""

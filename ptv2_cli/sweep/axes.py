@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config import merge
+from ptv2_cli.config.faults import seen
 from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.origins import Places, dotted
 from ptv2_cli.config.overrides import Override, parse_key
-from ptv2_cli.config.places import Places, dotted
-from ptv2_cli.config.wording import seen
-from ptv2_cli.config.yaml12 import Document, parse_value
+from ptv2_cli.config.yaml import Document, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.sweep.lane_count import KEY as LANES
 from ptv2_cli.sweep.lane_count import lanes_of_section

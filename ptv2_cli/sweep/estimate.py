@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from ptv2_cli.errors import InputError, RunError, out_of_memory
-from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.run.session import Session
-from ptv2_cli.run.setting_up import set_up
-from ptv2_cli.shared import Sharing
-from ptv2_cli.sweep.opening import Opener
-from ptv2_cli.tasks.base import Feature
-from ptv2_cli.train.events import EvalDone, StepDone
-from ptv2_cli.train.lane import Lane
-from ptv2_cli.train.loop import fit
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.multiplex import Sharing
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.session import Session, set_up
+from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.training.events import EvalDone, StepDone
+from ptv2_cli.training.lane import Lane
+from ptv2_cli.training.loop import fit
 
 STEPS = 6
 """Most steps that are timed, after one that warms up."""

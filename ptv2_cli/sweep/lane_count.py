@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ptv2_cli.config.faults import seen
 from ptv2_cli.config.load import LoadedConfig, Override, load_config
-from ptv2_cli.config.wording import seen
 from ptv2_cli.errors import ConfigError
 
 Lanes = int | Literal["auto"]

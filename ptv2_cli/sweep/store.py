@@ -11,10 +11,9 @@ from typing import Any
 from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
 from ptv2_cli.files import own_folder, remove_temporary, write_atomic
-from ptv2_cli.run.directory import find_by_fingerprint
-from ptv2_cli.run.results import write_json
-from ptv2_cli.sweep.boards import Board, make_boards
-from ptv2_cli.sweep.entry import DONE, Entry, Outcome
+from ptv2_cli.runs.directory import find_by_fingerprint
+from ptv2_cli.runs.results import write_json
+from ptv2_cli.safe_text import visible
 from ptv2_cli.sweep.folder import (
     PLAN,
     RESULTS,
@@ -22,9 +21,9 @@ from ptv2_cli.sweep.folder import (
     read_entries,
     read_outcomes,
 )
-from ptv2_cli.sweep.judged import judged
+from ptv2_cli.sweep.leaderboard import Board, judged, make_boards
+from ptv2_cli.sweep.trial_record import DONE, Entry, Outcome
 from ptv2_cli.sweep.trials import Prepared, Trial
-from ptv2_cli.visible import visible
 
 
 class Store:

@@ -11,13 +11,13 @@ from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
-from ptv2_cli.run.experiment import Experiment, prepare
-from ptv2_cli.run.recipe import resolve_names
-from ptv2_cli.run.results import plain
-from ptv2_cli.run.shelf import Shelf
+from ptv2_cli.runs.memo import Memo
+from ptv2_cli.runs.resolve.recipe import resolve_names
+from ptv2_cli.runs.resolved_run import Experiment, prepare
+from ptv2_cli.runs.results import plain
 from ptv2_cli.sweep.axes import SEED
-from ptv2_cli.sweep.entry import Entry
 from ptv2_cli.sweep.plan import Candidate, told
+from ptv2_cli.sweep.trial_record import Entry
 
 DATA_SECTIONS = {"task", "selection", "report"}
 """Sections on which it depends which files are read."""
@@ -53,10 +53,10 @@ def prepare_all(candidates: Sequence[Candidate], output: Path, *, offline: bool)
         InputError: not one of the candidates can run; with all reasons.
     """
     check_names(candidates)
-    shelf = Shelf()
+    memo = Memo()
     trials: dict[str, Trial] = {}
     for candidate in candidates:
-        trial = _prepared(candidate, output, offline, shelf)
+        trial = _prepared(candidate, output, offline, memo)
         trials.setdefault(trial.entry.fingerprint, trial)
     ready = [trial for trial in trials.values() if trial.experiment is not None]
     if not ready:
@@ -80,9 +80,9 @@ def check_names(candidates: Sequence[Candidate]) -> None:
     gather(dict.fromkeys(problems), ConfigError)
 
 
-def _prepared(candidate: Candidate, output: Path, offline: bool, shelf: Shelf) -> Trial:
+def _prepared(candidate: Candidate, output: Path, offline: bool, memo: Memo) -> Trial:
     try:
-        experiment = prepare(candidate.loaded, output, offline=offline, shelf=shelf)
+        experiment = prepare(candidate.loaded, output, offline=offline, memo=memo)
     except InputError as error:
         config, refused = candidate.loaded.config, {"refused": "true"}
         mark = fingerprint(config.model_dump(), refused)

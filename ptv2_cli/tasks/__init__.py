@@ -1,1 +1,1 @@
-"""Tasks: rows of a data set to features, predictions and scores."""
+"""Tasks: what rows mean; one module for each kind."""

@@ -4,143 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.data.rows import DataSource, Row, Split, SplitName, counted, reading_of
+from ptv2_cli.data.source import open_source
 from ptv2_cli.errors import InputError
-from ptv2_cli.tasks.tally import counted
+from ptv2_cli.inputs.features import Feature, Truncation
+from ptv2_cli.kinds import ANSWER, CLASSED, Kind
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 
 if TYPE_CHECKING:
-    from ptv2_cli.tasks.definition import Definition, HubSection
-    from ptv2_cli.tasks.encoder import Encoder
-    from ptv2_cli.tasks.formats import Bad, Line
-
-Kind = Literal["sequence", "regression", "choice", "token", "span"]
-PER_ROW: frozenset[Kind] = frozenset({"sequence", "regression", "choice"})
-"""Kinds whose head reads one pooled vector of each input."""
-CLASSED: frozenset[Kind] = frozenset({"sequence", "choice"})
-"""Kinds whose answer to a row is one label, right or wrong."""
-_ANSWER: dict[Kind, str] = {
-    "sequence": "label",
-    "regression": "prediction",
-    "choice": "label",
-    "token": "tags",
-    "span": "answer",
-}
-SplitName = Literal["train", "validation", "test"]
-Truncation = Literal["longest_first", "only_first", "only_second"]
-Row = dict[str, Any]
-Prediction = dict[str, Any]
-Array = npt.NDArray[np.float32]
-Statistics = npt.NDArray[np.float64]
-IGNORE = -100
-"""Label of a position that counts neither in the loss nor in the score (torch's convention)."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """The rows of one split as read, and what identifies their content."""
-
-    rows: list[Row]
-    sha256: str
-    """Of the files; of the rows where these are not what the files alone say, see `Reading`."""
-    files: tuple[Path, ...] = ()
-    bad: tuple[Bad, ...] = ()
-    """Rows of the files that were left out."""
-    notes: tuple[str, ...] = ()
-    """What reading it found that is worth a warning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """What one row (or a window of it) gives to a batch. Lists have length T, its tokens.
-
-    Mostly that is one model input. A question with choices is one feature too, or its choices
-    could fall into different batches: `choices` are its inputs, and its own lists are those of
-    the longest of them.
-    """
-
-    row: int
-    """Index of the row in its split."""
-    input_ids: list[int]
-    token_type_ids: list[int] | None = None
-    label: int | float | list[int] | tuple[int, int] | None = None
-    """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
-    first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
-    slots: list[int] | None = None
-    """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
-    mask_at: int | None = None
-    """Position of the template's {mask}."""
-    words: list[int | None] | None = None
-    """Token shape: the word whose prediction is read at this position, else None."""
-    offsets: list[tuple[int, int] | None] | None = None
-    """Span shape: characters [start, end) of the context, None outside of it."""
-    task: int = 0
-    """Which of several tasks that train together it belongs to."""
-    cls_at: int = 0
-    """Span shape: the position that stands for "no answer here"; see `frame.Built`."""
-    truncated: bool = False
-    """Text of the row was cut off and is seen by no window."""
-    left_out: int = 0
-    """Demonstrations for which it had no room."""
-    choices: tuple[Feature, ...] | None = None
-    """Choice shape: an input for each choice, in the row's order."""
-
-    @property
-    def inputs(self) -> tuple[Feature, ...]:
-        """The model inputs that it stands for."""
-        return (self,) if self.choices is None else self.choices
-
-    @property
-    def tokens(self) -> int:
-        """Positions of all its inputs."""
-        return sum(len(item.input_ids) for item in self.inputs)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores as fractions in [0, 1], their finer detail and their spread."""
-
-    metrics: dict[str, float]
-    detail: dict[str, Any] = field(default_factory=dict)
-    standard_error: float | None = None
-    """Of the task's main metric."""
-    standard_errors: dict[str, float] = field(default_factory=dict)
-    """Of every metric that has one, for runs that select by another than the main metric."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are read, where the config says so; None: as their first bytes show."""
-
-    delimiter: str | None = None
-    encoding: str | None = None
-    skip_bad: bool = False
-    """Whether rows that cannot be used are left out."""
-
-
-AS_FOUND = Reading()
-"""As the first bytes of each file show."""
-
-
-class DataSource(Protocol):
-    """Where the files of a split lie: a local folder or a snapshot of the hub."""
-
-    @property
-    def reading(self) -> Reading:
-        """How they are read."""
-
-    def files(self, split: str) -> tuple[Path, ...]:
-        """Files of `train`, `validation` or `test`; empty if the source has no such split."""
-
-    def describe(self, split: str) -> str:
-        """Where was looked for the split, and for which names: for messages."""
+    from ptv2_cli.data.formats import Line
+    from ptv2_cli.data.rows import HubSection
+    from ptv2_cli.inputs.encoder import Encoder
+    from ptv2_cli.tasks.definition import Definition
 
 
 class Task(ABC):
@@ -259,8 +140,6 @@ class Task(ABC):
         Raises:
             DataError: it does not say.
         """
-        from ptv2_cli.tasks.source import open_source
-
         named = {name: getattr(section, name) for name in ("train", "validation", "test")}
         files = {name: Path(path) for name, path in named.items() if path is not None}
         folder = None if section.data is None else Path(section.data)
@@ -319,7 +198,7 @@ class Task(ABC):
 
     def answer(self, line: Prediction) -> Any:
         """The answer that a line of predictions gives."""
-        return line[_ANSWER[self.kind]]
+        return line[ANSWER[self.kind]]
 
     def labelled(self, line: Prediction) -> Row:
         """The row with its gold answer that a line of predictions was written of."""
@@ -406,13 +285,3 @@ class Task(ABC):
                     f"row {index + 1} of {len(rows)} has no gold answer: nothing to score against",
                     "score a labelled split, such as --split validation",
                 )
-
-
-def reading_of(section: TaskSection) -> Reading:
-    """How a config's `task:` says its files are read."""
-    return Reading(section.delimiter, section.encoding, section.skip_bad)
-
-
-def truncated_rows(features: Iterable[Feature]) -> int:
-    """How many rows lost text that no window shows."""
-    return len({feature.row for feature in features if feature.truncated})

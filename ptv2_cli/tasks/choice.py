@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from itertools import combinations
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.tasks.base import (
-    Array,
-    DataSource,
-    Feature,
-    Kind,
-    Prediction,
-    Row,
-    Scores,
-    Split,
-    Statistics,
-    Task,
-)
-from ptv2_cli.tasks.choices import check_choices, check_index, choices_of
+from ptv2_cli.data.conll import unknown_column
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.readers import check_label, check_text, read_split
+from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.errors import DataError
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring.resampling import class_scores, mean_error, ratio
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.readers import check_label, check_text, read_split
-from ptv2_cli.tasks.statistics import class_scores, mean_error, ratio
 from ptv2_cli.tasks.texts import FORMATS, encode_texts
+from ptv2_cli.tasks.user_data import (
+    Names,
+    TableOptions,
+    from_train,
+    impossible,
+    read_labelled,
+    require_label,
+    table_row,
+)
 
 CHOICE = "choice"
 """The column that a choice's own text is in where inputs are made: `{choice}` of a template."""
@@ -147,7 +152,7 @@ class Choice(Task):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """accuracy; by index, and how often which stood for which, under detail."""
-        from ptv2_cli.tasks.metrics import Accuracy
+        from ptv2_cli.scoring.metrics import Accuracy
 
         self.require_gold(rows)
         guess = [line["label"] for line in predictions]
@@ -210,3 +215,276 @@ def _detail(guess: Sequence[int], truth: Sequence[int]) -> dict[str, Any]:
             for at, name in enumerate(names)
         },
     }
+
+
+def choices_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The texts of the choices of a checked row: those of one list, or those of the columns.
+
+    Of several columns the last may be empty: a question with fewer choices than others.
+    """
+    if len(columns) == 1:
+        return list(row[columns[0]])
+    return [row[column] for column in columns if not _empty(row.get(column))]
+
+
+def check_choices(line: Line, columns: Sequence[str]) -> list[str]:
+    """The texts of the choices of a row as read.
+
+    Raises:
+        DataError: a missing column, something else than text, an empty choice before another, or
+            fewer than two.
+    """
+    for column in columns:
+        # A line of jsonl may leave out the columns of choices that it has not.
+        if column not in line.values and (len(columns) == 1 or column in columns[:2]):
+            raise unknown_column(line.at(line.header), column, line.values)
+    found = line.values[columns[0]] if len(columns) == 1 else _cells(line, columns)
+    if not isinstance(found, list):
+        raise DataError.at(
+            line.where,
+            f"column {columns[0]!r} holds {found!r}: no list of choices",
+            "with a column for each choice write task.choices: [COLUMN, COLUMN]",
+        )
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            what = f"choice {index} is {text!r}"
+            raise DataError.at(line.where, what, "choices must be texts in quotes")
+        if not text.strip():
+            what = f"choice {index} is empty"
+            raise DataError.at(line.where, what, "write its text, or delete it; 0 is the first")
+    if len(found) < 2:
+        raise DataError.at(
+            line.where,
+            f"{len(found)} choice{'' if len(found) == 1 else 's'}",
+            "a question needs two or more to choose from: complete the row, or delete it",
+        )
+    return found
+
+
+def check_index(line: Line, value: Any, count: int) -> int:
+    """The index that a label is, from 0, into the `count` choices of a row.
+
+    Raises:
+        DataError: it is no whole number, or the row has no such choice.
+    """
+    hint = f"the first choice is 0, the last of this row is {count - 1}"
+    index = as_index(value)
+    if index is None:
+        raise DataError.at(line.where, f"label {value!r} is no index of a choice", hint)
+    if not 0 <= index < count:
+        raise DataError.at(line.where, f"label {value!r} in a row of {count} choices", hint)
+    return index
+
+
+def as_index(value: Any) -> int | None:
+    """The whole number that a label is or, in tables, spells; None if it is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        # No row has a choice of ten digits, and Python reads no int of 5,000.
+        return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def check_chosen(line: Line, value: Any, choices: Sequence[str]) -> int:
+    """The index of the choice whose text a label is, spaces around it aside.
+
+    Raises:
+        DataError: no choice of the row has that text, or two have it.
+    """
+    found = places(value, choices)
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(map(repr, choices))
+    if found:
+        what = f"label {value!r} is the text of {len(found)} choices: {shown}"
+        hint = "say which by its index, from 0, with task.label_is: index; or delete the row"
+    else:
+        what = f"label {value!r} is the text of none of the choices: {shown}"
+        hint = "write it as the choice is written"
+    raise DataError.at(line.where, what, hint)
+
+
+def check_column(line: Line, value: Any, columns: Sequence[str]) -> int:
+    """The index of the choice whose column a label names; `columns`: those that the row fills.
+
+    Raises:
+        DataError: it names none of them.
+    """
+    if value in columns:
+        return columns.index(value)
+    raise DataError.at(
+        line.where,
+        f"label {value!r} is no column of a choice of this row",
+        f"its columns are {', '.join(columns)}",
+    )
+
+
+def places(value: Any, choices: Sequence[str]) -> list[int]:
+    """Where a label stands among the choices as a text."""
+    if not isinstance(value, str):
+        return []
+    wanted = value.strip()
+    return [index for index, text in enumerate(choices) if text.strip() == wanted]
+
+
+def _cells(line: Line, columns: Sequence[str]) -> list[Any]:
+    """The values of several columns, without the empty ones at the end."""
+    cells = [line.values.get(column) for column in columns]
+    while cells and _empty(cells[-1]):
+        cells.pop()
+    return ["" if cell is None else cell for cell in cells]
+
+
+def _empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+Form = Literal["index", "text", "column"]
+FORMS: tuple[Form, ...] = ("index", "text", "column")
+_IN_WORDS = {
+    "index": "the index of the right choice, from 0",
+    "text": "the right choice's text",
+    "column": "the name of the right choice's column",
+}
+
+
+class OwnChoiceOptions(TableOptions):
+    """Open keys of `task: text/choice`."""
+
+    text: Names = Field(
+        ("text",), description="column of the text, or two: the second stands before each choice"
+    )
+    choices: Names = Field(
+        ("choices",), description="the columns of the choices in order, or one that lists them"
+    )
+    label_is: Literal["auto", "index", "text", "column"] = Field(
+        "auto",
+        description="what label holds: the right choice's index from 0, its text, or the name of "
+        "its column; auto looks at the train file",
+    )
+
+    @field_validator("text")
+    @classmethod
+    def _not_the_choice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if CHOICE in value:
+            what = f"has the column {CHOICE!r}, which is what templates call a choice's text"
+            raise impossible(what, "rename the column in the files")
+        return value
+
+    @field_validator("choices")
+    @classmethod
+    def _apart(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        taken = {*info.data.get("text", ()), info.data.get("label"), "label"}
+        if not value or len(set(value)) != len(value) or taken & set(value):
+            what = "names a column, or several different ones, that are neither text nor label"
+            raise impossible(what, "write choices: [COLUMN, COLUMN]")
+        return value
+
+
+class OwnChoice(Choice):
+    """Rows as the file has them, but `label` is an index: other columns stay in the row."""
+
+    options_model: ClassVar[type[Section]] = OwnChoiceOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: OwnChoiceOptions = cast(OwnChoiceOptions, options)
+        self.label_column = self.options.label
+        self._take_columns(self.options.text, self.options.choices)
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """The column that `label:` names."""
+        return (self.label_column,)
+
+    @property
+    def found(self) -> str | None:
+        """What the label column holds; see Task.found."""
+        form = self.options.label_is
+        return None if form == "auto" else f"{self.label_column}: {_IN_WORDS[form]}"
+
+    def settle(self, source: DataSource) -> OwnChoice:
+        """With `label_is` as all rows of the train file have it; see Task.settle."""
+        if self.options.label_is != "auto":
+            return self
+        possible: tuple[Form, ...] = FORMS
+        differ: dict[tuple[Form, Form], Line] = {}
+
+        def look(line: Line) -> None:
+            nonlocal possible
+            require_label(line, self.label_column)
+            _, value = table_row(line, self.text, self.label_column)
+            choices = check_choices(line, self.choice_columns)
+            means = _meanings(value, choices, self.choice_columns)
+            possible = _still(line, value, choices, self.choice_columns, possible)
+            for one, other in combinations(possible, 2):
+                if means[one] != means[other]:
+                    differ.setdefault((one, other), line)
+
+        from_train(self, source, FORMATS, look)
+        found = next((pair for pair in combinations(possible, 2) if pair in differ), None)
+        if found is not None:
+            one, other = found
+            value = differ[found].values[self.label_column]
+            raise DataError.at(
+                differ[found].where,
+                f"label {value!r} may be the {one} of one choice or the {other} of another, as all "
+                "of train's",
+                f"say which: task.label_is: {one}, or {other}",
+            )
+        options = self.options.model_copy(update={"label_is": possible[0]})
+        return OwnChoice(self.name, self.definition, options)
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read csv, tsv, jsonl or parquet files; see Task.read."""
+        return read_labelled(self, self.label_column, source, split, limit)
+
+    def _row(self, line: Line) -> Row:
+        row, value = table_row(line, self.text, self.label_column)
+        choices = check_choices(line, self.choice_columns)
+        if value is not None:
+            form = self.options.label_is
+            row["label"] = _gold(line, value, choices, self.choice_columns, form)
+        return row
+
+
+def _gold(line: Line, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:
+    if form == "text":
+        return check_chosen(line, value, choices)
+    if form == "column":
+        return check_column(line, value, columns[: len(choices)])
+    return check_index(line, value, len(choices))
+
+
+def _meanings(value: Any, choices: list[str], columns: Sequence[str]) -> dict[Form, int]:
+    """The choice that a label stands for in each form that it may have."""
+    found: dict[Form, int] = {}
+    index, texts = as_index(value), places(value, choices)
+    if index is not None and 0 <= index < len(choices):
+        found["index"] = index
+    if len(texts) == 1:
+        found["text"] = texts[0]
+    if len(columns) > 1 and value in columns[: len(choices)]:
+        found["column"] = columns.index(value)
+    return found
+
+
+def _still(
+    line: Line,
+    value: Any,
+    choices: list[str],
+    columns: Sequence[str],
+    possible: tuple[Form, ...],
+) -> tuple[Form, ...]:
+    """Which of the forms a row's label may have.
+
+    Raises:
+        DataError: none of them; as the form that all rows before it had.
+    """
+    may = _meanings(value, choices, columns)
+    left = tuple(form for form in possible if form in may)
+    if not left:
+        # Whole numbers are told as indices, all else as texts, unless earlier rows decide.
+        likely = "text" if as_index(value) is None else "index"
+        _gold(line, value, choices, columns, likely if likely in possible else possible[0])
+    return left

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import Problem
-from ptv2_cli.tasks.base import Kind, Row, Task
-from ptv2_cli.tasks.classify import Classification
+from ptv2_cli.kinds import Kind
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.classification import Classification
 
 ClassWeights = Literal["balanced"] | Mapping[str, float]
 KEY = "train.class_weights"

@@ -14,25 +14,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ptv2_cli.config.schema import Section
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.nested import index_of, inner, numbered, span_of
+from ptv2_cli.data.readers import check_text, read_split
+from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
-from ptv2_cli.tasks.base import (
-    Array,
-    DataSource,
-    Feature,
-    Kind,
-    Prediction,
-    Row,
-    Scores,
-    Split,
-    Statistics,
-    Task,
-)
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.nested import index_of, inner, numbered, span_of
-from ptv2_cli.tasks.readers import check_text, read_split
-from ptv2_cli.tasks.squad import best_over
-from ptv2_cli.tasks.statistics import mean_error
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring.resampling import mean_error
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.scoring.squad import best_over
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.texts import encode_texts
 
 GAP = "@placeholder"
@@ -163,7 +156,7 @@ class Cloze(Task):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """f1 and exact_match; what a random entity would score under detail; see Task.score."""
-        from ptv2_cli.tasks.metrics import Squad
+        from ptv2_cli.scoring.metrics import Squad
 
         self.require_gold(rows)
         found = Squad().compute(

@@ -16,24 +16,16 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
-from ptv2_cli.tasks.base import (
-    AS_FOUND,
-    Array,
-    DataSource,
-    Feature,
-    Kind,
-    Prediction,
-    Reading,
-    Row,
-    Scores,
-    Split,
-    Statistics,
-    Task,
-)
-from ptv2_cli.tasks.definition import Definition, load_task
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.formats import Line
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.catalog import load_task
+from ptv2_cli.tasks.definition import Definition
 
 TASK = "task"
 """The column of a row that names its task."""

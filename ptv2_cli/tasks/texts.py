@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.tasks.base import Feature, Row, Task
-from ptv2_cli.tasks.encoder import Encoder, fit
+from ptv2_cli.inputs.encoder import Encoder, fit
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.tasks.base import Task
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet", ".json", ".xlsx")
 """Files that such rows are read from."""

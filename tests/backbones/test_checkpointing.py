@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from ptv2_cli.backbones.families import FAMILIES
-from ptv2_cli.backbones.slot import Slot
+from ptv2_cli.backbones.injection import Slot
 from ptv2_cli.errors import BackboneError
 
 ABLE = [name for name, family in FAMILIES.items() if family.checkpointing]

@@ -13,7 +13,7 @@ from ptv2_cli.backbones.load import load_backbone
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
-from ptv2_cli.seeding import generator
+from ptv2_cli.rng import generator
 
 # The keys that these checkpoints' files have of those that are read, as they are published.
 PUBLIC = {

@@ -119,7 +119,7 @@ def test_padding_does_not_leak(family, backbone_of) -> None:
 def test_grouped_heads_equal_plain_attention(padded, backbone_of) -> None:
     """The attention function by itself, 4 heads over 2 of keys, mask None or with padding."""
     from ptv2_cli.backbones.attention import prompted_attention
-    from ptv2_cli.backbones.slot import Slot
+    from ptv2_cli.backbones.injection import Slot
 
     backbone = backbone_of("llama")
     module = backbone.model.layers[0].self_attn

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.backbones.weights import held_dtype
+from ptv2_cli.backbones.quantize import held_dtype
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.registry import HEADS
 

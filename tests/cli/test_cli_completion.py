@@ -13,7 +13,7 @@ import pytest
 from ptv2_cli.cli import complete
 from ptv2_cli.registry import METHODS
 from ptv2_cli.setup.shipped import shipped_names
-from ptv2_cli.tasks.definition import task_names
+from ptv2_cli.tasks.catalog import task_names
 
 ROOT = Path(__file__).parents[2]
 CODE = (
@@ -73,10 +73,10 @@ def test_a_whole_key_shows_its_values() -> None:
 
 
 def test_without_the_schema_nothing_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from ptv2_cli.setup import files
+    from ptv2_cli.setup import packaged_files
 
     complete._keys.cache_clear()
-    monkeypatch.setattr(files, "schema_file", lambda: tmp_path / "absent.json")
+    monkeypatch.setattr(packaged_files, "schema_file", lambda: tmp_path / "absent.json")
     assert complete.keys("train") == []
     complete._keys.cache_clear()
 

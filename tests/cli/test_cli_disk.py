@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from commandline import Material, Ptv2, Refused, only_run
 
-from ptv2_cli.run.training import TrainingRun
-from ptv2_cli.train import checkpoint
+from ptv2_cli.runs.training import TrainingRun
+from ptv2_cli.training import checkpoint
 
 
 def full(path: Path, data: bytes) -> None:
@@ -83,7 +83,7 @@ def test_a_disk_that_fails(
 
     material.write(Path("config.yaml"))
     with monkeypatch.context() as patch:
-        patch.setattr("ptv2_cli.train.checkpoint.replace_by", fail)
+        patch.setattr("ptv2_cli.training.checkpoint.replace_by", fail)
         result = ptv2(*words)
     assert result.code == 1
     told = " ".join(result.err.split())
@@ -101,7 +101,7 @@ def test_a_disk_that_fails_while_reading(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "data/train.jsonl")
 
-    monkeypatch.setattr("ptv2_cli.run.experiment.prepare", fail)
+    monkeypatch.setattr("ptv2_cli.runs.resolved_run.prepare", fail)
     material.write(Path("config.yaml"))
     result = ptv2("train")
     assert result.code == 1
@@ -170,7 +170,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         written(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptv2_cli.train.checkpoint.replace_by", later)
+        patch.setattr("ptv2_cli.training.checkpoint.replace_by", later)
         assert ptv2("train").code == 1
     again = ptv2("train")
     assert again.code == 0
@@ -191,7 +191,7 @@ def test_eval_of_a_run_that_cannot_be_written_shows_its_scores(
     def fail(path: Path, data: bytes) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("ptv2_cli.run.results.write_atomic", fail)
+    monkeypatch.setattr("ptv2_cli.runs.results.write_atomic", fail)
     result = ptv2("eval", finished)
     assert result.code == 0
     assert result.out.count(", equal\n") == 2
@@ -218,7 +218,7 @@ def test_machine_and_defects(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr("ptv2_cli.run.session.open_session", fail)
+    monkeypatch.setattr("ptv2_cli.runs.session.open_session", fail)
     material.write(Path("config.yaml"))
     result = ptv2("train")
     assert result.code == 1

@@ -152,7 +152,7 @@ def test_a_list_in_a_pipe_is_whole_lines(ptv2: Ptv2, what: str) -> None:
 
 
 def test_listed_configs_are_files(ptv2: Ptv2) -> None:
-    from ptv2_cli.setup.files import shipped_configs
+    from ptv2_cli.setup.packaged_files import shipped_configs
 
     text = ptv2("list", "configs").out
     for path in shipped_configs().glob("*.yaml"):

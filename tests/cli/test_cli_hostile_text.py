@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from commandline import Material, Ptv2, only_run
 
-from ptv2_cli.visible import visible
+from ptv2_cli.safe_text import visible
 
 TITLE = "\x1b]0;taken\x07"
 LABELS = [f"a{TITLE}", "[/]:fire:", "\u202e[bold]\x9b2J"]
@@ -160,8 +160,8 @@ def test_a_defect_shows_its_traceback_without_escapes(
 
 
 def test_lines_of_the_log(tmp_path: Path) -> None:
-    from ptv2_cli.run.events import Warned
-    from ptv2_cli.run.log import LogFile
+    from ptv2_cli.runs.sinks.log import LogFile
+    from ptv2_cli.training.events import Warned
 
     LogFile(tmp_path / "log.txt")(Warned(f"{LABELS[0]}\nforged"))
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import Material, Ptv2, only_run
 
-from ptv2_cli.run.together import Together
+from ptv2_cli.runs.trainer import Together
 
 STEPS, EVERY = 300, 50
 MAIN = "from ptv2_cli.cli.app import main; main()"
@@ -147,7 +147,7 @@ def test_a_signal_before_training(
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ptv2_cli.run.build.choose_device", interrupted)
+    monkeypatch.setattr("ptv2_cli.runs.build.choose_device", interrupted)
     material.write(Path("config.yaml"))
     result = ptv2("train")
     assert result.code == 130

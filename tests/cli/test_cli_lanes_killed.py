@@ -18,7 +18,7 @@ GRID = ("--prompt-len", "2,4,5", "--seed", "11,12")
 # Signals itself after the N-th step of the whole command; all lanes are saved after every step.
 SIGNALLED = """
 import os, sys
-from ptv2_cli.run import together, training
+from ptv2_cli.runs import trainer, training
 together.SAVE_SECONDS = -1.0
 note, save, steps = training.TrainingRun.after_step, together.Together._save_all, 0
 def after_step(self, event):

@@ -12,7 +12,7 @@ import tiny
 import yaml
 from commandline import Ptv2, only_run
 
-from ptv2_cli.run.directory import RunDirectory
+from ptv2_cli.runs.directory import RunDirectory
 
 PLACES = ["北京", "上海", "南京"]
 SIGNS = sorted(set("我在他去了很好坏说今天吃雨谁哪里的。？" + "".join(PLACES)))

@@ -21,7 +21,7 @@ from rich.console import Console
 from ptv2_cli import load
 from ptv2_cli.cli import console
 from ptv2_cli.cli.app import run as run_command
-from ptv2_cli.cli.counting import Counting
+from ptv2_cli.cli.progress import Counting
 
 Lines = list[dict[str, Any]]
 

@@ -19,7 +19,7 @@ GRID = ("--prompt-len", "2,4", "--seed", "11,12")
 # Signals itself at the N-th step of the whole command, every step of which is saved.
 SIGNALLED = """
 import os, sys
-from ptv2_cli.run import together, training
+from ptv2_cli.runs import trainer, training
 together.SAVE_SECONDS = -1.0
 note, saved, steps = training.TrainingRun.after_step, training.TrainingRun.saved, 0
 def after_step(self, event):
@@ -318,7 +318,7 @@ def test_ctrl_c_saves_the_trial_and_the_sweep(material: Material, ptv2: Ptv2) ->
 
 
 def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
-    from ptv2_cli.run.lock import locked
+    from ptv2_cli.runs.lock import locked
 
     assert ptv2("sweep", "--prompt-len", "2").code == 0
     with locked(folder()):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from commandline import Material, Ptv2, Refused
 
-from ptv2_cli.sweep import local, sizing
-from ptv2_cli.sweep.sizing import Group
+from ptv2_cli.sweep import capacity
+from ptv2_cli.sweep.capacity import Group
+from ptv2_cli.sweep.engines import local
 
 GRID = ("--prompt-len", "2,4", "--grid", "task.max_len=24,16,20")
 
@@ -30,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append([(len(group.trials), group.places) for group in groups])
 
     monkeypatch.setattr(local, "run_groups", noted)
-    monkeypatch.setattr(sizing, "_rate", lambda lanes: float(len(lanes)))
+    monkeypatch.setattr(capacity, "_rate", lambda lanes: float(len(lanes)))
     return found
 
 
@@ -121,7 +122,7 @@ def test_check_of_a_config_with_lanes(material: Material, ptv2: Ptv2, refused: R
 def test_more_lanes_than_memory_takes(
     config: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sizing, "free_bytes", lambda device: 200_000)
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: 200_000)
     result = refused("sweep", "--prompt-len", "2,3,4,5,6,7,8,9", "--lanes", "8", says=[])
     told = re.sub(r"\s+", " ", result.err)
     found = re.search(r"--lanes 8: 8 lanes would take about .* are free: (\d+) fit", told)

@@ -16,7 +16,7 @@ from ptv2_cli.sweep import estimate
 # A sweep that stops where its engine would begin, until somebody closes its input.
 WAITING = """
 import sys
-from ptv2_cli.sweep import local
+from ptv2_cli.sweep.engines import local
 def run_groups(*words, **more):
     print("writing", flush=True)
     sys.stdin.read()

@@ -14,13 +14,12 @@ from rich.console import Console
 
 from ptv2_cli.cli import console, progress, sweep_view
 from ptv2_cli.cli.sweep_view import LiveView, PlainView, nearest, view
-from ptv2_cli.run.events import Listener, Started, Warned
 from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.entry import Outcome
 from ptv2_cli.sweep.plan import make_candidates
 from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import Outcome
 from ptv2_cli.sweep.trials import Trial, prepare_all
-from ptv2_cli.train.events import EvalDone, StepDone
+from ptv2_cli.training.events import EvalDone, Listener, Started, StepDone, Warned
 
 
 def planned(material: Material, count: int) -> Store:
@@ -55,7 +54,7 @@ class Lanes:
         watched = self.watcher.trial(trial, trial.experiment)
         self.listeners[number] = self.open[number].enter_context(watched)
         directory = trial.experiment.directory
-        self.listeners[number](Started(directory, steps, 0, "accuracy"))
+        self.listeners[number](Started(directory.path, steps, 0, "accuracy"))
 
     def step(self, number: int, step: int) -> None:
         self.listeners[number](StepDone(step, step / 100, torch.tensor(0.5), 4, 40))

@@ -14,7 +14,7 @@ import pytest
 from commandline import Material, Ptv2
 from rich.text import Text
 
-from ptv2_cli.cli.wrapping import wrapped
+from ptv2_cli.cli.console import wrapped
 
 PROSE = "the best setting has not all its seeds, nor has any other one with a score of its own yet"
 COMMAND = "ptv2 train configs/a-config.yaml --set method=head_only --unset train.lr --output there"

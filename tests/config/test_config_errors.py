@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ptv2_cli.config.load import LoadedConfig, load_config
-from ptv2_cli.config.names import FOREIGN, in_file
+from ptv2_cli.config.suggestions import FOREIGN, in_file
 from ptv2_cli.errors import ConfigError, Problem
 
 Load = Callable[..., LoadedConfig]

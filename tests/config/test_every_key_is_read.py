@@ -12,11 +12,11 @@ import pytest
 from pydantic import BaseModel
 
 import ptv2_cli
-from ptv2_cli.config.names import submodel
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.suggestions import submodel
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.registry import METHODS
-from ptv2_cli.tasks.definition import task_class, task_names
+from ptv2_cli.tasks.catalog import task_class, task_names
 
 PACKAGE = Path(ptv2_cli.__file__).parent
 OF_COMMANDS = {"extends", "track"}

@@ -11,7 +11,7 @@ import yaml
 from ptv2_cli.config import fingerprint as module
 from ptv2_cli.config.fingerprint import dump_yaml, file_sha256, fingerprint
 from ptv2_cli.config.load import LoadedConfig, load_config
-from ptv2_cli.config.yaml12 import Float, Int, parse_yaml
+from ptv2_cli.config.yaml import Float, Int, parse_yaml
 from ptv2_cli.errors import InputError
 
 Load = Callable[..., LoadedConfig]

@@ -17,7 +17,7 @@ from odd import ODD, spliced, spoilt
 from ptv2_cli.config.load import load_config, parse_set, parse_unset
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import HEADS, METHODS
-from ptv2_cli.tasks.definition import task_names
+from ptv2_cli.tasks.catalog import task_names
 
 TEXTS = [
     path.read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.heads.choice import ChoiceHead
-from ptv2_cli.tasks.collate import Batch
+from ptv2_cli.heads.pooled import ChoiceHead
+from ptv2_cli.inputs.batch import Batch
 
 # Five inputs of one token; what the head reads of each is (its score, 7).
 SCORES = torch.tensor([1.0, 3.0, 0.5, 2.0, -1.0])

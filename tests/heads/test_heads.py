@@ -8,11 +8,9 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.heads.regression import RegressionHead
-from ptv2_cli.heads.sequence import SequenceHead
-from ptv2_cli.heads.span import SpanHead
-from ptv2_cli.heads.token import TokenHead
-from ptv2_cli.tasks.collate import Batch
+from ptv2_cli.heads.pooled import RegressionHead, SequenceHead
+from ptv2_cli.heads.tokens import SpanHead, TokenHead
+from ptv2_cli.inputs.batch import Batch
 
 HIDDEN = torch.arange(2 * 4 * 2, dtype=torch.float32).view(2, 4, 2)
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])

@@ -11,15 +11,15 @@ import tiny
 import torch
 import transformers
 
-from ptv2_cli.backbones import language
+from ptv2_cli.backbones import lm_head
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.load import load_with_language
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.heads.verbalizer import VerbalizerHead
-from ptv2_cli.seeding import generator
-from ptv2_cli.tasks.collate import Batch
+from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.rng import generator
 
 WORDS = [20, 31, 7]
 ONE_STACK = [name for name, family in FAMILIES.items() if not family.two_stacks]
@@ -37,7 +37,7 @@ def lm_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             config = transformers.AutoConfig.for_model(family, **tiny.CONFIGS[family])
             with torch.random.fork_rng():
                 torch.manual_seed(7)
-                model = language.model_class(FAMILIES[family]).from_config(config)
+                model = lm_head.model_class(FAMILIES[family]).from_config(config)
                 for name, parameter in model.named_parameters():
                     if name.endswith("bias"):  # zero by default, which would hide a dropped bias
                         torch.nn.init.normal_(parameter, 0.0, 0.5)
@@ -48,14 +48,14 @@ def lm_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return get
 
 
-def load(folder: Path, **section: Any) -> tuple[Any, language.LanguageHead]:
+def load(folder: Path, **section: Any) -> tuple[Any, lm_head.LanguageHead]:
     parsed = BackboneSection.model_validate({"dropout": "off", "name": str(folder), **section})
     located = locate(parsed, offline=True)
     return load_with_language(located, parsed, generator(0, "init/backbone"), WORDS)
 
 
 def stock_logits(folder: Path, family: str, batch: Batch) -> torch.Tensor:
-    model = language.model_class(FAMILIES[family]).from_pretrained(
+    model = lm_head.model_class(FAMILIES[family]).from_pretrained(
         folder, attn_implementation="eager"
     )
     with torch.no_grad():
@@ -84,11 +84,11 @@ def test_a_base_model_alone_is_refused(folder_of: Callable[..., Path], family: s
     folder = folder_of(family)
     located = Located(str(folder), folder)
     if family in TIED_ALONE:
-        language.check_has_head(located, FAMILIES[family])
+        lm_head.check_has_head(located, FAMILIES[family])
         assert load(folder)[1](torch.zeros(1, 32)).shape == (1, 3)
         return
     for refuse in (
-        lambda: language.check_has_head(located, FAMILIES[family]),
+        lambda: lm_head.check_has_head(located, FAMILIES[family]),
         lambda: load(folder),
     ):
         with pytest.raises(BackboneError, match="hold no language-model head"):
@@ -103,15 +103,15 @@ def test_known_before_the_weights_are_there(folder_of: Callable[..., Path], tmp_
     for shard in tmp_path.glob("*.safetensors"):
         shard.unlink()
     with pytest.raises(BackboneError, match="hold no language-model head"):
-        language.check_has_head(Located("x/y", tmp_path), FAMILIES["bert"])
+        lm_head.check_has_head(Located("x/y", tmp_path), FAMILIES["bert"])
 
 
 def test_a_head_that_answers_otherwise_is_refused(
     lm_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut = language._restrict
+    cut = lm_head._restrict
     monkeypatch.setattr(
-        language, "_restrict", lambda model, output, words: cut(model, output, [3, 4, 5])
+        lm_head, "_restrict", lambda model, output, words: cut(model, output, [3, 4, 5])
     )
     with pytest.raises(BackboneError, match="gives other logits than the model"):
         load(lm_of("bert"))

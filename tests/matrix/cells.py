@@ -13,9 +13,9 @@ from torch import Tensor
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.heads.base import IGNORE
-from ptv2_cli.model import Learner
-from ptv2_cli.tasks.base import PER_ROW
-from ptv2_cli.tasks.collate import Batch
+from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.kinds import PER_ROW
+from ptv2_cli.learner import Learner
 
 KINDS = ("sequence", "token", "span", "choice")
 PROMPTED = ("ptuning_v2", "prompt_tuning", "ptuning_v1")

@@ -15,7 +15,7 @@ from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.config.schema import BackboneSection
-from ptv2_cli.tasks.encoder import Encoder
+from ptv2_cli.inputs.encoder import Encoder
 
 V1 = {"name": "ptuning_v1", "template": "{p:2} {premise} {p:2} {hypothesis} {p:2} {mask}"}
 TASKS = {

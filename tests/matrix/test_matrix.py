@@ -19,9 +19,9 @@ from cells import (
     rows_of,
 )
 
-from ptv2_cli.backbones.slot import site_of
-from ptv2_cli.train.checkpoint import fit_into, load_checkpoint, save_checkpoint
-from ptv2_cli.train.optim import LearningRates, build_optimizer
+from ptv2_cli.backbones.injection import site_of
+from ptv2_cli.training.checkpoint import fit_into, load_checkpoint, save_checkpoint
+from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 
 @pytest.fixture(scope="session")

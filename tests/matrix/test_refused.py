@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from ptv2_cli.errors import CheckpointError, ConfigError
-from ptv2_cli.train.checkpoint import fit_into
+from ptv2_cli.training.checkpoint import fit_into
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 24,
         "max_position_embeddings": 40}  # fmt: skip
@@ -71,7 +71,7 @@ def test_said_before_weights(config, task, changes, said, data, tmp_path) -> Non
                                         "position_biased_input": False}])  # fmt: skip
 def test_relative_positions_leave_room_for_any_prompt(model, length, data, tmp_path) -> None:
     from ptv2_cli.config.load import load_config
-    from ptv2_cli.run.recipe import make_recipe
+    from ptv2_cli.runs.resolve.recipe import make_recipe
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(model))

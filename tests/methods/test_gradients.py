@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from ptv2_cli.backbones.sites import Prompts
-from ptv2_cli.train.optim import LearningRates, build_optimizer
+from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 
 def labelled(batch):

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.backbones.vocabulary import Vocabulary
+from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.methods.ptuning_v2 import PTuningV2, PTuningV2Options
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ptv2_cli.backbones.sites import InputVectors, Prompts
-from ptv2_cli.train.optim import LearningRates, build_optimizer
+from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 SLOTS = torch.tensor([[-1, 0, 1, -1, -1, 2, -1], [-1, 0, 1, -1, 2, -1, -1]])
 

@@ -9,7 +9,7 @@ import tiny
 import torch
 from pydantic import ValidationError
 
-from ptv2_cli.methods.layers import parse_layers
+from ptv2_cli.methods.base import parse_layers
 from ptv2_cli.methods.ptuning_v2 import PTuningV2, PTuningV2Options
 from ptv2_cli.registry import METHODS
 

@@ -12,7 +12,7 @@ from made import write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report.compare import open_finished
 from ptv2_cli.report.mistakes import confusion, in_cell, mistakes
-from ptv2_cli.report.predicted import Predicted, predicted
+from ptv2_cli.report.predictions import Predicted, predicted
 
 NAMES = ("entailment", "contradiction", "neutral")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ptv2_cli.report.paired import McNemar, holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.tasks.base import Statistics
-from ptv2_cli.tasks.definition import load_task
+from ptv2_cli.scoring.scores import Statistics
+from ptv2_cli.tasks.catalog import load_task
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,13 @@ from made import write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.curves import by_learning_rate, by_prompt_length, learning_curves, loss_curves
-from ptv2_cli.report.depth import by_depth
+from ptv2_cli.report.curves import (
+    by_depth,
+    by_learning_rate,
+    by_prompt_length,
+    learning_curves,
+    loss_curves,
+)
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.report.table import Report
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.backbones.families import FAMILIES, REFUSED
-from ptv2_cli.backbones.support import COLUMNS, support_rows
+from ptv2_cli.backbones.families import COLUMNS, FAMILIES, REFUSED, support_rows
 from ptv2_cli.cli import console
 from ptv2_cli.cli.app import run as ptv2
-from ptv2_cli.setup.backbones_page import with_tables
+from ptv2_cli.setup.pages import with_tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "backbones.md"
 

@@ -13,12 +13,12 @@ import torch
 from packaging.requirements import Requirement
 
 from ptv2_cli.cli.app import run
-from ptv2_cli.setup import machine, packages, storage
-from ptv2_cli.setup.findings import examine
+from ptv2_cli.setup import doctor
+from ptv2_cli.setup.doctor import examine
 
 
 def wants(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    monkeypatch.setattr(packages, "wanted", lambda: [Requirement(line) for line in lines])
+    monkeypatch.setattr(doctor, "wanted", lambda: [Requirement(line) for line in lines])
 
 
 def test_this_machine_can(capsys: pytest.CaptureFixture[str], tmp_path: Path,
@@ -67,29 +67,29 @@ def test_no_torch_asks_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_demo_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     wants(monkeypatch, 'small-model==0.1; extra == "demo"', 'pytest; extra == "test"')
-    monkeypatch.setattr(packages.util, "find_spec", lambda name: None)
-    found = packages.demo()
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
+    found = doctor.demo()
     assert (found.state, found.mend) == ("warning", "pip install 'small-model==0.1'")
-    assert packages.dependencies() == []
+    assert doctor.dependencies() == []
 
 
 def test_extras_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     wants(monkeypatch, 'absent-package>=2; extra == "test"')
-    assert packages.dependencies() == []
+    assert doctor.dependencies() == []
 
 
 @pytest.mark.parametrize(("used", "state"), [(1, "ok"), (999, "warning")])
 def test_more_threads_than_cores(used: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: used)
-    found = machine.threads()
+    found = doctor.threads()
     assert found.state == state
-    assert (f"export OMP_NUM_THREADS={machine.cores()}" in found.mend) == (state == "warning")
+    assert (f"export OMP_NUM_THREADS={doctor.cores()}" in found.mend) == (state == "warning")
 
 
 def test_a_driver_without_a_gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    found = machine.device()
+    found = doctor.device()
     assert found.state == "warning"
     assert found.mend
 
@@ -99,7 +99,7 @@ def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda at: card)
-    assert machine.device().value == "cuda:0 Big GPU 80 GiB, cuda:1 Big GPU 80 GiB"
+    assert doctor.device().value == "cuda:0 Big GPU 80 GiB, cuda:1 Big GPU 80 GiB"
 
 
 @pytest.mark.parametrize(
@@ -108,38 +108,38 @@ def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bf16(flags: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "cpuinfo").write_text(f"model name: x\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
-    assert says in machine.bf16().value
+    monkeypatch.setattr(doctor, "CPU_INFO", tmp_path / "cpuinfo")
+    assert says in doctor.bf16().value
 
 
 @pytest.mark.parametrize(
     ("free", "state"), [(10 * 2**30, "ok"), (2**30, "warning"), (2**20, "missing")]
 )
 def test_disk(free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    found = storage.disk()
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    found = doctor.disk()
     assert found.state == state
     assert bool(found.mend) == (state != "ok")
 
 
 def test_a_cache_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.os, "access", lambda path, mode: False)
-    states = {item.state for item in storage.caches()}
-    mends = {item.mend for item in storage.caches()}
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    states = {item.state for item in doctor.caches()}
+    mends = {item.mend for item in doctor.caches()}
     assert states == {"warning"}
     assert mends == {"export HF_HOME=A_FOLDER_YOU_MAY_WRITE"}
 
 
 def test_the_network_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    assert "used" in storage.offline().value
+    assert "used" in doctor.offline().value
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE=1" in storage.offline().value
+    assert "HF_HUB_OFFLINE=1" in doctor.offline().value
 
 
 def test_sizes_count_each_file_once(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"x" * 5000)
     (tmp_path / "link").symlink_to(tmp_path / "blob")
-    total = storage.folder_bytes(tmp_path)
+    total = doctor.folder_bytes(tmp_path)
     assert 5000 <= total < 6000
-    assert storage.gigabytes(1_250_000_000) == "1.2 GB"
+    assert doctor.gigabytes(1_250_000_000) == "1.2 GB"

@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 
 from ptv2_cli.cli.app import run
-from ptv2_cli.config.explain import options_from
-from ptv2_cli.config.load import LoadedConfig, load_config
+from ptv2_cli.config.load import LoadedConfig, load_config, options_from
+from ptv2_cli.data.source import FileSource
 from ptv2_cli.errors import InputError
 from ptv2_cli.methods.ptuning_v2 import PTuningV2Options
 from ptv2_cli.setup import dialogue
 from ptv2_cli.setup.draft import DEMO, draft, scalar
 from ptv2_cli.setup.propose import propose
 from ptv2_cli.setup.shipped import copied, shipped_configs, shipped_names
-from ptv2_cli.tasks.definition import load_task, task_class
-from ptv2_cli.tasks.source import FileSource
+from ptv2_cli.tasks.catalog import load_task, task_class
 
 CSV = "text,stars,label\n" + "".join(
     f'"{word} film, number {n}",{n % 5},{word}\n' for n in range(20) for word in ("good", "bad")
@@ -370,7 +369,7 @@ def test_a_bad_answer_is_asked_again(data: Path) -> None:
      "文本", "a,b", "[x]", "-", "~", "on", "C:\\x", "x ", "{p}", "/data/a b.csv", DEMO],
 )  # fmt: skip
 def test_scalars_come_back_as_they_were(text: str, tmp_path: Path) -> None:
-    from ptv2_cli.config.yaml12 import read_yaml
+    from ptv2_cli.config.yaml import read_yaml
 
     (tmp_path / "x.yaml").write_text(f"a: {scalar(text)}\nb: [{scalar(text)}]\n", encoding="utf-8")
     assert read_yaml(tmp_path / "x.yaml").data == {"a": text, "b": [text]}

@@ -11,15 +11,15 @@ from jsonschema import Draft7Validator
 
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
-from ptv2_cli.config.yaml12 import read_yaml
+from ptv2_cli.config.yaml import read_yaml
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.registry import METHODS
-from ptv2_cli.run.recipe import resolve_names
-from ptv2_cli.setup.files import schema_file, shipped_configs
+from ptv2_cli.runs.resolve.recipe import resolve_names
 from ptv2_cli.setup.keys import flat_keys
-from ptv2_cli.setup.keys_page import keys_page
+from ptv2_cli.setup.packaged_files import schema_file, shipped_configs
+from ptv2_cli.setup.pages import keys_page
 from ptv2_cli.setup.schema import config_schema, schema_text
-from ptv2_cli.tasks.definition import task_names
+from ptv2_cli.tasks.catalog import task_names
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = config_schema()

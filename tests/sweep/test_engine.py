@@ -14,15 +14,16 @@ import tiny
 
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import Interrupted, MachineError, Problem
-from ptv2_cli.run.experiment import Experiment
-from ptv2_cli.sweep import estimate, local, opening
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.sweep import estimate, session_pool
 from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.entry import Outcome
-from ptv2_cli.sweep.local import run_all
+from ptv2_cli.sweep.engines import local
+from ptv2_cli.sweep.engines.local import run_all
 from ptv2_cli.sweep.plan import make_candidates
 from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import Outcome
 from ptv2_cli.sweep.trials import Prepared, Trial, prepare_all
-from ptv2_cli.tasks.classify import Classification
+from ptv2_cli.tasks.classification import Classification
 
 SHORT = ["train.epochs=1"]
 
@@ -164,7 +165,7 @@ def test_failures_do_not_stop_the_others_and_are_tried_again(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = config.parent / "runs"
-    really, calls = opening.open_session, []
+    really, calls = session_pool.open_session, []
     errors: dict[int, Exception] = {
         3: MemoryError(),
         4: RuntimeError("a bug"),
@@ -178,7 +179,7 @@ def test_failures_do_not_stop_the_others_and_are_tried_again(
             raise error
         return really(experiment, *rest)
 
-    monkeypatch.setattr(opening, "open_session", failing)
+    monkeypatch.setattr(session_pool, "open_session", failing)
     store, outcomes = carried_out(ready(config, "2,3,4,5,200,6"), output)
     assert statuses(store) == ["finished", "failed", "failed", "failed", "failed", "finished"]
     assert [outcome.reason for outcome in outcomes[1:4]] == [
@@ -219,7 +220,7 @@ def test_a_signal_between_steps_is_noted(config: Path, monkeypatch: pytest.Monke
     def interrupted(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(opening, "open_session", interrupted)
+    monkeypatch.setattr(session_pool, "open_session", interrupted)
     with pytest.raises(Interrupted) as raised:
         carried_out(ready(config, "2,4"), config.parent / "runs")
     assert raised.value.exit_code == 130
@@ -229,7 +230,7 @@ def test_a_signal_between_steps_is_noted(config: Path, monkeypatch: pytest.Monke
 def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learners: list[weakref.ref[Any]] = []
     alive: list[int] = []
-    really = opening.open_session
+    really = session_pool.open_session
 
     def counting(experiment: Experiment, *rest: Any) -> Any:
         alive.append(sum(learner() is not None for learner in learners))
@@ -239,7 +240,7 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
             raise MemoryError  # a failed trial must not hold its model either
         return session
 
-    monkeypatch.setattr(opening, "open_session", counting)
+    monkeypatch.setattr(session_pool, "open_session", counting)
     prepared = ready(config, "2,3,4,5")
     carried_out(prepared, config.parent / "runs")
     gc.collect()
@@ -251,7 +252,7 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
 def test_estimate_scales_with_steps_and_needs_no_folder(config: Path) -> None:
     prepared = ready(config, "2,12", grid=["train.epochs=1,1000"], sets=())
     experiments = [t.experiment for t in prepared.trials if t.experiment is not None]
-    seconds = estimate.estimate(experiments, opening.Opener(tiny.CPU))
+    seconds = estimate.estimate(experiments, session_pool.Opener(tiny.CPU))
     assert seconds is not None
     assert len(seconds) == 4
     assert seconds[1] > 2 * seconds[0]
@@ -273,6 +274,6 @@ def test_an_estimate_of_trials_that_cannot_run_is_none(
     def failing(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(opening, "open_session", failing)
+    monkeypatch.setattr(session_pool, "open_session", failing)
     experiments = [t.experiment for t in ready(config, "2").trials if t.experiment is not None]
-    assert estimate.estimate(experiments, opening.Opener(tiny.CPU)) is None
+    assert estimate.estimate(experiments, session_pool.Opener(tiny.CPU)) is None

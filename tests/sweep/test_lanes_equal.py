@@ -13,7 +13,7 @@ import tiny
 from laned import Swept, assert_same
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.run import together
+from ptv2_cli.runs import trainer
 
 FolderOf = Callable[[str], Path]
 MIXED: list[dict[str, Any]] = [
@@ -51,7 +51,7 @@ DECODING = [
 @pytest.fixture(autouse=True)
 def _one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many rows in a pass as on a GPU."""
-    monkeypatch.setattr(together, "CPU_ROWS", 64)
+    monkeypatch.setattr(trainer, "CPU_ROWS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_all_that_lanes_may_differ_in(
     kept: bool, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kept:  # outputs of lower layers, which separate those who have prompts elsewhere
-        monkeypatch.setattr(together, "lower_states", lambda session: None)
+        monkeypatch.setattr(trainer, "lower_states", lambda session: None)
     last = {**MIXED[-1], "train": {"lr": 0.005, "steps": 30}}
     configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED[:-1], last, train={"steps": 50})
     alone, shared = both(configs, tmp_path)

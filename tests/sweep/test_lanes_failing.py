@@ -16,12 +16,11 @@ import torch
 from laned import Watch, assert_same
 
 from ptv2_cli.errors import Interrupted, MachineError
-from ptv2_cli.heads.sequence import SequenceHead
-from ptv2_cli.run.events import Started
-from ptv2_cli.sweep import opening
+from ptv2_cli.heads.pooled import SequenceHead
+from ptv2_cli.sweep import session_pool
 from ptv2_cli.sweep.store import Store
-from ptv2_cli.train import checkpoint
-from ptv2_cli.train.events import StepDone
+from ptv2_cli.training import checkpoint
+from ptv2_cli.training.events import Started, StepDone
 
 FolderOf = Callable[[str], Path]
 GRID = "prompt_len=2,3,4,5,6"
@@ -62,7 +61,7 @@ def failing_head(
     """The head of one trial raises in the forward pass after so many of its steps."""
     really = SequenceHead.forward
     heads: dict[int, str] = {}
-    opened = opening.open_session
+    opened = session_pool.open_session
 
     def open_session(experiment: Any, *rest: Any) -> Any:
         session = opened(experiment, *rest)
@@ -77,7 +76,7 @@ def failing_head(
         return really(self, *rest)
 
     keep: list[Any] = []
-    monkeypatch.setattr(opening, "open_session", open_session)
+    monkeypatch.setattr(session_pool, "open_session", open_session)
     monkeypatch.setattr(SequenceHead, "forward", forward)
 
 
@@ -114,14 +113,14 @@ def test_one_that_cannot_be_opened_fails_alone(
     length: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    really = opening.open_session
+    really = session_pool.open_session
 
     def failing(experiment: Any, *rest: Any) -> Any:
         if experiment.recipe.config.prompt_len == length:
             raise RuntimeError("a bug")
         return really(experiment, *rest)
 
-    monkeypatch.setattr(opening, "open_session", failing)
+    monkeypatch.setattr(session_pool, "open_session", failing)
     swept = laned.sweep(configs, tmp_path / "runs", 3, grid=GRID)
     same_but(swept, whole, length - 2)
     assert swept.watch.most == 3
@@ -151,7 +150,7 @@ def test_out_of_memory_goes_on_with_fewer(
     kind: type[Exception], configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ptv2_cli.run.together.lower_states", lambda session: None)
+    monkeypatch.setattr("ptv2_cli.runs.trainer.lower_states", lambda session: None)
     passed = limited(monkeypatch, 8, kind)
     watch = Watch()
     swept = laned.sweep(configs, tmp_path / "runs", 5, grid=GRID, watch=watch)
@@ -164,7 +163,7 @@ def test_out_of_memory_goes_on_with_fewer(
 def test_out_of_memory_alone_fails_what_does_not_fit(
     configs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptv2_cli.run.together.lower_states", lambda session: None)
+    monkeypatch.setattr("ptv2_cli.runs.trainer.lower_states", lambda session: None)
     limited(monkeypatch, 4, MemoryError)
     grid = "train.batch_size=4,6,3"
     swept = laned.sweep(configs, tmp_path / "runs", 3, grid=grid)
@@ -177,7 +176,7 @@ def test_out_of_memory_alone_fails_what_does_not_fit(
 def test_one_that_finds_no_room_beside_the_others_waits(
     configs: list[Path], whole: laned.Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, tries = opening.open_session, []
+    really, tries = session_pool.open_session, []
     watch = Watch()
 
     def failing(experiment: Any, *rest: Any) -> Any:
@@ -186,7 +185,7 @@ def test_one_that_finds_no_room_beside_the_others_waits(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return really(experiment, *rest)
 
-    monkeypatch.setattr(opening, "open_session", failing)
+    monkeypatch.setattr(session_pool, "open_session", failing)
     swept = laned.sweep(configs, tmp_path / "runs", 4, grid=GRID, watch=watch)
     same_but(swept, whole)
     assert tries == [2, 3, 4, 4, 5, 6]

@@ -12,9 +12,9 @@ import tiny
 from laned import Watch, assert_same
 
 from ptv2_cli.errors import RunError
-from ptv2_cli.run.lock import locked
+from ptv2_cli.runs.lock import locked
 from ptv2_cli.sweep.trials import Trial
-from ptv2_cli.train.events import EvalDone, StepDone, Stopped
+from ptv2_cli.training.events import EvalDone, StepDone, Stopped
 
 FolderOf = Callable[[str], Path]
 TRAIN = {"steps": 6, "eval_every": 2}

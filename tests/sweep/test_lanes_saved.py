@@ -14,9 +14,9 @@ import pytest
 import tiny
 from left_behind import assert_bit_equal, assert_tidy
 
-from ptv2_cli.run import together
-from ptv2_cli.run.together import Together
-from ptv2_cli.sweep import opening
+from ptv2_cli.runs import trainer
+from ptv2_cli.runs.trainer import Together
+from ptv2_cli.sweep import session_pool
 
 FolderOf = Callable[[str], Path]
 OPERATIONS = ("fsync", "replace", "unlink", "mkdir")
@@ -72,9 +72,9 @@ def configs(folder_of: FolderOf, tmp_path_factory: pytest.TempPathFactory) -> li
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes are saved after every step; nothing is synced, and no memory given back."""
-    monkeypatch.setattr(together, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(opening, "free", lambda device: None)
+    monkeypatch.setattr(session_pool, "free", lambda device: None)
 
 
 @pytest.mark.usefixtures("_quick")

@@ -13,10 +13,10 @@ import torch
 from laned import assert_same
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.run import together
-from ptv2_cli.sweep import opening
-from ptv2_cli.sweep.opening import Opener
-from ptv2_cli.tasks.classify import Classification
+from ptv2_cli.runs import trainer
+from ptv2_cli.sweep import session_pool
+from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.tasks.classification import Classification
 
 FolderOf = Callable[[str], Path]
 LENGTHS = [{"prompt_len": length} for length in (2, 3, 4, 5)]
@@ -47,7 +47,7 @@ def test_passes_are_shared(
     passes: dict[str, list[int]], folder_of: FolderOf, rte: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(together, "CPU_ROWS", 32)
+    monkeypatch.setattr(trainer, "CPU_ROWS", 32)
     # With dropout, or they would be kept outputs of lower layers in part.
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
     laned.sweep(configs, tmp_path / "lanes", 4)
@@ -66,7 +66,7 @@ def test_no_pass_has_more_rows_than_the_limit_but_for_one_lanes_batch(
     limit: int, passes: dict[str, list[int]], folder_of: FolderOf, rte: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(together, "CPU_ROWS", limit)
+    monkeypatch.setattr(trainer, "CPU_ROWS", limit)
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
     laned.sweep(configs, tmp_path / "lanes", 4)
     assert sum(passes["train"]) == 48
@@ -80,7 +80,7 @@ def test_one_copy_of_the_weights_whose_bits_stay(
 ) -> None:
     places: set[int] = set()
     seen: list[tuple[Backbone, dict[str, torch.Tensor]]] = []
-    really = opening.open_session
+    really = session_pool.open_session
 
     def opened(*args: Any) -> Any:
         session = really(*args)
@@ -90,7 +90,7 @@ def test_one_copy_of_the_weights_whose_bits_stay(
         seen.append((backbone, state))
         return session
 
-    monkeypatch.setattr(opening, "open_session", opened)
+    monkeypatch.setattr(session_pool, "open_session", opened)
     methods = [*LENGTHS, {"method": "head_only", "prompt_len": None}]
     configs = laned.write(tmp_path, folder_of("bert"), rte, *methods, train=TRAIN)
     swept = laned.sweep(configs, tmp_path / "runs", 3)
@@ -105,8 +105,8 @@ def test_the_backbone_is_loaded_once(
     folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    really = opening.load_for
-    monkeypatch.setattr(opening, "load_for", lambda *args: loaded.append(1) or really(*args))
+    really = session_pool.load_for
+    monkeypatch.setattr(session_pool, "load_for", lambda *args: loaded.append(1) or really(*args))
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN)
     laned.sweep(configs, tmp_path / "runs", 2)
     assert len(loaded) == 1

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ptv2_cli.errors import RunError
-from ptv2_cli.run.results import write_json
-from ptv2_cli.sweep.entry import Entry, Outcome
+from ptv2_cli.runs.results import write_json
 from ptv2_cli.sweep.folder import PLAN, RESULTS, read_entries, read_outcomes
 from ptv2_cli.sweep.store import _together
+from ptv2_cli.sweep.trial_record import Entry, Outcome
 
 
 def entry(mark: str, value: int, refused: bool = False) -> Entry:

@@ -12,8 +12,8 @@ import random
 
 import pytest
 
-from ptv2_cli.tasks.arguments import Argument, arguments, by_role
-from ptv2_cli.tasks.definition import load_task
+from ptv2_cli.tasks.catalog import load_task
+from ptv2_cli.tasks.roles import Argument, arguments, by_role
 
 TASK = load_task("srl/conll2005")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ptv2_cli.errors import DataError, InputError
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.template import default_template, parse_template
 from ptv2_cli.tasks.choice import Choice, ChoiceOptions
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.template import default_template, parse_template
 
 COPA = Definition.model_validate(
     {
@@ -43,25 +43,25 @@ def copa(**changes: Any) -> Choice:
 
 
 @pytest.fixture
-def rows(shelf: Any) -> list[dict[str, Any]]:
-    shelf.put("train.jsonl", ROWS)
-    return copa().read(shelf.source, "train").rows
+def rows(corpus: Any) -> list[dict[str, Any]]:
+    corpus.put("train.jsonl", ROWS)
+    return copa().read(corpus.source, "train").rows
 
 
-def fails(shelf: Any, row: dict[str, Any]) -> str:
-    shelf.put("train.jsonl", [ROWS[0], row])
+def fails(corpus: Any, row: dict[str, Any]) -> str:
+    corpus.put("train.jsonl", [ROWS[0], row])
     with pytest.raises(DataError) as caught:
-        copa().read(shelf.source, "train")
+        copa().read(corpus.source, "train")
     return str(caught.value)
 
 
-def test_rows_are_as_in_the_files(rows: list[dict[str, Any]], shelf: Any) -> None:
+def test_rows_are_as_in_the_files(rows: list[dict[str, Any]], corpus: Any) -> None:
     assert rows == ROWS
-    shelf.put("test.jsonl", [{k: v for k, v in ROWS[0].items() if k != "label"}])
-    assert copa().gold(copa().read(shelf.source, "test").rows[0]) is None
+    corpus.put("test.jsonl", [{k: v for k, v in ROWS[0].items() if k != "label"}])
+    assert copa().gold(copa().read(corpus.source, "test").rows[0]) is None
     # As the hub's parquet file names the classes.
-    shelf.put("val.jsonl", [ROWS[0] | {"label": "choice2"}])
-    assert copa().read(shelf.source, "validation").rows[0]["label"] == 1
+    corpus.put("val.jsonl", [ROWS[0] | {"label": "choice2"}])
+    assert copa().read(corpus.source, "validation").rows[0]["label"] == 1
 
 
 def test_a_row_is_one_feature_of_two_pairs(rows: list[dict[str, Any]], wordpiece: Any) -> None:
@@ -143,16 +143,16 @@ def test_the_text_is_cut_and_not_the_choice(wordpiece: Any) -> None:
         ({"choice2": ""}, ["train.jsonl:2: 1 choice", "needs two or more"]),
     ],
 )  # fmt: skip
-def test_bad_rows(shelf: Any, changes: dict[str, Any], says: list[str]) -> None:
-    text = fails(shelf, {**ROWS[1], **changes})
+def test_bad_rows(corpus: Any, changes: dict[str, Any], says: list[str]) -> None:
+    text = fails(corpus, {**ROWS[1], **changes})
     for part in says:
         assert part in text
 
 
-def test_a_missing_column_is_named(shelf: Any) -> None:
+def test_a_missing_column_is_named(corpus: Any) -> None:
     row = {k: v for k, v in ROWS[1].items() if k != "choice2"}
-    assert "train.jsonl:2: no column 'choice2'" in fails(shelf, row)
-    assert "did you mean 'choice1'" in fails(shelf, row)
+    assert "train.jsonl:2: no column 'choice2'" in fails(corpus, row)
+    assert "did you mean 'choice1'" in fails(corpus, row)
 
 
 def outputs(*probabilities: list[float]) -> list[dict[str, Any]]:
@@ -207,10 +207,10 @@ def replace_choices(task: Choice, columns: tuple[str, ...]) -> Choice:
     return Choice(task.name, definition, ChoiceOptions())
 
 
-def test_new_rows_need_no_label(shelf: Any) -> None:
-    from ptv2_cli.tasks.formats import Line
+def test_new_rows_need_no_label(corpus: Any) -> None:
+    from ptv2_cli.data.formats import Line
 
-    line = Line({**ROWS[0], "label": "nonsense"}, shelf.path / "new.jsonl", 1)
+    line = Line({**ROWS[0], "label": "nonsense"}, corpus.path / "new.jsonl", 1)
     assert copa().new_row(line) == {k: v for k, v in ROWS[0].items() if k != "label"}
     with pytest.raises(DataError, match=r"new\.jsonl:1: choice 0 is empty"):
         copa().new_row(replace(line, values={**ROWS[0], "choice1": ""}))

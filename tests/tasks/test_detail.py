@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ptv2_cli.tasks.definition import load_task
+from ptv2_cli.tasks.catalog import load_task
 
 COUNT = 60
 
@@ -47,7 +47,7 @@ def tags(draws: random.Random) -> list[list[str]]:
 
 def test_entity_types_are_counted_by_hand() -> None:
     """Types are those of seqeval's default mode; here each is counted from sets of spans."""
-    from ptv2_cli.tasks.bio import entities
+    from ptv2_cli.scoring.entities import entities
 
     task = load_task("ner/conll2003")
     draws = random.Random(2)

@@ -7,13 +7,14 @@ import conll_files
 import numpy as np
 import pytest
 
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.source import FolderSource
 from ptv2_cli.errors import ConfigError, DataError, InputError
-from ptv2_cli.tasks.base import IGNORE, Task
-from ptv2_cli.tasks.definition import load_task
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.source import FolderSource
-from ptv2_cli.tasks.template import default_template
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import IGNORE
+from ptv2_cli.inputs.template import default_template
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.catalog import load_task
 
 LABELS = ["O", "B-A0", "I-A0", "B-V", "I-V", "B-A1", "I-A1"]
 ROW = {
@@ -64,23 +65,23 @@ def test_conll_2012_files(tmp_path: Path) -> None:
     assert len(task.read(source, "validation").rows) == 18
 
 
-def test_ontonotes_entities_in_both_forms(tmp_path: Path, shelf: Any) -> None:
+def test_ontonotes_entities_in_both_forms(tmp_path: Path, corpus: Any) -> None:
     source = FolderSource(conll_files.write_2012(tmp_path / "tree"))
     task = load_task("ner/ontonotes")
     found = conll_files.sentences(40, 1)
     wanted = [{"tokens": words, "tags": tags} for words, tags, _ in found]
     assert task.read(source, "train").rows == wanted
     lines = ("".join(f"{w} {t}\n" for w, t in zip(*pair[:2], strict=True)) for pair in found)
-    shelf.put("train.txt", "\n".join(lines))
-    assert task.read(shelf.source, "train").rows == wanted
-    shelf.put("dev.txt", "Ann B-PER\n")
+    corpus.put("train.txt", "\n".join(lines))
+    assert task.read(corpus.source, "train").rows == wanted
+    corpus.put("dev.txt", "Ann B-PER\n")
     with pytest.raises(DataError, match=r"label 'B-PER'"):
-        task.read(shelf.source, "validation")
+        task.read(corpus.source, "validation")
 
 
-def test_lines_of_the_reference(shelf: Any) -> None:
-    shelf.put("train.txt", "1 ann sat on mat ||| B-A0 B-V B-AM-LOC I-AM-LOC\n\n0 sat ||| B-V\n")
-    rows = made().read(shelf.source, "train").rows
+def test_lines_of_the_reference(corpus: Any) -> None:
+    corpus.put("train.txt", "1 ann sat on mat ||| B-A0 B-V B-AM-LOC I-AM-LOC\n\n0 sat ||| B-V\n")
+    rows = made().read(corpus.source, "train").rows
     assert rows == [
         {
             "tokens": ["ann", "sat", "on", "mat"],
@@ -91,9 +92,9 @@ def test_lines_of_the_reference(shelf: Any) -> None:
     ]
 
 
-def test_a_verb_of_two_words_and_a_sentence_without_predicates(shelf: Any) -> None:
-    shelf.put("train.txt", "no -\none -\n\nann - (A0*)\nfell fall (V*\nover - *)\n")
-    (row,) = made().read(shelf.source, "train").rows
+def test_a_verb_of_two_words_and_a_sentence_without_predicates(corpus: Any) -> None:
+    corpus.put("train.txt", "no -\none -\n\nann - (A0*)\nfell fall (V*\nover - *)\n")
+    (row,) = made().read(corpus.source, "train").rows
     assert (row["predicate"], row["tags"]) == (1, ["B-A0", "B-V", "I-V"])
 
 
@@ -114,25 +115,25 @@ def test_a_verb_of_two_words_and_a_sentence_without_predicates(shelf: Any) -> No
     ],
 )  # fmt: skip
 def test_bad_files_are_named_by_line(
-    shelf: Any, task: str, text: str, place: str, what: str
+    corpus: Any, task: str, text: str, place: str, what: str
 ) -> None:
-    path = shelf.put("train.txt", text)
+    path = corpus.put("train.txt", text)
     with pytest.raises(DataError) as caught:
-        load_task(f"srl/{task}").settle(shelf.source)
+        load_task(f"srl/{task}").settle(corpus.source)
     (problem,) = caught.value.problems
     assert (problem.where, what in problem.what) == (f"{path}:{place}", True), problem
     assert problem.hint
 
 
-def test_an_argument_column_of_2012_without_verb(shelf: Any) -> None:
+def test_an_argument_column_of_2012_without_verb(corpus: Any) -> None:
     text = TWO.replace("(V*)", "*")
-    shelf.put("train.txt", text)
+    corpus.put("train.txt", text)
     # The framesets say where the predicates are; without them there is no telling.
-    rows = load_task("srl/conll2012").read(shelf.source, "train").rows
+    rows = load_task("srl/conll2012").read(corpus.source, "train").rows
     assert [row["predicate"] for row in rows] == [1, 4]
-    path = shelf.put("train.txt", text.replace("  01  ", "  -  ", 1))
+    path = corpus.put("train.txt", text.replace("  01  ", "  -  ", 1))
     with pytest.raises(DataError, match=r"column 12 of this sentence has no \(V\*") as caught:
-        load_task("srl/conll2012").read(shelf.source, "train")
+        load_task("srl/conll2012").read(corpus.source, "train")
     assert caught.value.problems[0].where == f"{path}:2"
 
 

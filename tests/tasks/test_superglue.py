@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import superglue
 
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.source import FolderSource
 from ptv2_cli.errors import ConfigError, DataError, InputError
+from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.tasks.base import Task
-from ptv2_cli.tasks.definition import load_definition, load_task, task_names
-from ptv2_cli.tasks.encoder import Encoder
-from ptv2_cli.tasks.formats import Line
-from ptv2_cli.tasks.source import FolderSource
+from ptv2_cli.tasks.catalog import load_definition, load_task, task_names
 
 NAMES = ["copa", "wic", "wsc", "multirc", "record"]
 
@@ -25,9 +25,11 @@ def made(name: str, count: int = 3) -> list[dict[str, Any]]:
     return superglue.MAKERS[name](count, random.Random(1))
 
 
-def read(shelf: Any, name: str, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
-    shelf.put("train.jsonl", rows)
-    return load_task(f"superglue/{name}", options).read(shelf.source, "train").rows
+def read(
+    corpus: Any, name: str, rows: list[dict[str, Any]], **options: Any
+) -> list[dict[str, Any]]:
+    corpus.put("train.jsonl", rows)
+    return load_task(f"superglue/{name}", options).read(corpus.source, "train").rows
 
 
 def shown(task: Task, rows: list[dict[str, Any]], wordpiece: Any, max_len: int = 64) -> list[str]:
@@ -42,10 +44,10 @@ def shown(task: Task, rows: list[dict[str, Any]], wordpiece: Any, max_len: int =
 # Rows and inputs
 
 
-def test_wic_in_both_templates(shelf: Any, gpt2: Any) -> None:
+def test_wic_in_both_templates(corpus: Any, gpt2: Any) -> None:
     row = {"word": "mat", "sentence1": "the mat .", "sentence2": "a mat sat .", "label": True,
            "idx": 0, "start1": 4, "end1": 7, "start2": 2, "end2": 5, "version": 1.1}  # fmt: skip
-    (found,) = read(shelf, "wic", [row])
+    (found,) = read(corpus, "wic", [row])
     assert found == {**row, "label": "true"}
     # The reference's two ways, RoBERTa's and BERT's.
     ask = "the mat . a mat sat . Does mat have the same meaning in both sentences?"
@@ -73,11 +75,11 @@ def test_templates_name_columns_that_rows_have(name: str) -> None:
         assert all("x" in pattern.format_map(row) for pattern in patterns.values())
 
 
-def test_wsc_lifts_its_target(shelf: Any, wordpiece: Any) -> None:
+def test_wsc_lifts_its_target(corpus: Any, wordpiece: Any) -> None:
     row = {"text": "the dog sat where it is", "idx": 4, "label": False,
            "target": {"span1_index": 0, "span1_text": "the dog", "span2_index": 4,
                       "span2_text": "it"}}  # fmt: skip
-    (found,) = read(shelf, "wsc", [row])
+    (found,) = read(corpus, "wsc", [row])
     assert found == {"text": row["text"], "idx": 4, "label": "false", "span1_index": 0,
                      "span1_text": "the dog", "span2_index": 4, "span2_text": "it"}  # fmt: skip
     task = load_task("superglue/wsc")
@@ -91,10 +93,10 @@ def test_wsc_lifts_its_target(shelf: Any, wordpiece: Any) -> None:
     }
 
 
-def test_copa_as_its_files_have_it(shelf: Any, gpt2: Any) -> None:
+def test_copa_as_its_files_have_it(corpus: Any, gpt2: Any) -> None:
     row = {"premise": "the cat sat", "choice1": "it is big", "choice2": "the mat", "label": 1,
            "question": "cause", "idx": 0}  # fmt: skip
-    (found,) = read(shelf, "copa", [row])
+    (found,) = read(corpus, "copa", [row])
     assert found == row
     assert shown(load_task("superglue/copa"), [found], gpt2) == [
         "the cat sat because it is big",
@@ -117,8 +119,8 @@ MULTIRC = {
 }  # fmt: skip
 
 
-def test_multirc_is_a_row_per_answer(shelf: Any, wordpiece: Any) -> None:
-    rows = read(shelf, "multirc", [MULTIRC])
+def test_multirc_is_a_row_per_answer(corpus: Any, wordpiece: Any) -> None:
+    rows = read(corpus, "multirc", [MULTIRC])
     assert [row["label"] for row in rows] == ["true", "false", "true"]
     assert rows[1] == {"version": 1.1, "paragraph": "ann sat . bob is in york .",
                        "question": "who sat ?", "answer": "bob", "label": "false",
@@ -132,10 +134,10 @@ def test_multirc_is_a_row_per_answer(shelf: Any, wordpiece: Any) -> None:
     assert [len({task.unit(row) for row in nameless[:n]}) for n in (2, 3)] == [1, 2]
 
 
-def test_limit_counts_questions(shelf: Any) -> None:
-    shelf.put("train.jsonl", [MULTIRC, {**MULTIRC, "idx": 8}])
+def test_limit_counts_questions(corpus: Any) -> None:
+    corpus.put("train.jsonl", [MULTIRC, {**MULTIRC, "idx": 8}])
     task = load_task("superglue/multirc")
-    counts = [len(task.read(shelf.source, "train", limit).rows) for limit in (1, 2, 3, 4, 9)]
+    counts = [len(task.read(corpus.source, "train", limit).rows) for limit in (1, 2, 3, 4, 9)]
     assert counts == [2, 3, 5, 6, 6]
 
 
@@ -157,8 +159,8 @@ RECORD = {
 }  # fmt: skip
 
 
-def test_record_is_a_row_per_query_and_an_input_per_entity(shelf: Any, wordpiece: Any) -> None:
-    rows = read(shelf, "record", [RECORD])
+def test_record_is_a_row_per_query_and_an_input_per_entity(corpus: Any, wordpiece: Any) -> None:
+    rows = read(corpus, "record", [RECORD])
     assert rows[0] == {"source": "made", "passage": RECORD["passage"]["text"],  # type: ignore[index]
                        "query": "in @placeholder lives ann",
                        "entities": ["Ann", "New York", "York"], "answers": ["New York", "York"],
@@ -170,7 +172,7 @@ def test_record_is_a_row_per_query_and_an_input_per_entity(shelf: Any, wordpiece
     assert wordpiece.decode(features[1].input_ids).split("[SEP]")[1] == " in new york lives ann "
 
 
-def test_rows_of_the_hub_are_those_of_the_files(shelf: Any) -> None:
+def test_rows_of_the_hub_are_those_of_the_files(corpus: Any) -> None:
     """The hub's parquet files: class names, flat columns, sorted unique texts."""
     from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
@@ -206,12 +208,12 @@ def test_rows_of_the_hub_are_those_of_the_files(shelf: Any) -> None:
     }  # fmt: skip
     golds = {"copa": 1, "wsc": "true", "multirc": "true", "record": ["b"]}
     for name, (rows, features) in hub.items():
-        folder = shelf.path / name / "train"
+        folder = corpus.path / name / "train"
         folder.mkdir(parents=True)
         columns = {key: [row[key] for row in rows] for key in features}
         Dataset.from_dict(columns, features=Features(features)).to_parquet(folder / "0.parquet")
         task = load_task(f"superglue/{name}")
-        found = task.read(FolderSource(shelf.path / name), "train").rows
+        found = task.read(FolderSource(corpus.path / name), "train").rows
         assert task.gold(found[0]) == golds[name]
         assert {**found[0], "label": None} == {**rows[0], "label": None}
     assert task.gold(found[1]) is None  # the test split, which has no answers
@@ -279,10 +281,10 @@ def spoilt(name: str, path: str, value: Any) -> dict[str, Any]:
         ("record", "idx", True, "train.jsonl:2: idx True"),
     ],
 )  # fmt: skip
-def test_bad_rows_are_named(shelf: Any, name: str, path: str, value: Any, says: str) -> None:
+def test_bad_rows_are_named(corpus: Any, name: str, path: str, value: Any, says: str) -> None:
     good = {"multirc": MULTIRC, "record": RECORD}.get(name) or made(name)[1]
     with pytest.raises(DataError) as caught:
-        read(shelf, name, [good, spoilt(name, path, value)])
+        read(corpus, name, [good, spoilt(name, path, value)])
     assert says in str(caught.value)
 
 
@@ -306,10 +308,10 @@ def test_bad_flat_rows_are_named(name: str, row: dict[str, Any], says: str) -> N
 
 
 @pytest.mark.parametrize("name", ["multirc", "record"])
-def test_a_long_passage_is_cut_and_not_the_question(name: str, wordpiece: Any, shelf: Any) -> None:
+def test_a_long_passage_is_cut_and_not_the_question(name: str, wordpiece: Any, corpus: Any) -> None:
     official: dict[str, Any] = copy.deepcopy(MULTIRC if name == "multirc" else RECORD)
     official["passage"]["text"] += " the cat sat on a mat" * 20
-    rows = read(shelf, name, [official])
+    rows = read(corpus, name, [official])
     task = load_task(f"superglue/{name}")
     features = task.encode(rows, Encoder(wordpiece, 20, task.truncation))
     assert all(item.truncated and len(item.input_ids) == 20 for item in features)

@@ -1,0 +1,1 @@
+"""Outputs of frozen lower layers, computed once and used again."""

@@ -1,0 +1,199 @@
+"""Frozen Linear layers held as integers (torchao), through which gradients still flow.
+
+The weights are quantized, the activations are not: a layer computes `x W^T` from the integers and
+their scales. torchao's own layers keep the dequantized weight of every layer for the backward
+pass, or have none (int4); the layer here keeps the integers and dequantizes when it needs them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Mapping
+from importlib import util
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from ptv2_cli.errors import BackboneError, ConfigError
+
+if TYPE_CHECKING:
+    from ptv2_cli.config.schema import BackboneSection
+
+
+Kind = Literal["int8", "int4"]
+Dense = Callable[[Tensor, torch.dtype], Tensor]
+
+INSTALL = "pip install 'torchao>=0.18'"
+INT4_GROUP = 128
+"""Inputs of a layer that share a scale in int4."""
+INT4_CAPABILITY = (8, 0)
+"""CUDA compute capability from which there is an int4 kernel."""
+
+
+def check_machine(section: BackboneSection, device: torch.device) -> None:
+    """Refuse a quantization that this machine cannot do; looks at no weights.
+
+    Raises:
+        ConfigError: torchao is missing, or the device has no kernel for it.
+    """
+    if section.quantize is None:
+        return
+    where, kind = "backbone.quantize", section.quantize
+    if util.find_spec("torchao") is None:
+        raise ConfigError.at(where, f"{kind} needs torchao, which is not installed", INSTALL)
+    if kind == "int4" and not _has_int4(device):
+        least = ".".join(map(str, INT4_CAPABILITY))
+        raise ConfigError.at(
+            where,
+            f"int4 needs a CUDA device of compute capability {least} or newer, not {device}",
+            "--set backbone.quantize=int8 runs everywhere; --device cuda takes a GPU",
+        )
+
+
+def quantize(model: nn.Module, kind: Kind, device: torch.device, name: str) -> int:
+    """Quantize the Linear layers of a frozen model in place, one after another.
+
+    Embeddings, norms and biases stay as they are. Layers are moved to `device` as they are
+    quantized, because int4 is packed for the device that runs it. Returns how many there are.
+
+    Raises:
+        BackboneError: the model has no layer that can be quantized.
+    """
+    from torchao.quantization import quantize_
+
+    _convert_conv1d(model)
+    quantize_(model, _config(kind), lambda module, _: _fits(module, kind), device=device)
+    layers = [module for module in model.modules() if _fits(module, kind)]
+    if not layers:
+        raise BackboneError.at(
+            f"backbone {name}", f"has no Linear layer that {kind} can hold", "leave quantize out"
+        )
+    for layer in layers:
+        # A change of class keeps the module, its name and whatever was put on it.
+        layer.__class__ = QuantizedLinear
+        layer.dense = _DENSE[kind]  # type: ignore[assignment]
+    return len(layers)
+
+
+class QuantizedLinear(nn.Linear):
+    """A frozen Linear layer whose weight is a quantized tensor [out, in]."""
+
+    dense: Dense
+    """The weight as a plain tensor of a type."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., in] -> [..., out]; computes in the type of `states`, or autocast's."""
+        device = states.device.type
+        if torch.is_autocast_enabled(device):
+            states = states.to(torch.get_autocast_dtype(device))
+        return _frozen_linear(states, self.weight, self.bias, self.dense)
+
+
+class _FrozenLinear(torch.autograd.Function):
+    """x W^T + b, whose backward knows `x` alone and keeps no dequantized weight."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, dense: Dense) -> Tensor:
+        ctx.weight, ctx.dense = weight, dense
+        return F.linear(states, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient = gradients[0]
+        return gradient @ ctx.dense(ctx.weight, gradient.dtype), None, None, None
+
+
+_frozen_linear: Callable[..., Tensor] = _FrozenLinear.apply
+
+
+def _dequantized(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight.dequantize(dtype)  # type: ignore[call-arg]
+
+
+def _of_identity(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight as what it makes of the identity: packed int4 cannot be read back otherwise."""
+    identity = torch.eye(weight.shape[1], dtype=torch.bfloat16, device=weight.device)
+    return F.linear(identity, weight).t().to(dtype)
+
+
+_DENSE: dict[Kind, Dense] = {"int8": _dequantized, "int4": _of_identity}
+
+
+def _config(kind: Kind) -> Any:
+    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+
+    if kind == "int8":
+        return Int8WeightOnlyConfig(set_inductor_config=False)
+    return Int4WeightOnlyConfig(
+        group_size=INT4_GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+    )
+
+
+def _fits(module: nn.Module, kind: Kind) -> bool:
+    """Whether a module is a layer to quantize; subclasses of Linear may compute otherwise."""
+    if type(module) is not nn.Linear:
+        return False
+    return kind == "int8" or module.in_features % INT4_GROUP == 0
+
+
+def _convert_conv1d(model: nn.Module) -> None:
+    """Write GPT-2's Conv1D layers, whose weight is [in, out], as the Linear layers they are."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = [(name, module) for name, module in model.named_modules() if type(module) is Conv1D]
+    for name, conv in found:
+        wide, narrow = conv.weight.shape
+        linear = nn.Linear(wide, narrow, device="meta")
+        linear.weight = nn.Parameter(conv.weight.detach().t().contiguous(), requires_grad=False)
+        linear.bias = conv.bias
+        model.set_submodule(name, linear.train(conv.training))
+
+
+def _has_int4(device: torch.device) -> bool:
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability(device) >= INT4_CAPABILITY
+
+
+Held = Literal["fp32", "bf16", "fp16"]
+
+DTYPES: dict[Held, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+_NAMES: dict[str, Held] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def held_dtype(section: BackboneSection, config: Mapping[str, Any]) -> Held:
+    """What `backbone.dtype` means for a model whose parsed config.json is `config`.
+
+    `auto` is the type that config.json names, fp32 if it names none that weights are held in.
+    """
+    if section.dtype != "auto":
+        return section.dtype
+    named = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    return _NAMES.get(named, "fp32")
+
+
+def give_back(module: nn.Module) -> None:
+    """Give the system the memory of weights that have been replaced.
+
+    What is left may be a view of the whole mapped file, and what was freed may stay with the C
+    library: after quantizing, the two together came to more than the weights before it.
+    """
+    for parameter in module.parameters():
+        if type(parameter.data) is torch.Tensor:
+            parameter.data = parameter.data.clone()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def keep_fp32(module: nn.Module | None) -> None:
+    """Hold `module` in fp32 whatever the rest is held in: it may train, or feeds what does."""
+    if module is not None:
+        module.float()

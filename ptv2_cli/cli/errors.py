@@ -1,0 +1,217 @@
+"""`ptv2 errors`: the rows that a run got wrong, worst first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.chosen import chosen_run, newest_run
+from ptv2_cli.cli.options import OutputOption
+
+if TYPE_CHECKING:
+    from ptv2_cli.report.mistakes import Mistake
+    from ptv2_cli.report.predictions import Predicted
+
+SHOWN = 10
+"""Rows that people are shown unless they ask for more."""
+LONGEST = 300
+"""Characters that are shown of a text."""
+
+
+class Order(StrEnum):
+    """What comes first."""
+
+    worst = "worst"
+    confidence = "confidence"
+    row = "row"
+
+
+class Format(StrEnum):
+    """How the rows are written."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+def errors(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run, or a sweep: its best trial; default: newest.",
+            autocompletion=complete.runs,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="S",
+            help="A split; default: validation if reported.",
+            autocompletion=complete.splits,
+        ),
+    ] = None,
+    cell: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--cell",
+            metavar="GOLD PREDICTED",
+            help="Rows of the first class that were taken for the second; O: no entity.",
+        ),
+    ] = None,
+    sort: Annotated[
+        Order, typer.Option("--sort", help="What comes first; row: as in the file.")
+    ] = Order.worst,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=0, help=f"Rows to show; default: {SHOWN}, in jsonl all."
+        ),
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Text for people, JSON lines for programs.")
+    ] = Format.text,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix (.png, .svg)."),
+    ] = None,
+    output: OutputOption = Path("runs"),
+) -> None:
+    """Show the rows that a run got wrong, worst first."""
+    from ptv2_cli.config.suggestions import SPLITS
+    from ptv2_cli.report.compare import open_finished
+    from ptv2_cli.report.mistakes import in_cell, mistakes
+    from ptv2_cli.report.predictions import predicted
+    from ptv2_cli.report.runs import parts
+
+    if plot is not None:
+        from ptv2_cli.report.plots import require_drawable
+
+        require_drawable(plot, "--plot")
+    directory = newest_run(output, "ptv2 errors") if run is None else chosen_run(run)
+    whole = open_finished(directory.path)
+    chosen = whole.default_split() if split is None else SPLITS.get(split, split)
+    views = [predicted(view, chosen) for view in parts(whole)]
+    made = [mistakes(view, sort.value) for view in views]
+    if cell is not None:
+        made = [in_cell(view, own, cell) for view, own in zip(views, made, strict=True)]
+    if plot is not None:
+        _draw(views, plot)
+    most = limit if limit is not None else SHOWN if format_ is Format.text else None
+    for view, own in zip(views, made, strict=True):
+        if format_ is Format.jsonl:
+            console.lines(json.dumps(_content(one), ensure_ascii=False) for one in own[:most])
+        else:
+            _show(view, own, own[:most], cell)
+
+
+def _draw(views: Sequence[Predicted], path: Path) -> None:
+    """A file for each task; with several, each has its task's name in the file's."""
+    from ptv2_cli.report.mistakes import confusion
+    from ptv2_cli.report.plots import draw_matrix
+
+    for view in views:
+        name = view.run.prefix.removesuffix(".")
+        file = path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
+        what = "entities" if view.task.kind == "token" else "rows"
+        title = f"{view.run.task} {view.split}\n{view.run.name}"
+        draw_matrix(confusion(view), title, file, what)
+        console.note(f"wrote {file}")
+
+
+def _show(
+    found: Predicted,
+    made: Sequence[Mistake],
+    shown: Sequence[Mistake],
+    cell: tuple[str, str] | None,
+) -> None:
+    kind = found.task.kind
+    what = "not exact" if kind == "regression" else "wrong"
+    metric = str(found.run.metrics["selection"]["metric"])
+    score = found.run.score(found.split, metric)
+    told = "" if score is None else f"; {metric} {100 * score:.1f}"
+    of = f"{len(made)} of {len(found.lines)} rows {'is' if len(made) == 1 else 'are'} {what}"
+    if cell is not None:
+        of = f"{len(made)} of {len(found.lines)} rows: {cell[0]} taken for {cell[1]}"
+    console.say(f"{found.run.directory.path}")
+    console.say(f"{found.run.task} {found.split}: {of}{told}")
+    for one in shown:
+        console.say()
+        _row(found, one)
+    if len(shown) < len(made):
+        console.note(f"{len(shown)} of {len(made)} shown; --limit {len(made)} shows all")
+
+
+def _row(found: Predicted, one: Mistake) -> None:
+    sure = "" if one.confidence is None else f" ({one.confidence:.2f})"
+    kind = found.task.kind
+    if kind == "token":
+        count = len(one.entities)
+        console.say(f"row {one.number}: {count} wrong {'entity' if count == 1 else 'entities'}")
+    elif kind == "regression":
+        console.say(
+            f"row {one.number}: gold {one.gold:g}, predicted {one.predicted:g}, off by {one.size:g}"
+        )
+    elif isinstance(one.gold, list):
+        console.say(f"row {one.number}: F1 {100 * (1 - one.size):.1f}")
+        console.say(f"  gold: {' | '.join(dict.fromkeys(one.gold)) or '(no answer)'}", hang=4)
+        console.say(f"  predicted: {one.predicted or '(no answer)'}{sure}", hang=4)
+    else:
+        console.say(f"row {one.number}: gold {one.gold}, predicted {one.predicted}{sure}")
+    _inputs(found, one)
+    for gold, guess in one.entities:
+        words = one.row["tokens"]
+        texts = [
+            "O" if item is None else f"{item.type} {' '.join(words[item.start : item.end])!r}"
+            for item in (gold, guess)
+        ]
+        console.say(f"  gold {texts[0]}, predicted {texts[1]}", hang=4)
+
+
+def _inputs(found: Predicted, one: Mistake) -> None:
+    """The row's columns, without those that hold the gold answer."""
+    hidden = {*found.task.gold_columns, "label", "tags", "answers"}
+    for key, value in one.row.items():
+        if key not in hidden:
+            text = " ".join(map(str, value)) if key == "tokens" else value
+            text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+            console.say(f"  {key}: {_excerpt(text, _place(one, text))}", hang=4)
+
+
+def _place(one: Mistake, text: str) -> int:
+    """Where the gold answer stands in a text; 0 where it does not."""
+    golds = one.gold if isinstance(one.gold, list) and "tokens" not in one.row else []
+    return next((at for gold in golds if gold and (at := text.find(gold)) >= 0), 0)
+
+
+def _excerpt(text: str, at: int) -> str:
+    """At most LONGEST characters, with those at `at`."""
+    text = text.replace("\n", " ")
+    if len(text) <= LONGEST:
+        return text
+    start = max(0, min(at - LONGEST // 2, len(text) - LONGEST))
+    cut = text[start : start + LONGEST]
+    return f"{'... ' if start else ''}{cut}{' ...' if start + LONGEST < len(text) else ''}"
+
+
+def _content(one: Mistake) -> dict[str, Any]:
+    content = {
+        "number": one.number,
+        "gold": one.gold,
+        "predicted": one.predicted,
+        "confidence": one.confidence,
+        "size": one.size,
+        "row": dict(one.row),
+    }
+    if one.entities:
+        content["entities"] = [
+            {"gold": gold and gold._asdict(), "predicted": guess and guess._asdict()}
+            for gold, guess in one.entities
+        ]
+    return content

@@ -1,0 +1,231 @@
+"""Validation errors in plain words: where, what is wrong with the value seen, what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ptv2_cli.config import suggestions
+from ptv2_cli.config.faults import RAISED, Fault, better, grouped, read_fault, seen, wanted
+from ptv2_cli.config.origins import KeyPath, Place, Places, dotted
+from ptv2_cli.config.overrides import Override
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.yaml import Document
+from ptv2_cli.errors import Problem
+
+_EXAMPLES = {
+    "method": "write method: ptuning_v2 (ptv2 list methods shows all)",
+    "backbone": "write backbone: roberta-large (a hub id, a folder or package:NAME/FOLDER)",
+    "task": "write task: superglue/rte (ptv2 list tasks shows all)",
+}
+_SAMPLES = {"prompt_len": "20", "train.lr": "5e-3"}
+_SWEPT = {
+    "prompt_len": "--prompt-len",
+    "train.lr": "--lr",
+    "train.seed": "--seed",
+    "train.epochs": "--epochs",
+    "train.batch_size": "--batch-size",
+}
+_RANGE = re.compile(r"(\d+) *(?:-|:|\.\.+) *(\d+)")
+_LIST = re.compile(r"[-+.\deE]+(?: *[, ] *[-+.\deE]+)+")
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a message is made from: the places, the model and the data below `prefix`."""
+
+    places: Places
+    prefix: KeyPath
+    model: type[BaseModel]
+    data: Mapping[str, Any]
+
+    def key(self, fault: Fault) -> str:
+        return dotted((*self.prefix, *fault.path))
+
+    def place(self, fault: Fault) -> Place:
+        return self.places.find((*self.prefix, *fault.path))
+
+    def argument(self, fault: Fault) -> bool:
+        return str(self.place(fault)).startswith("--")
+
+
+def problems_from(
+    error: ValidationError,
+    places: Places,
+    prefix: KeyPath = (),
+    *,
+    model: type[BaseModel] = RunConfig,
+    data: Mapping[str, Any],
+) -> list[Problem]:
+    """Problems with place, key, plain words and hint, in the order of the places.
+
+    `data` is what `model` was validated from, and stands at `prefix` of the config.
+    """
+    scene = _Scene(places, prefix, model, data)
+    groups = grouped([read_fault(details, data) for details in error.errors(include_url=False)])
+    meant = {key for group in groups for key in _suggested(group[0], scene)}
+    told = [
+        problem
+        for group in groups
+        if not (group[0].kind == "missing" and scene.key(group[0]) in meant)
+        for problem in _problems(group, scene)
+    ]
+    return ordered(told)
+
+
+def foreign_problems(document: Document) -> list[Problem]:
+    """Names from elsewhere in the sections whose keys are otherwise open."""
+    problems = []
+    for section in ("method", "task"):
+        keys = document.data.get(section)
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            if suggestions.foreign(key):
+                place = str(document.places.find((section, key)))
+                hint = suggestions.suggest(key, value, argument=place.startswith("--")).hint
+                problems.append(Problem(place, f"unknown key {section}.{key}", hint))
+    return problems
+
+
+def unset_problems(overrides: Iterable[Override]) -> list[Problem]:
+    """`--unset` of keys that no config has. Options of open sections: see `options_from`."""
+    return [
+        unknown_unset(override, known_keys(override.path[:-1]), override.path[:-1])
+        for override in overrides
+        if not suggestions.possible(RunConfig, override.path)
+    ]
+
+
+def ordered(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems by file and line, those of the command line last, otherwise as they come."""
+
+    def rank(problem: Problem) -> tuple[bool, str, int]:
+        file, _, line = problem.where.rpartition(":")
+        argument = problem.where.startswith("--")
+        if argument or not line.isdigit():
+            return (argument, "" if argument else problem.where, 0)
+        return (False, file, int(line))
+
+    return sorted(problems, key=rank)
+
+
+def unknown_unset(override: Override, known: Sequence[str], parents: KeyPath) -> Problem:
+    """A key that `--unset` names and nothing has, and the known one that was probably meant."""
+    found = suggestions.suggest(override.path[len(parents)], "", known, dotted(parents))
+    hint = f"type --unset {found.keys[0]}" if found.keys else found.hint
+    return Problem(override.origin, f"unknown key {dotted(override.path)}", hint)
+
+
+def known_keys(path: KeyPath) -> tuple[str, ...]:
+    """The keys that the schema declares for the section at `path`."""
+    model = suggestions.model_at(RunConfig, path)
+    return tuple(model.model_fields) if model else ()
+
+
+def _suggested(fault: Fault, scene: _Scene) -> tuple[str, ...]:
+    """The keys that an unknown key may have meant: they are not reported as missing too."""
+    if fault.kind != "extra_forbidden":
+        return ()
+    return tuple(key for _, found in _suggestions(fault, scene) for key in found.keys)
+
+
+def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions.Suggestion]]:
+    """The keys as they were written that a fault is of, and what each may have meant.
+
+    They are one, but for a section that does not exist and in which arguments set keys.
+    """
+    *parents, last = fault.path
+    model = suggestions.model_at(scene.model, tuple(parents))
+    path, section = (*scene.prefix, *fault.path), dotted((*scene.prefix, *parents))
+    known = tuple(model.model_fields) if model else ()
+    if not parents and scene.prefix:
+        known += tuple(key for key in known_keys(scene.prefix) if key not in known)
+    value = fault.details["input"]
+    written = scene.places.written(path)
+    if written == [path]:
+        found = suggestions.suggest(str(last), value, known, section, scene.argument(fault))
+        return [(path, found)]
+    return [(key, _within(key, len(path), value, known)) for key in written]
+
+
+def _within(key: KeyPath, size: int, value: Any, known: Sequence[str]) -> suggestions.Suggestion:
+    """What the argument `key` may have meant, whose first `size` words lead to no section."""
+    for part in key[size:]:
+        value = value[part]
+    return suggestions.suggest_within([str(part) for part in key], size - 1, value, known)
+
+
+def _problems(group: list[Fault], scene: _Scene) -> list[Problem]:
+    if group[0].kind != "extra_forbidden":
+        return [_problem(group, scene)]
+    return [
+        Problem(str(scene.places.find(key)), f"unknown key {dotted(key)}", found.hint)
+        for key, found in _suggestions(group[0], scene)
+    ]
+
+
+def _problem(group: list[Fault], scene: _Scene) -> Problem:
+    fault = group[0]
+    key, place = scene.key(fault), str(scene.place(fault))
+    if fault.kind == "missing":
+        hint = _EXAMPLES.get(key.removesuffix(".name"), f"write {suggestions.in_file(key, '...')}")
+        return Problem(place, f"{key} is missing", hint)
+    context = fault.details.get("ctx", {})
+    if "what" in context:
+        return Problem(place, f"{key}: {context['what']}", str(context.get("hint", "")))
+    parts = list(dict.fromkeys(wanted(member) for member in group))
+    value = fault.details["input"]
+    if fault.kind in RAISED and not parts[0].startswith("must be "):
+        return Problem(place, f"{key}: {parts[0]}", _hint(fault, scene, value))
+    text = " or ".join(part.removeprefix("must be ") for part in parts)
+    what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
+    return Problem(place, what, _hint(fault, scene, value))
+
+
+def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
+    """The next thing to type."""
+    key, argument = scene.key(fault), scene.argument(fault)
+    if fault.path == ("prompt_len",) and not scene.prefix and fault.kind == "greater_than":
+        run = "type --set method=head_only" if argument else "write method: head_only"
+        return f"{run}; head_only is the run without prompts"
+    if isinstance(value, list) and fault.kind not in ("list_type", "tuple_type"):
+        flag = _SWEPT.get(key)
+        return "to try several, type ptv2 sweep " + (f"{flag} A,B" if flag else f"--grid {key}=A,B")
+    several = _several(key, str(value)) if key in _SWEPT else None
+    if several:
+        return f"several values have commas between them: ptv2 sweep {_SWEPT[key]} {several}"
+    meant = better(fault, value) or _SAMPLES.get(key)
+    if meant:
+        return (
+            f"type --set {key}={meant}" if argument else f"write {suggestions.in_file(key, meant)}"
+        )
+    model = suggestions.model_at(scene.model, fault.path)
+    if model:
+        return f"the keys of {key} are: {', '.join(model.model_fields)}"
+    return _default(fault, scene, argument)
+
+
+def _several(key: str, text: str) -> str | None:
+    """The values that a list or a range such as `20-100` may have meant, as a sweep takes them."""
+    ends = _RANGE.fullmatch(text)
+    if ends is None:
+        return ",".join(re.split(r"[, ]+", text)) if _LIST.fullmatch(text) else None
+    first, last = int(ends[1]), int(ends[2])
+    every = key == "train.seed" and 0 < last - first < 20
+    return ",".join(map(str, range(first, last + 1) if every else (first, last)))
+
+
+def _default(fault: Fault, scene: _Scene, argument: bool) -> str:
+    """How to return to the default, or to give the value that a key without one wants."""
+    key = scene.key(fault)
+    holder = suggestions.model_at(scene.model, fault.path[:-1])
+    field = holder.model_fields.get(str(fault.path[-1])) if holder and fault.path else None
+    if field is None or field.is_required():
+        return _EXAMPLES.get(key.removesuffix(".name"), f"edit {key} in {scene.places.file}")
+    default = None if field.default_factory else suggestions.shown(field.default)
+    value = f" ({default})" if default not in (None, "null") else ""
+    way = f"type --unset {key}" if argument else f"leave {key} out"
+    return f"{way} for its default{value}"

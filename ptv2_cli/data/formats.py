@@ -1,0 +1,257 @@
+"""File formats: jsonl, SQuAD json, parquet. What a row means is not known here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, time
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ptv2_cli.data.text_decoding import Text, check_unicode
+from ptv2_cli.errors import DataError
+from ptv2_cli.files import MAX_DEPTH, unfit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Line:
+    """The values of one row as read, and where they stand."""
+
+    values: dict[str, Any]
+    path: Path
+    number: int | None = None
+    """Line (or row) of the file, from 1; None where it has no lines."""
+    numbers: list[int] | None = None
+    """Line of every word, for formats that have a line per word."""
+    header: int | None = None
+    """Line that names the columns, for formats that have one."""
+    part: str | None = None
+    """Which row of several that the line holds, for formats that nest them."""
+
+    @property
+    def where(self) -> str:
+        """`file:line`, and which of the line's rows where it holds several."""
+        return self.at(None)
+
+    def at(self, number: int | None) -> str:
+        """`file:line` of a part of the row that has its own line."""
+        number = number or self.number
+        where = str(self.path) if number is None else f"{self.path}:{number}"
+        return where if self.part is None else f"{where}: {self.part}"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be used."""
+
+    number: int | None
+    """Its (first) line, from 1; None where rows have no line."""
+    error: DataError
+    row: Any = None
+    """What was read of it: its values, or its text where that is no row at all."""
+
+
+Record = Line | Bad
+
+
+def tried(make: Callable[[], T], number: int | None, row: Any) -> T | Bad:
+    """What `make` gives, or the row as a bad one."""
+    try:
+        return make()
+    except DataError as error:
+        return Bad(number, error, row)
+
+
+def read_jsonl(text: Text) -> Iterator[Record]:
+    """A JSON object per line; blank lines are skipped."""
+    return _json_lines(text, text)
+
+
+def _json_lines(lines: Iterable[str], text: Text) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _json_line(line.rstrip("\r\n"), text, number)
+
+
+def _json_line(line: str, text: Text, number: int) -> Record:
+    where = f"{text.path}:{number}"
+
+    def make() -> Line:
+        text.check(line, where)
+        values = json_object(line, where)
+        if "\\u" in line:  # an escape may be half a pair, which the text itself does not show
+            check_unicode(json.dumps(values, ensure_ascii=False), where)
+        return Line(values, text.path, number)
+
+    return tried(make, number, line)
+
+
+def json_object(text: str, where: str) -> dict[str, Any]:
+    """The object that a line of jsonl holds.
+
+    Raises:
+        DataError: it is no JSON, or no object.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError.at(
+            where,
+            f"no JSON: {error.msg} at column {error.colno}: {short(text)}",
+            "every line must be one JSON object",
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise DataError.at(where, f"cannot be read: {error}: {short(text)}") from None
+    if not isinstance(values, dict):
+        raise DataError.at(where, f"no JSON object: {short(text)}", 'such as {"label": "x"}')
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_fit(values, where)
+    return values
+
+
+def _check_fit(values: Any, where: str) -> None:
+    """See that predictions can hold what a file does."""
+    bad = unfit(values)
+    if bad is not None:
+        raise DataError.at(where, bad, "shorten the value, or leave it out")
+
+
+def read_json(text: Text, squad: bool) -> Iterator[Record]:
+    """A list of objects, each a row; SQuAD's layout where `squad`; or lines of JSON after all.
+
+    It is read as a whole.
+
+    Raises:
+        DataError: it is neither.
+    """
+    path, whole = text.path, text.whole()
+    try:
+        content = json.loads(whole)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from _json_lines(whole.split("\n"), text)
+            return
+        what = f"no JSON: {error.msg} at column {error.colno}"
+        raise DataError.at(f"{path}:{error.lineno}", what) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise DataError.at(str(path), f"cannot be read: {error}") from None
+    if isinstance(content, list):
+        for number, values in enumerate(content, start=1):
+            yield _json_item(values, text, number)
+    elif isinstance(content, dict) and "\n" not in whole.strip() and _is_row(content, squad):
+        yield from _json_lines([whole], text)
+    elif squad:
+        text.check(whole, str(path))
+        _check_fit(content, str(path))
+        yield from squad_lines(content, path)
+    else:
+        raise DataError.at(str(path), "no list of rows", "it is a list of objects: [{...}, {...}]")
+
+
+def _is_row(content: Mapping[str, Any], squad: bool) -> bool:
+    """Whether the one object of a file is a row: a file of one line."""
+    return not squad or "context" in content
+
+
+def _json_item(values: Any, text: Text, number: int) -> Record:
+    where = f"{text.path}: row {number}"
+
+    def make() -> Line:
+        _check_fit(values, where)
+        if not isinstance(values, dict):
+            what = f"no JSON object: {short(json.dumps(values))}"
+            raise DataError.at(where, what, 'a row is such as {"label": "x"}')
+        text.check(json.dumps(values, ensure_ascii=False), where)
+        return Line(values, text.path, part=f"row {number}")
+
+    return tried(make, number, values)
+
+
+def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[Line]:
+    """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
+
+    Raises:
+        DataError: it is not of SQuAD's layout.
+    """
+    try:
+        for article in content["data"]:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    shared = {"title": article.get("title"), "context": paragraph["context"]}
+                    yield Line(shared | question, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "other types"
+        raise DataError.at(
+            str(path),
+            f"not SQuAD's layout: {what}",
+            'it is {"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}',
+        ) from None
+
+
+def read_parquet(
+    path: Path, columns: Mapping[str, str], values: Mapping[str, str]
+) -> Iterator[Line]:
+    """A parquet file as the hub converts data sets; read in memory, nothing is cached.
+
+    Class numbers become their names by the file's own metadata, -1 becomes None. `columns`
+    maps our column names to the file's, `values` the file's class names to ours.
+
+    Raises:
+        DataError: the file is no parquet file.
+    """
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+    from datasets import Features
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError.at(
+            str(path), f"no parquet file: {short(str(error))}", "download it again"
+        ) from None
+    ours = {theirs: name for name, theirs in columns.items() if theirs in table.column_names}
+    names = {
+        column: [values.get(name, name) for name in found]
+        for column, feature in Features.from_arrow_schema(table.schema).items()
+        if (found := _class_names(feature)) is not None
+    }
+    for number, row in enumerate(table.to_pylist(), start=1):
+        named = {key: _named(_as_json(value), names.get(key)) for key, value in row.items()}
+        yield Line({ours.get(key, key): value for key, value in named.items()}, path, number)
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a parquet file as JSON holds it: dates and decimals are texts, bytes are null."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        return None
+    return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Names of a ClassLabel or of a list of them."""
+    found = getattr(feature, "names", None) or getattr(
+        getattr(feature, "feature", None), "names", None
+    )
+    return list(found) if found else None
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None or value is None:
+        return value
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return names[value] if 0 <= value < len(names) else None
+
+
+def short(text: str) -> str:
+    """A text as a message quotes it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,111 @@
+"""The rows of a split as read, where they come from, and counts of their gold answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.data.formats import Bad, Line
+
+SplitName = Literal["train", "validation", "test"]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split as read, and what identifies their content."""
+
+    rows: list[Row]
+    sha256: str
+    """Of the files; of the rows where these are not what the files alone say, see `Reading`."""
+    files: tuple[Path, ...] = ()
+    bad: tuple[Bad, ...] = ()
+    """Rows of the files that were left out."""
+    notes: tuple[str, ...] = ()
+    """What reading it found that is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read, where the config says so; None: as their first bytes show."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip_bad: bool = False
+    """Whether rows that cannot be used are left out."""
+
+
+AS_FOUND = Reading()
+"""As the first bytes of each file show."""
+
+
+class DataSource(Protocol):
+    """Where the files of a split lie: a local folder or a snapshot of the hub."""
+
+    @property
+    def reading(self) -> Reading:
+        """How they are read."""
+
+    def files(self, split: str) -> tuple[Path, ...]:
+        """Files of `train`, `validation` or `test`; empty if the source has no such split."""
+
+    def describe(self, split: str) -> str:
+        """Where was looked for the split, and for which names: for messages."""
+
+
+def reading_of(section: TaskSection) -> Reading:
+    """How a config's `task:` says its files are read."""
+    return Reading(section.delimiter, section.encoding, section.skip_bad)
+
+
+class HubSection(Section):
+    """Where a data set lies on the hub, and how its columns and label names map to ours."""
+
+    repo: str
+    revision: str
+    folder: str
+    columns: dict[str, str] = Field(default={})
+    """Our column name -> theirs, where they differ."""
+    values: dict[str, str] = Field(default={})
+    """Their label name -> ours, where they differ."""
+
+
+class RowReader(Protocol):
+    """What reading needs to know of a task."""
+
+    name: str
+    hub: HubSection | None
+
+    def expand(self, line: Line) -> Iterator[Line]:
+        """The rows that a line of a file holds."""
+
+    def unit(self, row: Row) -> Hashable:
+        """What a row is scored with; None: the row alone."""
+
+
+SHOWN = 6
+"""Answers that are named; of more the others are counted."""
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """`yes 12, no 3`, the most frequent first; of many, how many more there are and the rarest."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    if len(ranked) > SHOWN + 1:
+        (rarest, least), left = ranked[-1], len(ranked) - SHOWN
+        end = f"{left} more, the rarest {rarest} {least}"
+        return ", ".join([*(f"{name} {count}" for name, count in ranked[:SHOWN]), end])
+    return ", ".join(f"{name} {count}" for name, count in ranked)
+
+
+def look_alikes(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Groups of answers, with their counts, that differ by case or white space alone."""
+    groups: dict[str, Counter[str]] = {}
+    for name, count in counts.items():
+        groups.setdefault("".join(name.split()).casefold(), Counter())[name] += count
+    yield from (dict(group.most_common()) for group in groups.values() if len(group) > 1)

@@ -1,0 +1,277 @@
+"""Tables: csv and tsv files whose first line names the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.data.formats import Line, Record, short, tried
+from ptv2_cli.data.text_decoding import Text
+from ptv2_cli.errors import DataError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+FIELD = 1 << 24
+"""Longest field, in characters: a quote that is never closed must end somewhere."""
+_OPEN = re.compile("end of data|field limit")
+"""What the csv module says of a quote that is never closed."""
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_table(text: Text, usual: str, asked: str | None = None) -> Iterator[Record]:
+    """Rows of a text whose first line names the columns; every value is text.
+
+    Fields in double quotes may hold the delimiter and line ends (RFC 4180). Where every line of a
+    file has as many tabs as the header a quote inside a field is a quote, as in GLUE's files.
+    Blank lines are skipped.
+
+    Args:
+        text: the text.
+        usual: the delimiter that the file's name says: taken if it parts the header, or if none
+            of the others does.
+        asked: the delimiter that the user says.
+
+    Raises:
+        DataError: the header cannot be used.
+    """
+    header = text.first(str.strip).strip().splitlines()
+    delimiter = asked or sniffed_delimiter(header[0] if header else "", usual)
+    quoted = delimiter != "\t" or not _is_plain(text.again())
+    for row in _rows(text, delimiter, quoted):
+        yield tried(row.line, row.place.number, row.cells or None)
+
+
+def sniffed_delimiter(header: str, usual: str) -> str:
+    """What parts a header: the usual delimiter, or another one where that stands nowhere in it."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    if usual in bare:
+        return usual
+    found = max(_NAMES, key=bare.count)
+    return found if found in bare else usual
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row as read, which may be none."""
+
+    text: Text
+    place: Line
+    """Where it stands, without values."""
+    cells: list[str]
+    header: list[str]
+    delimiter: str
+    broken: DataError | None = None
+
+    def line(self) -> Line:
+        """The row's values by the names of the header.
+
+        Raises:
+            DataError: it is no csv, no UTF-8, or has more or fewer fields than the header.
+        """
+        if self.broken is not None:
+            raise self.broken
+        self.text.check("".join(self.cells), self.place.where)
+        named = table_values(self.place.where, self.cells, self.header, self.delimiter)
+        return replace(self.place, values=named)
+
+
+def _rows(text: Text, delimiter: str, quoted: bool) -> Iterator[TableRow]:
+    """The rows below the header, read one at a time.
+
+    `quoted`: quotes may hold delimiters and line ends; else they are undone only where they
+    surround a whole field.
+
+    Raises:
+        DataError: the header cannot be used.
+    """
+    header: list[str] = []
+    place = Line({}, text.path)
+    for number, cells, broken in _fields(text, delimiter, quoted):
+        at = replace(place, number=number)
+        if not header and broken is None:
+            text.check(" ".join(cells), at.where)
+            header = table_header(at.where, cells, delimiter)
+            place = replace(place, header=number)
+        else:
+            fields = cells if quoted else [unquoted(cell) for cell in cells]
+            yield TableRow(text, at, fields, header, delimiter, broken)
+
+
+def _fields(
+    text: Text, delimiter: str, quoted: bool
+) -> Iterator[tuple[int, list[str], DataError | None]]:
+    """First line and fields of each row that is not blank; or the error of one that is no csv."""
+    csv.field_size_limit(FIELD)
+    reader = csv.reader(
+        _ended(text),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            found = unreadable(f"{text.path}:{number}", error)
+            # A quote that nothing closes takes in all rows behind it: they must not be lost as one.
+            if reader.line_num > number and _OPEN.search(str(error)):
+                raise found from None
+            yield number, [], found
+            continue
+        if any(cell.strip() for cell in cells):
+            yield number, cells, None
+
+
+def _ended(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that a carriage return alone ends too, as in tables of old Macs."""
+    for line in lines:
+        if line.count("\r") > line.endswith("\r\n"):
+            yield from io.StringIO(line, newline="")
+        else:
+            yield line
+
+
+def _is_plain(text: Text | None) -> bool:
+    """Whether every line is a whole row, with as many tabs as all; taken for granted of None."""
+    counts = {line.count("\t") for line in _ended(text or ()) if line.strip()}
+    return len(counts) <= 1
+
+
+def unreadable(where: str, error: csv.Error) -> DataError:
+    """The error of a row that is no csv."""
+    return DataError.at(
+        where,
+        f"a row that begins here cannot be read: {error}",
+        'a quote inside a quoted field is written twice: "he said ""no"""',
+    )
+
+
+def table_values(
+    where: str, fields: list[str], header: list[str], delimiter: str
+) -> dict[str, str]:
+    """A row's fields by the names of the header.
+
+    Raises:
+        DataError: there are more or fewer of them.
+    """
+    if len(fields) != len(header):
+        raise DataError.at(
+            where,
+            f"{len(fields)} field{'' if len(fields) == 1 else 's'}, but the header names "
+            f"{len(header)}: {', '.join(header)}",
+            f'a field that holds {named(delimiter)} or line ends stands in quotes: "a, b"',
+        )
+    return dict(zip(header, fields, strict=True))
+
+
+def unquoted(field: str) -> str:
+    """The content of a field that as a whole is quoted as RFC 4180 has it; else the field."""
+    inner = field[1:-1]
+    if len(field) < 2 or field[0] != '"' or field[-1] != '"' or '"' in inner.replace('""', ""):
+        return field
+    return inner.replace('""', '"')
+
+
+def table_header(where: str, fields: list[str], delimiter: str) -> list[str]:
+    """The names of the columns.
+
+    Raises:
+        DataError: another delimiter, or a name that stands twice.
+    """
+    names = [field.strip() for field in fields]
+    if len(names) == 1:
+        other = next((sign for sign in _NAMES if sign in names[0]), None)
+        if other is not None:
+            raise DataError.at(
+                where,
+                f"the header is one column, {names[0]!r}: it is parted by {_NAMES[other]}, not by "
+                f"{named(delimiter)}",
+                f"task.delimiter: {json.dumps(other)} (ptv2 predict: --delimiter), or none to have "
+                "it found",
+            )
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError.at(where, f"two columns are called {twice!r}", "give them other names")
+    return names
+
+
+def named(delimiter: str) -> str:
+    """A delimiter in words."""
+    return _NAMES.get(delimiter, repr(delimiter))
+
+
+def read_workbook(path: Path, data: bytes | None = None) -> Iterator[Record]:
+    """Rows of the first sheet; every value is text, as a csv file of the sheet would have it.
+
+    Empty rows are skipped. Of a formula its last result counts.
+
+    Args:
+        path: the file, or what messages call it.
+        data: its content, where it is no file.
+
+    Raises:
+        DataError: it is no .xlsx file, openpyxl is not installed, or the header cannot be used.
+    """
+    header: list[str] = []
+    line = 1
+    for number, cells in enumerate(_sheet(path, data), start=1):
+        texts = [_text(cell) for cell in cells]
+        while texts and not texts[-1].strip():
+            texts.pop()
+        if not texts:
+            continue
+        if not header:
+            header, line = table_header(f"{path}:{number}", texts, ","), number
+            continue
+        yield _row(path, number, texts, header, line)
+
+
+def _row(path: Path, number: int, texts: list[str], header: list[str], line: int) -> Record:
+    def make() -> Line:
+        if len(texts) > len(header):
+            raise DataError.at(
+                f"{path}:{number}",
+                f"{len(texts)} cells, but the header names {len(header)}: {', '.join(header)}",
+                "name the further columns in the first row, or empty their cells",
+            )
+        filled = [*texts, *[""] * (len(header) - len(texts))]
+        return Line(dict(zip(header, filled, strict=True)), path, number, header=line)
+
+    return tried(make, number, texts)
+
+
+def _sheet(path: Path, data: bytes | None) -> Iterator[tuple[Any, ...]]:
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        what = "reading .xlsx files needs openpyxl, which is not installed"
+        raise DataError.at(str(path), what, "pip install 'ptv2[xlsx]'") from None
+    try:
+        source = io.BytesIO(path.read_bytes() if data is None else data)
+    except OSError as error:
+        raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
+    try:
+        book = load_workbook(source, read_only=True, data_only=True)
+        yield from book.worksheets[0].iter_rows(values_only=True)
+    except Exception as error:  # a damaged file may raise anything in zipfile, XML and openpyxl
+        what = f"no .xlsx file that can be read: {short(str(error) or type(error).__name__)}"
+        raise DataError.at(str(path), what, "save it again as .xlsx, or as .csv") from None
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+        return str(int(cell))
+    return cell.isoformat() if isinstance(cell, datetime | date | time) else str(cell)

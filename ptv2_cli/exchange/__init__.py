@@ -1,1 +1,0 @@
-"""Runs to and from what other libraries read: PEFT adapters, the reference's checkpoints."""

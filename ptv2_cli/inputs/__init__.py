@@ -1,0 +1,1 @@
+"""Inputs: rows to token ids, and those to batches."""

@@ -1,0 +1,62 @@
+"""What a row gives to a batch: its token ids, its label and how they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Truncation = Literal["longest_first", "only_first", "only_second"]
+IGNORE = -100
+"""Label of a position that counts neither in the loss nor in the score (torch's convention)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What one row (or a window of it) gives to a batch. Lists have length T, its tokens.
+
+    Mostly that is one model input. A question with choices is one feature too, or its choices
+    could fall into different batches: `choices` are its inputs, and its own lists are those of
+    the longest of them.
+    """
+
+    row: int
+    """Index of the row in its split."""
+    input_ids: list[int]
+    token_type_ids: list[int] | None = None
+    label: int | float | list[int] | tuple[int, int] | None = None
+    """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
+    first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
+    slots: list[int] | None = None
+    """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
+    mask_at: int | None = None
+    """Position of the template's {mask}."""
+    words: list[int | None] | None = None
+    """Token shape: the word whose prediction is read at this position, else None."""
+    offsets: list[tuple[int, int] | None] | None = None
+    """Span shape: characters [start, end) of the context, None outside of it."""
+    task: int = 0
+    """Which of several tasks that train together it belongs to."""
+    cls_at: int = 0
+    """Span shape: the position that stands for "no answer here"; see `frame.Built`."""
+    truncated: bool = False
+    """Text of the row was cut off and is seen by no window."""
+    left_out: int = 0
+    """Demonstrations for which it had no room."""
+    choices: tuple[Feature, ...] | None = None
+    """Choice shape: an input for each choice, in the row's order."""
+
+    @property
+    def inputs(self) -> tuple[Feature, ...]:
+        """The model inputs that it stands for."""
+        return (self,) if self.choices is None else self.choices
+
+    @property
+    def tokens(self) -> int:
+        """Positions of all its inputs."""
+        return sum(len(item.input_ids) for item in self.inputs)
+
+
+def truncated_rows(features: Iterable[Feature]) -> int:
+    """How many rows lost text that no window shows."""
+    return len({feature.row for feature in features if feature.truncated})

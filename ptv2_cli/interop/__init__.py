@@ -1,0 +1,1 @@
+"""Interop: runs to and from what other libraries read."""

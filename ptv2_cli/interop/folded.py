@@ -1,0 +1,108 @@
+"""`--to folded`: a run whose prompt stands by itself, without the network that made it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptv2_cli.config.fingerprint import dump_yaml
+from ptv2_cli.config.load import load_config
+from ptv2_cli.errors import InputError, RunError
+from ptv2_cli.interop.opened import new_folder, require_new
+from ptv2_cli.interop.to_peft import Written
+from ptv2_cli.methods.ptuning_v2 import Reparameterized
+from ptv2_cli.rng import generator
+from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.results import write_json
+from ptv2_cli.training.checkpoint import load_checkpoint, save_checkpoint
+
+_SOURCE = "learner.method.source."
+_LIKE_A_RUN = re.compile(r"-[0-9a-f]{8}$")
+
+
+def export_folded(run: RunDirectory, folder: Path) -> Written:
+    """Write a run with `reparam: mlp` as one without: its network's output is its prompt.
+
+    The folder can be evaluated and predicted with like the run. Its metrics.json has the run's
+    fingerprint, so a report that sees both counts one, and names the run under `origin`.
+
+    Raises:
+        RunError: the run has not finished, or has no network to fold.
+        InputError: the folder is taken or cannot be written.
+    """
+    require_new(folder)
+    if _LIKE_A_RUN.search(folder.absolute().name):
+        # `ptv2 train` finds runs by the end of their names, and would take this for a trained one.
+        raise InputError.at(
+            str(folder), "ends like the name of a trained run", "give it a name without that end"
+        )
+    metrics = run.read_metrics()
+    mark = str(metrics["fingerprint"])
+    checkpoint = load_checkpoint(run.checkpoints, "best", mark)
+    config = load_config(run.config).config.model_dump(mode="json")
+    if config["method"].get("reparam") != "mlp":
+        what = f"has no network to fold: its {config['method']['name']} has no reparam: mlp"
+        raise RunError.at(str(run.path), what, "use the run as it is, or --to peft")
+    prompt = folded(checkpoint.part(_SOURCE.removesuffix(".")))
+    kept = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
+    config["method"]["reparam"] = "none"
+    with new_folder(folder) as partial:
+        made = RunDirectory(partial)
+        _copy_results(run, made)
+        made.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
+        tensors = {**kept, f"{_SOURCE}prompt": prompt}
+        save_checkpoint(made.checkpoints, "best", mark, tensors, checkpoint.state)
+        write_json(made.metrics, _metrics(run, metrics, config, prompt.numel()))
+        files = tuple(sorted(path.name for path in partial.iterdir()))
+    return Written(folder, files, (f"its prompt is {prompt.numel():,} values, without the MLP",))
+
+
+def folded(source: Mapping[str, Tensor]) -> Tensor:
+    """Prompt values [P, W] of a reparameterization's own tensors."""
+    length, size = source["prompt"].shape
+    hidden, width = len(source["network.0.weight"]), len(source["network.2.weight"])
+    network = Reparameterized(length, size, hidden, width, 0.0, generator(0, "unused"))
+    network.load_state_dict(dict(source))
+    with torch.no_grad():
+        values: Tensor = network()
+    return values
+
+
+def _heading(run: RunDirectory) -> str:
+    return (
+        f"# Folded by ptv2 export from {run.path.name}, which was trained with reparam: mlp.\n"
+        "# Training this file would train a prompt without that network: another run.\n"
+    )
+
+
+def _metrics(
+    run: RunDirectory, metrics: Mapping[str, Any], config: Mapping[str, Any], values: int
+) -> dict[str, Any]:
+    parameters = dict(metrics["parameters"])
+    trained = parameters["prompt"] + parameters["reparam"]
+    everything = 100 * parameters["trainable"] / parameters["trainable_percent"] - trained + values
+    parameters["trainable"] += values - trained
+    parameters["trainable_percent"] = 100 * parameters["trainable"] / everything
+    parameters["prompt_percent"] = 100 * values / parameters["backbone"]
+    parameters |= {"prompt": values, "reparam": 0}
+    origin = {
+        "kind": "folded",
+        "run": str(run.path.resolve()),
+        "fingerprint": metrics["fingerprint"],
+    }
+    return {**metrics, "config": config, "parameters": parameters, "origin": origin}
+
+
+def _copy_results(run: RunDirectory, made: RunDirectory) -> None:
+    """What the run said of its rows and evaluations holds for the folded one too."""
+    if run.history.exists():
+        shutil.copyfile(run.history, made.history)
+    predictions = run.path / "predictions"
+    if predictions.is_dir():
+        shutil.copytree(predictions, made.path / "predictions")

@@ -1,0 +1,141 @@
+"""`--from peft`: the folder of a PEFT prefix tuning adapter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import safe_open
+from torch import Tensor
+
+from ptv2_cli.errors import InputError
+from ptv2_cli.files import parse_json
+from ptv2_cli.interop.foreign import (
+    Foreign,
+    check_source,
+    linear_head,
+    read_tensors,
+    weights_in,
+)
+from ptv2_cli.interop.to_peft import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE
+
+_KINDS = {
+    "SEQ_CLS": frozenset({"sequence", "regression"}),
+    "TOKEN_CLS": frozenset({"token"}),
+    "QUESTION_ANS": frozenset({"span"}),
+}
+_HEAD = re.compile(r"base_model\.(classifier|score|qa_outputs)\.(?:modules_to_save\.\w+\.)?(.+)")
+# A state_dict of the whole PeftModel keeps the network that PEFT's own files have folded.
+_ENCODER = re.compile(r"prompt_encoder\.\w+\.(?:(embedding)\.weight|transform\.(.+))")
+
+
+class AdapterConfig(BaseModel):
+    """What is read of an adapter_config.json."""
+
+    model_config = ConfigDict(strict=True)
+
+    peft_type: str | None = None
+    num_transformer_submodules: int | None = None
+    task_type: str | None = None
+    base_model_name_or_path: str | None = None
+
+
+def read_peft(folder: Path) -> Foreign:
+    """Read an adapter's config, prompt and head; neither peft nor the base model is needed.
+
+    Raises:
+        InputError: it is no prefix tuning adapter, or its files are damaged.
+    """
+    config = _config(weights_in(folder, [CONFIG_FILE]))
+    where = str(folder / CONFIG_FILE)
+    if config.peft_type != "PREFIX_TUNING":
+        raise InputError.at(
+            where,
+            f"is of type {config.peft_type}; PREFIX_TUNING is what can be imported",
+            "its keys and values are what ptuning_v2 trains; other adapters have none",
+        )
+    if config.num_transformer_submodules not in {None, 1}:
+        raise InputError.at(
+            where, "is of an encoder-decoder, whose one prefix serves two stacks", "train it anew"
+        )
+    file = weights_in(folder, [WEIGHTS_FILE, "adapter_model.bin"])
+    tensors = read_tensors(file)
+    source = _source(file, tensors)
+    head, _, notes = linear_head(_heads(tensors))
+    kinds = _KINDS.get(str(config.task_type))
+    pooling: str | None = None
+    pooler: dict[str, Tensor] = {}
+    if head is None and (folder / HEAD_FILE).is_file():
+        head, pooler, kinds, pooling = _own_head(folder / HEAD_FILE)
+    return Foreign(
+        program="peft",
+        file=file,
+        source=source,
+        head=head,
+        kinds=kinds,
+        pooling=pooling,
+        pooler=pooler,
+        base=config.base_model_name_or_path,
+        notes=notes,
+    )
+
+
+def _config(path: Path) -> AdapterConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError.at(str(path), f"cannot be read: {error}", "copy it anew") from None
+    try:
+        return AdapterConfig.model_validate(parse_json(text, str(path), InputError, "copy it anew"))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        key = ".".join(map(str, wrong["loc"]))
+        what = f"is no adapter's config: {f'{key}: ' if key else ''}{wrong['msg']}"
+        raise InputError.at(str(path), what, "copy it anew") from None
+
+
+def _source(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if "prompt_embeddings" in tensors:
+        source = {"prompt": tensors["prompt_embeddings"]}
+    else:
+        source = {}
+        for name, tensor in tensors.items():
+            match = _ENCODER.fullmatch(name)
+            if match:
+                source["prompt" if match[1] else f"network.{match[2]}"] = tensor
+        if "prompt" not in source:
+            some = ", ".join(sorted(tensors)[:3])
+            raise InputError.at(
+                str(file), f"has no prompt_embeddings; it has {some}", "is it the right folder?"
+            )
+    check_source(file, source)
+    return source
+
+
+def _heads(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = _HEAD.fullmatch(name)
+        if match and not match[2].startswith("original_module."):
+            found.setdefault(match[1], {})[match[2]] = tensor
+    return found
+
+
+def _own_head(
+    path: Path,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], frozenset[str], str | None]:
+    """The head that `ptv2 export` put beside an adapter: its layer, pooler, kind and pooling."""
+    tensors = read_tensors(path)
+    with safe_open(path, framework="pt") as opened:
+        about = opened.metadata() or {}
+    if not {"weight", "bias"} <= set(tensors) or "kind" not in about:
+        raise InputError.at(str(path), "is no head that ptv2 export wrote", "move it elsewhere")
+    head = {part: tensors[part] for part in ("weight", "bias")}
+    pooler = {
+        name.removeprefix("pooler."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("pooler.")
+    }
+    pooling = about.get("pooling")
+    return head, pooler, frozenset({about["kind"]}), None if pooling == "None" else pooling

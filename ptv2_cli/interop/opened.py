@@ -1,0 +1,122 @@
+"""A finished run opened for another library to read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.errors import InputError, RunError
+from ptv2_cli.learner import Learner
+from ptv2_cli.runs.directory import RunDirectory, writing_at
+from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.session import Session
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's files as they were read: no weights in memory yet."""
+
+    directory: RunDirectory
+    metrics: Mapping[str, Any]
+    recipe: Recipe
+
+    def session(self) -> Session:
+        """The run's model on the CPU in fp32 with its best weights, in eval mode.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        device = torch.device("cpu")
+        config = self.recipe.config
+        plain = config.backbone.model_copy(update={"dtype": "fp32", "quantize": None})
+        recipe = replace(self.recipe, config=config.model_copy(update={"backbone": plain}))
+        session, _ = open_best(self.directory, self.metrics, recipe, {}, device)
+        session.learner.eval()
+        return session
+
+
+def open_finished(directory: RunDirectory, *, offline: bool) -> FinishedRun:
+    """Read a run's metrics and config and find its backbone.
+
+    Raises:
+        RunError: it has not finished, it diverged, or its backbone is gone or another one now.
+    """
+    metrics = directory.read_metrics()
+    if metrics["status"] == "diverged":
+        raise RunError.at(
+            str(directory.path), "the run diverged: its weights are of no use", "name another run"
+        )
+    recipe = trained_recipe(directory, metrics, open_config(directory), offline=offline)
+    return FinishedRun(directory, metrics, recipe)
+
+
+def pooler_weights(backbone: Backbone) -> dict[str, Tensor] | None:
+    """Weight and bias of a pooler that is tanh(linear(vector)); None for any other."""
+    pooler = backbone.pooler
+    layers = (
+        [part for part in pooler.modules() if isinstance(part, torch.nn.Linear)] if pooler else []
+    )
+    if len(layers) != 1:
+        return None
+    (layer,) = layers
+    vectors = torch.linspace(-1, 1, 2 * layer.in_features).view(2, -1)
+    with torch.no_grad():
+        if not torch.allclose(backbone.pool(vectors), torch.tanh(layer(vectors)), atol=1e-6):
+            return None
+    return {"weight": layer.weight, "bias": layer.bias}
+
+
+def head_weights(learner: Learner) -> dict[str, Tensor] | None:
+    """Weight [C, H] and bias [C] of a head that is one linear layer; None for any other."""
+    state = learner.head.state_dict()
+    if set(state) != {"linear.weight", "linear.bias"}:
+        return None
+    return {"weight": state["linear.weight"], "bias": state["linear.bias"]}
+
+
+_ELSEWHERE = "name another folder"
+
+
+def require_new(path: Path) -> None:
+    """See that `path` is free, before anything is loaded for it.
+
+    Raises:
+        InputError: it is a file, a folder with something in it, or cannot be looked at.
+    """
+    with writing_at(path, _ELSEWHERE, "free some space", InputError):
+        if path.exists() and not path.is_dir():
+            raise InputError.at(str(path), "is a file, not a folder", _ELSEWHERE)
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError.at(
+                str(path), "is a folder with something in it", f"{_ELSEWHERE}, or empty this one"
+            )
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write into, which becomes `path` at the end; after an error it is gone.
+
+    Raises:
+        InputError: `path` is taken, or cannot be written.
+        MachineError: the disk is full.
+    """
+    require_new(path)
+    partial = path.absolute().with_name(f".{path.absolute().name}.{os.getpid()}.part")
+    with writing_at(path, _ELSEWHERE, "free some space and run it again", InputError):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        try:
+            yield partial
+            partial.rename(path)  # over an empty folder too
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,308 @@
+"""A run's prompt in PEFT's words, or why PEFT has none for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ptv2_cli.errors import Problem, RunError, gather
+from ptv2_cli.interop.opened import (
+    FinishedRun,
+    head_weights,
+    new_folder,
+    pooler_weights,
+    require_new,
+)
+from ptv2_cli.interop.readme import Assembly, readme
+from ptv2_cli.interop.stock_models import (
+    TOLERANCE,
+    StockHead,
+    cache_difference,
+    flattened,
+    reads_segments,
+    stock_head,
+    takes_prefix,
+    task_type_of,
+    window_of,
+)
+from ptv2_cli.methods.base import parse_layers
+from ptv2_cli.runs.session import Session
+
+_NO_ADAPTER = {
+    "ptuning_v1": "PEFT puts prompt vectors before the text, not at the places of a template",
+    "finetune": "fine-tuning changed the whole backbone: there is no prompt to export",
+    "head_only": "a head alone is no adapter: there is no prompt to export",
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A prompt in PEFT's words."""
+
+    prompt: Tensor
+    """[P, L * 2 * K * D] keys and values, or [P, E] vectors."""
+    config: dict[str, Any]
+    """Of adapter_config.json, what the prompt alone tells."""
+    in_input: bool
+    """Whether the prompt takes up positions of the text."""
+
+
+def obstacles(run: FinishedRun) -> Iterator[Problem]:
+    """Why PEFT cannot express a run, as far as its config tells."""
+    recipe = run.recipe
+    where = str(run.directory.path)
+    hint = "train such a run anew, or keep it with ptv2: ptv2 predict"
+    name, options = recipe.config.method.name, recipe.method_options
+    if name in _NO_ADAPTER:
+        yield Problem(where, f"method {name}: {_NO_ADAPTER[name]}", hint)
+        return
+    if task_type_of(recipe.task.kind) is None:
+        yield Problem(where, f"PEFT has no place for a {recipe.task.kind} head", hint)
+    if recipe.located.config.get("is_encoder_decoder"):
+        what = (
+            "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
+            "decoder's first position"
+        )
+        yield Problem(where, what, hint)
+        return
+    if getattr(options, "position_offset", "shift") == "keep":
+        what = (
+            "position_offset: keep: PEFT's prefix is a past of the text, whose positions begin "
+            "after it (shift); the logits would not be those of the run"
+        )
+        yield Problem(where, what, "train it with --set method.position_offset=shift")
+    layers = getattr(options, "layers", None)
+    if layers is not None and len(parse_layers(layers, recipe.shape.layers)) < recipe.shape.layers:
+        what = f"layers: {layers}: PEFT has a prefix for every layer, and no way to leave one out"
+        yield Problem(where, what, "train it with --unset method.layers")
+    if getattr(options, "place", None) == "after_cls":
+        what = "place: after_cls: PEFT puts prompt vectors before everything, the first token too"
+        yield Problem(where, what, "train it with --set method.place=before_cls")
+
+
+def express(run: FinishedRun, session: Session) -> Adapter:
+    """The prompt of a run that has no obstacles.
+
+    Raises:
+        RunError: the backbone takes it in another way than PEFT gives it.
+    """
+    prefix = run.recipe.config.method.name == "ptuning_v2"
+    return _prefix(run, session) if prefix else _vectors(session)
+
+
+def refused(run: FinishedRun, what: str) -> RunError:
+    """A run that cannot be exported, and what it is still good for."""
+    return RunError.at(str(run.directory.path), what, "ptv2 predict and ptv2 eval use it as it is")
+
+
+def _prefix(run: FinishedRun, session: Session) -> Adapter:
+    """Keys and values of all layers; PEFT keeps them without the network that made them."""
+    backbone = session.learner.backbone
+    with torch.no_grad():
+        prompts = session.learner.method()
+    sites = {(site.heads, site.head_size) for site in backbone.sites}
+    family = backbone.shape.family.name
+    if not takes_prefix(backbone.model):
+        raise refused(
+            run,
+            f"{family} models take no past keys and values, which is what a PEFT prefix is",
+        )
+    if len(sites) != 1:
+        raise refused(run, f"the layers of this {family} model differ, PEFT's prefixes do not")
+    _check_window(run, window_of(backbone.model.config))
+    difference = cache_difference(backbone, prompts)
+    if not difference < TOLERANCE:
+        raise refused(
+            run,
+            f"{family} does not take a prefix from its cache as PEFT gives it: hidden states "
+            f"would be off by {difference:.1%}",
+        )
+    ((heads, size),) = sites
+    assert prompts.keys_values is not None
+    flat = flattened(prompts.keys_values)
+    config = {
+        "peft_type": "PREFIX_TUNING",
+        "num_virtual_tokens": len(flat),
+        "num_layers": len(backbone.sites),
+        "num_attention_heads": heads,
+        "token_dim": heads * size,
+        "encoder_hidden_size": heads * size,
+        "prefix_projection": False,
+        "num_transformer_submodules": 1,
+    }
+    return Adapter(flat, config, in_input=False)
+
+
+def _check_window(run: FinishedRun, window: int | None) -> None:
+    """PEFT's prefix slides out of a window that ours is always in."""
+    config = run.recipe.config
+    used = (config.prompt_len or 0) + (config.task.max_len or 0)
+    if window is not None and window < used:
+        raise refused(
+            run,
+            f"the model's layers see {window} tokens back, prompt and text are up to {used}: a "
+            "PEFT prefix slides out of their sight, ours does not",
+        )
+
+
+def _vectors(session: Session) -> Adapter:
+    """Vectors beside the word embeddings, before the first token."""
+    with torch.no_grad():
+        inputs = session.learner.method().inputs
+    assert inputs is not None
+    length, size = inputs.vectors.shape
+    shape = session.learner.backbone.shape
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "num_virtual_tokens": length,
+        "num_layers": shape.layers,
+        "token_dim": size,
+        "num_transformer_submodules": 1,
+        "num_attention_heads": session.learner.backbone.sites[0].heads,
+        "prompt_tuning_init": "RANDOM",
+    }
+    return Adapter(inputs.vectors, config, in_input=True)
+
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+HEAD_FILE = "head.safetensors"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export left: the folder, its files, and what should be known of them."""
+
+    folder: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def export_peft(run: FinishedRun, folder: Path) -> Written:
+    """Write a run as a PEFT adapter.
+
+    The folder gets `adapter_config.json`, `adapter_model.safetensors` and a README.md with the
+    lines of Python that load it; a head that transformers has no class for gets a file of its own.
+
+    Raises:
+        RunError: PEFT cannot express this run; the message says why.
+        InputError: the folder is taken or cannot be written.
+    """
+    require_new(folder)
+    gather(obstacles(run), RunError)
+    session = run.session()
+    adapter = express(run, session)
+    head = head_weights(session.learner)
+    if head is None:
+        raise refused(run, "its head is not one linear layer")
+    stock = _stock(run, session, adapter, len(head["bias"]))
+    apart: dict[str, Tensor] = {}
+    tensors = {"prompt_embeddings": adapter.prompt}
+    if stock is None:
+        apart = {**head, **_pooler(run, session)}
+    else:
+        tensors |= {f"base_model.{stock.name}.{part}": value for part, value in head.items()}
+    config = {**adapter.config, **_base(run), "inference_mode": True}
+    config["task_type"] = "FEATURE_EXTRACTION" if stock is None else stock.task_type
+    about = {"kind": run.recipe.task.kind, "pooling": str(run.recipe.config.head.pooling)}
+    with new_folder(folder) as partial:
+        (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (partial / WEIGHTS_FILE).write_bytes(save(_plain(tensors), {"format": "pt"}))
+        if apart:
+            data = save(_plain(apart), {"format": "pt", **about})
+            (partial / HEAD_FILE).write_bytes(data)
+        text = readme(_assembly(run, session, folder, adapter, stock))
+        (partial / "README.md").write_text(text, encoding="utf-8")
+        files = tuple(sorted(path.name for path in partial.iterdir()))
+    return Written(folder, files, tuple(_notes(run, stock)))
+
+
+def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
+    """Transformers' own class with a head, where under PEFT it computes what the run computes."""
+    backbone, kind = session.learner.backbone, run.recipe.task.kind
+    config = backbone.model.config
+    # Prompt vectors take up positions of the text: PEFT's classes then read the wrong ones.
+    # Its class for question answering drops token types.
+    if adapter.in_input or (kind == "span" and _segments(session)):
+        return None
+    found = stock_head(config, kind, outputs, causal=backbone.shape.family.causal)
+    if found is None or not found.bias:
+        return None
+    trained = any(name.startswith("pooler.") for name in backbone.untrained)
+    if found.reads != "tokens" and (found.reads != run.recipe.config.head.pooling or trained):
+        return None
+    return found
+
+
+def _segments(session: Session) -> bool:
+    """Whether the run's text has two segments that the model tells apart."""
+    encoder = session.experiment.data.encoder
+    assert encoder is not None
+    typed = "token_type_ids" in encoder.tokenizer.model_input_names
+    return typed and reads_segments(session.learner.backbone.model.config)
+
+
+def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
+    """The pooler that a head apart reads through: the run's own where the checkpoint has none."""
+    if run.recipe.config.head.pooling != "pooler":
+        return {}
+    pooler = pooler_weights(session.learner.backbone)
+    if pooler is None:
+        raise refused(run, "its pooler is not tanh of one linear layer")
+    return {f"pooler.{part}": value for part, value in pooler.items()}
+
+
+def _base(run: FinishedRun) -> dict[str, Any]:
+    """What adapter_config.json calls the backbone."""
+    located = run.recipe.located
+    name = str(located.folder.resolve()) if located.commit is None else located.name
+    return {"base_model_name_or_path": name, "revision": located.commit}
+
+
+def _assembly(
+    run: FinishedRun, session: Session, folder: Path, adapter: Adapter, stock: StockHead | None
+) -> Assembly:
+    base = _base(run)
+    return Assembly(
+        run=run.directory.path.resolve().name,
+        folder=str(folder),
+        base=str(base["base_model_name_or_path"]),
+        revision=base["revision"],
+        kind=run.recipe.task.kind,
+        labels=tuple(run.recipe.task.labels),
+        stock=stock,
+        pooling=run.recipe.config.head.pooling,
+        length=len(adapter.prompt),
+        in_input=adapter.in_input,
+        segments=_segments(session),
+        attention=getattr(session.learner.backbone.model.config, "attention_type", None),
+    )
+
+
+def _notes(run: FinishedRun, stock: StockHead | None) -> Iterator[str]:
+    if getattr(run.recipe.method_options, "reparam", "none") == "mlp":
+        yield "the MLP is folded into the prompt: PEFT keeps prefixes that way"
+    if stock is None:
+        yield f"the head is in {HEAD_FILE}: README.md has the lines that put it on"
+    else:
+        yield f"the head is in {WEIGHTS_FILE}, for {stock.model}"
+    section = run.recipe.config.backbone
+    if section.quantize is not None or section.dtype != "fp32":
+        held = section.quantize or section.dtype
+        yield f"the run holds its backbone in {held}: the lines in README.md load it in fp32"
+    if run.recipe.located.commit is None:
+        yield "the backbone is a folder: adapter_config.json names it by its path on this machine"
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that share no memory, in fp32 on the CPU."""
+    return {
+        name: value.detach().float().cpu().clone().contiguous() for name, value in tensors.items()
+    }

@@ -1,0 +1,94 @@
+"""Several learners over one copy of the backbone, answering parts of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ptv2_cli.backbones.backbone import text_states
+from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
+from ptv2_cli.backbones.injection import mixed
+from ptv2_cli.backbones.sites import Prompts
+from ptv2_cli.heads.base import Output
+from ptv2_cli.inputs.batch import Batch, joined, laid_out
+from ptv2_cli.learner import Learner, states
+
+
+@dataclass
+class Sharing:
+    """How learners share forward passes."""
+
+    pad_id: int
+    rows: int | None = None
+    """Most rows of a pass, but for a batch that has more by itself; None: no limit."""
+    lower: LowerStates | None = None
+    """Where the outputs of layers below the lowest prompt are kept."""
+
+    def passes(self, learners: Sequence[Learner], sizes: Sequence[int]) -> Iterator[list[int]]:
+        """Which learners go through the backbone together, by their places; `sizes` are rows B.
+
+        As many as fit, those with prompts in the same layers beside each other: what is below the
+        lowest prompt of a pass needs no graph.
+        """
+        waiting = sorted(range(len(learners)), key=lambda at: learners[at].method.lowest)
+        while waiting:
+            taken: list[int] = []
+            total = 0
+            for at in waiting:
+                full = self.rows is not None and taken and total + sizes[at] > self.rows
+                if not full and self._share([learners[other] for other in (*taken, at)]):
+                    taken.append(at)
+                    total += sizes[at]
+            waiting = [at for at in waiting if at not in taken]
+            yield taken
+
+    def _share(self, learners: Sequence[Learner]) -> bool:
+        # Kept outputs are entered at one layer, and are worth more than a wider pass.
+        alike = self.lower is None or len({learner.method.lowest for learner in learners}) == 1
+        return alike and can_share(learners)
+
+    def answer(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
+        """What each learner makes of its own batch, out of one forward pass over all of them.
+
+        Raises:
+            ValueError: they cannot share a pass, see `can_share`.
+        """
+        if len(learners) == 1:
+            return [learners[0](batches[0], self.lower)]
+        prompts = [learner.prompts() for learner in learners]
+        inputs = [self._inputs(batch, own) for batch, own in zip(batches, prompts, strict=True)]
+        vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
+        rows = [batch.input_ids.shape[0] for batch in inputs]
+        together = joined(inputs, self.pad_id, vectors)
+        hidden = states(learners[0].backbone, together, mixed(prompts, rows), self.lower)
+        outputs = []
+        parts = torch.split(hidden, rows)
+        for learner, own, batch, wide, part in zip(
+            learners, prompts, batches, inputs, parts, strict=True
+        ):
+            width = part.shape[1] if learner.backbone.decodes else wide.input_ids.shape[1]
+            text = part if learner.backbone.decodes else text_states(part[:, :width], own.inputs)
+            outputs.append(learner.head(text, batch))
+        return outputs
+
+    def _inputs(self, batch: Batch, prompts: Prompts) -> Batch:
+        """The batch with slots for vectors that stand before one of its columns."""
+        inputs = prompts.inputs
+        if inputs is None or inputs.column is None:
+            return batch
+        return laid_out(batch, inputs.column, len(inputs.vectors), self.pad_id)
+
+
+def can_share(learners: Sequence[Learner]) -> bool:
+    """Whether rows of all these learners fit into one forward pass.
+
+    A family that counts its positions inside shifts all rows alike.
+    """
+    if len(learners) == 1:
+        return True
+    if len({learner.backbone.decodes for learner in learners}) > 1:
+        return False
+    offsets = {learner.method.offset for learner in learners}
+    return learners[0].backbone.takes_offsets or len(offsets) == 1

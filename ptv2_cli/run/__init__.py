@@ -1,1 +1,0 @@
-"""One config carried to one run directory."""

@@ -1,0 +1,1 @@
+"""Runs: one config carried to one run directory."""

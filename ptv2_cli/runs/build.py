@@ -1,0 +1,161 @@
+"""The only place where names become objects: tokenizer, backbone, method, head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
+from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.heads.base import Head, HeadContext, MultiHead
+from ptv2_cli.kinds import PER_ROW
+from ptv2_cli.learner import Learner
+from ptv2_cli.methods.base import Context, Method
+from ptv2_cli.registry import HEADS
+from ptv2_cli.rng import generator
+from ptv2_cli.runs.data import label_tokens, make_encoder
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.warm_start import trained_prompt
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.training.optim import LearningRates
+
+
+def load_for(recipe: Recipe, device: torch.device) -> Backbone:
+    """The backbone that a recipe names, loaded and probed; see load_backbone."""
+    init = generator(recipe.config.train.seed, "init/backbone")
+    return load_backbone(recipe.located, recipe.config.backbone, init, device)
+
+
+def build_learner(
+    recipe: Recipe, tokenizer: Any, device: torch.device, shared: Backbone | None = None
+) -> Learner:
+    """Load, probe and assemble; all initial values come from the config's seed.
+
+    Quantized weights are made on `device`, the rest waits on the CPU to be moved there. `shared`
+    is a view of a backbone that is loaded already, to be taken in place of a new one.
+
+    Raises:
+        BackboneError: the weights are missing or the prompts would do nothing.
+        ConfigError: `head.pooling: pooler` and the backbone has none, or a quantization that the
+            device cannot do.
+    """
+    config = recipe.config
+    seed = config.train.seed
+    init = generator(seed, "init/backbone")
+    language = None
+    if recipe.verbalizes:
+        words = label_tokens(recipe, make_encoder(recipe, tokenizer))
+        backbone, language = load_with_language(
+            recipe.located, config.backbone, init, words, device
+        )
+    elif shared is None:
+        backbone = load_for(recipe, device)
+    else:
+        backbone = shared
+        draw_untrained(backbone, init)  # by this run's seed, whoever loaded it
+    if config.head.pooling != "pooler":
+        backbone.drop_pooler()
+    elif backbone.pooler is None:
+        raise ConfigError.at(
+            "head.pooling",
+            f"{config.backbone.name} has no pooler",
+            "write head: {pooling: cls}, or mean",
+        )
+    if recipe.task.kind not in PER_ROW:
+        backbone.drop_decoder()
+    if config.train.gradient_checkpointing:
+        backbone.checkpoint_gradients()
+    # Modules draw values from the global generator that ours replace; it is not ours to advance.
+    with torch.random.fork_rng(devices=[]):
+        method = _method(recipe, backbone, tokenizer)
+        return Learner(backbone, method, _head(recipe, backbone, language))
+
+
+def learning_rates(recipe: Recipe, method: Method) -> LearningRates:
+    """Peak learning rates: the head's and the backbone's own where they have one."""
+    train, head = recipe.config.train, recipe.config.head
+    peak = train.lr or 0.0  # null where nothing trains
+    return LearningRates(method=peak, head=head.lr or peak, backbone=method.backbone_lr or peak)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in {"cpu", "cuda"}:
+        raise ConfigError.at("--device", f"{name!r} is no device", "auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError.at(
+            "--device",
+            f"{name} is not on this machine: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices",
+            "--device cpu",
+        )
+    return device
+
+
+def _method(recipe: Recipe, backbone: Backbone, tokenizer: Any) -> Method:
+    seed = recipe.config.train.seed
+    context = Context(
+        sites=backbone.sites,
+        hidden_size=backbone.shape.hidden_size,
+        dropout=backbone.dropout,
+        word_embeddings=backbone.word_embeddings,
+        label_pieces=[
+            tokenizer(label.replace("_", " "), add_special_tokens=False)["input_ids"]
+            for label in recipe.task.labels
+        ],
+        seed=seed,
+        init=generator(seed, "init/method"),
+        vocabulary=Vocabulary(tokenizer),
+        read=lambda ids: backbone.read(
+            torch.tensor([list(ids)], device=backbone.word_embeddings.device)
+        ),
+        trained=lambda folder: trained_prompt(folder, recipe, context),
+    )
+    return recipe.method(recipe.method_options, recipe.config.prompt_len, context)
+
+
+def _head(recipe: Recipe, backbone: Backbone, language: LanguageHead | None) -> Head | MultiHead:
+    """The task's head; one for each where several tasks train together."""
+    parts = recipe.task.parts
+    if not parts:
+        return _head_of(recipe, recipe.task, backbone, "init/head", language)
+    return MultiHead(
+        _head_of(recipe, part, backbone, f"init/head/{number}") for number, part in enumerate(parts)
+    )
+
+
+def _head_of(
+    recipe: Recipe,
+    task: Task,
+    backbone: Backbone,
+    purpose: str,
+    language: LanguageHead | None = None,
+) -> Head:
+    config = recipe.config
+    dropout = backbone.dropout if config.head.dropout is None else config.head.dropout
+    context = HeadContext(
+        hidden_size=backbone.shape.hidden_size,
+        classes=len(task.labels),
+        dropout=0.0 if dropout == "off" else dropout,
+        pooling=config.head.pooling or backbone.shape.family.pooling,
+        pooler=backbone.pool,
+        seed=config.train.seed,
+        init=generator(config.train.seed, purpose),
+        language=language,
+        trains=config.head.train if recipe.verbalizes else True,
+    )
+    head: Head = HEADS.load(config.head.name or task.kind)(context)
+    return head

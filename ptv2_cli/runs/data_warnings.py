@@ -1,0 +1,209 @@
+"""What about a run's data its user should know, by split: a line for each finding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ptv2_cli.data.rows import Row, Split, look_alikes
+from ptv2_cli.errors import DataError
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import truncated_rows
+from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.overlap import overlaps
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.tasks.base import Task
+
+CUT = 0.05
+"""Share of a split's rows above which cut text is warned about."""
+UNKNOWN = 0.05
+"""Share of unknown tokens from which they are warned about. Text in a language of the vocabulary
+has under 1 % of them, names and emoji included."""
+MOSTLY = 0.5
+"""Share from which a row, or the whole train set, is mostly unknown: the model reads one and the
+same token more often than all others together."""
+SOME_ROWS = 0.01
+"""Share of rows that are mostly unknown from which they are warned about."""
+SAMPLE = 1000
+"""Rows of train, evenly spaced, of which the tokens are looked at before a model is loaded."""
+MISSING = frozenset({"", "nan", "<na>"})
+"""Texts, in small letters, that programs write where a cell has no value."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The tokens of a split for which the vocabulary has no word."""
+
+    share: float
+    """Of all tokens but special ones."""
+    rows: int
+    """Rows of which they are more than half."""
+
+
+def data_warnings(recipe: Recipe, data: RunData) -> list[str]:
+    """All that is worth telling; of text and tokens, what the encoded splits show."""
+    return [
+        *skipped_rows(data),
+        *_unknown_tokens(data),
+        *_cut_rows(data),
+        *(_overlaps(data) if recipe.method.trains else ()),
+        *(note for split in data.splits.values() for note in split.notes),
+        *_missing(data),
+        *_look_alikes(data),
+        *undefined_metrics(data, (name for name in data.splits if name != "train")),
+    ]
+
+
+def skipped_rows(data: RunData) -> Iterator[str]:
+    """Splits of which bad rows were left out."""
+    for name, split in data.splits.items():
+        if split.bad:
+            first = split.bad[0].error.problems[0]
+            rows = f"{len(split.bad):,} bad row{'s' if len(split.bad) > 1 else ''}"
+            yield (
+                f"{rows} of {name} left out, {len(split.rows):,} are used; the first: "
+                f"{first.where}: {first.what}"
+            )
+
+
+def undefined_metrics(data: RunData, splits: Iterable[str]) -> Iterator[str]:
+    """Metrics that a split leaves undefined."""
+    for name in splits:
+        for metric, why in data.task.undefined(data.rows(name)).items():
+            yield f"{metric} is left out on {name}: {why}"
+
+
+def unknown_tokens(data: RunData, split: str) -> Unknown | None:
+    """How much of an encoded split is unknown; None where the tokenizer knows every text."""
+    assert data.encoder is not None
+    mark = data.encoder.unknown_token
+    if mark is None:
+        return None
+    special = set(data.encoder.tokenizer.all_special_ids) - {mark}
+    unknown: Counter[int] = Counter()
+    tokens: Counter[int] = Counter()
+    for feature in data.features(split):
+        for item in feature.inputs:
+            unknown[feature.row] += item.input_ids.count(mark)
+            tokens[feature.row] += sum(token not in special for token in item.input_ids)
+    rows = sum(count > MOSTLY * tokens[row] for row, count in unknown.items())
+    return Unknown(unknown.total() / max(tokens.total(), 1), rows)
+
+
+def require_known(recipe: Recipe, train: Split, tokenizer: Any) -> None:
+    """See that the backbone's vocabulary knows the text of train, by a sample of its rows.
+
+    Raises:
+        DataError: most of the tokens are unknown.
+    """
+    assert recipe.config.task.max_len is not None
+    encoder = Encoder(tokenizer, recipe.config.task.max_len)
+    if encoder.unknown_token is None:
+        return
+    sample = train.rows[:: max(len(train.rows) // SAMPLE, 1)]
+    columns = (recipe.task.part_of(row).texts_by_column(row) for row in sample)
+    found = encoder.tokenize([text for texts in columns for text in texts.values()])
+    share = sum(ids.count(encoder.unknown_token) for ids in found) / max(sum(map(len, found)), 1)
+    if share > MOSTLY:
+        raise DataError.at(
+            ", ".join(map(str, train.files)) or "train",
+            f"{share:.0%} of the tokens of train are unknown to the vocabulary of "
+            f"{recipe.config.backbone.name}: the model would see next to nothing of the text",
+            "take a backbone whose vocabulary has the language of the data, such as the "
+            "multilingual xlm-roberta-base; ptv2 check CONFIG --show 3 shows the tokens",
+        )
+
+
+def _unknown_tokens(data: RunData) -> Iterator[str]:
+    """Encoded splits with many unknown tokens, or rows of little else."""
+    told = []
+    for name in data.encoded:
+        found = unknown_tokens(data, name)
+        if found and (found.share >= UNKNOWN or found.rows >= _some(len(data.rows(name)))):
+            rows = f" (more than half in {found.rows} rows)" if found.rows else ""
+            told.append(f"{found.share:.1%} of {name}{rows}")
+    if told:
+        yield (
+            f"tokens that the backbone's vocabulary does not know: {', '.join(told)}; "
+            "ptv2 check CONFIG --show 3 shows rows as the model sees them"
+        )
+
+
+def _some(rows: int) -> float:
+    """Rows that are mostly unknown from which they are warned about: one alone is not."""
+    return max(SOME_ROWS * rows, 2)
+
+
+def _missing(data: RunData) -> Iterator[str]:
+    """Cells of tables that hold what programs write for a missing value."""
+    for name in data.splits:
+        found = Counter(cell for row in data.rows(name) for cell in _cells(data.task, row))
+        counts = [
+            f"{column} {text!r} in {count} row{'s' if count > 1 else ''}"
+            for (column, text), count in found.most_common()
+        ]
+        if counts:
+            yield (
+                f"{name} has cells that stand for a missing value: {', '.join(counts)}; write "
+                "what they should hold, or delete the rows"
+            )
+
+
+def _cells(task: Task, row: Row) -> Iterator[tuple[str, str]]:
+    """Column and text of each cell of a row that stands for a missing value."""
+    part = task.part_of(row)
+    if part.kind == "token":
+        return
+    cells = list(part.texts_by_column(row).items())
+    if part.kind == "choice":
+        cells += [("choice", str(text)) for text in part.content(row)[len(cells) :]]
+    if isinstance(row.get("label"), str):
+        cells.append(("label", row["label"]))
+    yield from (cell for cell in cells if cell[1].strip().casefold() in MISSING)
+
+
+def _look_alikes(data: RunData) -> Iterator[str]:
+    """Labels of train that were probably meant to be one."""
+    for group in look_alikes(data.task.tally(data.rows("train"))):
+        names = " and ".join(f"{name!r} ({count})" for name, count in group.items())
+        yield (
+            f"labels of train differ by case or spaces alone: {names} are learnt as different "
+            "classes; if they mean the same, spell them the same"
+        )
+
+
+def _overlaps(data: RunData) -> Iterator[str]:
+    """Rows of evaluated splits that stand in train."""
+    train = data.rows("train"), data.marks("train")
+    for split in data.splits:
+        if split != "train":
+            asked = data.rows(split), data.marks(split)
+            yield from overlaps(data.task, split, train, asked)
+
+
+def _cut_rows(data: RunData) -> Iterator[str]:
+    """Encoded splits with cut rows, or too little room for demonstrations."""
+    for name, features in data.encoded.items():
+        assert data.encoder is not None
+        cut, rows, most = truncated_rows(features), len(data.rows(name)), data.encoder.max_len
+        if cut > CUT * rows:
+            yield (
+                f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
+                f"max_len {most}{_longer(data, most, 'their text')}"
+            )
+        less = sum(feature.left_out > 0 for feature in features)
+        if less:
+            yield (
+                f"{less} of {rows} {name} rows have no room for all "
+                f"{len(data.demonstrations)} demonstrations at max_len {most}, "
+                f"the first are left out{_longer(data, most, 'them')}"
+            )
+
+
+def _longer(data: RunData, most: int, what: str) -> str:
+    """How `what` is kept: by a greater `max_len`, unless it is the greatest already."""
+    if data.room is None or most < data.room:
+        return f"; raise task.max_len to keep {what}"
+    return f", the most that fits; a backbone with more positions keeps {what}"

@@ -1,0 +1,87 @@
+"""From the features of a split to prediction lines and scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
+from ptv2_cli.data.rows import Row
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.scoring.scores import Prediction, Scores
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.multi import MultiTask
+from ptv2_cli.training.evaluate import Answered, Predictor, Tick, Wanted, predict
+
+_ANSWERS = ("label", "prediction", "answer")
+"""Where a prediction line has its one answer."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A split's predictions and scores, and what was tuned on it."""
+
+    predictions: list[Prediction]
+    scores: Scores
+    state: dict[str, float]
+    seconds: float
+    loss: float | None = None
+    """Mean over the targets (rows, words, windows of a question); None without gold answers."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """The same of each of several tasks, by its name."""
+
+    @property
+    def collapsed(self) -> str | None:
+        """The one label, number or tag that every row was given; None if there are two or more."""
+        seen: set[str] = set()
+        for line in self.predictions:
+            answer = next((line[key] for key in _ANSWERS if key in line), None)
+            seen.update(line["tags"] if "tags" in line else [str(answer)])
+            if len(seen) > 1:
+                return None
+        # Spans are free text: two rows with one and the same answer are no class.
+        answers = "answer" in self.predictions[0]
+        return None if answers and seen != {""} else seen.pop()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An evaluation to be made: whose, and on what."""
+
+    task: Task
+    predictor: Predictor
+    rows: Sequence[Row]
+    features: Sequence[Feature]
+    state: dict[str, float] | None = None
+    """What the task tuned; None: it is tuned on these rows."""
+    tick: Tick | None = None
+    """Told the number of features done; it may raise to stop."""
+
+
+def evaluate(
+    asked: Sequence[Asked], rows: int | None = None, lower: LowerStates | None = None
+) -> list[Evaluation]:
+    """Predict and score; several over one backbone share forward passes, see `predict`.
+
+    The seconds of each are its share of the time.
+    """
+    began = time.perf_counter()
+    wanted = [Wanted(item.predictor, item.features, item.tick) for item in asked]
+    answers = predict(wanted, rows, lower)
+    found = [_scored(item, made) for item, made in zip(asked, answers, strict=True)]
+    seconds = (time.perf_counter() - began) / len(asked)
+    return [replace(evaluation, seconds=seconds) for evaluation in found]
+
+
+def _scored(asked: Asked, made: Answered) -> Evaluation:
+    task, rows, features, state = asked.task, asked.rows, asked.features, asked.state
+    outputs = made.outputs
+    predictions = task.decode(rows, features, outputs, state or {})
+    if state is None:
+        state = task.tune(rows, predictions)
+        if state:
+            predictions = task.decode(rows, features, outputs, state)
+    names = task.names if isinstance(task, MultiTask) else ()
+    losses = {name: made.losses[at] for at, name in enumerate(names) if at in made.losses}
+    return Evaluation(predictions, task.score(rows, predictions), state, 0.0, made.loss, losses)

@@ -1,0 +1,168 @@
+"""Rows of several tasks, each answered by its own run, over one copy of the backbone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from ptv2_cli.data.formats import Line, Record
+from ptv2_cli.data.rows import Row
+from ptv2_cli.errors import ConfigError, DataError
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.runs.build import load_for
+from ptv2_cli.runs.predict import BATCHES, Run
+from ptv2_cli.runs.prediction_stream import Chunk, gathered
+from ptv2_cli.runs.results import plain
+from ptv2_cli.scoring.scores import Prediction
+from ptv2_cli.tasks.multi import TASK
+from ptv2_cli.training.evaluate import Wanted, predict
+
+HINT = "predict with each run by itself"
+
+
+class MixedRuns:
+    """Finished runs on one backbone; a row names its run by the key `task`.
+
+    Attributes:
+        names: what a row may call each run: its task's short name, its task's name, its config's
+            or its folder's, as far as they tell the runs apart.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        """Check that the runs can be answered together.
+
+        Raises:
+            ConfigError: runs of different backbones, or backbones that trained.
+        """
+        self.runs = tuple(runs)
+        first = self.runs[0]
+        for run in self.runs:
+            _check_alike(first, run)
+        self.names = _names(self.runs)
+
+    def new_rows(self, line: Line) -> list[Row]:
+        """The rows of a line, checked by the task of the run that it names.
+
+        Raises:
+            DataError: it names no run, or its run's task refuses it.
+        """
+        name = line.values.get(TASK)
+        if not isinstance(name, str) or name not in self.names:
+            what = "names no run" if name is None else f"names no run of these: {name!r}"
+            known = ", ".join(self._shown())
+            raise DataError.at(line.where, what, f"the key {TASK} of a row is one of {known}")
+        rest = {key: value for key, value in line.values.items() if key != TASK}
+        rows = self.runs[self.names[name]].task.new_rows(replace(line, values=rest))
+        return [{TASK: name, **row} for row in rows]
+
+    def chunks(
+        self,
+        records: Iterable[Record],
+        batch_size: int | None = None,
+        *,
+        skip_bad: bool = False,
+        tick: Callable[[int], None] | None = None,
+    ) -> Iterator[Chunk]:
+        """Predict rows as they are read; see Run.chunks."""
+        size = batch_size or self.runs[0].config.train.eval_batch_size
+        told = tick or (lambda count: None)
+        for rows, bad in gathered(self, records, BATCHES * size, skip_bad):
+            yield Chunk(self._lines(rows, size, told), bad)
+            if bad and not skip_bad:
+                raise bad[0].error
+
+    def _lines(self, rows: list[Row], size: int, tick: Callable[[int], None]) -> list[Prediction]:
+        if not rows:
+            return []
+        sessions = self._sessions
+        tick(0)
+        lines: list[Prediction] = [{} for _ in rows]
+        shares: list[tuple[list[int], list[Feature]]] = []
+        for number, (session, _) in enumerate(sessions):
+            places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
+            own = [_without_task(rows[at]) for at in places]
+            encoder = session.experiment.data.encoder
+            assert encoder is not None
+            shares.append((places, self.runs[number].task.encode(own, encoder) if own else []))
+        wanted = [
+            Wanted(replace(session.predictor, batch_size=size), features)
+            for (session, _), (_, features) in zip(sessions, shares, strict=True)
+        ]
+        answers = predict(wanted, rows=size)
+        for number, (places, features) in enumerate(shares):
+            own = [_without_task(rows[at]) for at in places]
+            task, state = self.runs[number].task, sessions[number][1]
+            found = task.decode(own, features, answers[number].outputs, state) if own else []
+            for at, line in zip(places, found, strict=True):
+                lines[at] = plain({**rows[at], **line})
+        tick(len(rows))
+        return lines
+
+    @cached_property
+    def _sessions(self) -> list[tuple[Any, dict[str, float]]]:
+        """The runs' models, all over one backbone."""
+        whole = load_for(self.runs[0].recipe, self.runs[0].device)
+        return [run.open(whole.view()) for run in self.runs]
+
+    def _shown(self) -> list[str]:
+        """The shortest name of each run."""
+        return [
+            min((name for name, at in self.names.items() if at == number), key=len)
+            for number in range(len(self.runs))
+        ]
+
+
+def _without_task(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != TASK}
+
+
+def _check_alike(first: Run, run: Run) -> None:
+    """Raise ConfigError unless both read the same frozen weights in the same way."""
+    if run.recipe.method.tunes_backbone(run.recipe.method_options):
+        raise ConfigError.at(
+            f"--run {run.path}", f"the backbone of a {run.config.method.name} run trained", HINT
+        )
+    if run.recipe.verbalizes:
+        raise ConfigError.at(
+            f"--run {run.path}", "a verbalizer needs the backbone's own LM head beside it", HINT
+        )
+    one, other = first.config.backbone, run.config.backbone
+    same = first.recipe.located.identity == run.recipe.located.identity
+    if not same or (one.dtype, one.quantize) != (other.dtype, other.quantize):
+        raise ConfigError.at(
+            f"--run {run.path}",
+            f"its backbone is {other.name}, that of {first.path} is "
+            f"{one.name}: one copy cannot serve both"
+            if not same
+            else f"its backbone is held in another type than that of {first.path}",
+            HINT,
+        )
+    if first.config.train.precision != run.config.train.precision:
+        raise ConfigError.at(
+            f"--run {run.path}",
+            f"computes in {run.config.train.precision}, {first.path} in "
+            f"{first.config.train.precision}",
+            HINT,
+        )
+
+
+def _names(runs: Sequence[Run]) -> dict[str, int]:
+    """What rows may call the runs; a name of two runs is nobody's.
+
+    Raises:
+        ConfigError: one run stands there twice.
+    """
+    paths = Counter(run.path.resolve() for run in runs)
+    twice = next((path for path, count in paths.items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError.at(f"--run {twice}", "stands there twice", "name each run once")
+    found: list[tuple[str, int]] = []
+    for number, run in enumerate(runs):
+        full = run.config.task.name
+        own = {full, full.rsplit("/", 1)[-1], run.path.name, str(run.path), run.config.name or full}
+        found += [(name, number) for name in own]
+    counts = Counter(name for name, _ in found)
+    return {name: number for name, number in found if counts[name] == 1}

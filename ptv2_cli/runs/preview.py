@@ -1,0 +1,92 @@
+"""Rows as the model will see them: pieces, prompts, labels, and what is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from ptv2_cli.inputs.features import IGNORE, Feature
+from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.resolve.recipe import Recipe
+
+UNCUT = 1_000_000
+"""A max_len that cuts nothing."""
+
+
+def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterator[str]:
+    """Lines about the first `count` train rows."""
+    assert data.encoder is not None
+    task, rows = recipe.task, data.rows("train")[:count]
+    yield f"prompts: {recipe.places}"
+    whole = data.encoder.unlimited(UNCUT)
+    full = task.encode(rows, whole)
+    windows = task.encode(rows, data.encoder)
+    for index, row in enumerate(rows):
+        own = [feature for feature in windows if feature.row == index]
+        uncut = next(feature for feature in full if feature.row == index)
+        yield ""
+        yield f"row {index + 1} of train, gold: {_short(task.gold(row))}"
+        shown = [item for feature in own for item in feature.inputs]
+        chosen_from = own[0].choices is not None
+        for number, item in enumerate(shown):
+            place = _place(number, len(shown), chosen_from, task.part(item.task).piece)
+            yield f"  {place}{_size(item)}:"
+            yield "    " + " ".join(_pieces(recipe, item, tokenizer))
+        for item, entire in zip(own[0].inputs, uncut.inputs, strict=True):
+            if item.truncated:
+                lost = len(entire.input_ids) - len(item.input_ids)
+                limit = data.encoder.max_len
+                yield f"  cut off at max_len {limit}: the last {lost} of {_size(entire)}"
+
+
+def _place(number: int, count: int, chosen_from: bool, piece: str) -> str:
+    """Windows are counted as people count; a choice is called what the answers call it."""
+    if chosen_from:
+        return f"choice {number}, "
+    return f"{piece} {number + 1} of {count}, " if count > 1 else ""
+
+
+def lengths(features: Sequence[Feature]) -> str:
+    """Mean and longest length of the features' inputs, in tokens."""
+    sizes = [len(item.input_ids) for feature in features for item in feature.inputs]
+    return f"{sum(sizes) / len(sizes):.0f} tokens on average, {max(sizes)} at most"
+
+
+def _size(feature: Feature) -> str:
+    return f"{len(feature.input_ids)} tokens"
+
+
+def _short(gold: Any) -> str:
+    return " ".join(gold) if isinstance(gold, list) else str(gold)
+
+
+def _pieces(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+    """Tokens with the prompts among them and the label each is trained with."""
+    marked = list(_marked(recipe, feature, tokenizer))
+    column = recipe.method.input_column(recipe.method_options)
+    if column is not None:
+        marked.insert(column, f"<prompt 1-{recipe.config.prompt_len}>")
+    yield from marked
+
+
+def _marked(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+    tokens = tokenizer.convert_ids_to_tokens(feature.input_ids)
+    slots = feature.slots or [-1] * len(tokens)
+    for is_slot, group in groupby(range(len(tokens)), lambda at: slots[at] >= 0):
+        places = list(group)
+        if is_slot:
+            yield f"<prompt {slots[places[0]] + 1}-{slots[places[-1]] + 1}>"
+            continue
+        for at in places:
+            yield f"{tokens[at]}{_mark(recipe, feature, at)}"
+
+
+def _mark(recipe: Recipe, feature: Feature, at: int) -> str:
+    """What the loss asks of a position: its tag, or that the answer begins or ends there."""
+    label = feature.label
+    if isinstance(label, list) and label[at] != IGNORE:
+        return f"/{recipe.task.part(feature.task).labels[label[at]]}"
+    if isinstance(label, tuple):
+        return ("/START" if at == label[0] else "") + ("/END" if at == label[1] else "")
+    return ""

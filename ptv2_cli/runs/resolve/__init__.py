@@ -1,0 +1,1 @@
+"""The rules of a config: every default filled in, every combination checked."""

@@ -1,0 +1,202 @@
+"""`head: verbalizer` in a config: what it may stand beside, and what its defaults are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ptv2_cli.backbones.families import Shape
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.inputs.template import Mask, Template, parse_template
+from ptv2_cli.inputs.verbalizer import TEMPLATE, WORDS, word_problems
+from ptv2_cli.methods.base import Method
+from ptv2_cli.tasks.base import Task
+
+VERBALIZER = "verbalizer"
+
+
+def default_words(task: Task) -> dict[str, str] | None:
+    """Label -> word: the definition's, or the labels themselves where they are a person's own.
+
+    None where the definition has none, or where the labels are not yet known.
+    """
+    section = task.definition.verbalizer
+    if section is not None:
+        return dict(section.words)
+    own = not task.definition.labels and task.labels
+    return {label: label for label in task.labels} if own else None
+
+
+def default_question(task: Task) -> str | None:
+    """The definition's template; the texts and `Answer:` where columns are a person's own."""
+    section = task.definition.verbalizer
+    if section is not None:
+        return section.template
+    if task.definition.labels:
+        return None
+    return " ".join([*(f"{{{name}}}" for name in task.columns), "Answer: {mask}"])
+
+
+def head_problems(
+    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
+) -> Iterator[Problem]:
+    """What is wrong with `head: verbalizer`, or with its keys beside another head."""
+    if loaded.config.head.name != VERBALIZER:
+        yield from _without(loaded, method)
+    elif task.kind != "sequence" or hasattr(task.options, "tasks"):
+        yield Problem(
+            loaded.where("head", "name"),
+            f"the verbalizer answers one text or pair with one of its labels, {task.name} needs "
+            "another head",
+            "leave head out: the task chooses it",
+        )
+    else:
+        yield from _idle(loaded, method, options)
+        yield from _words(loaded, task)
+        yield from _template(loaded, method, options, task)
+
+
+def head_misfits(
+    loaded: LoadedConfig, options: Section, task: Task, shape: Shape
+) -> Iterator[Problem]:
+    """What the backbone's config.json forbids."""
+    if loaded.config.head.name != VERBALIZER:
+        return
+    if shape.family.two_stacks:
+        yield Problem(
+            loaded.where("head", "name"),
+            f"{shape.family.name} is an encoder-decoder: it writes its answers, no word stands at "
+            "a {mask}",
+            "name an encoder or a causal model, or leave head out",
+        )
+    given = getattr(options, "template", None)
+    text = given or loaded.config.head.template
+    if shape.family.causal and text is not None:
+        template = parse_template(text, task.columns, prompted=given is not None)
+        if not isinstance(template.pieces[-1], Mask):
+            yield Problem(
+                loaded.where("method" if given else "head", "template"),
+                f"{{mask}} is not the end of template {text!r}, and {shape.family.name} models "
+                "read from left to right: their answer is the next word",
+                "end the template in {mask}",
+            )
+
+
+def resolved_head(config: RunConfig, method: type[Method], task: Task) -> dict[str, Any]:
+    """What the resolved config's `head:` says beside lr and dropout."""
+    head = config.head
+    own = not method.uses_template
+    return {
+        "name": VERBALIZER,
+        "pooling": "mask",
+        "words": head.words or default_words(task),
+        "template": (head.template or default_question(task)) if own else None,
+    }
+
+
+def settled_words(words: Mapping[str, str] | None, task: Task) -> dict[str, str] | None:
+    """The words, now that the labels are known.
+
+    Raises:
+        ConfigError: they are not the labels' words.
+    """
+    found = dict(words) if words else default_words(task)
+    gather(word_problems(found or {}, task.labels, WORDS), ConfigError)
+    return found
+
+
+def _without(loaded: LoadedConfig, method: type[Method]) -> Iterator[Problem]:
+    """What means nothing under another head."""
+    config = loaded.config
+    hint = "write name: verbalizer beside it, or leave it out"
+    for key in ("words", "template", "train"):
+        if getattr(config.head, key):
+            what = "means something to the verbalizer alone"
+            yield Problem(loaded.where("head", key), what, hint)
+    if config.task.demonstrations is not None:
+        yield Problem(
+            loaded.where("task", "demonstrations"),
+            "rows with their answers in words mean something to the verbalizer alone",
+            "write head: verbalizer, or leave demonstrations out",
+        )
+    if not method.trains:
+        yield Problem(
+            loaded.where("method"),
+            f"{config.method.name} trains nothing, and a new head would answer at random",
+            "write head: verbalizer, which asks the backbone's own language-model head",
+        )
+
+
+def _idle(loaded: LoadedConfig, method: type[Method], options: Section) -> Iterator[Problem]:
+    """Keys that do nothing, and runs in which nothing trains or what should not."""
+    head, name = loaded.config.head, loaded.config.method.name
+    if not method.trains and head.train:
+        hint = "write method: head_only, or leave head.train out"
+        yield Problem(loaded.where("head", "train"), f"{name} trains nothing", hint)
+    alone = method.trains and not method.uses_prompt and not method.tunes_backbone(options)
+    if alone and not head.train:
+        yield Problem(
+            loaded.where("method"),
+            f"{name} trains the head alone, and the verbalizer is frozen: nothing would train",
+            "write method: none to ask it as it is, or head.train: true",
+        )
+    if head.lr is not None and not head.train:
+        hint = "add head.train: true, or leave head.lr out"
+        yield Problem(loaded.where("head", "lr"), "the verbalizer is frozen", hint)
+    if head.dropout is not None:
+        what = "the language-model head has no dropout before it"
+        yield Problem(loaded.where("head", "dropout"), what, "leave head.dropout out")
+    if head.pooling not in {None, "mask"}:
+        what = f"the verbalizer reads {{mask}}, not {head.pooling}"
+        yield Problem(loaded.where("head", "pooling"), what, "leave head.pooling out")
+
+
+def _words(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
+    words, where = loaded.config.head.words or default_words(task), loaded.where("head", "words")
+    if words is not None and task.labels:
+        yield from word_problems(words, task.labels, where)
+    elif task.labels:
+        hint = ", ".join(f"{label}: WORD" for label in task.labels)
+        what = f"{task.name} has no words of its own for its labels"
+        yield Problem(where, what, f"write head: {{name: verbalizer, words: {{{hint}}}}}")
+
+
+def _template(
+    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
+) -> Iterator[Problem]:
+    given, where = loaded.config.head.template, loaded.where("head", "template")
+    places = " ".join(f"{{{name}}}" for name in task.columns)
+    if method.uses_template:
+        own = getattr(options, "template", None)
+        if given is not None:
+            what = f"{loaded.config.method.name} has a template of its own"
+            yield Problem(where, what, "write it as method.template, with {p:N} and {mask}")
+        elif own is not None and "{mask}" not in own:
+            what = f"no {{mask}} in template {own!r}, and the verbalizer reads it"
+            hint = f"write method.template: {own} {{mask}}"
+            yield Problem(loaded.where("method", "template"), what, hint)
+        return
+    text = given or default_question(task)
+    if text is None:
+        what = f"{task.name} has no template of its own for the verbalizer"
+        yield Problem(where, what, f'write head.template: "{places} {{mask}}"')
+        return
+    try:
+        template = parse_template(text, task.columns, TEMPLATE, prompted=False)
+    except ConfigError as error:
+        yield from (Problem(where, item.what, item.hint) for item in error.problems)
+        return
+    yield from _incomplete(template, task, where)
+
+
+def _incomplete(template: Template, task: Task, where: str) -> Iterator[Problem]:
+    if not template.has_mask:
+        what = f"no {{mask}} in template {template.source!r}: no place for the answer"
+        yield Problem(where, what, f"write head.template: {template.source} {{mask}}")
+    for name in task.columns:
+        if name not in template.columns:
+            what = f"template {template.source!r} leaves out {{{name}}}"
+            shown = ", ".join(f"{{{column}}}" for column in task.columns)
+            yield Problem(where, what, f"a template shows {shown}")

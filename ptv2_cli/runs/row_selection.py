@@ -1,0 +1,201 @@
+"""`task.limit`: the first rows of a split, rows drawn at random, or with every label's share."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from ptv2_cli.config.schema import LimitSection
+from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.errors import DataError
+from ptv2_cli.rng import derive, generator
+from ptv2_cli.runs.overlap import marks_of, related
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.multi import TASK
+
+Unit = list[int]
+"""Indices of rows that are taken together: mostly one."""
+
+
+def read_limited(
+    task: Task, source: DataSource, split: str, limit: LimitSection, seed: int
+) -> Split:
+    """Read a split, or as much of it as `limit` says; `seed` counts unless `limit` has its own.
+
+    Of several tasks each gives as many. Rows keep the order of the file.
+
+    Raises:
+        DataError: see Task.read; what is not taken is checked too, unless the first are taken.
+    """
+    count = getattr(limit, split, None)
+    if count is None or limit.sample == "first":
+        return task.read(source, split, count)
+    found = task.read(source, split)
+    seed = seed if limit.seed is None else limit.seed
+    kept: list[int] = []
+    for pool in _pools(task, found.rows):
+        draws = {unit[0]: _draw(found.rows, unit, seed, split) for unit in pool}
+        strata = _strata(task, found.rows, pool) if limit.sample == "stratified" else {None: pool}
+        wanted = shares({label: len(units) for label, units in strata.items()}, count)
+        for label, units in strata.items():
+            ranked = sorted(units, key=lambda unit: draws[unit[0]])
+            kept += [index for unit in ranked[: wanted[label]] for index in unit]
+    return replace(found, rows=[found.rows[index] for index in sorted(kept)])
+
+
+def shares(sizes: Mapping[Hashable, int], count: int, least: int = 1) -> dict[Hashable, int]:
+    """How many of `count` fall to each stratum: its share, rounded so that the sum is right.
+
+    While there are as many as strata, each gets `least` (0 or 1) at least.
+    """
+    total = sum(sizes.values())
+    if count >= total:
+        return dict(sizes)
+    exact = {name: count * size / total for name, size in sizes.items()}
+    least = least if count >= len(sizes) else 0
+    found = {name: max(int(share), least) for name, share in exact.items()}
+    while sum(found.values()) < count:
+        found[max(found, key=lambda name: exact[name] - found[name])] += 1
+    while sum(found.values()) > count:
+        spare = [name for name in found if found[name] > least]
+        found[max(spare, key=lambda name: found[name] - exact[name])] -= 1
+    return found
+
+
+def _pools(task: Task, rows: Sequence[Row]) -> list[list[Unit]]:
+    """The units of each task, in the order of the file."""
+    pools: dict[Hashable, dict[Hashable, Unit]] = {}
+    for index, row in enumerate(rows):
+        unit = task.unit(row)
+        key = ("row", index) if unit is None else ("unit", unit)
+        pools.setdefault(row["task"] if task.parts else None, {}).setdefault(key, []).append(index)
+    return [list(units.values()) for units in pools.values()]
+
+
+def _strata(task: Task, rows: Sequence[Row], units: Sequence[Unit]) -> dict[Hashable, list[Unit]]:
+    strata: dict[Hashable, list[Unit]] = {}
+    for unit in units:
+        strata.setdefault(task.gold(rows[unit[0]]), []).append(unit)
+    return strata
+
+
+def _draw(rows: Sequence[Row], unit: Unit, seed: int, split: str) -> int:
+    """A number drawn for what the rows hold: no order of the file changes which are taken."""
+    content = json.dumps([rows[index] for index in unit], sort_keys=True, default=str)
+    return derive(seed, f"limit/{split}/{content}")
+
+
+DRAWN = 2
+"""How rows are drawn: raised when a change of the code draws others. 1 held out single rows."""
+
+
+def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """Split train in two, by the seed; labels keep their shares as well as the groups allow.
+
+    Rows with all their text equal stay together, those of one origin (Task.origin) too, and those
+    that share a long text of one column. If such texts tie so many rows together that not half of
+    `fraction` could be held out, long texts do not count.
+
+    Raises:
+        DataError: train is too small to give a row of it away.
+    """
+    rows = train.rows
+    strata = [_stratum(task, row) for row in rows]
+    wanted = shares(Counter(strata), round(fraction * len(rows)), least=0)
+    marks = marks_of(task, rows)
+    held: set[int] = set()
+    for long in (True, False):
+        groups = related(marks, long=long)
+        order = torch.randperm(len(groups), generator=generator(seed, "holdout")).tolist()
+        held = _drawn([groups[place] for place in order], strata, wanted)
+        if 2 * len(held) >= sum(wanted.values()):
+            break
+    if not held:
+        raise DataError.at(
+            "selection.fraction",
+            f"{fraction} of {len(rows)} train rows leaves one side empty",
+            "give a validation file, or another fraction",
+        )
+    kept = [row for index, row in enumerate(rows) if index not in held]
+    taken = [rows[index] for index in sorted(held)]
+    return replace(train, rows=kept), replace(train, rows=taken, notes=())
+
+
+def _stratum(task: Task, row: Row) -> Hashable:
+    """What has the same share on both sides: the row's label, if it has one alone."""
+    gold = task.gold(row) if task.classed else None
+    return (row[TASK], gold) if task.parts else gold
+
+
+def _drawn(
+    groups: Sequence[Sequence[int]],
+    strata: Sequence[Hashable],
+    wanted: Mapping[Hashable, int],
+) -> set[int]:
+    """Indices of rows to hold out: whole groups, the first that fit, in the order given.
+
+    No stratum gives all its rows away.
+    """
+    sizes, taken = Counter(strata), Counter[Hashable]()
+    left = [(group, Counter(strata[index] for index in group)) for group in groups]
+    held: set[int] = set()
+
+    def room(own: Mapping[Hashable, int]) -> bool:
+        return all(taken[name] + count < sizes[name] for name, count in own.items())
+
+    def fits(own: Mapping[Hashable, int]) -> bool:
+        return all(taken[name] + count <= wanted[name] for name, count in own.items())
+
+    def helps(own: Mapping[Hashable, int]) -> bool:
+        """Whether it brings the counts nearer to those wanted, though some overshoot."""
+        missing = {name: wanted[name] - taken[name] for name in own}
+        return sum(abs(missing[name] - own[name]) - abs(missing[name]) for name in own) < 0
+
+    for suits in (fits, helps):
+        passed = []
+        for group, own in left:
+            if room(own) and suits(own):
+                held.update(group)
+                taken.update(own)
+            else:
+                passed.append((group, own))
+        left = passed
+    able = [group for group, own in left if room(own)]
+    if able and not held and any(wanted.values()):
+        smallest = min(able, key=len)
+        held.update(smallest)
+    return held
+
+
+def draw(recipe: Recipe, rows: Sequence[Row]) -> list[Row]:
+    """`task.demonstrations` rows of train in random order, as many of each label as can be.
+
+    They hold their text columns and their label alone.
+
+    Raises:
+        DataError: train has fewer rows.
+    """
+    count, task = recipe.config.task.demonstrations, recipe.task
+    if count is None:
+        return []
+    if count > len(rows):
+        what = f"{count} demonstrations of {len(rows)} train rows"
+        raise DataError.at("task.demonstrations", what, f"use at most {len(rows)}")
+    draws = generator(recipe.config.train.seed, "demonstrations")
+    by_label: dict[str, list[Row]] = {label: [] for label in task.labels}
+    for at in torch.randperm(len(rows), generator=draws).tolist():
+        by_label[rows[at]["label"]].append(rows[at])
+    labels = [task.labels[at] for at in torch.randperm(len(task.labels), generator=draws).tolist()]
+    picked: list[Row] = []
+    while len(picked) < count:
+        for label in labels:
+            if by_label[label] and len(picked) < count:
+                picked.append(by_label[label].pop())
+    order = torch.randperm(count, generator=draws).tolist()
+    kept = (*task.columns, "label")
+    return [{name: picked[at][name] for name in kept} for at in order]

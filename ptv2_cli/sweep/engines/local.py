@@ -1,0 +1,293 @@
+"""The engine that runs trials in this process, one after another or several together."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from ptv2_cli.errors import (
+    Interrupted,
+    MachineError,
+    Problem,
+    Ptv2Error,
+    StoppedAtOnce,
+    out_of_memory,
+)
+from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.trainer import Together
+from ptv2_cli.runs.training import TrainingRun
+from ptv2_cli.sweep.capacity import Group, grouped
+from ptv2_cli.sweep.folder import finished
+from ptv2_cli.sweep.lane_count import Lanes
+from ptv2_cli.sweep.session_pool import Opener, free
+from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweep.trial_record import DONE, Outcome
+from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.training.events import EvalDone, Listener, RunEvent
+
+Prune = Callable[[Trial, EvalDone], bool]
+"""Whether a trial is to be stopped after an evaluation."""
+
+
+class Watcher(Protocol):
+    """Whoever shows how the sweep goes on."""
+
+    def trial(self, trial: Trial, experiment: Experiment) -> AbstractContextManager[Listener]:
+        """A trial begins or goes on; what it tells goes to the listener until it ends."""
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """A trial has ended, well or not."""
+
+
+def run_all(
+    trials: Sequence[Trial],
+    store: Store,
+    device: torch.device,
+    watcher: Watcher,
+    opener: Opener | None = None,
+    *,
+    lanes: Lanes = 1,
+    prune: Prune | None = None,
+) -> None:
+    """Train every trial that has not ended yet; one that fails does not stop the others.
+
+    Args:
+        trials: in the order in which they are begun, but for those that cannot share.
+        store: where is written how they end.
+        device: where they train.
+        watcher: is told how they go on.
+        opener: what has loaded or tokenized something for these trials already.
+        lanes: how many trials at once share one backbone, where they can.
+        prune: stops trials early, one by one; their best evaluation until then counts.
+
+    Raises:
+        ConfigError: more lanes than memory takes.
+        Interrupted: by a signal; the trials and the sweep are saved.
+        MachineError: the disk is full.
+    """
+    left = [trial for trial in trials if store.outcomes[trial.entry.fingerprint].status not in DONE]
+    opener = opener or Opener(device)
+    run_groups(grouped(left, lanes, opener), store, watcher, opener, prune)
+
+
+def run_groups(
+    found: Sequence[Group],
+    store: Store,
+    watcher: Watcher,
+    opener: Opener,
+    prune: Prune | None = None,
+) -> None:
+    """Train trials that have been grouped; see `run_all`.
+
+    Raises:
+        Interrupted: by a signal; the trials and the sweep are saved.
+        MachineError: the disk is full.
+    """
+    engine = _Engine(store, watcher, opener, prune)
+    for group in found:
+        engine.run(group)
+
+
+@dataclass
+class _Running:
+    """A trial under way."""
+
+    trial: Trial
+    before: Outcome
+    until: ExitStack
+    """What is to be closed when it ends."""
+
+
+class _Unnoted(Exception):
+    """The sweep's own folder cannot be written, which is no trial's fault."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class _Engine:
+    """Carries groups of trials through; each group shares one backbone."""
+
+    def __init__(self, store: Store, watcher: Watcher, opener: Opener, prune: Prune | None) -> None:
+        self.store = store
+        self.watcher = watcher
+        self.opener = opener
+        self.prune = prune
+        self._places = 1
+        self._running: dict[TrainingRun, _Running] = {}
+        self._waiting: deque[Trial] = deque()
+
+    def run(self, group: Group) -> None:
+        """Train a group, as many at once as it has places.
+
+        Raises:
+            OSError: how the trials stand cannot be written.
+        """
+        try:
+            self._carry(group)
+        except _Unnoted as error:
+            raise error.reason from None
+
+    def _carry(self, group: Group) -> None:
+        self._waiting = deque(group.trials)
+        self._places = group.places
+        while self._waiting:
+            shared = 0
+            with Together(self.opener.device) as together:
+                try:
+                    self._drive(together)
+                    return
+                except (Interrupted, KeyboardInterrupt, StoppedAtOnce) as error:
+                    raise self._interrupted(error) from None
+                except (MachineError, _Unnoted):
+                    raise
+                except Exception as error:
+                    shared = len(self._running)
+                    if not shared:  # it is no trial's fault
+                        raise
+                    if shared == 1:  # it is this trial's own fault
+                        ((_, only),) = self._running.items()
+                        self._end(only, _failed(only.trial, only.before, error))
+                        if not out_of_memory(error):
+                            self._places = group.places
+                    else:
+                        self._part(together)
+                finally:
+                    self._leave()
+            if shared > 1:
+                # Whose fault it is shows when fewer share: they go on from where they are.
+                self._places = shared // 2
+            free(self.opener.device)
+
+    def _drive(self, together: Together) -> None:
+        def refill() -> None:
+            while self._waiting and len(together.runs) < self._places:
+                self._start(self._waiting.popleft(), together)
+
+        for run, _ in together.carry_out(refill):
+            running = self._running.pop(run)
+            self._end(running, finished(run.directory, running.before))
+
+    def _start(self, trial: Trial, together: Together) -> None:
+        """Open a trial and let it join; one that cannot begin has failed."""
+        before = self.store.outcomes[trial.entry.fingerprint]
+        running = _Running(trial, before, ExitStack())
+        if trial.experiment is None:
+            self._end(running, _refused(trial, before))
+            return
+        name = trial.experiment.directory.path.name
+        self._note(trial, Outcome("running", run=name, attempts=before.attempts))
+        run = None
+        try:
+            listen = running.until.enter_context(self.watcher.trial(trial, trial.experiment))
+            with together.apart():
+                session = self.opener.open(trial.experiment)
+                run = TrainingRun(session, self._pruning(trial, together, listen))
+            self._running[run] = running
+            together.join(run, resume=True)
+        except (Interrupted, MachineError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if run is not None:
+                del self._running[run]
+            if out_of_memory(error) and together.runs:  # there is no room beside the others
+                running.until.close()
+                self._note(trial, before)
+                self._waiting.appendleft(trial)
+                self._places = len(together.runs)
+            else:
+                self._end(running, _failed(trial, before, error))
+
+    def _pruning(self, trial: Trial, together: Together, listen: Listener) -> Listener:
+        """The trial's listener, which also asks whether the trial is to go on."""
+        prune = self.prune
+        if prune is None:
+            return listen
+
+        def told(event: RunEvent) -> None:
+            listen(event)
+            if isinstance(event, EvalDone) and prune(trial, event):
+                together.stop(trial.entry.fingerprint)
+
+        return told
+
+    def _end(self, running: _Running, outcome: Outcome) -> None:
+        """A trial is over: note it, tell it, give back what it held."""
+        running.until.close()
+        self._note(running.trial, outcome)
+        if running.trial.experiment is not None:
+            self.opener.close(running.trial.experiment)
+        self.watcher.ended(running.trial, outcome)
+
+    def _note(self, trial: Trial, outcome: Outcome) -> None:
+        try:
+            self.store.note(trial.entry.fingerprint, outcome)
+        except OSError as error:
+            raise _Unnoted(error) from error
+
+    def _part(self, together: Together) -> None:
+        """Let all running trials wait again, saved, before those that have not begun."""
+        together.park()
+        self._waiting.extendleft(running.trial for running in reversed(self._running.values()))
+
+    def _leave(self) -> None:
+        """Close what trials that are under way hold."""
+        for running in self._running.values():
+            running.until.close()
+        self._running.clear()
+
+    def _interrupted(self, error: BaseException) -> Interrupted:
+        for running in self._running.values():
+            assert running.trial.experiment is not None
+            name = running.trial.experiment.directory.path.name
+            outcome = Outcome("interrupted", run=name, attempts=running.before.attempts)
+            self._note(running.trial, outcome)
+        asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
+        done = sum(self.store.outcomes[mark].status in DONE for mark in asked)
+        told = error.problems if isinstance(error, Interrupted) else ()
+        signum: int = signal.SIGINT
+        if isinstance(error, Interrupted):
+            signum = error.exit_code - 128
+        elif isinstance(error, StoppedAtOnce):
+            signum = error.signum
+        what = f"interrupted; {done} of {len(asked)} trials are done and kept"
+        kept = [replace(problem, hint="") for problem in told]
+        return Interrupted(
+            signum, *kept, Problem(str(self.store.folder), what, "the same command continues it")
+        )
+
+
+def _failed(trial: Trial, before: Outcome, error: Exception) -> Outcome:
+    """How a start ended that went wrong."""
+    experiment = trial.experiment
+    assert experiment is not None
+    failed = Outcome("failed", run=experiment.directory.path.name, attempts=before.attempts + 1)
+    if isinstance(error, Ptv2Error):
+        problem = error.problems[0]
+        return replace(failed, reason=_said(problem), hint=problem.hint)
+    if out_of_memory(error):
+        hint = "halve train.batch_size and double train.accumulate: same result, less memory"
+        return replace(failed, reason="out of memory", hint=hint)
+    last = str(error).strip().splitlines()
+    reason = f"a defect: {type(error).__name__}: {last[0] if last else ''}"
+    hint = f"results.json holds the traceback; please report it ({experiment.fingerprint})"
+    trace = "".join(traceback.format_exception(error))
+    return replace(failed, reason=reason, hint=hint, traceback=trace)
+
+
+def _refused(trial: Trial, before: Outcome) -> Outcome:
+    """What cannot even begin, such as a prompt longer than the backbone's positions."""
+    problem = trial.refusal[0]
+    return Outcome("failed", reason=_said(problem), hint=problem.hint, attempts=before.attempts + 1)
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.where}: {problem.what}" if problem.where else problem.what

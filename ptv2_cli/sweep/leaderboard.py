@@ -1,0 +1,298 @@
+"""The table of settings: mean and standard deviation over seeds, the best, the grid's edge."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from ptv2_cli.errors import RunError
+from ptv2_cli.report.noise import Contest, Verdict
+from ptv2_cli.report.runs import Run
+from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.sweep.trial_record import DONE, Entry, Outcome
+
+WIDEST = {int: 2.0, float: 3.0}
+"""Largest factor between the grid's edge and the value suggested beyond it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Trials that are equal in all but the seed."""
+
+    entries: tuple[Entry, ...]
+    scores: tuple[float, ...]
+    """Selection metric of the trials that have ended well, fractions."""
+    unfinished: int
+    """Trials that are still to run."""
+    failed: int
+    diverged: int
+    verdict: Verdict | None = None
+    """What the tests say of it beside the best; None where that was not looked at."""
+    stuck: int = 0
+    """Runs that give one answer to all rows."""
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds; None without a score."""
+        return statistics.fmean(self.scores) if self.scores else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over seeds (n - 1); None below two scores."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every seed has its score."""
+        return len(self.scores) == len(self.entries)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The best value of a key is the last of its grid."""
+
+    key: str
+    value: float
+    lowest: bool
+    beyond: float | None
+    """A value to try next; None where no further one is possible."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """The settings whose scores can be compared: one task, split and metric."""
+
+    task: str
+    split: str
+    metric: str | None
+    mode: str
+    settings: tuple[Setting, ...]
+    """In the plan's order."""
+    majority: float | None = None
+    """The score of a model that ignores its input; None where it is not known."""
+    error: float | None = None
+    """Standard error of the best setting's score over rows; None where it is not known."""
+
+    @property
+    def ranked(self) -> list[Setting]:
+        """Best first; equals in the plan's order, those without a score last."""
+        sign = -1.0 if self.mode == "max" else 1.0
+
+        def place(setting: Setting) -> tuple[bool, float]:
+            mean = setting.mean
+            return (mean is None, 0.0 if mean is None else sign * mean)
+
+        return sorted(self.settings, key=place)
+
+    @property
+    def best(self) -> Setting | None:
+        """The best of the settings that have all their seeds; of all if none has."""
+        scored = [setting for setting in self.ranked if setting.scores]
+        return next((setting for setting in scored if setting.whole), scored[0] if scored else None)
+
+    @property
+    def keys(self) -> list[str]:
+        """The swept keys of its settings, in the plan's order."""
+        return list(dict.fromkeys(key for s in self.settings for key in s.entries[0].values))
+
+    @property
+    def configs(self) -> list[str]:
+        """The configs of its settings."""
+        return list(dict.fromkeys(setting.entries[0].config for setting in self.settings))
+
+    def cells(self, setting: Setting) -> list[str]:
+        """What tells a setting from the others: its config where there are several, its values."""
+        entry = setting.entries[0]
+        first = [entry.config] if len(self.configs) > 1 else []
+        return first + [show(entry.values.get(key)) for key in self.keys]
+
+    def best_line(self) -> str:
+        """The best setting and its score, as people read it."""
+        assert self.best is not None
+        assert self.best.mean is not None
+        spread = self.best.deviation
+        score = f"{self.metric} {100 * self.best.mean:.1f}"
+        score += f" +- {100 * spread:.1f}" if spread is not None else ""
+        entry = self.best.entries[0]
+        values = [f"{short(key)} {show(value)}" for key, value in entry.values.items()]
+        if len(self.configs) > 1 or not values:
+            values.insert(0, entry.config)
+        return f"{', '.join(values)}: {score}{self._beside()}"
+
+    def words(self) -> Counter[str]:
+        """How many settings the tests call best, noise, worse or untested."""
+        return Counter(s.verdict.word for s in self.settings if s.verdict is not None)
+
+    def _beside(self) -> str:
+        """How many of the other settings could as well be the best."""
+        words = self.words()
+        others = len(self.settings) - 1
+        settings = "setting" if others == 1 else "settings"
+        texts = [f"{words['noise']} of {others} other {settings} within its noise"] * bool(words)
+        texts += [f"{words['untested']} not tested"] * bool(words["untested"])
+        return "".join(f"; {text}" for text in texts)
+
+    def edges(self) -> list[Edge]:
+        """Where the best setting lies at the end of a list of numbers."""
+        if self.best is None:
+            return []
+        found = (self._edge(key, self.best.entries[0]) for key in self.keys)
+        return [edge for edge in found if edge is not None]
+
+    def content(self) -> dict[str, Any]:
+        """Plain data for results.json."""
+        best = self.best
+        return {
+            "task": self.task,
+            "split": self.split,
+            "metric": self.metric,
+            "mode": self.mode,
+            "majority_baseline": self.majority,
+            "standard_error": self.error,
+            "settings": [
+                {
+                    "config": s.entries[0].config,
+                    "values": dict(s.entries[0].values),
+                    "mean": s.mean,
+                    "deviation": s.deviation,
+                    "seeds": len(s.scores),
+                    "unfinished": s.unfinished,
+                    "failed": s.failed,
+                    "diverged": s.diverged,
+                    "best": s is best,
+                    "verdict": s.verdict.word if s.verdict else None,
+                    "p": s.verdict.p if s.verdict else None,
+                    "stuck": s.stuck,
+                }
+                for s in self.ranked
+            ],
+        }
+
+    def _edge(self, key: str, best: Entry) -> Edge | None:
+        value = best.values.get(key)
+        others = [s.entries[0] for s in self.settings if _alike(s.entries[0], best, key)]
+        grid = sorted({v for e in others if is_number(v := e.values.get(key))})
+        if not is_number(value) or len(grid) < 2 or value not in (grid[0], grid[-1]):
+            return None
+        lowest = value == grid[0]
+        return Edge(key, value, lowest, _beyond(grid[::-1] if lowest else grid))
+
+
+def make_boards(entries: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> list[Board]:
+    """The boards of a sweep, in the plan's order."""
+    groups: dict[tuple[str, str, str | None, str], dict[str, list[Entry]]] = {}
+    metrics = {(e.task, e.split): e.metric for e in entries if e.metric is not None}
+    for entry in entries:
+        # The metric of a trial that was refused is not decided: it goes where its task's are.
+        metric = entry.metric or metrics.get((entry.task, entry.split))
+        board = groups.setdefault((entry.task, entry.split, metric, entry.mode), {})
+        board.setdefault(entry.setting, []).append(entry)
+    return [
+        Board(*board, tuple(_setting(group, outcomes) for group in settings.values()))
+        for board, settings in groups.items()
+    ]
+
+
+def _setting(entries: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> Setting:
+    found = [outcomes[entry.fingerprint] for entry in entries]
+    scored = [o.value for o in found if o.scored and o.value is not None]
+    failed = sum(outcome.status == "failed" for outcome in found)
+    diverged = sum(outcome.status in DONE and not outcome.scored for outcome in found)
+    unfinished = len(found) - len(scored) - failed - diverged
+    return Setting(tuple(entries), tuple(scored), unfinished, failed, diverged)
+
+
+def short(key: str) -> str:
+    """How tables call a key: `lr` for `train.lr`."""
+    return {"train.lr": "lr", "train.seed": "seed"}.get(key, key)
+
+
+def show(value: Any) -> str:
+    """A value as YAML writes it on one line; a dash where a key means nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return str(value)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value lies on a line: no text, no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _alike(one: Entry, other: Entry, key: str) -> bool:
+    """Whether two settings differ at most in `key`."""
+
+    def rest(entry: Entry) -> dict[str, Any]:
+        return {name: value for name, value in entry.values.items() if name != key}
+
+    return one.config == other.config and rest(one) == rest(other)
+
+
+def _beyond(grid: Iterable[float]) -> float | None:
+    """The value one step further than the last of `grid`, by its last ratio but not too far."""
+    *_, before, last = grid
+    if last <= 0:
+        return None
+    whole = isinstance(last, int) and isinstance(before, int)
+    widest = WIDEST[int if whole else float]
+    ratio = last / before if before > 0 else widest
+    found = last * min(max(ratio, 1 / widest), widest)
+    if whole:
+        return round(found) if round(found) not in (0, last) else None
+    return float(f"{found:.2g}")
+
+
+def judged(board: Board, outcomes: Mapping[str, Outcome], output: Path) -> Board:
+    """The board with verdicts, stuck runs, majority baseline and standard error.
+
+    Args:
+        board: settings with their scores.
+        outcomes: fingerprint -> how its trial ended.
+        output: the folder of the runs, whose metrics and predictions are read.
+    """
+    if board.metric is None or board.best is None:
+        return board
+    runs = [_runs(setting, outcomes, output) for setting in board.settings]
+    best = next(at for at, setting in enumerate(board.settings) if setting is board.best)
+    several = sum(bool(setting.scores) for setting in board.settings) > 1
+    contest = Contest(runs, best, board.split, board.metric)
+    verdicts = contest.verdicts() if several else [None] * len(runs)
+    settings = [
+        replace(setting, verdict=verdict, stuck=sum(run.stuck(board.split) for run in own))
+        for setting, verdict, own in zip(board.settings, verdicts, runs, strict=True)
+    ]
+    errors = [run.standard_error(board.split, board.metric) for run in runs[best]]
+    known = [error for error in errors if error is not None]
+    baselines = (run.majority(board.split, board.metric) for own in runs for run in own)
+    return replace(
+        board,
+        settings=tuple(settings),
+        majority=next((value for value in baselines if value is not None), None),
+        error=statistics.fmean(known) if known else None,
+    )
+
+
+def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> list[Run]:
+    """The setting's runs that have a score; without those whose files have gone meanwhile."""
+    found = []
+    for entry in setting.entries:
+        outcome = outcomes[entry.fingerprint]
+        if outcome.scored and outcome.run is not None:
+            directory = RunDirectory(output / outcome.run)
+            try:
+                found.append(Run(directory, directory.read_metrics()))
+            except RunError:
+                continue
+    return found

@@ -1,0 +1,455 @@
+"""Extractive question answering: a span of the context answers, as in SQuAD 1.1 and 2.0."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import Field
+
+from ptv2_cli.config.schema import Count, Flag, Section
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.readers import check_question, question_place, read_split
+from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.errors import ConfigError, DataError
+from ptv2_cli.inputs.encoder import Encoder, Pieces
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.layout import Frame
+from ptv2_cli.inputs.windows import token_windows
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring import cmrc, squad
+from ptv2_cli.scoring.cmrc import is_unspaced
+from ptv2_cli.scoring.resampling import mean_error
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.scoring.squad import Compare, best_over, best_threshold
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.user_data import LABELLED, from_train
+
+
+class QuestionAnsweringOptions(Section):
+    """Open keys of `task:` for question answering."""
+
+    stride: int = Field(
+        128,
+        ge=0,
+        description="tokens that neighbouring windows of a long context share, at most half",
+    )
+    null_threshold: float | Literal["tuned"] | None = Field(
+        None,
+        description="answer nothing when its score exceeds the best answer's by more than this; "
+        "tuned: the value of best F1 on the selection split; default: 0 where that may be right",
+    )
+    n_best: Count = Field(20, description="answers kept per question")
+    max_answer_len: Count = Field(30, description="longest answer, in tokens")
+
+
+class QuestionAnswering(Task):
+    """Rows `{id, question, context, answers: [{text, answer_start}]}`.
+
+    No answers: unanswerable. `answers` absent: unlabelled.
+    """
+
+    kind: ClassVar[Kind] = "span"
+    options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
+    origin: ClassVar[str | None] = "context"
+    compare: Compare = staticmethod(best_over)
+    """How an answer is compared with the accepted ones."""
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: QuestionAnsweringOptions = cast(QuestionAnsweringOptions, options)
+        self.no_answer = definition.no_answer
+        if not self.no_answer and self.options.null_threshold is not None:
+            raise ConfigError.at(
+                "task.null_threshold",
+                f"every question of {name} has an answer: there is nothing to threshold",
+                "leave it out, or use task: qa/squad_v2",
+            )
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read SQuAD json, jsonl or parquet files; see Task.read."""
+        return read_split(self, source, split, limit, ("squad", ".jsonl", ".parquet"), self._row)
+
+    def _row(self, line: Line) -> Row:
+        return check_question(line, self.no_answer)
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """SQuAD 2.0 says in three columns what the answer is."""
+        return ("answers", "is_impossible", "plausible_answers")
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Windows over the context, each after the whole question; see Task.encode.
+
+        A question that leaves the context less than half of the room is cut to that half.
+        """
+        frame = encoder.frame(self.columns, closed=True)
+        spaced = {text.name: text.spaced for text in frame.texts}
+        question, context = self.columns
+        questions = encoder.tokenize([row["question"].strip() for row in rows], spaced[question])
+        contexts = encoder.tokenize_with_offsets([row["context"] for row in rows], spaced[context])
+        room = encoder.max_len - frame.overhead
+        return [
+            feature
+            for index, row in enumerate(rows)
+            for feature in self._windows(index, row, questions[index], contexts[index], frame, room)
+        ]
+
+    def _windows(
+        self, index: int, row: Row, question: list[int], context: Pieces, frame: Frame, room: int
+    ) -> list[Feature]:
+        asked = question[: max(room // 2, room - len(context.ids))]
+        windows = token_windows(len(context.ids), room - len(asked), self.options.stride)
+        spans = visible_spans(row["context"], context.offsets)
+        answer = answer_tokens(row, spans)
+        features = []
+        for start, end in windows:
+            built = frame.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
+            at = built.starts[self.columns[1]]
+            offsets: list[tuple[int, int] | None] = [None] * len(built.input_ids)
+            offsets[at : at + end - start] = spans[start:end]
+            label: tuple[int, int] | None = (built.cls_at, built.cls_at)
+            if "answers" not in row:
+                label = None
+            elif answer is not None and start <= answer[0] and answer[1] < end:
+                label = (at + answer[0] - start, at + answer[1] - start)
+            features.append(
+                Feature(
+                    row=index,
+                    input_ids=built.input_ids,
+                    token_type_ids=built.token_type_ids,
+                    label=label,
+                    slots=built.slots,
+                    mask_at=built.mask_at,
+                    offsets=offsets,
+                    cls_at=built.cls_at,
+                    truncated=len(asked) < len(question),
+                )
+            )
+        return features
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """The best span over a question's windows, or "" where no answer is likelier.
+
+        `state["null_threshold"]` wins over the option of that name.
+        """
+        chosen = self.options.null_threshold
+        threshold = state.get("null_threshold", chosen if isinstance(chosen, int | float) else 0.0)
+        windows: list[list[tuple[Feature, Mapping[str, Array]]]] = [[] for _ in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            windows[feature.row].append((feature, output))
+        return [
+            answer_line(
+                row["context"],
+                windows[index],
+                n_best=self.options.n_best,
+                longest=self.options.max_answer_len,
+                threshold=threshold if self.no_answer else None,
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    @property
+    def tunes(self) -> bool:
+        """True for `null_threshold: tuned`."""
+        return self.options.null_threshold == "tuned"
+
+    def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """`null_threshold` of best F1, if the option asks for it."""
+        if not self.tunes:
+            return {}
+        self.require_gold(rows)
+        return {"null_threshold": self._best_threshold(rows, predictions)[0]}
+
+    def _best_threshold(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> tuple[float, float]:
+        golds = [self.gold(row) for row in rows]
+        texts = [next((b["text"] for b in p["nbest"] if b["text"]), "") for p in predictions]
+        return best_threshold(
+            [line["null_score"] for line in predictions],
+            [self.compare(text, gold)[1] for text, gold in zip(texts, golds, strict=True)],
+            [self.compare("", gold)[1] for gold in golds],
+        )
+
+    def gold(self, row: Row) -> Any:
+        """The accepted answers (empty: unanswerable), None if unlabelled."""
+        answers = row.get("answers")
+        return None if answers is None else [answer["text"] for answer in answers]
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """How many questions have an answer; see Task.describe_gold."""
+        answered = sum(bool(self.gold(row)) for row in rows)
+        return f"{answered} of {len(rows)} questions answerable ({answered / len(rows):.0%})"
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """None, where no question has any; see Task.only_answer."""
+        return None if any(map(self.gold, rows)) else "no answer"
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 3]: exact match, F1 and 1."""
+        pairs = zip(rows, predictions, strict=True)
+        return np.array(
+            [[*self.compare(line["answer"], self.gold(row)), 1.0] for row, line in pairs]
+        )
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """exact_match and f1 from sums [..., 3]."""
+        found = {
+            "exact_match": totals[..., 0] / totals[..., 2],
+            "f1": totals[..., 1] / totals[..., 2],
+        }
+        return {name: found[name] for name in self.metrics}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """exact_match and f1; with and without an answer under detail; see Task.score."""
+        from ptv2_cli.scoring.metrics import Squad
+
+        self.require_gold(rows)
+        found = Squad(self.compare).compute(
+            predictions=[line["answer"] for line in predictions],
+            references=[self.gold(row) for row in rows],
+        )
+        detail = {name: found[name] for name in ("has_answer", "no_answer") if found[name]["rows"]}
+        if self.no_answer and all("null_score" in line for line in predictions):
+            threshold, best = self._best_threshold(rows, predictions)
+            detail["best_threshold"] = {"f1": best, "null_threshold": threshold}
+        statistics = self.row_statistics(rows, predictions)
+        errors = {
+            "exact_match": mean_error(statistics[:, 0]),
+            "f1": mean_error(statistics[:, 1]),
+        }
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail=detail,
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """Answer nothing, where that can be right; else None."""
+        if not self.no_answer:
+            return None
+        return [{"answer": "", "start": None, "probability": 1.0, "nbest": []} for _ in rows]
+
+
+def visible_spans(context: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    """The characters [start, end) that each token adds to an answer; None: it adds none.
+
+    White space around a token is left out: some tokenizers count the space before a word as the
+    word's. Combining marks that no token holds (uncased models drop accents) belong to the
+    letter before them.
+    """
+    held = bytearray(len(context))
+    for start, end in offsets:
+        held[start:end] = b"\1" * (end - start)
+    spans: list[tuple[int, int] | None] = []
+    for start, end in offsets:
+        while start < end and context[start].isspace():
+            start += 1
+        while start < end and context[end - 1].isspace():
+            end -= 1
+        while start < end < len(context) and not held[end] and _is_mark(context[end]):
+            end += 1
+        spans.append((start, end) if start < end else None)
+    return spans
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def answer_tokens(row: Row, spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """First and last token [inclusive] of the row's first answer; None if it has none."""
+    if not row.get("answers"):
+        return None
+    answer = row["answers"][0]
+    start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+    inside = [at for at, span in enumerate(spans) if span and span[0] < end and span[1] > start]
+    return (inside[0], inside[-1]) if inside else None
+
+
+FORMATS = ("squad", ".jsonl", ".parquet")
+MEANING = {
+    "squad": "F1 over words, as SQuAD",
+    "char": "F1 over characters, as CMRC 2018",
+}
+
+
+class OwnQuestionAnsweringOptions(QuestionAnsweringOptions):
+    """Open keys of `task: text/qa`."""
+
+    metric: Literal["auto", "squad", "char"] = Field(
+        "auto",
+        description="squad: F1 over words; char: over characters, as CMRC 2018; auto: char where "
+        "train's answers are in a script without spaces",
+    )
+    no_answer: Flag | None = Field(
+        None, description="whether questions may have no answer; default: whether train's may"
+    )
+
+
+class OwnQuestionAnswering(QuestionAnswering):
+    """Rows as those of QuestionAnswering; what may be unanswerable is found in train."""
+
+    options_model: ClassVar[type[Section]] = OwnQuestionAnsweringOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        own = cast(OwnQuestionAnsweringOptions, options)
+        # Not known yet means that it may be: then nothing is refused before train was read.
+        may = own.no_answer is not False
+        super().__init__(name, definition.model_copy(update={"no_answer": may}), options)
+        self.options: OwnQuestionAnsweringOptions = own
+        self.compare = cmrc.best_over if own.metric == "char" else squad.best_over
+
+    def settle(self, source: DataSource) -> OwnQuestionAnswering:
+        """With the metric that suits train's answers, and whether it lacks some; see Task.settle.
+
+        Raises:
+            ConfigError: a threshold for no answer where every question has one.
+        """
+        if self.options.metric != "auto" and self.options.no_answer is not None:
+            return self
+        make = lambda line: self.gold(self._labelled(line))  # noqa: E731
+        golds = from_train(self, source, FORMATS, make)
+        script = "char" if is_unspaced(text for gold in golds for text in gold) else "squad"
+        asked = self.options
+        found = {
+            "metric": script if asked.metric == "auto" else asked.metric,
+            "no_answer": not all(golds) if asked.no_answer is None else asked.no_answer,
+        }
+        options = asked.model_copy(update=found)
+        return OwnQuestionAnswering(self.name, self.definition, options)
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read SQuAD json, jsonl or parquet files; see Task.read."""
+        make = self._labelled if split in LABELLED else self._row
+        return read_split(self, source, split, limit, FORMATS, make)
+
+    def _labelled(self, line: Line) -> Row:
+        row = self._row(line)
+        if "answers" not in row:
+            hint = 'write "answers": [{"text": "...", "answer_start": CHARACTER}]'
+            raise DataError.at(question_place(line), "the question has no answers", hint)
+        return row
+
+    def _row(self, line: Line) -> Row:
+        hint = "no question of train is so: add one, or write task: {no_answer: true}"
+        row = check_question(line, self.no_answer, hint)
+        for column in self.columns:
+            if not row[column].strip():
+                raise DataError.at(question_place(line), f"the {column} is empty", "write it")
+        return row
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """With `metric`, which says what the F1 is over."""
+        return {**super().identity, "metric": self.options.metric}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """exact_match and f1; under detail what f1 is over; see Task.score."""
+        found = super().score(rows, predictions)
+        meaning = MEANING["char" if self.options.metric == "char" else "squad"]
+        return Scores(
+            found.metrics,
+            {**found.detail, "metric": meaning},
+            found.standard_error,
+            found.standard_errors,
+        )
+
+
+NEVER = 1e9
+"""`null_score` of a context without a single token: nothing can be answered."""
+
+
+def span_scores(
+    feature: Feature, output: Mapping[str, Array], n_best: int, longest: int
+) -> dict[tuple[int, int], float]:
+    """Scores start + end of a window's `n_best` best spans, by characters [start, end).
+
+    Every span of at most `longest` tokens is looked at: row d of a band matrix holds the
+    scores of the spans whose end is d tokens after their start. Several token spans can stand
+    for the same characters, where one character is several tokens: the best of them counts.
+    """
+    offsets = feature.offsets or []
+    at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
+    if not at.size:
+        return {}
+    starts = output["start"][at].astype(np.float64)
+    ends = output["end"][at].astype(np.float64)
+    count = len(at)
+    band = np.full((min(longest, count), count), -np.inf)
+    for distance in range(len(band)):
+        band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
+    flat = band.ravel()
+    looked_at = n_best
+    while True:
+        found: dict[tuple[int, int], float] = {}
+        for cell in np.argpartition(-flat, min(looked_at, flat.size) - 1)[:looked_at]:
+            if np.isfinite(flat[cell]):
+                distance, first = divmod(int(cell), count)
+                begin, end = offsets[at[first]], offsets[at[first + distance]]
+                assert begin is not None
+                assert end is not None
+                span = begin[0], end[1]
+                found[span] = max(float(flat[cell]), found.get(span, -np.inf))
+        if len(found) >= n_best or looked_at >= flat.size:
+            break
+        looked_at *= 4  # some were the same characters again
+    best = sorted(found, key=lambda span: (-found[span], span))[:n_best]
+    return {span: found[span] for span in best}
+
+
+def answer_line(
+    context: str,
+    windows: Sequence[tuple[Feature, Mapping[str, Array]]],
+    n_best: int,
+    longest: int,
+    threshold: float | None,
+) -> Prediction:
+    """A question's prediction line from all of its windows.
+
+    With a `threshold` (SQuAD 2.0), no answer scores the lowest start + end at [CLS] over the
+    windows; `null_score` is how far that exceeds the best span, and the answer is "" when it
+    is above the threshold. Probabilities are a softmax over the n best and no answer.
+    """
+    scores: dict[tuple[int, int], float] = {}
+    for feature, output in windows:
+        for span, score in span_scores(feature, output, n_best, longest).items():
+            scores[span] = max(score, scores.get(span, -np.inf))
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
+    entries: list[dict[str, Any]] = [
+        {"text": context[start:end], "start": start, "probability": score}
+        for (start, end), score in ranked
+    ]
+    chosen = entries[0] if entries else None
+    line: Prediction = {}
+    if threshold is not None:
+        null = min(
+            float(out["start"][f.cls_at]) + float(out["end"][f.cls_at]) for f, out in windows
+        )
+        nothing = {"text": "", "start": None, "probability": null}
+        difference = null - entries[0]["probability"] if entries else NEVER
+        if difference > threshold:
+            chosen = nothing
+        entries = sorted([*entries, nothing], key=lambda entry: -entry["probability"])
+        line["null_score"] = difference
+    weights = np.exp([entry["probability"] - entries[0]["probability"] for entry in entries])
+    for entry, weight in zip(entries, weights / weights.sum() if entries else (), strict=True):
+        entry["probability"] = float(weight)
+    chosen = chosen or {"text": "", "start": None, "probability": 0.0}
+    return {
+        "answer": chosen["text"],
+        "start": chosen["start"],
+        "probability": chosen["probability"],
+        "nbest": entries,
+    } | line

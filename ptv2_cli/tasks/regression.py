@@ -1,0 +1,204 @@
+"""A person's own texts and a number for each: Pearson's and Spearman's correlation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from pydantic import Field
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.errors import DataError
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring.resampling import correlations, moments, resampled_errors
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.texts import FORMATS, TextTask
+from ptv2_cli.tasks.user_data import (
+    TableOptions,
+    from_train,
+    read_labelled,
+    require_label,
+    table_row,
+)
+
+DIGITS = 6
+"""Significant digits of what is found in the train file and written into the config."""
+
+
+class RegressionOptions(TableOptions):
+    """Open keys of `task: text/regression`."""
+
+    mean: float | None = Field(
+        None, description="the head learns (number - mean) / deviation; default: train's mean"
+    )
+    deviation: float | None = Field(
+        None, gt=0, description="default: the standard deviation of the train file's numbers"
+    )
+
+
+class Regression(TextTask):
+    """Rows `{text columns..., label: NUMBER, ...}`; the label is absent if unlabelled."""
+
+    kind: ClassVar[Kind] = "regression"
+    options_model: ClassVar[type[Section]] = RegressionOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: RegressionOptions = cast(RegressionOptions, options)
+        self.columns = self.options.text
+        self.label_column = self.options.label
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """The column that `label:` names."""
+        return (self.label_column,)
+
+    def settle(self, source: DataSource) -> Regression:
+        """With mean and deviation of the train file's numbers; see Task.settle."""
+        if self.options.mean is not None and self.options.deviation is not None:
+            return self
+        values = np.array(from_train(self, source, FORMATS, self._number_read))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
+        if not math.isfinite(mean) or not math.isfinite(deviation):
+            where = ", ".join(map(str, source.files("train")))
+            largest = max(values, key=abs)
+            what = f"column {self.label_column!r} holds {largest:g}: too large a number"
+            raise DataError.at(where, what, "give the numbers in a larger unit")
+        if not deviation:
+            where = ", ".join(map(str, source.files("train")))
+            what = f"column {self.label_column!r} holds {values[0]:g} in every row"
+            raise DataError.at(where, what, "task.label names the column of the number")
+        found = {
+            "mean": mean if self.options.mean is None else self.options.mean,
+            "deviation": self.options.deviation or deviation,
+        }
+        options = self.options.model_copy(update=found)
+        return Regression(self.name, self.definition, options)
+
+    def _number_read(self, line: Line) -> float:
+        require_label(line, self.label_column)
+        number: float = self._row(line)["label"]
+        return number
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read csv, tsv, jsonl or parquet files; see Task.read."""
+        return read_labelled(self, self.label_column, source, split, limit)
+
+    def _row(self, line: Line) -> Row:
+        row, value = table_row(line, self.columns, self.label_column)
+        if value is not None:
+            row["label"] = check_number(line, self.label_column, value)
+        return row
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        mean, deviation = self.options.mean, self.options.deviation
+        assert mean is not None
+        assert deviation is not None
+        return mean, deviation
+
+    def _label(self, row: Row) -> float | None:
+        if "label" not in row:
+            return None
+        mean, deviation = self._scale
+        return float((row["label"] - mean) / deviation)
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """`{prediction: NUMBER}` on the scale of the labels."""
+        mean, deviation = self._scale
+        lines: list[Prediction] = [{} for _ in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            lines[feature.row] = {"prediction": float(output["value"]) * deviation + mean}
+        return lines
+
+    def gold(self, row: Row) -> Any:
+        """The number, None if unlabelled."""
+        return row.get("label")
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 11]: moments of numbers and predictions and of their ranks among these rows."""
+        return moments(*_pairs(rows, predictions))
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """pearson and spearman from summed moments [..., 11]."""
+        found = correlations(totals)
+        return {name: found[name] for name in self.metrics}
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Mean, deviation and range of the numbers; see Task.describe_gold."""
+        found = np.array([row["label"] for row in rows if "label" in row])
+        if not found.size:
+            return ""
+        return (
+            f"mean {found.mean():.4g}, deviation {found.std():.4g}, "
+            f"from {found.min():.4g} to {found.max():.4g}"
+        )
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The number, where there is one alone; see Task.only_answer."""
+        found = {row["label"] for row in rows if "label" in row}
+        return f"the number {found.pop():g}" if len(found) == 1 else None
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """pearson and spearman, 0 where all predictions are one; errors under detail."""
+        self.require_gold(rows)
+        truth, guess = _pairs(rows, predictions)
+        statistics = moments(truth, guess)
+        found = self.from_statistics(statistics.sum(axis=0))
+        errors = resampled_errors(statistics, self.from_statistics)
+        return Scores(
+            metrics={name: float(value) for name, value in found.items()},
+            detail={
+                "mean_absolute_error": float(np.abs(guess - truth).mean()),
+                "root_mean_squared_error": float(np.sqrt(np.square(guess - truth).mean())),
+            },
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """The mean of train for every row."""
+        values = [row["label"] for row in train if "label" in row]
+        if not values:
+            return None
+        mean = float(np.mean(values))
+        return [{"prediction": mean} for _ in rows]
+
+
+def check_number(line: Line, column: str, value: Any) -> float:
+    """The number in a column.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        comma = isinstance(value, str) and value.count(",") == 1
+        meant = f"write {value.replace(',', '.')}" if comma else "write it as 3.5"
+        raise DataError.at(line.where, f"column {column!r} holds {value!r}: no number", meant)
+    return number
+
+
+def _pairs(rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[Statistics, Statistics]:
+    truth = np.array([row["label"] for row in rows], dtype=float)
+    return truth, np.array([line["prediction"] for line in predictions], dtype=float)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

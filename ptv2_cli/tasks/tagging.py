@@ -1,0 +1,439 @@
+"""Tagging of words: named entities in BIO tags, as in CoNLL-2003."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
+
+from ptv2_cli.config.schema import Section
+from ptv2_cli.data.conll import Place, unknown_column
+from ptv2_cli.data.formats import Line
+from ptv2_cli.data.readers import check_words, read_split
+from ptv2_cli.data.rows import DataSource, Row, Split, counted
+from ptv2_cli.errors import DataError
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import IGNORE, Feature
+from ptv2_cli.inputs.layout import Built, Frame
+from ptv2_cli.inputs.windows import readers, word_windows
+from ptv2_cli.kinds import Kind
+from ptv2_cli.scoring.cmrc import joined
+from ptv2_cli.scoring.entities import (
+    SPELLINGS,
+    bioes_to_bio,
+    entities,
+    is_iob1,
+    scheme_of,
+    strict_entities,
+    to_bio,
+)
+from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
+from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.user_data import LABELLED, Names, check_known, from_train, impossible
+
+
+class WindowOptions(Section):
+    """Open keys of `task:` for all that tags words."""
+
+    stride: int = Field(
+        32,
+        ge=0,
+        description="tokens that neighbouring windows of a long sentence share, at most half",
+    )
+
+
+class TaggingOptions(WindowOptions):
+    """Open keys of `task:` for tagging."""
+
+    scheme: Literal["auto", "bio", "iob1"] = Field(
+        "auto", description="how the files use B- and I-; auto looks and converts IOB1 to BIO"
+    )
+
+
+class Tagging(Task):
+    """Rows `{tokens: [...], tags: [...]}`; tags are absent if unlabelled."""
+
+    kind: ClassVar[Kind] = "token"
+    options_model: ClassVar[type[Section]] = TaggingOptions
+    readings: ClassVar[Mapping[str, Callable[[Sequence[str]], Sequence[Any]]]] = {
+        "": entities,
+        "_strict": strict_entities,
+    }
+    """What is counted in a sequence of tags, by the ending of the metrics' names."""
+    spans: ClassVar[str] = "entities"
+    """What the tags mark, for people."""
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options: WindowOptions = cast(WindowOptions, options)
+        self._place = {label: index for index, label in enumerate(self.labels)}
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read CoNLL columns, jsonl or parquet files; see Task.read.
+
+        Whether the tags are IOB1 is decided over the whole split, whatever the limit.
+        """
+        found = read_split(self, source, split, None, self.formats, self._row)
+        tags = [row["tags"] for row in found.rows if "tags" in row]
+        scheme = cast(TaggingOptions, self.options).scheme
+        if scheme == "iob1" or (scheme == "auto" and is_iob1(tags)):
+            for row in found.rows:
+                if "tags" in row:
+                    row["tags"] = to_bio(row["tags"])
+        return replace(found, rows=found.rows[:limit])
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats of its files."""
+        return (self.definition.layout, ".jsonl", ".parquet")
+
+    def _row(self, line: Line) -> Row:
+        tokens, tags = check_words(line, self.labels)
+        row: Row = {"id": line.values["id"]} if "id" in line.values else {}
+        return row | {"tokens": tokens} | ({} if tags is None else {"tags": tags})
+
+    def new_row(self, line: Line) -> Row:
+        """A sentence as `tokens`, or as `text` that white space parts into words."""
+        text = line.values.get("text")
+        if "tokens" in line.values or self.token_column in line.values:
+            return super().new_row(line)
+        if not isinstance(text, str):
+            raise DataError.at(
+                line.where,
+                "no words: neither tokens nor text",
+                f"columns here: {', '.join(line.values) or 'none'}",
+            )
+        return super().new_row(replace(line, values={**line.values, "tokens": text.split()}))
+
+    def content(self, row: Row) -> tuple[Any, ...]:
+        """The sentence; see Task.content."""
+        return (" ".join(row["tokens"]),)
+
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """The sentence; see Task.texts_by_column."""
+        return {"tokens": " ".join(row["tokens"])}
+
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+        """Windows of whole words; each word is labelled and read in exactly one of them.
+
+        A word's first sub-word carries its label; a word longer than a window keeps its first
+        pieces. See Task.encode.
+        """
+        frame = self._frame(encoder)
+        room = encoder.max_len - frame.overhead
+        words = encoder.tokenize_words([row["tokens"] for row in rows])
+        beside = self._beside(rows, encoder, room // 2)
+        return [
+            feature
+            for index, row in enumerate(rows)
+            for feature in self._windows(index, row, words[index], beside[index], frame, room)
+        ]
+
+    def _frame(self, encoder: Encoder) -> Frame:
+        """What surrounds a window."""
+        return encoder.frame(self.columns)
+
+    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
+        """At most `most` tokens that stand in every window of a row beside its words."""
+        return [[] for _ in rows]
+
+    def _build(self, frame: Frame, text: list[int], beside: list[int]) -> Built:
+        """A window's input."""
+        return frame.build({self.columns[0]: text})
+
+    def _windows(
+        self,
+        index: int,
+        row: Row,
+        words: list[list[int]],
+        beside: list[int],
+        frame: Frame,
+        room: int,
+    ) -> list[Feature]:
+        room -= len(beside)
+        truncated = any(len(word) > room for word in words)
+        words = [word[:room] for word in words]
+        lengths = [len(word) for word in words]
+        windows = word_windows(lengths, room, self.options.stride)
+        reader = readers(lengths, windows)
+        features = []
+        for number, (first, last) in enumerate(windows):
+            text = [piece for word in words[first:last] for piece in word]
+            built = self._build(frame, text, beside)
+            at = built.starts[self.columns[0]]
+            read: list[int | None] = [None] * len(built.input_ids)
+            for word in range(first, last):
+                if reader[word] == number:
+                    read[at] = word
+                at += lengths[word]
+            features.append(
+                Feature(
+                    row=index,
+                    input_ids=built.input_ids,
+                    token_type_ids=built.token_type_ids,
+                    label=self._label(row, read),
+                    slots=built.slots,
+                    mask_at=built.mask_at,
+                    words=read,
+                    truncated=truncated,
+                )
+            )
+        return features
+
+    def _label(self, row: Row, read: list[int | None]) -> list[int] | None:
+        if "tags" not in row:
+            return None
+        tags = row["tags"]
+        # A role that train lacks is no class: it is learnt by nobody, and counts as missed.
+        return [IGNORE if word is None else self._place.get(tags[word], IGNORE) for word in read]
+
+    def decode(
+        self,
+        rows: Sequence[Row],
+        features: Sequence[Feature],
+        outputs: Sequence[Mapping[str, Array]],
+        state: Mapping[str, float],
+    ) -> list[Prediction]:
+        """A tag per word and the entities; an entity's probability is the product of its tags'."""
+        tags = [["O"] * len(row["tokens"]) for row in rows]
+        sure = [[1.0] * len(row["tokens"]) for row in rows]
+        for feature, output in zip(features, outputs, strict=True):
+            found = output["probabilities"]
+            best, most = found.argmax(axis=-1).tolist(), found.max(axis=-1).tolist()
+            for at, word in enumerate(feature.words or ()):
+                if word is not None:
+                    tags[feature.row][word] = self.labels[best[at]]
+                    sure[feature.row][word] = most[at]
+        return [
+            self._line(row["tokens"], tags[index], sure[index]) for index, row in enumerate(rows)
+        ]
+
+    def _line(self, tokens: list[str], tags: list[str], sure: list[float]) -> Prediction:
+        found = [
+            {
+                "type": entity.type,
+                "start": entity.start,
+                "end": entity.end,
+                "text": joined(tokens[entity.start : entity.end]),
+                "probability": float(np.prod(sure[entity.start : entity.end])),
+            }
+            for entity in entities(tags)
+        ]
+        return {"tags": tags, "entities": found}
+
+    def gold(self, row: Row) -> Any:
+        """The tags, None if unlabelled."""
+        return row.get("tags")
+
+    def tally(self, rows: Sequence[Row]) -> Counter[str]:
+        """How often each type of entity stands; see Task.tally."""
+        read = self.readings[""]
+        return Counter(found[0] for row in rows for found in read(row.get("tags", ())))
+
+    def describe_gold(self, rows: Sequence[Row]) -> str:
+        """Types of entities and words; see Task.describe_gold."""
+        found = self.tally(rows)
+        words = sum(len(row["tokens"]) for row in rows)
+        types = f": {counted(found)}" if found else ""
+        return f"{found.total()} {self.spans} in {words} words{types}"
+
+    def only_answer(self, rows: Sequence[Row]) -> str | None:
+        """The tag O, where no word has another; see Task.only_answer."""
+        tagged = any(tag != "O" for row in rows for tag in row.get("tags", ()))
+        return None if tagged else "the tag O at every word"
+
+    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
+        """[n, 3 * readings]: correct, predicted and gold entities, in each reading of the tags."""
+        found = np.zeros((len(rows), len(self.readings), 3))
+        for index, (row, line) in enumerate(zip(rows, predictions, strict=True)):
+            for at, read in enumerate(self.readings.values()):
+                guess, truth = set(read(line["tags"])), set(read(row["tags"]))
+                found[index, at] = len(guess & truth), len(guess), len(truth)
+        return found.reshape(len(rows), -1)
+
+    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
+        """precision, recall and f1 in each reading from summed counts [..., 3 * readings]."""
+        scores: dict[str, Statistics] = {}
+        for at, suffix in enumerate(self.readings):
+            parts = (totals[..., 3 * at + shift].astype(float) for shift in range(3))
+            for name, value in zip(
+                ("precision", "recall", "f1"), precision_recall_f1(*parts), strict=True
+            ):
+                scores[name + suffix] = value
+        return {name: scores[name] for name in self.metrics}
+
+    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+        """Entity scores by seqeval; per type under detail; see Task.score."""
+        from ptv2_cli.scoring.metrics import Entities
+
+        self.require_gold(rows)
+        found = Entities().compute(
+            predictions=[line["tags"] for line in predictions],
+            references=[row["tags"] for row in rows],
+        )
+        statistics = self.row_statistics(rows, predictions)
+        errors = resampled_errors(statistics, self.from_statistics)
+        return Scores(
+            metrics={name: float(found[name]) for name in self.metrics},
+            detail={"types": found["types"], "entities": int(statistics[:, 2].sum())},
+            standard_error=errors[self.metric],
+            standard_errors=errors,
+        )
+
+    def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
+        """All O: no entity anywhere."""
+        return [{"tags": ["O"] * len(row["tokens"]), "entities": []} for row in rows]
+
+
+FORMATS = ("conll", ".jsonl", ".parquet")
+
+
+def _place(value: Any) -> Any:
+    """A whole number is an index, whatever its source text; all else is a name."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return int(value) if whole else getattr(value, "source", value)
+
+
+Column = Annotated[int | str, BeforeValidator(_place)]
+
+
+class OwnTaggingOptions(TaggingOptions):
+    """Open keys of `task: text/tagging`."""
+
+    scheme: Literal["auto", "bio", "iob1", "bioes"] = Field(  # type: ignore[assignment]
+        "auto", description="how the files mark entities; auto looks at the train file"
+    )
+    token_column: Column = Field(
+        0, description="column of the words: an index from 0, or a name in the first line"
+    )
+    tag_column: Column = Field(
+        -1, description="column of the tags: an index (-1: the last), or a name in the first line"
+    )
+    labels: Names | None = Field(
+        None, description="the tags in BIO, O first; default: those of the types in train"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_bio(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        known = value is None or ("O" in value and all(t[:2] in {"O", "B-", "I-"} for t in value))
+        if not known or (value is not None and len(set(value)) != len(value)):
+            raise impossible("names O and different B- and I- tags", "write labels: [O, B-X, I-X]")
+        return value
+
+
+class OwnTagging(Tagging):
+    """Rows `{tokens: [...], tags: [...]}`, tags in BIO whatever the files have."""
+
+    options_model: ClassVar[type[Section]] = OwnTaggingOptions
+
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        own = cast(OwnTaggingOptions, options)
+        labels = own.labels or ()
+        super().__init__(name, definition.model_copy(update={"labels": labels}), options)
+        self.options: OwnTaggingOptions = own
+        self.token_column = own.token_column
+        self.types = tuple(dict.fromkeys(label[2:] for label in labels if label != "O"))
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """The tags, and the column that `tag_column:` names."""
+        named = self.options.tag_column
+        return ("tags", named) if isinstance(named, str) else ("tags",)
+
+    def settle(self, source: DataSource) -> OwnTagging:
+        """With the scheme and the tags of the train file; see Task.settle."""
+        if self.options.labels is not None and self.options.scheme != "auto":
+            return self
+        make = lambda line: check_tags(line, self._words(line)[1])  # noqa: E731
+        sentences = from_train(self, source, FORMATS, make, self._columns)
+        types = sorted({tag[2:] for tags in sentences for tag in tags if tag != "O"})
+        if not types:
+            where = ", ".join(map(str, source.files("train")))
+            hint = "task.tag_column says which column holds the tags (-1: the last)"
+            raise DataError.at(where, "every tag is O: no entity to learn", hint)
+        # I-X is there even where every X of train is one word: elsewhere it may be longer.
+        found = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+        scheme = self.options.scheme if self.options.scheme != "auto" else scheme_of(sentences)
+        update = {"scheme": scheme, "labels": self.options.labels or found}
+        return OwnTagging(self.name, self.definition, self.options.model_copy(update=update))
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read CoNLL columns, jsonl or parquet files; see Task.read."""
+        make = self._tagged if split in LABELLED else self._row
+        return read_split(self, source, split, limit, FORMATS, make, self._columns)
+
+    def _tagged(self, line: Line) -> Row:
+        row = self._row(line)
+        if "tags" not in row:
+            raise DataError.at(line.where, "the sentence has no tags", "tag it, or delete it")
+        return row
+
+    @property
+    def _columns(self) -> tuple[Place, Place]:
+        return self.options.token_column, self.options.tag_column
+
+    def _row(self, line: Line) -> Row:
+        row: Row = {"id": line.values["id"]} if "id" in line.values else {}
+        tokens, raw = self._words(line)
+        row["tokens"] = tokens
+        if raw is not None:
+            tags = self._in_bio(line, check_tags(line, raw))
+            for index, tag in enumerate(tags):
+                if tag != "O":
+                    number = line.numbers[index] if line.numbers else None
+                    check_known(line.at(number), "entity type", tag[2:], self.types)
+            row["tags"] = tags
+        return row
+
+    def _words(self, line: Line) -> tuple[list[str], list[str] | None]:
+        """Words and tags as read; jsonl files may have them under the names of the columns."""
+        values = dict(line.values)
+        for ours, named in zip(("tokens", "tags"), self._columns, strict=True):
+            if isinstance(named, str) and line.numbers is None and ours not in values:
+                if named not in values and ours == "tokens":
+                    raise unknown_column(line.where, named, values)
+                values[ours] = values.get(named)
+        tokens, tags = check_words(Line(values, line.path, line.number, line.numbers), None)
+        if not all(token.strip() for token in tokens):
+            raise DataError.at(line.where, "an empty word", "leave it and its tag out")
+        return tokens, tags
+
+    def _in_bio(self, line: Line, tags: list[str]) -> list[str]:
+        scheme = self.options.scheme
+        if scheme == "bioes":
+            return bioes_to_bio(tags)
+        for index, tag in enumerate(tags):
+            if tag[0] not in "OBI":
+                number = line.numbers[index] if line.numbers else None
+                raise DataError.at(
+                    line.at(number),
+                    f"tag {tag!r} in a file of the scheme {scheme}, which is that of train",
+                    "tag all files alike; or write task: {scheme: bioes}, if train may have such",
+                )
+        return to_bio(tags) if scheme == "iob1" else tags
+
+
+def check_tags(line: Line, tags: list[str] | None) -> list[str]:
+    """The tags, seen to be O or to have a prefix that a scheme knows.
+
+    Raises:
+        DataError: no tags, or a tag of no scheme.
+    """
+    if tags is None:
+        raise DataError.at(line.where, "no tags", "every word of a train sentence has one")
+    for index, tag in enumerate(tags):
+        if tag != "O" and (tag[:1] not in SPELLINGS or tag[1:2] != "-" or not tag[2:]):
+            number = line.numbers[index] if line.numbers else None
+            raise DataError.at(
+                line.at(number),
+                f"tag {tag!r} is no tag of BIO, IOB1 or BIOES",
+                "tags are O, B-TYPE, I-TYPE, E-TYPE, S-TYPE; task.tag_column says where they stand",
+            )
+    return tags

@@ -1,0 +1,88 @@
+"""What the loop tells its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step. `loss` is left on its device, so that nothing waits for it."""
+
+    step: int
+    epoch: float
+    loss: Tensor
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class EvalDone:
+    """One evaluation of the selection split."""
+
+    step: int
+    epoch: float
+    scores: Mapping[str, float]
+    seconds: float
+    collapsed: str | None
+    """The one label that every row was given, or None."""
+    loss: float | None = None
+    """Mean over the split's targets; None without gold answers."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """The same of each of several tasks, by name."""
+    train_loss: float | None = None
+    """Mean of the steps since the evaluation before; None without a step."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
+
+    path: Path
+    name: Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The loop ended."""
+
+    reason: Literal["finished", "early_stopped", "diverged"]
+    detail: Mapping[str, Any]
+
+
+Event = StepDone | EvalDone | Saved | Stopped
+
+
+@dataclass(frozen=True)
+class Started:
+    """Training begins, or goes on."""
+
+    directory: Path
+    steps: int
+    resumed_at: int
+    metric: str
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Features of a split were predicted."""
+
+    split: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know."""
+
+    text: str
+
+
+RunEvent = Event | Started | Ticked | Warned
+Listener = Callable[[RunEvent], None]

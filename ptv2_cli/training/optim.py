@@ -1,0 +1,79 @@
+"""AdamW over the parts that train, each with its learning rate, and the schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from ptv2_cli.learner import Learner
+
+EPOCH_DECAY = 0.95
+"""Factor per epoch of the exponential schedule, as in the reference's NER, SRL and QA runs."""
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Peak learning rates by part."""
+
+    method: float
+    head: float
+    backbone: float
+
+
+def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float) -> Optimizer:
+    """AdamW with a group for each part; biases, norms and vectors are never decayed."""
+    groups: list[dict[str, Any]] = []
+    for part, rate in (
+        ("method", rates.method),
+        ("head", rates.head),
+        ("backbone", rates.backbone),
+    ):
+        parameters = list(learner.own_parameters(part))
+        for decayed in (True, False):
+            chosen = [p for p in parameters if _decays(p) == decayed]
+            if chosen:
+                decay = weight_decay if decayed else 0.0
+                groups.append(
+                    {"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": decay}
+                )
+    if not groups:  # nothing trains, and AdamW wants a group
+        groups = [{"params": [], "lr": 0.0, "peak_lr": 0.0, "weight_decay": 0.0}]
+    return AdamW(groups, fused=True)
+
+
+def _decays(parameter: nn.Parameter) -> bool:
+    return parameter.dim() > 1
+
+
+Scale = Callable[[int], float]
+
+
+def build_schedule(
+    kind: Literal["linear", "constant", "exponential"],
+    steps: int,
+    warmup: float,
+    steps_per_epoch: int,
+) -> Scale:
+    """Factor on the peak learning rate for step 0, 1, ...; `warmup` is a share of all steps."""
+    warm = round(warmup * steps)
+
+    def scale(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        if kind == "linear":
+            return max(0.0, (steps - step) / max(1, steps - warm))
+        if kind == "exponential":
+            return float(EPOCH_DECAY ** (step // steps_per_epoch))
+        return 1.0
+
+    return scale
+
+
+def set_rates(optimizer: Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its peak times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor

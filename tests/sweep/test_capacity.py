@@ -1,0 +1,217 @@
+"""How many lanes: what they take of memory, what they gain in speed."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from test_engine import ready
+
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.runs.trainer import CPU_ROWS
+from ptv2_cli.sweep import capacity, memory_estimate
+from ptv2_cli.sweep.capacity import grouped
+from ptv2_cli.sweep.memory_estimate import Need, largest, need_of
+from ptv2_cli.sweep.session_pool import Opener
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def config(tmp_path: Path, folder_of: Callable[[str], Path]) -> Path:
+    data = tiny.write_rte(tmp_path / "rte", train=16, validation=4)
+    return tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+
+
+class Rates(dict[int, float]):
+    """Number of lanes -> rows a second."""
+
+    timed: list[int]
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
+    found = Rates()
+    found.timed = []
+
+    def rate(lanes: list[Any]) -> float:
+        found.timed.append(len(lanes))
+        return found[len(lanes)]
+
+    monkeypatch.setattr(capacity, "_rate", rate)
+    return found
+
+
+def sizes(config: Path, lanes: Any, **lists: Any) -> list[tuple[int, int, float | None]]:
+    trials = ready(config, **lists).trials
+    found = grouped(trials, lanes, Opener(tiny.CPU))
+    return [(len(group.trials), group.places, group.faster) for group in found]
+
+
+def test_passes_of_a_cpu_hold_some_lanes_of_a_device_all() -> None:
+    lane = Need(own=10, batch=1000, rows=8)
+    assert CPU_ROWS == 16
+    assert lane.total(8, tiny.CPU) == 8 * 10 + 2 * 1000
+    assert lane.total(8, CUDA) == 8 * 10 + 8 * 1000
+    assert Need(10, 1000, 100).total(8, tiny.CPU) == 8 * 10 + 1000
+
+
+def test_how_many_fit() -> None:
+    lane = Need(own=100, batch=900, rows=8)
+    assert lane.fits(10_000, CUDA) == 9  # nine tenths of what is free
+    assert lane.fits(500, CUDA) == 1
+    assert lane.fits(10_000, tiny.CPU) == (9_000 - 1_800) // 100
+    assert lane.fits(None, CUDA) == memory_estimate.MOST
+
+
+def test_the_largest_of_each_part() -> None:
+    assert largest([Need(1, 9, 4), Need(5, 2, 8)]) == Need(5, 9, 8)
+
+
+def test_a_need_is_measured(config: Path) -> None:
+    def measured(*sets: str) -> Need:
+        (trial,) = ready(config, sets=["train.epochs=1", *sets], seed="11").trials
+        assert trial.experiment is not None
+        opener = Opener(tiny.CPU)
+        session = opener.open(trial.experiment)
+        found = need_of(session)
+        trained = session.learner.counts()["trainable"]
+        assert found.own == 16 * trained
+        return found
+
+    small, large = measured("train.batch_size=4"), measured("train.batch_size=16")
+    assert (small.rows, large.rows) == (4, 16)
+    assert 4 * small.batch - large.batch < 20_000  # rows count; the weights are there anyway
+    upper = measured("train.batch_size=16", "method={name: ptuning_v2, layers: last:1}")
+    assert upper.batch < 0.6 * large.batch  # no graph below the lowest prompt
+    half = measured("train.batch_size=16", "train.precision=bf16")
+    assert half.batch < large.batch
+
+
+def test_auto_goes_on_as_long_as_it_is_faster(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 190.0, 4: 300.0, 6: 320.0})
+    assert sizes(config, "auto", seed="1,2,3,4,5,6") == [(6, 4, 3.0)]
+    assert rates.timed == [1, 2, 4, 6]
+
+
+def test_auto_stays_with_one_where_more_gain_nothing(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 105.0})
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 1, 1.0)]
+    assert rates.timed == [1, 2]
+
+
+def test_auto_takes_no_more_than_fit(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates.update({1: 100.0, 2: 200.0, 3: 300.0, 4: 400.0})
+    monkeypatch.setattr(Need, "fits", lambda *words: 3)
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 3, 3.0)]
+    assert rates.timed == [1, 2, 3]
+
+
+def test_auto_goes_back_where_memory_gives_out(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate(lanes: list[Any]) -> float:
+        if len(lanes) > 2:
+            raise MemoryError
+        return 100.0 * len(lanes)
+
+    monkeypatch.setattr(capacity, "_rate", rate)
+    assert sizes(config, "auto", seed="1,2,3,4") == [(4, 2, 2.0)]
+
+
+def test_a_number_is_taken(config: Path, rates: Rates) -> None:
+    assert sizes(config, 3, seed="1,2,3,4") == [(4, 3, None)]
+    assert sizes(config, 3, seed="1") == [(1, 1, None)]
+    assert sizes(config, 1, seed="1,2") == [(1, 1, None)] * 2
+    assert not rates.timed
+
+
+def test_measuring_keeps_nothing(config: Path) -> None:
+    (trial,) = ready(config, seed="11").trials
+    assert trial.experiment is not None
+    session = Opener(tiny.CPU).open(trial.experiment)
+    graphs: list[weakref.ref[Any]] = []
+
+    def note(module: Any, args: Any, output: Any) -> None:
+        graphs.append(weakref.ref(output[0] if isinstance(output, tuple) else output))
+
+    for module in session.learner.backbone.modules():
+        module.register_forward_hook(note)
+    need_of(session)
+    gc.collect()
+    assert graphs
+    assert not [graph for graph in graphs if graph() is not None]
+
+
+def test_more_lanes_than_memory_takes(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = ready(config, seed="1,2,3,4").trials
+    assert trials[0].experiment is not None
+    one = need_of(Opener(tiny.CPU).open(trials[0].experiment))
+    monkeypatch.setattr(
+        capacity, "free_bytes", lambda device: one.total(3, device) / memory_estimate.SHARE
+    )
+    with pytest.raises(ConfigError) as refused:
+        grouped(trials, 4, Opener(tiny.CPU), "--lanes 4")
+    told = str(refused.value)
+    assert re.search(r"^--lanes 4: 4 lanes would take about .* are free: 3 fit\n", told)
+    assert "-> --lanes 3, or --lanes auto" in told
+    assert not rates.timed
+
+
+def test_trials_that_cannot_begin_are_no_hindrance(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 200.0})
+    prepared = ready(config, "2,4,300", seed="1")  # 300 is more than the model's positions
+    found = grouped(prepared.trials, "auto", Opener(tiny.CPU))
+    assert [(len(group.trials), group.places) for group in found] == [(2, 2), (1, 1)]
+
+
+def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[float] = []
+    rate = capacity._rate
+    monkeypatch.setattr(capacity, "_rate", lambda lanes: timed.append(rate(lanes)) or timed[-1])
+    passes: list[int] = []
+    really = capacity.advance
+    monkeypatch.setattr(
+        capacity, "advance", lambda lanes, how: passes.append(len(lanes)) or really(lanes, how)
+    )
+    ((_, places, faster),) = sizes(config, "auto", seed="1,2", sets=["train.accumulate=2"])
+    whole = 2 * (capacity.STEPS + 1)  # two passes make a step
+    assert passes == [1] * whole + [2] * whole
+    assert len(timed) == 2
+    assert all(found > 10 for found in timed)
+    assert faster == pytest.approx(timed[places - 1] / timed[0])
+
+
+def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
+    rates.update({1: 100.0, 2: 200.0})
+    prepared, opener = ready(config, seed="1,2"), Opener(tiny.CPU)
+    before = torch.get_rng_state()
+    grouped(prepared.trials, "auto", opener)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not (config.parent / "runs").exists()
+    held = [t.experiment.data._features for t in prepared.trials if t.experiment is not None]
+    assert sum(map(bool, held)) <= 1
+
+
+def test_what_is_over_holds_no_text(config: Path) -> None:
+    one, other = (trial.experiment for trial in ready(config, seed="1,2").trials)
+    assert one is not None
+    assert other is not None
+    opener = Opener(tiny.CPU)
+    opener.open(one).experiment.data.features("train")
+    opener.open(other)
+    assert one.data._features["train"] is other.data.features("train")
+    opener.close(one)
+    assert not one.data._features
+    assert other.data._features
