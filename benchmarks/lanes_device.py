@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from ptv2_cli.runs.memo import Memo
-    from ptv2_cli.runs.resolved_run import Experiment
+    from ptv2_cli.runs.resolved_run import ResolvedRun
     from ptv2_cli.sweep.session_pool import Opener
     from ptv2_cli.training.events import EvalDone
     from ptv2_cli.training.lane import Lane
@@ -74,7 +74,7 @@ def main() -> None:
         for size in asked.batch:
             plain: float | None = None
             for lanes in asked.lanes:
-                chosen = experiments(Path(folder), size, lanes, memo)
+                chosen = resolved_runs(Path(folder), size, lanes, memo)
                 try:
                     seconds, held = measured(chosen, opener, asked.steps)
                 except RuntimeError as error:
@@ -90,8 +90,8 @@ def main() -> None:
                         f"| {1000 * seconds:,.1f} | {held / 2**20:,.0f} | {100 * share:.1f} % |",
                         flush=True,
                     )
-                for experiment in chosen:
-                    opener.close(experiment)
+                for resolved_run in chosen:
+                    opener.close(resolved_run)
                 free(device)
 
 
@@ -131,7 +131,7 @@ def write_material(folder: Path, asked: argparse.Namespace) -> None:
     )
 
 
-def experiments(folder: Path, size: int, lanes: int, memo: Memo) -> list[Experiment]:
+def resolved_runs(folder: Path, size: int, lanes: int, memo: Memo) -> list[ResolvedRun]:
     """Trials that differ in their seed alone."""
     from ptv2_cli.config.load import load_config, parse_set
     from ptv2_cli.runs.resolved_run import prepare
@@ -144,7 +144,7 @@ def experiments(folder: Path, size: int, lanes: int, memo: Memo) -> list[Experim
     return found
 
 
-def measured(chosen: Sequence[Experiment], opener: Opener, steps: int) -> tuple[float, int]:
+def measured(chosen: Sequence[ResolvedRun], opener: Opener, steps: int) -> tuple[float, int]:
     """Seconds of a step of all trials together, and the most bytes that were held."""
     from ptv2_cli.multiplex import Sharing
     from ptv2_cli.runs.session import set_up
@@ -154,7 +154,7 @@ def measured(chosen: Sequence[Experiment], opener: Opener, steps: int) -> tuple[
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
-    sessions = [opener.open(experiment) for experiment in chosen]
+    sessions = [opener.open(resolved_run) for resolved_run in chosen]
     lanes = [Lane(*set_up(session)) for session in sessions]
     pad_id = sessions[0].predictor.pad_id
     device = opener.device

@@ -61,8 +61,8 @@ class Sharing:
         inputs = [self._inputs(batch, own) for batch, own in zip(batches, prompts, strict=True)]
         vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
         rows = [batch.input_ids.shape[0] for batch in inputs]
-        together = joined(inputs, self.pad_id, vectors)
-        hidden = states(learners[0].backbone, together, mixed(prompts, rows), self.lower)
+        trainer = joined(inputs, self.pad_id, vectors)
+        hidden = states(learners[0].backbone, trainer, mixed(prompts, rows), self.lower)
         outputs = []
         parts = torch.split(hidden, rows)
         for learner, own, batch, wide, part in zip(

@@ -14,7 +14,7 @@ import tiny
 import yaml
 
 from ptv2_cli.config.load import parse_set
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweep.axes import from_flags
 from ptv2_cli.sweep.capacity import Group
 from ptv2_cli.sweep.engines.local import run_groups
@@ -71,8 +71,8 @@ class Watch:
     """Called with every event."""
 
     @contextmanager
-    def trial(self, trial: Trial, experiment: Experiment) -> Iterator[Callable[[Any], None]]:
-        name = experiment.directory.path.name
+    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Callable[[Any], None]]:
+        name = resolved_run.directory.path.name
         self.order.append(name)
         self.running.append(name)
         self.most = max(self.most, len(self.running))
@@ -103,7 +103,7 @@ class Swept:
     @property
     def runs(self) -> list[Left]:
         """The trials' directories, in the plan's order."""
-        found = [trial.experiment for trial in self.prepared.trials]
+        found = [trial.resolved_run for trial in self.prepared.trials]
         return [Left(one.directory.path) for one in found if one is not None]
 
     @property

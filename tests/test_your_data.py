@@ -12,7 +12,7 @@ import yaml
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
 from ptv2_cli.runs.data import read_data
-from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.runs.resolve.resolved_config import resolve_config
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text(encoding="utf-8")
 SECTIONS = {text.split("\n")[0]: text for text in PAGE.split("\n## ")[1:] if "```yaml" in text}
@@ -55,11 +55,11 @@ def test_section(
     config["prompt_len"] = 3
     config["task"]["max_len"] = 30
     Path("small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    recipe, data = read_data(
-        make_recipe(load_config(Path("small.yaml")), offline=True), offline=True
+    resolved, data = read_data(
+        resolve_config(load_config(Path("small.yaml")), offline=True), offline=True
     )
     assert len(data.rows("train")) > 1
-    settled = recipe.task.options.model_dump(exclude={"null_threshold", "metrics"})
+    settled = resolved.task.options.model_dump(exclude={"null_threshold", "metrics"})
     assert None not in settled.values()
     assert run(["check", "small.yaml", "--show", "1", "--offline"]) == 0
     assert load_config(Path("config.yaml")).config.prompt_len == 20

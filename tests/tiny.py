@@ -26,7 +26,7 @@ from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context
 from ptv2_cli.registry import HEADS, METHODS
 from ptv2_cli.rng import generator
-from ptv2_cli.runs.resolved_run import Experiment, prepare
+from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.runs.trainer import train
 
@@ -388,7 +388,7 @@ def write_config(path: Path, backbone: Path | str, data: Path, **changes: Any) -
     return path
 
 
-def prepared(config: Path, output: Path, sets: Iterable[str] = ()) -> Experiment:
+def prepared(config: Path, output: Path, sets: Iterable[str] = ()) -> ResolvedRun:
     """The experiment of a config, with `--set` texts."""
     loaded = load_config(config, [parse_set(text) for text in sets])
     return prepare(loaded, output, offline=True)

@@ -27,7 +27,7 @@ from ptv2_cli.cli.options import (
 if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
     from ptv2_cli.runs.data import RunData
-    from ptv2_cli.runs.resolve.recipe import Recipe
+    from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
     from ptv2_cli.sweep.dry_run import Rehearsal
 
 
@@ -67,26 +67,26 @@ def check(
     from ptv2_cli.runs.data_warnings import data_warnings, require_known
     from ptv2_cli.runs.preview import preview
     from ptv2_cli.runs.resolve.offline_rules import require_offline
-    from ptv2_cli.runs.resolve.recipe import make_recipe
+    from ptv2_cli.runs.resolve.resolved_config import resolve_config
     from ptv2_cli.runs.warm_start import inherited_identity
 
     require_offline(loaded, offline=offline)
-    recipe, data = read_data(make_recipe(loaded, offline=offline), offline=offline)
-    inherited_identity(recipe.method_options)  # the run of init: {run: DIR} is there and whole
-    words = recipe.task.kind == "token"
-    tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
-    data.encoder = make_encoder(recipe, tokenizer, data.demonstrations)
+    resolved, data = read_data(resolve_config(loaded, offline=offline), offline=offline)
+    inherited_identity(resolved.method_options)  # the run of init: {run: DIR} is there and whole
+    words = resolved.task.kind == "token"
+    tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
+    data.encoder = make_encoder(resolved, tokenizer, data.demonstrations)
     if trials is not None:
         console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
-    _facts(recipe, data)
-    warnings = [*recipe.notes, *data_warnings(recipe, data)]
+    _facts(resolved, data)
+    warnings = [*resolved.notes, *data_warnings(resolved, data)]
     for text in warnings:
         console.warn(text)
     if show:
         console.say()
-        for line in preview(recipe, data, tokenizer, show):
+        for line in preview(resolved, data, tokenizer, show):
             console.say(line)
-    require_known(recipe, data.splits["train"], tokenizer)
+    require_known(resolved, data.splits["train"], tokenizer)
     if trials is not None and trials.refused:
         return _refused(config, trials)
     found = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}, no errors"
@@ -138,24 +138,24 @@ def _refused(config: Path, trials: Rehearsal) -> int:
     return EXIT_INPUT
 
 
-def _facts(recipe: Recipe, data: RunData) -> None:
+def _facts(resolved: ResolvedConfig, data: RunData) -> None:
     """What the run would be."""
     from ptv2_cli.runs.data_warnings import unknown_tokens
     from ptv2_cli.runs.preview import lengths
 
-    config, shape, train = recipe.config, recipe.shape, recipe.config.train
+    config, shape, train = resolved.config, resolved.shape, resolved.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
-    name = recipe.task.identity["name"]  # that of several tasks tells which
+    name = resolved.task.identity["name"]  # that of several tasks tells which
     rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
     rows = [
-        ("method", f"{config.method.name}: {recipe.places}"),
+        ("method", f"{config.method.name}: {resolved.places}"),
         (
             "backbone",
             f"{config.backbone.name}: {shape.family.name}, {shape.layers} layers, hidden size "
             f"{shape.hidden_size}, {shape.limit} positions",
         ),
         ("task", f"{name}, {config.head.name} head, max_len {config.task.max_len}"),
-        *([("label", recipe.task.found)] if recipe.task.found else []),
+        *([("label", resolved.task.found)] if resolved.task.found else []),
         (
             "training",
             f"{rate}batches of {train.batch_size}, {train.precision}, seed {train.seed}",
@@ -172,5 +172,5 @@ def _facts(recipe: Recipe, data: RunData) -> None:
         found = unknown_tokens(data, split)
         unknown = f"; {found.share:.1%} unknown tokens" if found else ""
         rows.append((split, f"{len(data.rows(split))} rows{windows}, {lengths(features)}"))
-        rows.append(("", f"{recipe.task.describe_gold(data.rows(split))}{unknown}"))
+        rows.append(("", f"{resolved.task.describe_gold(data.rows(split))}{unknown}"))
     console.table("", ("", ""), rows)

@@ -59,11 +59,11 @@ def evaluate(
     reloaded = reload_run(
         directory, split=canonical, data=data, device=choose_device(device), offline=offline
     )
-    splits = reloaded.session.experiment.data.splits
-    for text in skipped_rows(reloaded.session.experiment.data):
+    splits = reloaded.session.resolved_run.data.splits
+    for text in skipped_rows(reloaded.session.resolved_run.data):
         console.warn(text)
     lines = [line for name in splits for line in reloaded.evaluate(name)]
-    for text in undefined_metrics(reloaded.session.experiment.data, splits):
+    for text in undefined_metrics(reloaded.session.resolved_run.data, splits):
         console.warn(text)
     if json_:
         console.as_json(_content(reloaded, lines))
@@ -84,7 +84,7 @@ def evaluate(
 
 def _print_data(reloaded: Reloaded, data: Path) -> None:
     """What was scored in place of the run's own data, and where that is written."""
-    for split in reloaded.session.experiment.data.splits:
+    for split in reloaded.session.resolved_run.data.splits:
         found = reloaded.scored(split)
         file = Path(found["files"][0]).name if data.is_dir() and len(found["files"]) == 1 else ""
         rows = f"{found['rows']} row{'s' if found['rows'] > 1 else ''}"
@@ -104,7 +104,7 @@ def _content(reloaded: Reloaded, lines: list[Compared]) -> dict[str, object]:
     return {
         "run": str(reloaded.directory.path),
         "data": {
-            split: reloaded.scored(split) for split in reloaded.session.experiment.data.splits
+            split: reloaded.scored(split) for split in reloaded.session.resolved_run.data.splits
         },
         "scores": [
             {

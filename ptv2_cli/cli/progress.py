@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from ptv2_cli.cli import console
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.sinks.log import LogFile, describe
 from ptv2_cli.training.events import EvalDone, RunEvent, Started, StepDone, Stopped, Ticked, Warned
 
@@ -39,15 +39,15 @@ class PlainColumn(TextColumn):
 class Progress:
     """A listener of a run's events."""
 
-    def __init__(self, experiment: Experiment, head: str = "") -> None:
+    def __init__(self, resolved_run: ResolvedRun, head: str = "") -> None:
         """Listen to one run.
 
         `head` begins every plain line of one run among several; a terminal has room for the bars
         of one run alone.
         """
         self._head = f"{head}: " if head else ""
-        self._log = LogFile(experiment.directory.log)
-        self._metric = experiment.recipe.config.selection.metric or ""
+        self._log = LogFile(resolved_run.directory.log)
+        self._metric = resolved_run.resolved.config.selection.metric or ""
         self._bars = Bars(
             PlainColumn("{task.description}"),
             BarColumn(bar_width=None),

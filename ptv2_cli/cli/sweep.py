@@ -100,7 +100,7 @@ def sweep(
     if not dry_run and store.folder.is_dir():
         with locked(store.folder):  # told before the estimate loads anything
             pass
-    left = [trial.experiment for trial in store.left() if trial.experiment is not None]
+    left = [trial.resolved_run for trial in store.left() if trial.resolved_run is not None]
     opener = Opener(chosen)
     found = grouped(store.left(), asked.count, opener, asked.where)
     show_groups(found, asked, every=dry_run)
@@ -116,6 +116,6 @@ def sweep(
             if not alone:
                 console.warn(unlocked_warning(store.folder))
             store.write_plan()
-            with view(store, seconds, together=asked.count != 1) as watcher:
+            with view(store, seconds, trainer=asked.count != 1) as watcher:
                 run_groups(found, store, watcher, opener)
             return show_results(store, offline=offline)

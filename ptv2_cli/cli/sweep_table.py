@@ -12,7 +12,7 @@ from ptv2_cli.cli.summary import percent
 from ptv2_cli.errors import EXIT_DEFECT
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.text_table import p_value
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweep.axes import FLAGS, SEED
 from ptv2_cli.sweep.capacity import Group
 from ptv2_cli.sweep.compatibility import groups
@@ -44,7 +44,7 @@ def named(trial: Trial, many: bool) -> str:
 
 def state(store: Store, trial: Trial) -> str:
     """How far a trial is, before the sweep begins."""
-    if trial.experiment is None:
+    if trial.resolved_run is None:
         return "cannot run"
     return _STATES[store.outcomes[trial.entry.fingerprint].status]
 
@@ -78,7 +78,7 @@ def show_plan(store: Store, *, every: bool) -> None:
 
 def show_groups(found: Sequence[Group], asked: Asked, *, every: bool) -> None:
     """How many of the trials left are lanes of one backbone, or could be."""
-    trials = [trial for group in found for trial in group.trials if trial.experiment is not None]
+    trials = [trial for group in found for trial in group.trials if trial.resolved_run is not None]
     if asked.where:
         shared = [group for group in found if group.places > 1]
         lines = [
@@ -105,23 +105,23 @@ def _why_alone(trials: Sequence[Trial]) -> str:
 
 
 def show_estimate(
-    experiments: Sequence[Experiment], seconds: Sequence[float] | None, found: Sequence[Group]
+    resolved_runs: Sequence[ResolvedRun], seconds: Sequence[float] | None, found: Sequence[Group]
 ) -> None:
     """How long it may take."""
-    if not experiments:
+    if not resolved_runs:
         return
     if seconds is None:
         console.note("no estimate of the time: no trial could be timed")
         return
-    took = {item.fingerprint: own for item, own in zip(experiments, seconds, strict=True)}
+    took = {item.fingerprint: own for item, own in zip(resolved_runs, seconds, strict=True)}
     total = sum(
-        took[trial.experiment.fingerprint] / (group.faster or 1.0)
+        took[trial.resolved_run.fingerprint] / (group.faster or 1.0)
         for group in found
         for trial in group.trials
-        if trial.experiment is not None
+        if trial.resolved_run is not None
     )
     text = f"about {duration(total)}: an estimate from a few timed steps"
-    if any(item.recipe.config.train.early_stopping for item in experiments):
+    if any(item.resolved.config.train.early_stopping for item in resolved_runs):
         text += "; early stopping may make it less"
     console.note(text)
 

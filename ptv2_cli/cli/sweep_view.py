@@ -16,7 +16,7 @@ from ptv2_cli.cli import console
 from ptv2_cli.cli.progress import Progress
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.cli.sweep_table import duration, named, several_configs, state
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.sinks.log import LogFile
 from ptv2_cli.sweep.store import Store
 from ptv2_cli.sweep.trial_record import DONE, Outcome
@@ -30,7 +30,7 @@ _STYLES = {"failed": "red", "diverged": "red", "running": "bold", "waiting": "di
 
 @contextmanager
 def view(
-    store: Store, seconds: Sequence[float] | None, *, together: bool = False
+    store: Store, seconds: Sequence[float] | None, *, trainer: bool = False
 ) -> Iterator[PlainView | LiveView]:
     """Whoever shows the sweep, while it runs.
 
@@ -40,7 +40,7 @@ def view(
         together: several trials may run at once, so that every plain line says whose it is.
     """
     if not console.err.is_terminal:
-        yield PlainView(store, together=together)
+        yield PlainView(store, trainer=trainer)
         return
     shown = LiveView(store, seconds)
     with Live(console=console.err, get_renderable=shown.draw, refresh_per_second=4, transient=True):
@@ -50,16 +50,16 @@ def view(
 class PlainView:
     """Lines: a trial begins, what it tells, how it ended."""
 
-    def __init__(self, store: Store, *, together: bool = False) -> None:
+    def __init__(self, store: Store, *, trainer: bool = False) -> None:
         trials = store.prepared.trials
-        self._together = together
+        self._together = trainer
         self._several = several_configs([trial.entry for trial in trials])
         self._numbers = {trial.entry.fingerprint: at for at, trial in enumerate(trials, 1)}
 
-    def trial(self, trial: Trial, experiment: Experiment) -> AbstractContextManager[Listener]:
+    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> AbstractContextManager[Listener]:
         """A trial begins or goes on."""
         console.note(f"{self._head(trial)}: {named(trial, self._several)}")
-        return Progress(experiment, self._head(trial) if self._together else "")
+        return Progress(resolved_run, self._head(trial) if self._together else "")
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
@@ -94,7 +94,7 @@ class LiveView:
         self._store = store
         self._trials = store.prepared.trials
         self._several = several_configs([trial.entry for trial in self._trials])
-        left = [t.entry.fingerprint for t in store.left() if t.experiment is not None]
+        left = [t.entry.fingerprint for t in store.left() if t.resolved_run is not None]
         self._seconds = dict(zip(left, seconds, strict=True)) if seconds else {}
         self._begun: dict[str, _Running] = {}
         self._near = [0]
@@ -102,9 +102,9 @@ class LiveView:
         self._warned: set[str] = set()
 
     @contextmanager
-    def trial(self, trial: Trial, experiment: Experiment) -> Iterator[Listener]:
+    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Listener]:
         """A trial begins or goes on; others may be running."""
-        log, steps, score = LogFile(experiment.directory.log), 0, ""
+        log, steps, score = LogFile(resolved_run.directory.log), 0, ""
         running = _Running(self._trials.index(trial))
         self._begun[trial.entry.fingerprint] = running
 

@@ -92,24 +92,24 @@ def train(
     )
     chosen = choose_device(device)
     check_machine(loaded.config.backbone, chosen)
-    experiment = prepare(loaded, output, offline=offline)
-    if experiment.directory.finished and resume is Resume.auto and not dry_run:
+    resolved_run = prepare(loaded, output, offline=offline)
+    if resolved_run.directory.finished and resume is Resume.auto and not dry_run:
         console.note("this run is finished already (--resume never trains it again)")
-        logged = experiment.directory.read_metrics()["warnings"]
-        for text in dict.fromkeys((*experiment.recipe.notes, *logged)):
+        logged = resolved_run.directory.read_metrics()["warnings"]
+        for text in dict.fromkeys((*resolved_run.resolved.notes, *logged)):
             console.warn(text)
-        run_summary(experiment.directory, command)
+        run_summary(resolved_run.directory, command)
         return
-    session = open_session(experiment, chosen)
+    session = open_session(resolved_run, chosen)
     if dry_run:
-        for split in experiment.data.splits:
-            experiment.data.features(split)
-        found = data_warnings(experiment.recipe, experiment.data)
-        for text in (*experiment.recipe.notes, *found):
+        for split in resolved_run.data.splits:
+            resolved_run.data.features(split)
+        found = data_warnings(resolved_run.resolved, resolved_run.data)
+        for text in (*resolved_run.resolved.notes, *found):
             console.warn(text)
         parameter_table(session)
-        console.note(f"dry run: nothing written; the run would be {experiment.directory.path}")
+        console.note(f"dry run: nothing written; the run would be {resolved_run.directory.path}")
         return
-    with writing(experiment.directory, ELSEWHERE), Progress(experiment) as progress:
+    with writing(resolved_run.directory, ELSEWHERE), Progress(resolved_run) as progress:
         carry_out(session, resume=resume is Resume.auto, listen=progress)
-    run_summary(experiment.directory, command)
+    run_summary(resolved_run.directory, command)

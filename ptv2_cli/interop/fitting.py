@@ -43,7 +43,7 @@ def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
     Raises:
         InputError: it is of another task, another number of classes, or reads another vector.
     """
-    task, config = session.recipe.task, session.recipe.config
+    task, config = session.resolved.task, session.resolved.config
     where = str(foreign.file)
     if foreign.head is None:
         yield "the checkpoint has no head that fits: this one is untrained, its scores say nothing"
@@ -126,7 +126,7 @@ def _reads(session: Session, foreign: Foreign) -> str | None:
     backbone = session.learner.backbone
     stock = stock_head(
         backbone.model.config,
-        session.recipe.task.kind,
+        session.resolved.task.kind,
         len(foreign.head["weight"]),
         causal=backbone.shape.family.causal,
     )

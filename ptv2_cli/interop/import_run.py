@@ -21,7 +21,7 @@ from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.directory import RunDirectory, directory_name
 from ptv2_cli.runs.evaluation import Evaluation
-from ptv2_cli.runs.resolved_run import Experiment, prepare
+from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import build_metrics, write_history, write_json, write_predictions
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.training.checkpoint import save_checkpoint
@@ -61,13 +61,13 @@ def adopt(
     Raises:
         InputError: checkpoint and config do not fit; nothing is written then.
     """
-    experiment = prepare(loaded, output, offline=offline)
-    config = experiment.recipe.config
-    mark = _mark(foreign, experiment)
+    resolved_run = prepare(loaded, output, offline=offline)
+    config = resolved_run.resolved.config
+    mark = _mark(foreign, resolved_run)
     assert config.name is not None
     directory = RunDirectory(output / directory_name(config, config.name, mark))
     require_new(directory.path)
-    session = open_session(experiment, device)
+    session = open_session(resolved_run, device)
     fit_prompt(session.learner, foreign)
     notes = [*foreign.notes, *fit_backbone(session.learner.backbone, foreign)]
     warnings = list(fit_head(session, foreign))
@@ -75,8 +75,8 @@ def adopt(
     scores, state = _score(session)
     tracker = _tracker(session, scores, state)
     metrics = build_metrics(
-        session.recipe,
-        experiment.data,
+        session.resolved,
+        resolved_run.data,
         tracker,
         status="finished",
         chosen=scores,
@@ -119,15 +119,15 @@ def _conflicts(loaded: LoadedConfig, foreign: Foreign) -> Iterator[Problem]:
         yield Problem(loaded.where("backbone", "quantize"), what, "--unset backbone.quantize")
 
 
-def _mark(foreign: Foreign, experiment: Experiment) -> str:
+def _mark(foreign: Foreign, resolved_run: ResolvedRun) -> str:
     """Eight hex digits like a fingerprint, but of no run that is trained."""
-    content = ["import", foreign.program, foreign.sha256, experiment.fingerprint]
+    content = ["import", foreign.program, foreign.sha256, resolved_run.fingerprint]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _score(session: Session) -> tuple[dict[str, Evaluation], dict[str, float]]:
     """Every split that chooses or is reported; what the task tunes comes from the choosing one."""
-    config = session.recipe.config
+    config = session.resolved.config
     chooses = config.selection.split
     scores: dict[str, Evaluation] = {chooses: session.evaluate(chooses)}
     state = scores[chooses].state
@@ -139,7 +139,7 @@ def _score(session: Session) -> tuple[dict[str, Evaluation], dict[str, float]]:
 
 def _tracker(session: Session, scores: dict[str, Evaluation], state: dict[str, float]) -> Tracker:
     """A tracker of no training: the checkpoint is epoch 0."""
-    selection = session.recipe.config.selection
+    selection = session.resolved.config.selection
     assert selection.metric is not None
     tracker = Tracker(metric=selection.metric, mode=selection.mode, patience=None)
     value = scores[selection.split].scores.metrics.get(selection.metric)
@@ -155,7 +155,7 @@ def _write(
     state: dict[str, float],
     metrics: dict[str, Any],
 ) -> None:
-    config, data = session.recipe.config, session.experiment.data
+    config, data = session.resolved.config, session.resolved_run.data
     heading = (
         f"# Imported by ptv2 import from {foreign.program}: {foreign.file.name} of "
         f"{foreign.file.parent.name}.\n# Training this file would train another prompt.\n"
@@ -168,5 +168,5 @@ def _write(
     write_history(made.history, ())
     for split in config.report or ():
         found = scores[split].predictions
-        write_predictions(made.predictions(split), session.recipe.task, data.rows(split), found)
+        write_predictions(made.predictions(split), session.resolved.task, data.rows(split), found)
     write_json(made.metrics, metrics)

@@ -18,7 +18,7 @@ from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.session import Session
 
 
@@ -28,7 +28,7 @@ class FinishedRun:
 
     directory: RunDirectory
     metrics: Mapping[str, Any]
-    recipe: Recipe
+    resolved: ResolvedConfig
 
     def session(self) -> Session:
         """The run's model on the CPU in fp32 with its best weights, in eval mode.
@@ -37,10 +37,10 @@ class FinishedRun:
             CheckpointError: the checkpoint is missing or damaged.
         """
         device = torch.device("cpu")
-        config = self.recipe.config
+        config = self.resolved.config
         plain = config.backbone.model_copy(update={"dtype": "fp32", "quantize": None})
-        recipe = replace(self.recipe, config=config.model_copy(update={"backbone": plain}))
-        session, _ = open_best(self.directory, self.metrics, recipe, {}, device)
+        resolved = replace(self.resolved, config=config.model_copy(update={"backbone": plain}))
+        session, _ = open_best(self.directory, self.metrics, resolved, {}, device)
         session.learner.eval()
         return session
 
@@ -56,8 +56,8 @@ def open_finished(directory: RunDirectory, *, offline: bool) -> FinishedRun:
         raise RunError.at(
             str(directory.path), "the run diverged: its weights are of no use", "name another run"
         )
-    recipe = trained_recipe(directory, metrics, open_config(directory), offline=offline)
-    return FinishedRun(directory, metrics, recipe)
+    resolved = trained_recipe(directory, metrics, open_config(directory), offline=offline)
+    return FinishedRun(directory, metrics, resolved)
 
 
 def pooler_weights(backbone: Backbone) -> dict[str, Tensor] | None:

@@ -56,16 +56,16 @@ class Adapter:
 
 def obstacles(run: FinishedRun) -> Iterator[Problem]:
     """Why PEFT cannot express a run, as far as its config tells."""
-    recipe = run.recipe
+    resolved = run.resolved
     where = str(run.directory.path)
     hint = "train such a run anew, or keep it with ptv2: ptv2 predict"
-    name, options = recipe.config.method.name, recipe.method_options
+    name, options = resolved.config.method.name, resolved.method_options
     if name in _NO_ADAPTER:
         yield Problem(where, f"method {name}: {_NO_ADAPTER[name]}", hint)
         return
-    if task_type_of(recipe.task.kind) is None:
-        yield Problem(where, f"PEFT has no place for a {recipe.task.kind} head", hint)
-    if recipe.located.config.get("is_encoder_decoder"):
+    if task_type_of(resolved.task.kind) is None:
+        yield Problem(where, f"PEFT has no place for a {resolved.task.kind} head", hint)
+    if resolved.located.config.get("is_encoder_decoder"):
         what = (
             "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
             "decoder's first position"
@@ -79,7 +79,10 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         )
         yield Problem(where, what, "train it with --set method.position_offset=shift")
     layers = getattr(options, "layers", None)
-    if layers is not None and len(parse_layers(layers, recipe.shape.layers)) < recipe.shape.layers:
+    if (
+        layers is not None
+        and len(parse_layers(layers, resolved.shape.layers)) < resolved.shape.layers
+    ):
         what = f"layers: {layers}: PEFT has a prefix for every layer, and no way to leave one out"
         yield Problem(where, what, "train it with --unset method.layers")
     if getattr(options, "place", None) == "after_cls":
@@ -93,7 +96,7 @@ def express(run: FinishedRun, session: Session) -> Adapter:
     Raises:
         RunError: the backbone takes it in another way than PEFT gives it.
     """
-    prefix = run.recipe.config.method.name == "ptuning_v2"
+    prefix = run.resolved.config.method.name == "ptuning_v2"
     return _prefix(run, session) if prefix else _vectors(session)
 
 
@@ -142,7 +145,7 @@ def _prefix(run: FinishedRun, session: Session) -> Adapter:
 
 def _check_window(run: FinishedRun, window: int | None) -> None:
     """PEFT's prefix slides out of a window that ours is always in."""
-    config = run.recipe.config
+    config = run.resolved.config
     used = (config.prompt_len or 0) + (config.task.max_len or 0)
     if window is not None and window < used:
         raise refused(
@@ -211,7 +214,7 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
         tensors |= {f"base_model.{stock.name}.{part}": value for part, value in head.items()}
     config = {**adapter.config, **_base(run), "inference_mode": True}
     config["task_type"] = "FEATURE_EXTRACTION" if stock is None else stock.task_type
-    about = {"kind": run.recipe.task.kind, "pooling": str(run.recipe.config.head.pooling)}
+    about = {"kind": run.resolved.task.kind, "pooling": str(run.resolved.config.head.pooling)}
     with new_folder(folder) as partial:
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (partial / WEIGHTS_FILE).write_bytes(save(_plain(tensors), {"format": "pt"}))
@@ -226,7 +229,7 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
     """Transformers' own class with a head, where under PEFT it computes what the run computes."""
-    backbone, kind = session.learner.backbone, run.recipe.task.kind
+    backbone, kind = session.learner.backbone, run.resolved.task.kind
     config = backbone.model.config
     # Prompt vectors take up positions of the text: PEFT's classes then read the wrong ones.
     # Its class for question answering drops token types.
@@ -236,14 +239,14 @@ def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -
     if found is None or not found.bias:
         return None
     trained = any(name.startswith("pooler.") for name in backbone.untrained)
-    if found.reads != "tokens" and (found.reads != run.recipe.config.head.pooling or trained):
+    if found.reads != "tokens" and (found.reads != run.resolved.config.head.pooling or trained):
         return None
     return found
 
 
 def _segments(session: Session) -> bool:
     """Whether the run's text has two segments that the model tells apart."""
-    encoder = session.experiment.data.encoder
+    encoder = session.resolved_run.data.encoder
     assert encoder is not None
     typed = "token_type_ids" in encoder.tokenizer.model_input_names
     return typed and reads_segments(session.learner.backbone.model.config)
@@ -251,7 +254,7 @@ def _segments(session: Session) -> bool:
 
 def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
     """The pooler that a head apart reads through: the run's own where the checkpoint has none."""
-    if run.recipe.config.head.pooling != "pooler":
+    if run.resolved.config.head.pooling != "pooler":
         return {}
     pooler = pooler_weights(session.learner.backbone)
     if pooler is None:
@@ -261,7 +264,7 @@ def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
 
 def _base(run: FinishedRun) -> dict[str, Any]:
     """What adapter_config.json calls the backbone."""
-    located = run.recipe.located
+    located = run.resolved.located
     name = str(located.folder.resolve()) if located.commit is None else located.name
     return {"base_model_name_or_path": name, "revision": located.commit}
 
@@ -275,10 +278,10 @@ def _assembly(
         folder=str(folder),
         base=str(base["base_model_name_or_path"]),
         revision=base["revision"],
-        kind=run.recipe.task.kind,
-        labels=tuple(run.recipe.task.labels),
+        kind=run.resolved.task.kind,
+        labels=tuple(run.resolved.task.labels),
         stock=stock,
-        pooling=run.recipe.config.head.pooling,
+        pooling=run.resolved.config.head.pooling,
         length=len(adapter.prompt),
         in_input=adapter.in_input,
         segments=_segments(session),
@@ -287,17 +290,17 @@ def _assembly(
 
 
 def _notes(run: FinishedRun, stock: StockHead | None) -> Iterator[str]:
-    if getattr(run.recipe.method_options, "reparam", "none") == "mlp":
+    if getattr(run.resolved.method_options, "reparam", "none") == "mlp":
         yield "the MLP is folded into the prompt: PEFT keeps prefixes that way"
     if stock is None:
         yield f"the head is in {HEAD_FILE}: README.md has the lines that put it on"
     else:
         yield f"the head is in {WEIGHTS_FILE}, for {stock.model}"
-    section = run.recipe.config.backbone
+    section = run.resolved.config.backbone
     if section.quantize is not None or section.dtype != "fp32":
         held = section.quantize or section.dtype
         yield f"the run holds its backbone in {held}: the lines in README.md load it in fp32"
-    if run.recipe.located.commit is None:
+    if run.resolved.located.commit is None:
         yield "the backbone is a folder: adapter_config.json names it by its path on this machine"
 
 

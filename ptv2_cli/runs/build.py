@@ -17,20 +17,20 @@ from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.registry import HEADS
 from ptv2_cli.rng import generator
 from ptv2_cli.runs.data import label_tokens, make_encoder
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.warm_start import trained_prompt
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.training.optim import LearningRates
 
 
-def load_for(recipe: Recipe, device: torch.device) -> Backbone:
-    """The backbone that a recipe names, loaded and probed; see load_backbone."""
-    init = generator(recipe.config.train.seed, "init/backbone")
-    return load_backbone(recipe.located, recipe.config.backbone, init, device)
+def load_for(resolved: ResolvedConfig, device: torch.device) -> Backbone:
+    """The backbone that a config names, loaded and probed; see load_backbone."""
+    init = generator(resolved.config.train.seed, "init/backbone")
+    return load_backbone(resolved.located, resolved.config.backbone, init, device)
 
 
 def build_learner(
-    recipe: Recipe, tokenizer: Any, device: torch.device, shared: Backbone | None = None
+    resolved: ResolvedConfig, tokenizer: Any, device: torch.device, shared: Backbone | None = None
 ) -> Learner:
     """Load, probe and assemble; all initial values come from the config's seed.
 
@@ -42,17 +42,17 @@ def build_learner(
         ConfigError: `head.pooling: pooler` and the backbone has none, or a quantization that the
             device cannot do.
     """
-    config = recipe.config
+    config = resolved.config
     seed = config.train.seed
     init = generator(seed, "init/backbone")
     language = None
-    if recipe.verbalizes:
-        words = label_tokens(recipe, make_encoder(recipe, tokenizer))
+    if resolved.verbalizes:
+        words = label_tokens(resolved, make_encoder(resolved, tokenizer))
         backbone, language = load_with_language(
-            recipe.located, config.backbone, init, words, device
+            resolved.located, config.backbone, init, words, device
         )
     elif shared is None:
-        backbone = load_for(recipe, device)
+        backbone = load_for(resolved, device)
     else:
         backbone = shared
         draw_untrained(backbone, init)  # by this run's seed, whoever loaded it
@@ -64,19 +64,19 @@ def build_learner(
             f"{config.backbone.name} has no pooler",
             "write head: {pooling: cls}, or mean",
         )
-    if recipe.task.kind not in PER_ROW:
+    if resolved.task.kind not in PER_ROW:
         backbone.drop_decoder()
     if config.train.gradient_checkpointing:
         backbone.checkpoint_gradients()
     # Modules draw values from the global generator that ours replace; it is not ours to advance.
     with torch.random.fork_rng(devices=[]):
-        method = _method(recipe, backbone, tokenizer)
-        return Learner(backbone, method, _head(recipe, backbone, language))
+        method = _method(resolved, backbone, tokenizer)
+        return Learner(backbone, method, _head(resolved, backbone, language))
 
 
-def learning_rates(recipe: Recipe, method: Method) -> LearningRates:
+def learning_rates(resolved: ResolvedConfig, method: Method) -> LearningRates:
     """Peak learning rates: the head's and the backbone's own where they have one."""
-    train, head = recipe.config.train, recipe.config.head
+    train, head = resolved.config.train, resolved.config.head
     peak = train.lr or 0.0  # null where nothing trains
     return LearningRates(method=peak, head=head.lr or peak, backbone=method.backbone_lr or peak)
 
@@ -105,8 +105,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _method(recipe: Recipe, backbone: Backbone, tokenizer: Any) -> Method:
-    seed = recipe.config.train.seed
+def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Method:
+    seed = resolved.config.train.seed
     context = Context(
         sites=backbone.sites,
         hidden_size=backbone.shape.hidden_size,
@@ -114,7 +114,7 @@ def _method(recipe: Recipe, backbone: Backbone, tokenizer: Any) -> Method:
         word_embeddings=backbone.word_embeddings,
         label_pieces=[
             tokenizer(label.replace("_", " "), add_special_tokens=False)["input_ids"]
-            for label in recipe.task.labels
+            for label in resolved.task.labels
         ],
         seed=seed,
         init=generator(seed, "init/method"),
@@ -122,29 +122,32 @@ def _method(recipe: Recipe, backbone: Backbone, tokenizer: Any) -> Method:
         read=lambda ids: backbone.read(
             torch.tensor([list(ids)], device=backbone.word_embeddings.device)
         ),
-        trained=lambda folder: trained_prompt(folder, recipe, context),
+        trained=lambda folder: trained_prompt(folder, resolved, context),
     )
-    return recipe.method(recipe.method_options, recipe.config.prompt_len, context)
+    return resolved.method(resolved.method_options, resolved.config.prompt_len, context)
 
 
-def _head(recipe: Recipe, backbone: Backbone, language: LanguageHead | None) -> Head | MultiHead:
+def _head(
+    resolved: ResolvedConfig, backbone: Backbone, language: LanguageHead | None
+) -> Head | MultiHead:
     """The task's head; one for each where several tasks train together."""
-    parts = recipe.task.parts
+    parts = resolved.task.parts
     if not parts:
-        return _head_of(recipe, recipe.task, backbone, "init/head", language)
+        return _head_of(resolved, resolved.task, backbone, "init/head", language)
     return MultiHead(
-        _head_of(recipe, part, backbone, f"init/head/{number}") for number, part in enumerate(parts)
+        _head_of(resolved, part, backbone, f"init/head/{number}")
+        for number, part in enumerate(parts)
     )
 
 
 def _head_of(
-    recipe: Recipe,
+    resolved: ResolvedConfig,
     task: Task,
     backbone: Backbone,
     purpose: str,
     language: LanguageHead | None = None,
 ) -> Head:
-    config = recipe.config
+    config = resolved.config
     dropout = backbone.dropout if config.head.dropout is None else config.head.dropout
     context = HeadContext(
         hidden_size=backbone.shape.hidden_size,
@@ -155,7 +158,7 @@ def _head_of(
         seed=config.train.seed,
         init=generator(config.train.seed, purpose),
         language=language,
-        trains=config.head.train if recipe.verbalizes else True,
+        trains=config.head.train if resolved.verbalizes else True,
     )
     head: Head = HEADS.load(config.head.name or task.kind)(context)
     return head

@@ -18,7 +18,7 @@ from ptv2_cli.inputs.template import Template, default_template, parse_template
 from ptv2_cli.inputs.verbalizer import TEMPLATE, word_tokens
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.overlap import Marks, marks_of
-from ptv2_cli.runs.resolve.recipe import Recipe, with_holdout
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, with_holdout
 from ptv2_cli.runs.row_selection import DRAWN, draw, hold_out, read_limited
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.class_weights import ClassWeights, class_weights
@@ -124,10 +124,12 @@ class RunData:
         return class_weights(setting, self.task, None if train is None else train.rows)
 
 
-def read_data(recipe: Recipe, *, offline: bool, memo: Memo | None = None) -> tuple[Recipe, RunData]:
+def read_data(
+    resolved: ResolvedConfig, *, offline: bool, memo: Memo | None = None
+) -> tuple[ResolvedConfig, RunData]:
     """Read the splits that a run trains on, chooses by and reports.
 
-    Returns the recipe too: what only the data tells is fixed in it, and data without a validation
+    Returns the resolved config too: what only the data tells is fixed in it, and data without a validation
     split changes it.
 
     Raises:
@@ -135,14 +137,14 @@ def read_data(recipe: Recipe, *, offline: bool, memo: Memo | None = None) -> tup
             one answer for all rows.
     """
     memo = memo or Memo()
-    source = _source(recipe, offline)
-    settled = memo.get(("settle", *_section(recipe)), partial(recipe.task.settle, source))
-    recipe = recipe.settled(settled)
-    task, config = recipe.task, recipe.config
+    source = _source(resolved, offline)
+    settled = memo.get(("settle", *_section(resolved)), partial(resolved.task.settle, source))
+    resolved = resolved.settled(settled)
+    task, config = resolved.task, resolved.config
     if not source.files("validation") and config.selection.split == "validation":
-        recipe = with_holdout(recipe)
-    recipe = _without_missing_test(recipe, source)
-    config = recipe.config
+        resolved = with_holdout(resolved)
+    resolved = _without_missing_test(resolved, source)
+    config = resolved.config
     wanted = dict.fromkeys(["train", config.selection.split, *(config.report or ())])
     splits: dict[str, Split] = {}
     for name in wanted:
@@ -151,7 +153,7 @@ def read_data(recipe: Recipe, *, offline: bool, memo: Memo | None = None) -> tup
             read = partial(read_limited, task, source, name, limit, seed)
             count = getattr(limit, name)
             key = (count,) if limit.sample == "first" else (count, limit, seed)
-            splits[name] = memo.get(("read", *_section(recipe), name, *key), read)
+            splits[name] = memo.get(("read", *_section(resolved), name, *key), read)
     if "holdout" in wanted:
         assert config.selection.fraction is not None
         splits["train"], splits["holdout"] = hold_out(
@@ -159,25 +161,25 @@ def read_data(recipe: Recipe, *, offline: bool, memo: Memo | None = None) -> tup
         )
     for name, split in splits.items():
         _require_labels(task, name, split)
-    _require_metric(recipe, splits[config.selection.split])
-    if recipe.method.trains:
+    _require_metric(resolved, splits[config.selection.split])
+    if resolved.method.trains:
         _require_answers(task, splits["train"], config.task.limit.train)
-    return recipe, RunData(
-        task, splits, demonstrations=draw(recipe, splits["train"].rows), room=recipe.room
+    return resolved, RunData(
+        task, splits, demonstrations=draw(resolved, splits["train"].rows), room=resolved.room
     )
 
 
-def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) -> Split:
+def read_split(resolved: ResolvedConfig, split: str, data: Path | None, *, offline: bool) -> Split:
     """One split for `ptv2 eval`: of the run's data, or of another folder or file.
 
     Raises:
         DataError: a file is missing or bad, or its rows are unlabelled.
     """
-    task, config = recipe.task, recipe.config
+    task, config = resolved.task, resolved.config
     if data is None:
         if split == "holdout":
-            return read_data(recipe, offline=offline)[1].splits["holdout"]
-        source = _source(recipe, offline)
+            return read_data(resolved, offline=offline)[1].splits["holdout"]
+        source = _source(resolved, offline)
         found = read_limited(task, source, split, config.task.limit, config.train.seed)
     else:
         how = reading_of(config.task)
@@ -187,59 +189,61 @@ def read_split(recipe: Recipe, split: str, data: Path | None, *, offline: bool) 
     return found
 
 
-def make_encoder(recipe: Recipe, tokenizer: Any, demonstrations: Sequence[Row] = ()) -> Encoder:
+def make_encoder(
+    resolved: ResolvedConfig, tokenizer: Any, demonstrations: Sequence[Row] = ()
+) -> Encoder:
     """The encoder of a run, with the template of a method or a head that has one.
 
     Raises:
         ConfigError: `max_len` leaves no room for text, or a label's word is no single token.
     """
-    config = recipe.config
+    config = resolved.config
     assert config.task.max_len is not None
     encoder = Encoder(
         tokenizer,
         config.task.max_len,
-        config.task.truncation or recipe.task.truncation,
-        _template(recipe),
-        ahead=recipe.verbalizes and recipe.shape.family.causal,
-        causal=recipe.shape.family.causal,
+        config.task.truncation or resolved.task.truncation,
+        _template(resolved),
+        ahead=resolved.verbalizes and resolved.shape.family.causal,
+        causal=resolved.shape.family.causal,
     )
-    if recipe.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
-        task, tokens = recipe.task, label_tokens(recipe, encoder)
+    if resolved.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
+        task, tokens = resolved.task, label_tokens(resolved, encoder)
         words = dict(zip(task.labels, tokens, strict=True))
         encoder = encoder.showing(render(encoder, task.columns, demonstrations, words))
     return encoder
 
 
-def label_tokens(recipe: Recipe, encoder: Encoder) -> list[int]:
+def label_tokens(resolved: ResolvedConfig, encoder: Encoder) -> list[int]:
     """The token of each label's word.
 
     Raises:
         ConfigError: a word that is no single token.
     """
-    words = recipe.config.head.words
+    words = resolved.config.head.words
     assert words is not None
-    return word_tokens(encoder, words, recipe.task.labels)
+    return word_tokens(encoder, words, resolved.task.labels)
 
 
-def _section(recipe: Recipe) -> tuple[Any, ...]:
+def _section(resolved: ResolvedConfig) -> tuple[Any, ...]:
     """All that the rows of a split depend on, but for `limit`."""
-    section = recipe.config.task.model_dump(
+    section = resolved.config.task.model_dump(
         exclude={"max_len", "truncation", "limit", "demonstrations"}
     )
-    return (*sorted(section.items()), recipe.task.version)
+    return (*sorted(section.items()), resolved.task.version)
 
 
-def _source(recipe: Recipe, offline: bool) -> DataSource:
+def _source(resolved: ResolvedConfig, offline: bool) -> DataSource:
     """Where the config says the data is."""
-    return recipe.task.open(recipe.config.task, offline)
+    return resolved.task.open(resolved.config.task, offline)
 
 
-def _without_missing_test(recipe: Recipe, source: DataSource) -> Recipe:
+def _without_missing_test(resolved: ResolvedConfig, source: DataSource) -> ResolvedConfig:
     """Drop a test split that is reported by default only and that the source lacks."""
-    report = recipe.config.report or ()
-    if "test" in report and not recipe.report_asked and not source.files("test"):
-        return recipe.reporting(tuple(split for split in report if split != "test"))
-    return recipe
+    report = resolved.config.report or ()
+    if "test" in report and not resolved.report_asked and not source.files("test"):
+        return resolved.reporting(tuple(split for split in report if split != "test"))
+    return resolved
 
 
 def _require_labels(task: Task, name: str, split: Split) -> None:
@@ -253,15 +257,15 @@ def _require_labels(task: Task, name: str, split: Split) -> None:
         )
 
 
-def _require_metric(recipe: Recipe, split: Split) -> None:
+def _require_metric(resolved: ResolvedConfig, split: Split) -> None:
     """See that the metric which chooses the epoch has a value on the split that chooses it."""
-    selection = recipe.config.selection
-    why = recipe.task.undefined(split.rows).get(selection.metric or "")
+    selection = resolved.config.selection
+    why = resolved.task.undefined(split.rows).get(selection.metric or "")
     if why is not None:
         raise DataError.at(
             ", ".join(map(str, split.files)) or selection.split,
             f"selection.metric {selection.metric} has no value on {selection.split}: {why}",
-            f"--set selection.metric={recipe.task.metric}, or choose on a split with every class",
+            f"--set selection.metric={resolved.task.metric}, or choose on a split with every class",
         )
 
 
@@ -281,15 +285,15 @@ def _require_answers(task: Task, train: Split, limit: int | None) -> None:
         )
 
 
-def _template(recipe: Recipe) -> Template | None:
-    if not recipe.method.uses_template:
-        question = recipe.config.head.template
+def _template(resolved: ResolvedConfig) -> Template | None:
+    if not resolved.method.uses_template:
+        question = resolved.config.head.template
         if question is None:
             return None
-        return parse_template(question, recipe.task.columns, TEMPLATE, prompted=False)
-    given = recipe.method_options.template  # type: ignore[attr-defined]
+        return parse_template(question, resolved.task.columns, TEMPLATE, prompted=False)
+    given = resolved.method_options.template  # type: ignore[attr-defined]
     if given is not None:
-        return parse_template(given, recipe.task.columns)
-    masked = recipe.config.head.pooling == "mask"
-    assert recipe.config.prompt_len is not None
-    return default_template(recipe.task.columns, recipe.config.prompt_len, masked)
+        return parse_template(given, resolved.task.columns)
+    masked = resolved.config.head.pooling == "mask"
+    assert resolved.config.prompt_len is not None
+    return default_template(resolved.task.columns, resolved.config.prompt_len, masked)

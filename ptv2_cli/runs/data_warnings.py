@@ -13,7 +13,7 @@ from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import truncated_rows
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.overlap import overlaps
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.tasks.base import Task
 
 CUT = 0.05
@@ -42,13 +42,13 @@ class Unknown:
     """Rows of which they are more than half."""
 
 
-def data_warnings(recipe: Recipe, data: RunData) -> list[str]:
+def data_warnings(resolved: ResolvedConfig, data: RunData) -> list[str]:
     """All that is worth telling; of text and tokens, what the encoded splits show."""
     return [
         *skipped_rows(data),
         *_unknown_tokens(data),
         *_cut_rows(data),
-        *(_overlaps(data) if recipe.method.trains else ()),
+        *(_overlaps(data) if resolved.method.trains else ()),
         *(note for split in data.splits.values() for note in split.notes),
         *_missing(data),
         *_look_alikes(data),
@@ -92,25 +92,25 @@ def unknown_tokens(data: RunData, split: str) -> Unknown | None:
     return Unknown(unknown.total() / max(tokens.total(), 1), rows)
 
 
-def require_known(recipe: Recipe, train: Split, tokenizer: Any) -> None:
+def require_known(resolved: ResolvedConfig, train: Split, tokenizer: Any) -> None:
     """See that the backbone's vocabulary knows the text of train, by a sample of its rows.
 
     Raises:
         DataError: most of the tokens are unknown.
     """
-    assert recipe.config.task.max_len is not None
-    encoder = Encoder(tokenizer, recipe.config.task.max_len)
+    assert resolved.config.task.max_len is not None
+    encoder = Encoder(tokenizer, resolved.config.task.max_len)
     if encoder.unknown_token is None:
         return
     sample = train.rows[:: max(len(train.rows) // SAMPLE, 1)]
-    columns = (recipe.task.part_of(row).texts_by_column(row) for row in sample)
+    columns = (resolved.task.part_of(row).texts_by_column(row) for row in sample)
     found = encoder.tokenize([text for texts in columns for text in texts.values()])
     share = sum(ids.count(encoder.unknown_token) for ids in found) / max(sum(map(len, found)), 1)
     if share > MOSTLY:
         raise DataError.at(
             ", ".join(map(str, train.files)) or "train",
             f"{share:.0%} of the tokens of train are unknown to the vocabulary of "
-            f"{recipe.config.backbone.name}: the model would see next to nothing of the text",
+            f"{resolved.config.backbone.name}: the model would see next to nothing of the text",
             "take a backbone whose vocabulary has the language of the data, such as the "
             "multilingual xlm-roberta-base; ptv2 check CONFIG --show 3 shows the tokens",
         )

@@ -84,7 +84,7 @@ class MixedRuns:
         for number, (session, _) in enumerate(sessions):
             places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
             own = [_without_task(rows[at]) for at in places]
-            encoder = session.experiment.data.encoder
+            encoder = session.resolved_run.data.encoder
             assert encoder is not None
             shares.append((places, self.runs[number].task.encode(own, encoder) if own else []))
         wanted = [
@@ -104,7 +104,7 @@ class MixedRuns:
     @cached_property
     def _sessions(self) -> list[tuple[Any, dict[str, float]]]:
         """The runs' models, all over one backbone."""
-        whole = load_for(self.runs[0].recipe, self.runs[0].device)
+        whole = load_for(self.runs[0].resolved, self.runs[0].device)
         return [run.open(whole.view()) for run in self.runs]
 
     def _shown(self) -> list[str]:
@@ -121,16 +121,16 @@ def _without_task(row: Row) -> Row:
 
 def _check_alike(first: Run, run: Run) -> None:
     """Raise ConfigError unless both read the same frozen weights in the same way."""
-    if run.recipe.method.tunes_backbone(run.recipe.method_options):
+    if run.resolved.method.tunes_backbone(run.resolved.method_options):
         raise ConfigError.at(
             f"--run {run.path}", f"the backbone of a {run.config.method.name} run trained", HINT
         )
-    if run.recipe.verbalizes:
+    if run.resolved.verbalizes:
         raise ConfigError.at(
             f"--run {run.path}", "a verbalizer needs the backbone's own LM head beside it", HINT
         )
     one, other = first.config.backbone, run.config.backbone
-    same = first.recipe.located.identity == run.recipe.located.identity
+    same = first.resolved.located.identity == run.resolved.located.identity
     if not same or (one.dtype, one.quantize) != (other.dtype, other.quantize):
         raise ConfigError.at(
             f"--run {run.path}",

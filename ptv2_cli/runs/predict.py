@@ -23,7 +23,7 @@ from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.prediction_stream import Chunk, gathered, record_of
 from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.results import plain
 from ptv2_cli.runs.session import Session
 from ptv2_cli.scoring.scores import Prediction
@@ -67,7 +67,7 @@ class Run:
         return self._loaded.config
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def resolved(self) -> ResolvedConfig:
         """The run's task, method and backbone, without weights in memory.
 
         Raises:
@@ -79,7 +79,7 @@ class Run:
     @property
     def task(self) -> Task:
         """What the run was trained for: its labels, columns and kind."""
-        return self.recipe.task
+        return self.resolved.task
 
     @cached_property
     def _best(self) -> tuple[Session, dict[str, float]]:
@@ -92,7 +92,7 @@ class Run:
 
     def open(self, shared: Backbone | None) -> tuple[Session, dict[str, float]]:
         """The model with its best weights, over a view of a loaded backbone if one is given."""
-        return open_best(self.directory, self.metrics, self.recipe, {}, self.device, shared)
+        return open_best(self.directory, self.metrics, self.resolved, {}, self.device, shared)
 
     @overload
     def predict(
@@ -161,7 +161,7 @@ class Run:
             return []
         session, state = self._best
         tick(0)
-        encoder = session.experiment.data.encoder
+        encoder = session.resolved_run.data.encoder
         assert encoder is not None
         features = self.task.encode(rows, encoder)
         predictor = replace(session.predictor, batch_size=size)

@@ -8,17 +8,17 @@ from typing import Any
 
 from ptv2_cli.inputs.features import IGNORE, Feature
 from ptv2_cli.runs.data import RunData
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 
 UNCUT = 1_000_000
 """A max_len that cuts nothing."""
 
 
-def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterator[str]:
+def preview(resolved: ResolvedConfig, data: RunData, tokenizer: Any, count: int) -> Iterator[str]:
     """Lines about the first `count` train rows."""
     assert data.encoder is not None
-    task, rows = recipe.task, data.rows("train")[:count]
-    yield f"prompts: {recipe.places}"
+    task, rows = resolved.task, data.rows("train")[:count]
+    yield f"prompts: {resolved.places}"
     whole = data.encoder.unlimited(UNCUT)
     full = task.encode(rows, whole)
     windows = task.encode(rows, data.encoder)
@@ -32,7 +32,7 @@ def preview(recipe: Recipe, data: RunData, tokenizer: Any, count: int) -> Iterat
         for number, item in enumerate(shown):
             place = _place(number, len(shown), chosen_from, task.part(item.task).piece)
             yield f"  {place}{_size(item)}:"
-            yield "    " + " ".join(_pieces(recipe, item, tokenizer))
+            yield "    " + " ".join(_pieces(resolved, item, tokenizer))
         for item, entire in zip(own[0].inputs, uncut.inputs, strict=True):
             if item.truncated:
                 lost = len(entire.input_ids) - len(item.input_ids)
@@ -61,16 +61,16 @@ def _short(gold: Any) -> str:
     return " ".join(gold) if isinstance(gold, list) else str(gold)
 
 
-def _pieces(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+def _pieces(resolved: ResolvedConfig, feature: Feature, tokenizer: Any) -> Iterator[str]:
     """Tokens with the prompts among them and the label each is trained with."""
-    marked = list(_marked(recipe, feature, tokenizer))
-    column = recipe.method.input_column(recipe.method_options)
+    marked = list(_marked(resolved, feature, tokenizer))
+    column = resolved.method.input_column(resolved.method_options)
     if column is not None:
-        marked.insert(column, f"<prompt 1-{recipe.config.prompt_len}>")
+        marked.insert(column, f"<prompt 1-{resolved.config.prompt_len}>")
     yield from marked
 
 
-def _marked(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
+def _marked(resolved: ResolvedConfig, feature: Feature, tokenizer: Any) -> Iterator[str]:
     tokens = tokenizer.convert_ids_to_tokens(feature.input_ids)
     slots = feature.slots or [-1] * len(tokens)
     for is_slot, group in groupby(range(len(tokens)), lambda at: slots[at] >= 0):
@@ -79,14 +79,14 @@ def _marked(recipe: Recipe, feature: Feature, tokenizer: Any) -> Iterator[str]:
             yield f"<prompt {slots[places[0]] + 1}-{slots[places[-1]] + 1}>"
             continue
         for at in places:
-            yield f"{tokens[at]}{_mark(recipe, feature, at)}"
+            yield f"{tokens[at]}{_mark(resolved, feature, at)}"
 
 
-def _mark(recipe: Recipe, feature: Feature, at: int) -> str:
+def _mark(resolved: ResolvedConfig, feature: Feature, at: int) -> str:
     """What the loss asks of a position: its tag, or that the answer begins or ends there."""
     label = feature.label
     if isinstance(label, list) and label[at] != IGNORE:
-        return f"/{recipe.task.part(feature.task).labels[label[at]]}"
+        return f"/{resolved.task.part(feature.task).labels[label[at]]}"
     if isinstance(label, tuple):
         return ("/START" if at == label[0] else "") + ("/END" if at == label[1] else "")
     return ""

@@ -17,8 +17,8 @@ from ptv2_cli.errors import MachineError, Problem, RunError
 from ptv2_cli.runs.data import RunData, read_split
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.resolve.offline_rules import require_offline
-from ptv2_cli.runs.resolve.recipe import Recipe, make_recipe
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, resolve_config
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.runs.session import Session, open_session
@@ -97,7 +97,7 @@ class Reloaded:
 
     def scored(self, split: str) -> dict[str, Any]:
         """The data of a split: the path that was named (None: the run's own), files, hash, rows."""
-        data = self.session.experiment.data
+        data = self.session.resolved_run.data
         return {
             "path": None if self.data is None else str(self.data.resolve()),
             "files": [str(path.resolve()) for path in data.splits[split].files],
@@ -114,7 +114,7 @@ class Reloaded:
 
     def _same_data(self, split: str) -> bool:
         logged = self.metrics["data"].get(split, {})
-        found = self.session.experiment.data.splits[split]
+        found = self.session.resolved_run.data.splits[split]
         return bool(logged.get("sha256") == found.sha256 and logged["rows"] == len(found.rows))
 
 
@@ -137,35 +137,35 @@ def reload_run(
     metrics = directory.read_metrics()
     loaded = open_config(directory)
     require_offline(loaded, offline=offline)
-    recipe = trained_recipe(directory, metrics, loaded, offline=offline)
+    resolved = trained_recipe(directory, metrics, loaded, offline=offline)
     wanted = [split] if split else list(metrics["metrics"])
     if data is None and "holdout" in wanted:
         _check_holdout(directory, metrics)
-    found = {name: read_split(recipe, name, data, offline=offline) for name in wanted}
-    session, state = open_best(directory, metrics, recipe, found, device)
+    found = {name: read_split(resolved, name, data, offline=offline) for name in wanted}
+    session, state = open_best(directory, metrics, resolved, found, device)
     return Reloaded(directory, session, metrics, state, data)
 
 
 def trained_recipe(
     directory: RunDirectory, metrics: Mapping[str, Any], loaded: LoadedConfig, *, offline: bool
-) -> Recipe:
-    """The recipe of a finished run, its backbone found and seen to be the one it was trained on.
+) -> ResolvedConfig:
+    """The resolved config of a finished run, its backbone found and seen to be the one it was trained on.
 
     Raises:
         BackboneError: the backbone cannot be found.
         RunError: it is another one now.
     """
-    recipe = make_recipe(loaded, offline=offline)
-    located = locate(recipe.config.backbone, offline=offline)
+    resolved = resolve_config(loaded, offline=offline)
+    located = locate(resolved.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located)
-    options = recipe.method.to_load(recipe.method_options)
-    return replace(recipe, located=located, method_options=options)
+    options = resolved.method.to_load(resolved.method_options)
+    return replace(resolved, located=located, method_options=options)
 
 
 def open_best(
     directory: RunDirectory,
     metrics: Mapping[str, Any],
-    recipe: Recipe,
+    resolved: ResolvedConfig,
     splits: dict[str, Split],
     device: torch.device,
     shared: Backbone | None = None,
@@ -176,9 +176,9 @@ def open_best(
         CheckpointError: the checkpoint is missing or damaged.
     """
     state = load_state(directory.checkpoints, "best", str(metrics["fingerprint"]))
-    data = RunData(recipe.task, splits, demonstrations=state.get("demonstrations", []))
-    experiment = Experiment(recipe, data, str(metrics["fingerprint"]), directory)
-    session = open_session(experiment, device, shared)
+    data = RunData(resolved.task, splits, demonstrations=state.get("demonstrations", []))
+    resolved_run = ResolvedRun(resolved, data, str(metrics["fingerprint"]), directory)
+    session = open_session(resolved_run, device, shared)
     return session, dict(session.load_best()["task_state"])
 
 

@@ -27,7 +27,7 @@ from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.prediction_stream import bad_line
 from ptv2_cli.runs.read_back import SCHEMA_VERSION
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.version import __version__
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def build_metrics(
-    recipe: Recipe,
+    resolved: ResolvedConfig,
     data: RunData,
     tracker: Tracker,
     *,
@@ -52,7 +52,7 @@ def build_metrics(
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """All of metrics.json. `chosen`: evaluations at the chosen epoch; `final`: at the last one."""
-    config, task = recipe.config, recipe.task
+    config, task = resolved.config, resolved.task
     selection = config.selection
     best = tracker.best or {}
     selected = chosen.get(selection.split)
@@ -66,9 +66,9 @@ def build_metrics(
         "prompt_len": config.prompt_len,
         "backbone": {
             "name": config.backbone.name,
-            "revision": recipe.located.commit,
-            "identity": recipe.located.identity,
-            "files": dict(recipe.located.files),
+            "revision": resolved.located.commit,
+            "identity": resolved.located.identity,
+            "files": dict(resolved.located.files),
             "dtype": config.backbone.dtype,
             "quantize": config.backbone.quantize,
         },

@@ -14,7 +14,7 @@ from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.rng import derive, generator
 from ptv2_cli.runs.overlap import marks_of, related
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import TASK
 
@@ -172,7 +172,7 @@ def _drawn(
     return held
 
 
-def draw(recipe: Recipe, rows: Sequence[Row]) -> list[Row]:
+def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
     """`task.demonstrations` rows of train in random order, as many of each label as can be.
 
     They hold their text columns and their label alone.
@@ -180,13 +180,13 @@ def draw(recipe: Recipe, rows: Sequence[Row]) -> list[Row]:
     Raises:
         DataError: train has fewer rows.
     """
-    count, task = recipe.config.task.demonstrations, recipe.task
+    count, task = resolved.config.task.demonstrations, resolved.task
     if count is None:
         return []
     if count > len(rows):
         what = f"{count} demonstrations of {len(rows)} train rows"
         raise DataError.at("task.demonstrations", what, f"use at most {len(rows)}")
-    draws = generator(recipe.config.train.seed, "demonstrations")
+    draws = generator(resolved.config.train.seed, "demonstrations")
     by_label: dict[str, list[Row]] = {label: [] for label in task.labels}
     for at in torch.randperm(len(rows), generator=draws).tolist():
         by_label[rows[at]["label"]].append(rows[at])

@@ -16,8 +16,8 @@ from ptv2_cli.runs.build import build_learner, learning_rates
 from ptv2_cli.runs.data import make_encoder
 from ptv2_cli.runs.evaluation import Asked, Evaluation, evaluate
 from ptv2_cli.runs.resolve.cache_rules import require_cache_room
-from ptv2_cli.runs.resolve.recipe import Recipe
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import fit_into, load_checkpoint
 from ptv2_cli.training.evaluate import Predictor, Tick
@@ -29,16 +29,16 @@ from ptv2_cli.training.optim import build_optimizer, build_schedule
 class Session:
     """An experiment with its objects built: what trains and what predicts."""
 
-    experiment: Experiment
+    resolved_run: ResolvedRun
     device: torch.device
     learner: Learner
     predictor: Predictor
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def recipe(self) -> Recipe:
-        """The experiment's recipe."""
-        return self.experiment.recipe
+    def resolved(self) -> ResolvedConfig:
+        """The run's resolved config."""
+        return self.resolved_run.resolved
 
     def evaluate(
         self,
@@ -53,7 +53,7 @@ class Session:
         self, split: str, state: dict[str, float] | None = None, tick: Tick | None = None
     ) -> Asked:
         """The evaluation of a split of the run's data, to be made."""
-        data, task = self.experiment.data, self.recipe.task
+        data, task = self.resolved_run.data, self.resolved.task
         return Asked(task, self.predictor, data.rows(split), data.features(split), state, tick)
 
     def load_best(self) -> dict[str, Any]:
@@ -62,14 +62,14 @@ class Session:
         Raises:
             CheckpointError: it is missing, damaged or of another model.
         """
-        folder = self.experiment.directory.checkpoints
-        checkpoint = load_checkpoint(folder, "best", self.experiment.fingerprint)
+        folder = self.resolved_run.directory.checkpoints
+        checkpoint = load_checkpoint(folder, "best", self.resolved_run.fingerprint)
         fit_into(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 
 
 def open_session(
-    experiment: Experiment, device: torch.device, shared: Backbone | None = None
+    resolved_run: ResolvedRun, device: torch.device, shared: Backbone | None = None
 ) -> Session:
     """Load tokenizer and backbone, probe it, assemble the learner on the device.
 
@@ -79,43 +79,43 @@ def open_session(
         BackboneError: the backbone cannot be loaded or prompted.
         ConfigError: its weights cannot be held as the config wants on this machine.
     """
-    recipe = experiment.recipe
-    check_machine(recipe.config.backbone, device)
-    words = recipe.task.kind == "token"
-    tokenizer = load_tokenizer(recipe.located, recipe.config.backbone, words=words)
-    data = experiment.data
-    data.encoder = encoder = make_encoder(recipe, tokenizer, data.demonstrations)
-    learner = build_learner(recipe, tokenizer, device, shared).to(device)
+    resolved = resolved_run.resolved
+    check_machine(resolved.config.backbone, device)
+    words = resolved.task.kind == "token"
+    tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
+    data = resolved_run.data
+    data.encoder = encoder = make_encoder(resolved, tokenizer, data.demonstrations)
+    learner = build_learner(resolved, tokenizer, device, shared).to(device)
     predictor = Predictor(
         learner=learner,
-        kind=recipe.task.kind,
+        kind=resolved.task.kind,
         pad_id=encoder.pad_id,
-        batch_size=recipe.config.train.eval_batch_size,
-        precision=recipe.config.train.precision,
+        batch_size=resolved.config.train.eval_batch_size,
+        precision=resolved.config.train.precision,
         device=device,
-        class_weights=data.class_weights(recipe.config.train.class_weights),
+        class_weights=data.class_weights(resolved.config.train.class_weights),
     )
-    return Session(experiment, device, learner, predictor)
+    return Session(resolved_run, device, learner, predictor)
 
 
 def set_up(session: Session) -> tuple[Training, Plan]:
     """The loop's moving and fixed parts, from the config."""
-    recipe, device = session.recipe, session.device
-    config, train = recipe.config, recipe.config.train
+    resolved, device = session.resolved, session.device
+    config, train = resolved.config, resolved.config.train
     batches = BatchPlan(
-        features=session.experiment.data.features("train"),
+        features=session.resolved_run.data.features("train"),
         batch_size=train.batch_size,
         accumulate=train.accumulate,
         seed=train.seed,
         pad_id=session.predictor.pad_id,
-        kind=recipe.task.kind,
-        mixing=recipe.task.mixing,
+        kind=resolved.task.kind,
+        mixing=resolved.task.mixing,
         class_weights=session.predictor.class_weights,
     )
     per_epoch = batches.steps_per_epoch
-    steps = train.steps or (train.epochs or 1) * per_epoch if recipe.method.trains else 0
+    steps = train.steps or (train.epochs or 1) * per_epoch if resolved.method.trains else 0
     optimizer = build_optimizer(
-        session.learner, learning_rates(recipe, session.learner.method), train.weight_decay or 0.0
+        session.learner, learning_rates(resolved, session.learner.method), train.weight_decay or 0.0
     )
     schedule = build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch)
     half = "fp16" in {train.precision, config.backbone.dtype}
@@ -138,9 +138,9 @@ def lower_states(session: Session) -> LowerStates | None:
     Raises:
         ConfigError: there is no room for what `train.cache` asks to keep.
     """
-    recipe, data = session.recipe, session.experiment.data
-    config, folder = recipe.config, session.experiment.directory.path.parent
-    if config.backbone.dropout != "off" or recipe.method.tunes_backbone(recipe.method_options):
+    resolved, data = session.resolved, session.resolved_run.data
+    config, folder = resolved.config, session.resolved_run.directory.path.parent
+    if config.backbone.dropout != "off" or resolved.method.tunes_backbone(resolved.method_options):
         return None
     keep = config.train.cache
     if keep is not None:

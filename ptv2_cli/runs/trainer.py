@@ -45,7 +45,7 @@ def rows_of_a_pass(device: torch.device) -> int | None:
     return CPU_ROWS if device.type == "cpu" else None
 
 
-class Together:
+class Trainer:
     """Runs over one backbone that share forward passes and nothing else.
 
     Use it as a context manager: it handles signals, and the global generator is given back.
@@ -65,7 +65,7 @@ class Together:
         self._stack = ExitStack()
         self._devices = [device] if device.type == "cuda" else []
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> Trainer:
         self._stack.enter_context(self.apart())
         self._stack.enter_context(self.interrupts)
         return self
@@ -177,7 +177,7 @@ class Together:
             run.after_step(event)
         elif isinstance(event, EvalDone):
             run.after_evaluation(event)
-            if run.tracker.exhausted or run.experiment.fingerprint in self._pruned:
+            if run.tracker.exhausted or run.resolved_run.fingerprint in self._pruned:
                 self._lanes.remove(run.lane)
                 patience = run.tracker.patience if run.tracker.exhausted else None
                 run.listen(Stopped("early_stopped", {"patience": patience}))
@@ -293,7 +293,7 @@ def train(session: Session, *, resume: bool, listen: Listener) -> dict[str, Any]
         CheckpointError: the checkpoint to go on from is damaged.
     """
     run = TrainingRun(session, listen)
-    with Together(session.device) as together:
-        together.join(run, resume=resume)
-        ((_, metrics),) = together.carry_out(lambda: None)
+    with Trainer(session.device) as trainer:
+        trainer.join(run, resume=resume)
+        ((_, metrics),) = trainer.carry_out(lambda: None)
     return metrics

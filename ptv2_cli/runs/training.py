@@ -42,14 +42,14 @@ UNSYNCED = (
 
 
 class TrainingRun:
-    """A run on its way from its first step to its metrics.json; the driver is `Together`."""
+    """A run on its way from its first step to its metrics.json; `Trainer` drives it."""
 
     def __init__(self, session: Session, listen: Listener) -> None:
         self.session = session
         self.listen = listen
-        self.experiment = session.experiment
-        self.directory = session.experiment.directory
-        config = session.recipe.config
+        self.resolved_run = session.resolved_run
+        self.directory = session.resolved_run.directory
+        config = session.resolved.config
         self.config = config
         assert config.selection.metric is not None
         stopping = config.train.early_stopping
@@ -84,13 +84,13 @@ class TrainingRun:
             RunError: another process writes the directory, or a folder of it is a link.
             CheckpointError: the checkpoint to go on from is damaged, or another run's.
         """
-        notes = (*self.session.recipe.notes, *self.session.learner.method.notes)
+        notes = (*self.session.resolved.notes, *self.session.learner.method.notes)
         for text in (*notes, *self._about_data()):
             self.warn(text)
         self._take_hold()
         folder, at = self.directory.checkpoints, 0
-        if resume and self.experiment.started:
-            checkpoint = load_checkpoint(folder, "last", self.experiment.fingerprint)
+        if resume and self.resolved_run.started:
+            checkpoint = load_checkpoint(folder, "last", self.resolved_run.fingerprint)
             where = folder / "last.json"
             restore(self.lane, checkpoint, where, self.session.device, alone=alone)
             self.tracker = Tracker(**checkpoint.state["tracker"])
@@ -104,7 +104,7 @@ class TrainingRun:
         git_state()  # as it is now; what is edited while the run goes on is not in it
         write_atomic(self.directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
         write_history(self.directory.history, self.tracker.history)
-        for name, split in self.experiment.data.splits.items():
+        for name, split in self.resolved_run.data.splits.items():
             write_bad_rows(self.directory.bad_rows(name), split.bad)
         self.listen(Started(self.directory.path, self.plan.steps, at, self.tracker.metric))
 
@@ -121,7 +121,7 @@ class TrainingRun:
 
     def asked(self, split: str, state: dict[str, float] | None, check: Callable[[], None]) -> Asked:
         """An evaluation of a split that tells of its progress; `check` may raise to stop it."""
-        total, done = len(self.experiment.data.features(split)), 0
+        total, done = len(self.resolved_run.data.features(split)), 0
 
         def tick(count: int) -> None:
             nonlocal done
@@ -159,7 +159,7 @@ class TrainingRun:
 
     def add_to(self, save: Save) -> None:
         """Write all that the run needs to go on from here; it counts once `save` is committed."""
-        folder, mark = self.directory.checkpoints, self.experiment.fingerprint
+        folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
         tensors, state = capture(self.lane, self.session.device)
         state["tracker"] = self.tracker.state()
         state["warnings"] = list(self.session.warnings)
@@ -202,21 +202,21 @@ class TrainingRun:
             if split in chosen:
                 write_predictions(
                     self.directory.predictions(split),
-                    self.session.recipe.task,
-                    self.experiment.data.rows(split),
+                    self.session.resolved.task,
+                    self.resolved_run.data.rows(split),
                     chosen[split].predictions,
                 )
         self._warn_at_end(status, chosen.get(self.config.selection.split))
         metrics = build_metrics(
-            self.session.recipe,
-            self.experiment.data,
+            self.session.resolved,
+            self.resolved_run.data,
             self.tracker,
             status=status,
             chosen=chosen,
             final=final,
             parameters=self.session.learner.counts(),
             device=self.session.device,
-            fingerprint=self.experiment.fingerprint,
+            fingerprint=self.resolved_run.fingerprint,
             warnings=self.session.warnings,
         )
         write_json(self.directory.metrics, metrics)
@@ -248,8 +248,8 @@ class TrainingRun:
         tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
         best = {k: v for k, v in self.tracker.best.items() if k != "state"}
         state = {**best, "task_state": self.tracker.best["state"]}
-        if self.experiment.data.demonstrations:
-            state["demonstrations"] = plain(self.experiment.data.demonstrations)
+        if self.resolved_run.data.demonstrations:
+            state["demonstrations"] = plain(self.resolved_run.data.demonstrations)
         return tensors, state
 
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
@@ -264,10 +264,10 @@ class TrainingRun:
             self.warn(_collapse_advice(event, self.config.train.lr))
 
     def _about_data(self) -> list[str]:
-        recipe, data = self.session.recipe, self.experiment.data
+        resolved, data = self.session.resolved, self.resolved_run.data
         data.features("train")
         data.features(self.config.selection.split)
-        return data_warnings(recipe, data)
+        return data_warnings(resolved, data)
 
 
 def _clear(directory: RunDirectory) -> None:

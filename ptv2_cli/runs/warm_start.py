@@ -13,7 +13,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.methods.base import Context
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.resolve.recipe import Recipe
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.training.checkpoint import Checkpoint, fit_into, load_checkpoint
 
 
@@ -38,7 +38,9 @@ def inherited_identity(options: Any) -> dict[str, str]:
     return {"method.init.run": next(directory.checkpoints.glob("best-*.safetensors")).stem}
 
 
-def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int, KeysValues]:
+def trained_prompt(
+    folder: str, resolved: ResolvedConfig, context: Context
+) -> Mapping[int, KeysValues]:
     """Keys and values [1, K, P, D] by site that a finished run has trained on this backbone.
 
     Raises:
@@ -47,7 +49,7 @@ def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int
     """
     directory = _finished(folder)
     trained_on = directory.read_metrics()["backbone"]
-    if recipe.located.changes(trained_on):
+    if resolved.located.changes(trained_on):
         raise RunError.at(
             folder,
             f"was trained on {trained_on['name']}, whose files are not this backbone's",
@@ -60,7 +62,7 @@ def trained_prompt(folder: str, recipe: Recipe, context: Context) -> Mapping[int
     method = method_class(
         method_class.to_load(options),
         config.prompt_len,
-        replace(context, trained=lambda again: trained_prompt(again, recipe, context)),
+        replace(context, trained=lambda again: trained_prompt(again, resolved, context)),
     )
     tensors = _best(directory).part("learner")
     own = {

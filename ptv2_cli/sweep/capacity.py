@@ -11,7 +11,7 @@ import torch
 
 from ptv2_cli.errors import ConfigError, InputError, out_of_memory
 from ptv2_cli.multiplex import Sharing
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, set_up
 from ptv2_cli.runs.trainer import rows_of_a_pass
 from ptv2_cli.sweep.compatibility import groups
@@ -60,19 +60,19 @@ def grouped(
 
 
 def _sized(group: Sequence[Trial], lanes: Lanes, opener: Opener, where: str) -> Group:
-    experiments = [trial.experiment for trial in group if trial.experiment is not None]
-    if len(experiments) < 2:
+    resolved_runs = [trial.resolved_run for trial in group if trial.resolved_run is not None]
+    if len(resolved_runs) < 2:
         return Group(tuple(group))
     devices = [opener.device] if opener.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _Rehearsal(opener, experiments) as rehearsal:
+    with torch.random.fork_rng(devices=devices), _Rehearsal(opener, resolved_runs) as rehearsal:
         need = rehearsal.need()
         if need is None:  # no trial can begin; each says why when its turn comes
             return Group(tuple(group))
         free = free_bytes(opener.device)
         fit = need.fits(free, opener.device)
         if lanes == "auto":
-            return Group(tuple(group), *rehearsal.fastest(_doubled(min(fit, len(experiments)))))
-        places = min(lanes, len(experiments))
+            return Group(tuple(group), *rehearsal.fastest(_doubled(min(fit, len(resolved_runs)))))
+        places = min(lanes, len(resolved_runs))
         if places > fit:
             raise _too_many(places, fit, need.total(places, opener.device), free or 0, where)
     return Group(tuple(group), places)
@@ -89,29 +89,29 @@ def _doubled(most: int) -> list[int]:
 class _Rehearsal:
     """Some trials of a group opened to measure them; nothing of it is kept."""
 
-    def __init__(self, opener: Opener, experiments: Sequence[Experiment]) -> None:
+    def __init__(self, opener: Opener, resolved_runs: Sequence[ResolvedRun]) -> None:
         self._opener = opener
-        self._experiments = experiments
+        self._resolved_runs = resolved_runs
         self._opened: dict[str, Session | None] = {}
 
     def __enter__(self) -> _Rehearsal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for experiment in self._experiments:
-            if experiment.fingerprint in self._opened:
-                self._opener.close(experiment)
+        for resolved_run in self._resolved_runs:
+            if resolved_run.fingerprint in self._opened:
+                self._opener.close(resolved_run)
         self._opened.clear()
 
     def need(self) -> Need | None:
         """What the largest of the trials take; None where none of them can begin."""
 
-        def size(experiment: Experiment) -> tuple[int, int]:
-            config = experiment.recipe.config
+        def size(resolved_run: ResolvedRun) -> tuple[int, int]:
+            config = resolved_run.resolved.config
             return config.train.batch_size, config.prompt_len or 0
 
-        largest_first = sorted(self._experiments, key=size, reverse=True)[:KINDS]
-        sessions = [self._session(experiment) for experiment in largest_first]
+        largest_first = sorted(self._resolved_runs, key=size, reverse=True)[:KINDS]
+        sessions = [self._session(resolved_run) for resolved_run in largest_first]
         needs = [need_of(session) for session in sessions if session is not None]
         return largest(needs) if needs else None
 
@@ -139,18 +139,18 @@ class _Rehearsal:
     def _lanes(self, number: int) -> list[Lane]:
         """So many lanes at their first step; fewer where fewer can begin."""
         lanes: list[Lane] = []
-        for experiment in self._experiments:
-            session = self._session(experiment) if len(lanes) < number else None
+        for resolved_run in self._resolved_runs:
+            session = self._session(resolved_run) if len(lanes) < number else None
             if session is not None:
                 lanes.append(Lane(*set_up(session)))
         return lanes
 
-    def _session(self, experiment: Experiment) -> Session | None:
-        mark = experiment.fingerprint
+    def _session(self, resolved_run: ResolvedRun) -> Session | None:
+        mark = resolved_run.fingerprint
         if mark not in self._opened:
             self._opened[mark] = None
             with suppress(InputError):  # the trial will say so itself
-                self._opened[mark] = self._opener.open(experiment)
+                self._opened[mark] = self._opener.open(resolved_run)
         return self._opened[mark]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import IGNORED
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweep.leaderboard import show
 from ptv2_cli.sweep.trials import Trial
 
@@ -28,22 +28,22 @@ _SHORT = 8
 """Digits of a hash that messages show."""
 
 
-def alone(experiment: Experiment) -> tuple[str, str] | None:
+def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
     """The key and the reason why a trial shares its backbone with no other; None if it may."""
-    recipe = experiment.recipe
-    name = recipe.config.method.name
-    if not recipe.method.trains:
+    resolved = resolved_run.resolved
+    name = resolved.config.method.name
+    if not resolved.method.trains:
         return "method", f"{name} trains nothing"
-    if recipe.method.tunes_backbone(recipe.method_options):
+    if resolved.method.tunes_backbone(resolved.method_options):
         option = "train_backbone"
-        key = f"method.{option}" if hasattr(recipe.method_options, option) else "method"
+        key = f"method.{option}" if hasattr(resolved.method_options, option) else "method"
         return key, f"{name} trains the backbone"
-    if recipe.verbalizes:
+    if resolved.verbalizes:
         return "head", "the verbalizer's words come out of the backbone's own head"
     return None
 
 
-def difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | None:
+def difference(one: ResolvedRun, other: ResolvedRun) -> tuple[str, Any, Any] | None:
     """The first key in which two trials need another backbone or other text, and its two values.
 
     Backbones and data are compared by content: two paths to the same files are no difference.
@@ -59,10 +59,10 @@ def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
     """
     found: list[tuple[list[Trial], list[_Needs]]] = []
     for trial in trials:
-        if trial.experiment is None or alone(trial.experiment) is not None:
+        if trial.resolved_run is None or alone(trial.resolved_run) is not None:
             found.append(([trial], []))
             continue
-        needs = _needs(trial.experiment)
+        needs = _needs(trial.resolved_run)
         # With each of them, not with the first alone: two may read splits that a third does not.
         fits = (
             group
@@ -89,16 +89,16 @@ def require_one_group(trials: Sequence[Trial], where: str, auto: str = "--lanes 
     Raises:
         ConfigError: it names the key that differs, with its values.
     """
-    experiments = [trial.experiment for trial in trials if trial.experiment is not None]
+    resolved_runs = [trial.resolved_run for trial in trials if trial.resolved_run is not None]
     hint = f"{auto} groups the trials that can share; without lanes they run one by one"
-    for experiment in experiments:
-        reason = alone(experiment)
+    for resolved_run in resolved_runs:
+        reason = alone(resolved_run)
         if reason is not None:
             what = f"{reason[0]}: {reason[1]}, and lanes share one frozen backbone"
             raise ConfigError.at(where, what, hint)
     needs: list[_Needs] = []
-    for experiment in experiments:
-        own = _needs(experiment)
+    for resolved_run in resolved_runs:
+        own = _needs(resolved_run)
         needs += [] if own in needs else [own]
     for one, other in itertools.combinations(needs, 2):
         found = _difference(one, other)
@@ -122,8 +122,8 @@ class _Needs:
     """All other dotted keys that count, those of the backbone first."""
 
 
-def _needs(experiment: Experiment) -> _Needs:
-    config = experiment.recipe.config
+def _needs(resolved_run: ResolvedRun) -> _Needs:
+    config = resolved_run.resolved.config
     content = config.model_dump(include={"backbone", "task"})
     leaves = {
         key: value
@@ -133,8 +133,8 @@ def _needs(experiment: Experiment) -> _Needs:
     counting = {key: value for key, value in leaves.items() if _plain(key) not in _OWN}
     train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
     return _Needs(
-        backbone=(config.backbone.name, experiment.recipe.located.identity),
-        splits=experiment.data.identities,
+        backbone=(config.backbone.name, resolved_run.resolved.located.identity),
+        splits=resolved_run.data.identities,
         paths={key: value for key, value in leaves.items() if _plain(key) in IGNORED},
         settings={**counting, **train},
     )

@@ -11,7 +11,7 @@ from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.runs.data import read_data
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.resolve.offline_rules import require_offline
-from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.runs.resolve.resolved_config import resolve_config
 from ptv2_cli.sweep.leaderboard import short, show
 from ptv2_cli.sweep.plan import Candidate, told
 from ptv2_cli.sweep.trials import check_names
@@ -58,9 +58,9 @@ def rehearse(candidates: Sequence[Candidate], *, offline: bool) -> Rehearsal:
 def _mark(candidate: Candidate, offline: bool, memo: Memo) -> str:
     """Equal for candidates that are the same run: the same config, decided, and the same data."""
     require_offline(candidate.loaded, offline=offline)
-    recipe = make_recipe(candidate.loaded, offline=offline)
-    recipe, data = read_data(recipe, offline=offline, memo=memo)
-    content = recipe.config.model_dump()
+    resolved = resolve_config(candidate.loaded, offline=offline)
+    resolved, data = read_data(resolved, offline=offline, memo=memo)
+    content = resolved.config.model_dump()
     # Without weights a backbone is known by its name, which a fingerprint leaves out.
     return fingerprint(content, {**data.identities, "backbone": content["backbone"]["name"]})
 

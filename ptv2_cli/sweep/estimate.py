@@ -12,7 +12,7 @@ import torch
 from ptv2_cli.errors import InputError, RunError, out_of_memory
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.multiplex import Sharing
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, set_up
 from ptv2_cli.sweep.session_pool import Opener
 from ptv2_cli.training.events import EvalDone, StepDone
@@ -44,34 +44,34 @@ class Rates:
     """Tokens of a row of train, all its windows together."""
 
 
-def estimate(experiments: Sequence[Experiment], opener: Opener) -> list[float] | None:
+def estimate(resolved_runs: Sequence[ResolvedRun], opener: Opener) -> list[float] | None:
     """Seconds that each experiment still takes, or None where no trial could be timed.
 
     The shortest and the longest prompt of every kind of trial are timed; between the two the
     time per token is taken to grow in a straight line. Early stopping is not foreseen.
     """
-    kinds: dict[str, list[Experiment]] = {}
-    for experiment in experiments:
-        kinds.setdefault(_kind(experiment), []).append(experiment)
+    kinds: dict[str, list[ResolvedRun]] = {}
+    for resolved_run in resolved_runs:
+        kinds.setdefault(_kind(resolved_run), []).append(resolved_run)
     measured: dict[str, list[Rates]] = {}
     sessions = 0
     for kind, members in kinds.items():
-        for experiment in _ends(members):
+        for resolved_run in _ends(members):
             if sessions < SESSIONS:
                 sessions += 1
-                measured.setdefault(kind, []).extend(_timed(experiment, opener))
+                measured.setdefault(kind, []).extend(_timed(resolved_run, opener))
     everything = [rates for found in measured.values() for rates in found]
     if not everything:
         return None
     return [
-        _seconds(experiment, measured.get(_kind(experiment)) or everything)
-        for experiment in experiments
+        _seconds(resolved_run, measured.get(_kind(resolved_run)) or everything)
+        for resolved_run in resolved_runs
     ]
 
 
-def _kind(experiment: Experiment) -> str:
+def _kind(resolved_run: ResolvedRun) -> str:
     """Trials of one kind differ in prompt length, rates, seed and the number of steps alone."""
-    config = experiment.recipe.config
+    config = resolved_run.resolved.config
     content = config.model_dump(mode="json", include={"method", "backbone", "task", "head"})
     content["task"].pop("limit", None)
     content["task"].pop("max_len", None)
@@ -80,24 +80,24 @@ def _kind(experiment: Experiment) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _ends(members: Sequence[Experiment]) -> list[Experiment]:
+def _ends(members: Sequence[ResolvedRun]) -> list[ResolvedRun]:
     """The members of the shortest and of the longest prompt."""
     ordered = sorted(members, key=_prompt_len)
     first, last = ordered[0], ordered[-1]
     return [first] if _prompt_len(first) == _prompt_len(last) else [first, last]
 
 
-def _prompt_len(experiment: Experiment) -> int:
-    return experiment.recipe.config.prompt_len or 0
+def _prompt_len(resolved_run: ResolvedRun) -> int:
+    return resolved_run.resolved.config.prompt_len or 0
 
 
-def _timed(experiment: Experiment, opener: Opener) -> list[Rates]:
+def _timed(resolved_run: ResolvedRun, opener: Opener) -> list[Rates]:
     """The rates of one experiment; nothing if it does not run, which its trial will tell."""
     try:
         began = time.perf_counter()
         devices = [opener.device] if opener.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            return [_measured(opener.open(experiment), began)]
+            return [_measured(opener.open(resolved_run), began)]
     except InputError:
         return []
     except Exception as error:
@@ -105,14 +105,14 @@ def _timed(experiment: Experiment, opener: Opener) -> list[Rates]:
             raise
         return []
     finally:
-        opener.close(experiment)
+        opener.close(resolved_run)
 
 
 def _measured(session: Session, began: float) -> Rates:
     training, plan = set_up(session)
     sharing = Sharing(session.predictor.pad_id)
     load = time.perf_counter() - began
-    train = session.experiment.data.features("train")
+    train = session.resolved_run.data.features("train")
     plan = replace(plan, eval_every=plan.steps)
 
     def skipped(lanes: Sequence[Lane]) -> list[EvalDone]:
@@ -129,17 +129,17 @@ def _measured(session: Session, began: float) -> Rates:
             if len(times) > STEPS or now - start > SECONDS:
                 break
     timed = times[1:] or times
-    chosen = session.experiment.data.features(session.recipe.config.selection.split)
+    chosen = session.resolved_run.data.features(session.resolved.config.selection.split)
     chosen = chosen[:: max(1, len(chosen) // ROWS)][:ROWS]
     start = time.perf_counter()
     session.predictor(chosen)
     evaluation = time.perf_counter() - start
     return Rates(
-        prompt_len=_prompt_len(session.experiment),
+        prompt_len=_prompt_len(session.resolved_run),
         load=load,
         train=sum(seconds for seconds, _ in timed) / max(1, sum(tokens for _, tokens in timed)),
         evaluate=evaluation / max(1, _tokens(chosen)),
-        tokens=_tokens(train) / max(1, len(session.experiment.data.rows("train"))),
+        tokens=_tokens(train) / max(1, len(session.resolved_run.data.rows("train"))),
     )
 
 
@@ -147,11 +147,11 @@ def _tokens(features: Sequence[Feature]) -> int:
     return sum(feature.tokens for feature in features)
 
 
-def _seconds(experiment: Experiment, rates: Sequence[Rates]) -> float:
+def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:
     """What an experiment still takes, at the rates of its kind."""
-    config, data = experiment.recipe.config, experiment.data
+    config, data = resolved_run.resolved.config, resolved_run.data
     train, split = config.train, config.selection.split
-    at = _between(rates, _prompt_len(experiment))
+    at = _between(rates, _prompt_len(resolved_run))
     rows = len(data.rows("train"))
     per_epoch = -(-rows // (train.batch_size * train.accumulate))
     steps = train.steps or (train.epochs or 1) * per_epoch
@@ -160,16 +160,16 @@ def _seconds(experiment: Experiment, rates: Sequence[Rates]) -> float:
     others = sum(len(data.rows(name)) for name in config.report or () if name != split)
     # Each reported split is scored at the last and at the chosen epoch, the chosen split again.
     scored = at.tokens * ((-(-steps // every) + 1) * len(data.rows(split)) + 2 * others)
-    left = 1 - min(1.0, _done(experiment) / steps)
+    left = 1 - min(1.0, _done(resolved_run) / steps)
     return at.load + left * (at.train * trained + at.evaluate * scored)
 
 
-def _done(experiment: Experiment) -> int:
+def _done(resolved_run: ResolvedRun) -> int:
     """Steps that an interrupted run has behind it, as of its last evaluation."""
-    if not experiment.started:
+    if not resolved_run.started:
         return 0
     try:
-        lines = experiment.directory.read_history()
+        lines = resolved_run.directory.read_history()
     except RunError:
         return 0
     return int(lines[-1]["step"]) if lines else 0

@@ -38,8 +38,8 @@ class Need:
     def total(self, lanes: int, device: torch.device) -> int:
         """Bytes of so many lanes; a CPU's passes hold only some of their rows at once."""
         limit = rows_of_a_pass(device)
-        together = lanes if limit is None else min(lanes, max(1, limit // self.rows))
-        return lanes * self.own + together * self.batch
+        trainer = lanes if limit is None else min(lanes, max(1, limit // self.rows))
+        return lanes * self.own + trainer * self.batch
 
     def fits(self, free: int | None, device: torch.device) -> int:
         """How many lanes fit into `free` bytes, at least 1."""

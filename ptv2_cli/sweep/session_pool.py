@@ -10,7 +10,7 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.data import RunData
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweep.compatibility import alone, difference
 
@@ -23,39 +23,39 @@ class Opener:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._backbone: tuple[Experiment, Backbone] | None = None
+        self._backbone: tuple[ResolvedRun, Backbone] | None = None
         """A backbone, and whose it was first."""
         self._features: dict[Maker, RunData] = {}
         """The last data of each kind of features."""
         self._open: list[RunData] = []
 
-    def open(self, experiment: Experiment) -> Session:
+    def open(self, resolved_run: ResolvedRun) -> Session:
         """Load what is not loaded yet, and assemble.
 
         Raises:
             BackboneError: the backbone cannot be loaded or prompted.
             ConfigError: its weights cannot be held as the config wants on this machine.
         """
-        session = open_session(experiment, self.device, self._view(experiment))
+        session = open_session(resolved_run, self.device, self._view(resolved_run))
         self._lend(session)
         return session
 
-    def close(self, experiment: Experiment) -> None:
+    def close(self, resolved_run: ResolvedRun) -> None:
         """Forget what only this trial needed, and give back its memory."""
-        data = experiment.data
+        data = resolved_run.data
         self._open = [other for other in self._open if other is not data]
         if all(kept is not data for kept in self._features.values()):
             data.forget()
         free(self.device)
 
-    def _view(self, experiment: Experiment) -> Backbone | None:
-        if alone(experiment) is not None:
+    def _view(self, resolved_run: ResolvedRun) -> Backbone | None:
+        if alone(resolved_run) is not None:
             self._drop()
             return None
-        if self._backbone is not None and difference(self._backbone[0], experiment) is not None:
+        if self._backbone is not None and difference(self._backbone[0], resolved_run) is not None:
             self._drop()
         if self._backbone is None:
-            self._backbone = (experiment, load_for(experiment.recipe, self.device))
+            self._backbone = (resolved_run, load_for(resolved_run.resolved, self.device))
         return self._backbone[1].view()
 
     def _drop(self) -> None:
@@ -64,7 +64,7 @@ class Opener:
 
     def _lend(self, session: Session) -> None:
         """Give the session what an equal encoder has made of the same rows, and remember it."""
-        data, maker = session.experiment.data, _maker(session)
+        data, maker = session.resolved_run.data, _maker(session)
         if maker not in self._features:
             # Other text: what was made for trials that are over is not asked for again.
             self._forget([key for key, kept in self._features.items() if not self._uses(kept)])
@@ -93,12 +93,12 @@ def free(device: torch.device) -> None:
 
 
 def _maker(session: Session) -> Maker:
-    encoder = session.experiment.data.encoder
+    encoder = session.resolved_run.data.encoder
     assert encoder is not None
-    recipe = session.recipe
+    resolved = session.resolved
     return (
-        recipe.located.identity,
-        recipe.task.kind,
+        resolved.located.identity,
+        resolved.task.kind,
         encoder.max_len,
         encoder.truncation,
         encoder.template,

@@ -12,8 +12,8 @@ from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
 from ptv2_cli.runs.memo import Memo
-from ptv2_cli.runs.resolve.recipe import resolve_names
-from ptv2_cli.runs.resolved_run import Experiment, prepare
+from ptv2_cli.runs.resolve.resolved_config import resolve_names
+from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import plain
 from ptv2_cli.sweep.axes import SEED
 from ptv2_cli.sweep.plan import Candidate, told
@@ -29,7 +29,7 @@ class Trial:
 
     entry: Entry
     candidate: Candidate
-    experiment: Experiment | None
+    resolved_run: ResolvedRun | None
     refusal: tuple[Problem, ...] = ()
 
 
@@ -58,7 +58,7 @@ def prepare_all(candidates: Sequence[Candidate], output: Path, *, offline: bool)
     for candidate in candidates:
         trial = _prepared(candidate, output, offline, memo)
         trials.setdefault(trial.entry.fingerprint, trial)
-    ready = [trial for trial in trials.values() if trial.experiment is not None]
+    ready = [trial for trial in trials.values() if trial.resolved_run is not None]
     if not ready:
         gather(dict.fromkeys(p for trial in trials.values() for p in trial.refusal))
     name, mark = _identity(list(trials.values()))
@@ -82,16 +82,16 @@ def check_names(candidates: Sequence[Candidate]) -> None:
 
 def _prepared(candidate: Candidate, output: Path, offline: bool, memo: Memo) -> Trial:
     try:
-        experiment = prepare(candidate.loaded, output, offline=offline, memo=memo)
+        resolved_run = prepare(candidate.loaded, output, offline=offline, memo=memo)
     except InputError as error:
         config, refused = candidate.loaded.config, {"refused": "true"}
         mark = fingerprint(config.model_dump(), refused)
         entry = _entry(candidate, config, refused, mark)
         entry = replace(entry, refused=True)
         return Trial(entry, candidate, None, tuple(told(error.problems, candidate.axes)))
-    config = experiment.recipe.config
-    entry = _entry(candidate, config, experiment.identities, experiment.fingerprint)
-    return Trial(entry, candidate, experiment)
+    config = resolved_run.resolved.config
+    entry = _entry(candidate, config, resolved_run.identities, resolved_run.fingerprint)
+    return Trial(entry, candidate, resolved_run)
 
 
 def _entry(
@@ -139,7 +139,9 @@ def _identity(trials: Sequence[Trial]) -> tuple[str, str]:
     first: dict[Path, Trial] = {}
     for trial in trials:  # one that is ready knows the data; a refused one stands in
         path = trial.candidate.loaded.path
-        if path not in first or (first[path].experiment is None and trial.experiment is not None):
+        if path not in first or (
+            first[path].resolved_run is None and trial.resolved_run is not None
+        ):
             first[path] = trial
     names = list(dict.fromkeys(trial.candidate.name for trial in first.values()))
     name = names[0] if len(names) == 1 else f"{names[0]}+{len(names) - 1}"
@@ -158,7 +160,7 @@ def _base(trial: Trial) -> str:
         if isinstance(holder, dict):
             holder.pop(axis.path[-1], None)
     swept = {axis.path[0] for axis in axes}
-    known = dict(trial.experiment.identities) if trial.experiment else {}
+    known = dict(trial.resolved_run.identities) if trial.resolved_run else {}
     if swept & DATA_SECTIONS:
         known = {key: value for key, value in known.items() if key == "backbone"}
     if "backbone" in swept:

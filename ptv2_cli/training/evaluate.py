@@ -125,11 +125,11 @@ class _Answers:
 
     def answered(self) -> Answered:
         """All of it, once nothing waits."""
-        together = _Mean()
+        trainer = _Mean()
         for mean in self._losses.values():
-            together.add(mean.value, mean.weight)
+            trainer.add(mean.value, mean.weight)
         losses = {task: mean.value for task, mean in sorted(self._losses.items())}
-        return Answered(self.outputs, losses, together.value if losses else None)
+        return Answered(self.outputs, losses, trainer.value if losses else None)
 
 
 @dataclass

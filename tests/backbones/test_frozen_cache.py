@@ -126,25 +126,25 @@ def test_lanes_of_several_depths_share_a_batch(family, folder_of) -> None:
         tiny.make_method(backbone, "head_only", None),
     ]
     batches = [batch_of(features()), batch_of(features()), batch_of(features((7,), seed=3))]
-    together, counts = joined(batches, 0), [3, 3, 1]
+    trainer, counts = joined(batches, 0), [3, 3, 1]
 
     def prompts() -> Prompts:
         return mixed([method() for method in methods], counts)
 
     def gradients(hidden):
         weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1))
-        (hidden * weights * together.attention_mask[..., None]).sum().backward()
+        (hidden * weights * trainer.attention_mask[..., None]).sum().backward()
         found = [method.source.prompt.grad for method in methods[:2]]
         for method in methods[:2]:
             method.source.prompt.grad = None
         return found
 
-    plain = backbone(together, prompts())
+    plain = backbone(trainer, prompts())
     wanted = gradients(plain)
     lower = LowerStates("epoch", takers=3)
     for _ in ("computed", "kept"):
-        found = lower.hidden(backbone, together, prompts())
-        assert_alike(found, plain, together)
+        found = lower.hidden(backbone, trainer, prompts())
+        assert_alike(found, plain, trainer)
         for one, other in zip(gradients(found), wanted, strict=True):
             torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
     # The first two lanes hold the same rows: once each, unless their positions differ.

@@ -43,14 +43,14 @@ def test_rows_are_as_with_their_own_prompts_alone(family: str, backbone_of: Back
     pad = {"roberta": 1}.get(family, 0)
     with torch.no_grad():
         alone = [backbone(*pair) for pair in zip(batches, prompts, strict=True)]
-        together = backbone(joined(batches, pad), mixed(prompts, rows))
-    for own, found, batch in zip(alone, parts(batches, together), batches, strict=True):
+        trainer = backbone(joined(batches, pad), mixed(prompts, rows))
+    for own, found, batch in zip(alone, parts(batches, trainer), batches, strict=True):
         kept = own * batch.attention_mask[..., None]
         torch.testing.assert_close(found, kept, atol=2e-5, rtol=1e-4)
     # Nobody else's prompts would do.
     with torch.no_grad():
         other = backbone(joined(batches, pad), mixed([prompts[1], prompts[0], prompts[2]], rows))
-    assert (other - together).abs().max() > 0.01
+    assert (other - trainer).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("rows", [[2, 2, 2], [1, 4, 2]])
@@ -72,8 +72,8 @@ def test_every_owner_gets_its_own_gradient(rows: list[int], backbone_of: Backbon
 
     alone = gradients([backbone(*pair) for pair in zip(batches, made, strict=True)])
     hidden = backbone(joined(batches, 0), mixed(made, rows))
-    together = gradients(parts(batches, hidden))
-    for own, found in zip(alone, together, strict=True):
+    trainer = gradients(parts(batches, hidden))
+    for own, found in zip(alone, trainer, strict=True):
         for one, other in zip(own, found, strict=True):
             torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-3)
             assert one.abs().max() > 0.01

@@ -226,12 +226,12 @@ def test_every_row_may_have_its_own_prompt(family, backbone_of) -> None:
     backbone = backbone_of(family)
     batch = tiny.text_batch([7, 4, 7])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
-    together = tiny.random_prompts(backbone, LENGTH, rows=3, offset=2, mask=mask)
-    found = ours(backbone, batch, together)
+    trainer = tiny.random_prompts(backbone, LENGTH, rows=3, offset=2, mask=mask)
+    found = ours(backbone, batch, trainer)
     for row, size in enumerate((5, 3, 1)):
         own = {
             at: (keys[row : row + 1, :, :size], values[row : row + 1, :, :size])
-            for at, (keys, values) in together.keys_values.items()
+            for at, (keys, values) in trainer.keys_values.items()
         }
         length = int(batch.attention_mask[row].sum())
         alone = replace(

@@ -90,13 +90,13 @@ def test_rows_with_prompts_of_their_own_some_shorter(family, backbone_of) -> Non
     batch = tiny.text_batch([7, 4, 6])
     sizes = (5, 3, 0)
     seen = torch.arange(LENGTH)[None] < torch.tensor(sizes)[:, None]
-    together = tiny.random_prompts(backbone, LENGTH, rows=3, mask=seen)
+    trainer = tiny.random_prompts(backbone, LENGTH, rows=3, mask=seen)
     with torch.no_grad():
-        found = backbone(batch, together)
+        found = backbone(batch, trainer)
         for row, size in enumerate(sizes):
             own = {
                 at: (keys[row : row + 1, :, :size], values[row : row + 1, :, :size])
-                for at, (keys, values) in together.keys_values.items()
+                for at, (keys, values) in trainer.keys_values.items()
             }
             length = int(batch.attention_mask[row].sum())
             alone = replace(

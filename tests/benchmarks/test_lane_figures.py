@@ -39,11 +39,11 @@ def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
     carry_out = load("processes").carry_out
     commands = [[sys.executable, "-c", HOLD]] * 2
     apart, one = carry_out(commands, 1, os.environ, tmp_path)
-    together, two = carry_out(commands, 2, os.environ, tmp_path)
+    trainer, two = carry_out(commands, 2, os.environ, tmp_path)
     assert 100 * MEBIBYTE < one < 190 * MEBIBYTE
     assert 200 * MEBIBYTE < two < 290 * MEBIBYTE
     assert apart > 1.2
-    assert together < apart
+    assert trainer < apart
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import Material, Ptv2, only_run
 
-from ptv2_cli.runs.trainer import Together
+from ptv2_cli.runs.trainer import Trainer
 
 STEPS, EVERY = 300, 50
 MAIN = "from ptv2_cli.cli.app import main; main()"
@@ -125,15 +125,15 @@ def test_a_second_signal_stops_at_once(
     words: tuple[str, ...], first: int, second: int, code: int, config: Path, ptv2: Ptv2,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    save_all = Together._save_all
+    save_all = Trainer._save_all
 
-    def signalled(self: Together) -> None:
+    def signalled(self: Trainer) -> None:
         save_all(self)
         signal.raise_signal(first)  # the first: it only asks for an end
         signal.raise_signal(second)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(Together, "_save_all", signalled)
+    monkeypatch.setattr(Trainer, "_save_all", signalled)
     result = ptv2(*words)
     assert result.code == code
     assert "Traceback" not in result.err

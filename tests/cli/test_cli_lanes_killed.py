@@ -19,8 +19,8 @@ GRID = ("--prompt-len", "2,4,5", "--seed", "11,12")
 SIGNALLED = """
 import os, sys
 from ptv2_cli.runs import trainer, training
-together.SAVE_SECONDS = -1.0
-note, save, steps = training.TrainingRun.after_step, together.Together._save_all, 0
+trainer.SAVE_SECONDS = -1.0
+note, save, steps = training.TrainingRun.after_step, trainer.Trainer._save_all, 0
 def after_step(self, event):
     global steps
     note(self, event)
@@ -32,7 +32,7 @@ def save_and_die(self):
     if steps >= {step} and {number} == 9:
         os.kill(os.getpid(), 9)
 training.TrainingRun.after_step = after_step
-together.Together._save_all = save_and_die
+trainer.Trainer._save_all = save_and_die
 from ptv2_cli.cli.app import main
 main()
 """

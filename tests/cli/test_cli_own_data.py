@@ -102,8 +102,8 @@ def test_own_chinese_data(
     trained = ptv2("train", "config.yaml")
     assert trained.code == 0, trained.err
     run = only_run()
-    resolved = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["task"]
-    assert {name: resolved[name] for name in found} == {
+    written = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["task"]
+    assert {name: written[name] for name in found} == {
         name: sorted(value) if name == "labels" and task == "text/classification" else value
         for name, value in found.items()
     }

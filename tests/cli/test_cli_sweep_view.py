@@ -48,12 +48,12 @@ class Lanes:
 
     def enter(self, number: int, steps: int = 200) -> None:
         trial = self.trial(number)
-        assert trial.experiment is not None
+        assert trial.resolved_run is not None
         self.store.note(trial.entry.fingerprint, Outcome("running"))
         self.open[number] = ExitStack()
-        watched = self.watcher.trial(trial, trial.experiment)
+        watched = self.watcher.trial(trial, trial.resolved_run)
         self.listeners[number] = self.open[number].enter_context(watched)
-        directory = trial.experiment.directory
+        directory = trial.resolved_run.directory
         self.listeners[number](Started(directory.path, steps, 0, "accuracy"))
 
     def step(self, number: int, step: int) -> None:
@@ -203,7 +203,7 @@ def test_a_warning_of_all_lanes_is_said_once(material: Material, terminal: Strin
 
 def test_two_lanes_on_one_live_screen(material: Material, terminal: StringIO) -> None:
     store = planned(material, 2)
-    with view(store, None, together=True) as watcher:
+    with view(store, None, trainer=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(2)
@@ -218,7 +218,7 @@ def test_plain_lines_of_several_say_whose_they_are(
     monkeypatch.setattr(progress, "PLAIN_EVERY", 0.0)
     monkeypatch.setenv("COLUMNS", "300")
     store = planned(material, 3)
-    with view(store, None, together=True) as watcher:
+    with view(store, None, trainer=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(3)

@@ -15,7 +15,7 @@ from commandline import Material, Ptv2, only_run, tree
 ESCAPE = "\x1b"
 
 
-def resolved(run: Path) -> dict[str, Any]:
+def written(run: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
     return content
 
@@ -159,7 +159,7 @@ def test_options_reach_the_resolved_config(material: Material, ptv2: Ptv2) -> No
     assert ptv2("train", *options.split(), "--unset", "head.pooling", "--device", "cpu").code == 0
     run = only_run()
     assert run.name.startswith("mine-ptuning_v2-p5-s7-")
-    config = resolved(run)
+    config = written(run)
     assert config["prompt_len"] == 5
     assert config["train"]["lr"] == 0.01
     assert config["train"]["seed"] == metrics(run)["seed"] == 7
@@ -193,7 +193,7 @@ def test_prompt_len_means_nothing_to_finetune(material: Material, ptv2: Ptv2) ->
     assert again.out == first.out
     fresh = ptv2("train", "--prompt-len", "20", "--resume", "never")
     assert "prompt_len 20 means nothing to finetune: ignored" in fresh.err
-    assert resolved(only_run())["prompt_len"] is None
+    assert written(only_run())["prompt_len"] is None
 
 
 def test_what_is_ignored_is_said_of_a_finished_run_too(material: Material, ptv2: Ptv2) -> None:
@@ -246,7 +246,7 @@ def test_the_resolved_config_trains_the_same_run(finished: Path, ptv2: Ptv2, nam
     other = ptv2("train", finished / "config.yaml", "--output", "again")
     assert other.code == 0
     assert only_run(Path("again")).name == finished.name
-    assert resolved(only_run(Path("again"))) == resolved(finished)
+    assert written(only_run(Path("again"))) == written(finished)
 
 
 def test_a_run_is_found_by_any_name(finished: Path, ptv2: Ptv2) -> None:

@@ -44,13 +44,13 @@ def make_run(
         **changes,
     )
     session, _ = tiny.trained(config, folder / "runs")
-    return session.experiment.directory
+    return session.resolved_run.directory
 
 
 def reopened(run: RunDirectory) -> Session:
     """The run's model, from its files."""
     found = open_finished(run, offline=True)
-    session, _ = open_best(run, found.metrics, found.recipe, {}, tiny.CPU)
+    session, _ = open_best(run, found.metrics, found.resolved, {}, tiny.CPU)
     session.learner.eval()
     return session
 
@@ -59,12 +59,12 @@ def batch_of(session: Session, data: Path) -> Batch:
     """The validation rows as one padded batch."""
     from ptv2_cli.runs.data import read_split
 
-    rows = read_split(session.recipe, "validation", None, offline=True).rows
-    encoder = session.experiment.data.encoder
+    rows = read_split(session.resolved, "validation", None, offline=True).rows
+    encoder = session.resolved_run.data.encoder
     assert encoder is not None
-    features = session.recipe.task.encode(rows, encoder)
+    features = session.resolved.task.encode(rows, encoder)
     assert len({len(feature.input_ids) for feature in features}) > 1, "no padding is tested"
-    return collate(features, encoder.pad_id, session.recipe.task.kind)
+    return collate(features, encoder.pad_id, session.resolved.task.kind)
 
 
 def logits_of(session: Session, batch: Batch) -> Tensor:

@@ -105,7 +105,7 @@ def test_regression(tmp_path: Path, folder_of: FolderOf) -> None:
         task={"name": "text/regression", "data": str(tmp_path), "max_len": 24},
     )
     session, _ = tiny.trained(config, tmp_path / "runs")
-    check(session.experiment.directory, tmp_path, "AutoModelForSequenceClassification")
+    check(session.resolved_run.directory, tmp_path, "AutoModelForSequenceClassification")
 
 
 def test_a_pooler_that_was_trained_goes_with_the_head(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_network_is_gone(tmp_path: Path, run: RunDirectory) -> None:
     metrics = json.loads((tmp_path / "folded/metrics.json").read_text())
     counts = session.learner.counts()
     assert metrics["parameters"] == pytest.approx(counts)
-    assert metrics["config"] == session.recipe.config.model_dump(mode="json")
+    assert metrics["config"] == session.resolved.config.model_dump(mode="json")
     assert metrics["config"]["method"]["reparam"] == "none"
 
 

@@ -76,7 +76,7 @@ def finished(backbone: Path, kind: str, data: Path, tmp_path: Path, method: Any,
         train={"lr": 0.01, "epochs": 2, "batch_size": 8, "eval_batch_size": 5, "seed": 11},
     )
     session, _ = tiny.trained(config, tmp_path / "out")
-    folder = session.experiment.directory.path
+    folder = session.resolved_run.directory.path
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["status"] == "finished"
     assert 0 <= metrics["metrics"]["validation"][metric] <= 1

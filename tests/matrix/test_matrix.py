@@ -74,14 +74,14 @@ def test_finetuning_reaches_every_layer(family, kind, method, backbones) -> None
 def test_padding_does_not_leak(family, kind, method, backbones) -> None:
     learner = learner_of(backbones.get(family, kind), kind, method)
     batch = batch_of(kind, family, method)
-    together = predicted(learner, batch)
+    trainer = predicted(learner, batch)
     if kind == "choice":
         first = rows_of(batch, slice(2, 5), torch.tensor([[0, 1, 2]]))
     else:
         first = rows_of(batch, slice(1, 2))
     assert first.input_ids.shape[1] < batch.input_ids.shape[1]
     for name, found in predicted(learner, first).items():
-        expected = together[name][1:]
+        expected = trainer[name][1:]
         if kind in {"token", "span"}:
             expected = expected[:, : found.shape[1]]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -71,14 +71,14 @@ def test_said_before_weights(config, task, changes, said, data, tmp_path) -> Non
                                         "position_biased_input": False}])  # fmt: skip
 def test_relative_positions_leave_room_for_any_prompt(model, length, data, tmp_path) -> None:
     from ptv2_cli.config.load import load_config
-    from ptv2_cli.runs.resolve.recipe import make_recipe
+    from ptv2_cli.runs.resolve.resolved_config import resolve_config
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(model))
     config = tiny.write_config(
         tmp_path / "x.yaml", tmp_path / "model", data["rte"], prompt_len=length
     )
-    assert make_recipe(load_config(config, []), offline=True).config.task.max_len == 24
+    assert resolve_config(load_config(config, []), offline=True).config.task.max_len == 24
 
 
 @pytest.mark.parametrize(

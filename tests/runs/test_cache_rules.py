@@ -17,7 +17,7 @@ from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.resolve.cache_rules import require_cache_room
-from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.runs.resolve.resolved_config import resolve_config
 
 UPPER = "method={name: ptuning_v2, layers: last:2}"
 SETS = ("train.cache=memory", "backbone.dropout=off", UPPER)
@@ -45,13 +45,13 @@ def config_of(folder_of, data, tmp_path):
     return write
 
 
-def recipe(config: Path, *sets: str):
-    return make_recipe(load_config(config, [parse_set(text) for text in sets]), offline=True)
+def resolved(config: Path, *sets: str):
+    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
 
 
 def problems(config: Path, *sets: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        recipe(config, *sets)
+        resolved(config, *sets)
     return str(caught.value)
 
 
@@ -60,18 +60,18 @@ def problems(config: Path, *sets: str) -> str:
     "method", [UPPER, "method={name: ptuning_v2, layers: 2}", "method=head_only"]
 )
 def test_where_something_can_be_kept(cache, method, config_of) -> None:
-    found = recipe(config_of("bert"), f"train.cache={cache}", "backbone.dropout=off", method)
+    found = resolved(config_of("bert"), f"train.cache={cache}", "backbone.dropout=off", method)
     assert found.config.train.cache == (None if cache == "null" else cache)
 
 
 def test_it_is_no_other_run(config_of) -> None:
     marks = {
         fingerprint(
-            recipe(config_of("bert"), *SETS, f"train.cache={cache}").config.model_dump(), {}
+            resolved(config_of("bert"), *SETS, f"train.cache={cache}").config.model_dump(), {}
         )
         for cache in ("memory", "disk", "null")
     }
-    content = recipe(config_of("bert"), *SETS).config.model_dump()
+    content = resolved(config_of("bert"), *SETS).config.model_dump()
     del content["train"]["cache"]
     assert marks == {fingerprint(content, {})}
 
@@ -116,10 +116,10 @@ def test_t5_cannot_be_entered_between_layers(config_of) -> None:
     text = problems(config_of("t5", "ner"), *SETS)
     assert "--set train.cache: t5 layers hand more to each other than hidden states" in text
     assert "method: head_only can keep its outputs" in text
-    recipe(config_of("bart", "ner"), *SETS)
+    resolved(config_of("bart", "ner"), *SETS)
     for family in ("t5", "bart"):
         for kind in ("rte", "ner"):
-            recipe(config_of(family, kind), *SETS[:2], "method=head_only")
+            resolved(config_of(family, kind), *SETS[:2], "method=head_only")
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
@@ -217,6 +217,6 @@ def test_a_run_is_the_same_and_computes_each_row_once(
     assert history[0] == pytest.approx(history[1], rel=1e-4)
     rows = 24 + 12
     assert [lower.computed for lower in made] == [3 * rows + 12, rows]
-    folder = session.experiment.directory.path
+    folder = session.resolved_run.directory.path
     assert not list(folder.parent.glob("tmp*"))
     assert not list(folder.glob("tmp*"))

@@ -51,7 +51,7 @@ def runs(
     made = {}
     for name, sets in (("learnt", []), ("short", ["train.epochs=1", "train.lr=1e-6"])):
         session, metrics = tiny.trained(config, root / "out", *sets)
-        made[name] = (session.experiment.directory.path, metrics)
+        made[name] = (session.resolved_run.directory.path, metrics)
     return made
 
 
@@ -127,11 +127,11 @@ def test_every_method_runs(
     session, metrics = tiny.trained(config, tmp_path / "out", "train.epochs=1")
     assert metrics["status"] == "finished"
     assert metrics["metrics"]["validation"].keys() == {"accuracy"}
-    features = session.experiment.data.features("train")
+    features = session.resolved_run.data.features("train")
     assert len(features) == 96
     assert sum(len(feature.inputs) for feature in features) == 48 * 2 + 48 * 3
     assert all((item.mask_at is None) == (name != "ptuning_v1") for item in features[0].inputs)
-    lr = session.recipe.method.defaults("choice", session.recipe.method_options).lr
+    lr = session.resolved.method.defaults("choice", session.resolved.method_options).lr
     assert lr == {"ptuning_v2": 9e-3, "prompt_tuning": 3e-2, "finetune": 2e-5}.get(name, 1e-3)
 
 
@@ -203,7 +203,7 @@ def test_a_question_stays_in_one_batch(
     folder_of: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:
     session = tiny.opened(write(tmp_path / "x.yaml", folder_of("bert"), data), tmp_path / "out")
-    features = session.experiment.data.features("train")
+    features = session.resolved_run.data.features("train")
     plan = BatchPlan(features, 8, 1, 3, pad_id=0, kind="choice")
     assert plan.steps_per_epoch == 12
     for indices in plan.epoch(0):
@@ -222,7 +222,7 @@ def test_a_holdout_keeps_the_shares_of_the_indices(
     session = tiny.opened(write(tmp_path / "x.yaml", folder_of("bert"), data), tmp_path / "out")
     rows = [{"text": str(at), "choices": ["a", "b"], "label": int(at >= 90)} for at in range(100)]
     for seed in range(6):
-        _, held = hold_out(session.recipe.task, Split(rows, "0" * 64), 0.1, seed)
+        _, held = hold_out(session.resolved.task, Split(rows, "0" * 64), 0.1, seed)
         assert sorted(row["label"] for row in held.rows) == [0] * 9 + [1]
 
 
@@ -242,6 +242,6 @@ def test_a_table_with_a_column_for_each_choice(
     plain = write(tmp_path / "plain.yaml", folder_of("bert"), data)
     config = write(tmp_path / "x.yaml", folder_of("bert"), data, task=task)
     one, other = (tiny.opened(path, tmp_path / "out") for path in (plain, config))
-    assert one.experiment.data.features("train") == other.experiment.data.features("train")
-    resolved = yaml.safe_load(other.recipe.config.model_dump_json())["task"]
-    assert resolved["label_is"] == "text"
+    assert one.resolved_run.data.features("train") == other.resolved_run.data.features("train")
+    written = yaml.safe_load(other.resolved.config.model_dump_json())["task"]
+    assert written["label_is"] == "text"

@@ -17,7 +17,7 @@ from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.rescore import reload_run
-from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.runs.resolve.resolved_config import resolve_config
 from ptv2_cli.runs.session import set_up
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
@@ -41,13 +41,13 @@ def config(folder_of, data, tmp_path) -> Path:
     return tiny.write_config(tmp_path / "run.yaml", folder, data)
 
 
-def recipe(config: Path, *sets: str):
-    return make_recipe(load_config(config, [parse_set(text) for text in sets]), offline=True)
+def resolved(config: Path, *sets: str):
+    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
 
 
 def problems(config: Path, *sets: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        recipe(config, *sets)
+        resolved(config, *sets)
     return str(caught.value)
 
 
@@ -62,7 +62,7 @@ def test_weights_that_train_are_held_in_fp32(method, dtype, config) -> None:
     held = "auto, here bf16," if dtype == "auto" else dtype
     assert f"trains the backbone, and weights that train cannot be held in {held}" in text
     assert "write dtype: fp32" in text
-    recipe(config, f"method={method}", "backbone.dtype=fp32")
+    resolved(config, f"method={method}", "backbone.dtype=fp32")
 
 
 @pytest.mark.parametrize("method", TUNING)
@@ -70,19 +70,19 @@ def test_quantized_weights_cannot_train(method, config) -> None:
     text = problems(config, f"method={method}", "backbone.quantize=int8")
     assert "--set backbone.quantize: " in text
     assert "quantized weights cannot train" in text
-    recipe(config, "method={name: ptuning_v1, train_backbone: false}", "backbone.quantize=int8")
+    resolved(config, "method={name: ptuning_v1, train_backbone: false}", "backbone.quantize=int8")
 
 
 def test_int4_wants_bf16(config) -> None:
     text = problems(config, "backbone.quantize=int4")
     assert "int4 layers compute in bf16, and the weights are held in fp32" in text
-    recipe(config, "backbone.quantize=int4", "backbone.dtype=auto")
+    resolved(config, "backbone.quantize=int4", "backbone.dtype=auto")
 
 
 def test_two_half_types_do_not_mix(config) -> None:
     text = problems(config, "backbone.dtype=fp16", "train.precision=bf16")
     assert "bf16 cannot be mixed with weights that are held in fp16" in text
-    recipe(config, "backbone.dtype=bf16", "train.precision=bf16")
+    resolved(config, "backbone.dtype=bf16", "train.precision=bf16")
 
 
 @pytest.mark.parametrize("value", ["int2", "8", "true"])
@@ -91,13 +91,13 @@ def test_unknown_quantizations_are_named(value, config) -> None:
 
 
 def test_auto_is_resolved(config) -> None:
-    assert recipe(config, "backbone.dtype=auto").config.backbone.dtype == "bf16"
-    assert recipe(config).config.backbone.dtype == "fp32"
+    assert resolved(config, "backbone.dtype=auto").config.backbone.dtype == "bf16"
+    assert resolved(config).config.backbone.dtype == "fp32"
 
 
 def test_fingerprints_of_earlier_runs_stay_and_both_keys_count(config) -> None:
     def mark(*sets: str, without: str = "") -> str:
-        content = recipe(config, *sets).config.model_dump()
+        content = resolved(config, *sets).config.model_dump()
         content["backbone"].pop(without, None)
         return fingerprint(content, {})
 
@@ -135,7 +135,7 @@ def test_bf16_int8_and_checkpointing_train_and_reload_with_equal_scores(
     assert metrics["backbone"]["quantize"] == "int8"
     assert metrics["environment"]["dtype"] == "bf16"
     assert metrics["environment"]["torchao"]
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     kept = list(directory.checkpoints.glob("best-*.safetensors"))
     assert kept
     assert kept[0].stat().st_size < 20_000  # prompt and head alone

@@ -236,7 +236,7 @@ def test_a_holdout_that_was_drawn_otherwise_is_not_scored_again(
     session, metrics = tiny.trained(
         config, tmp_path / "runs", HOLDOUT, "report=[holdout]", "train.epochs=1"
     )
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     assert metrics["data"]["holdout"]["drawn"] == DRAWN
     assert ptv2(["eval", str(directory.path)]) == 0
     assert "holdout accuracy" in capsys.readouterr().out

@@ -67,16 +67,16 @@ def test_both_tasks_learn_and_are_scored_apart(folder_of, data, tmp_path) -> Non
     heads = session.learner.head.heads
     assert [head.linear.out_features for head in heads] == [9, 5]
     again = reload_run(
-        RunDirectory(session.experiment.directory.path),
+        RunDirectory(session.resolved_run.directory.path),
         split=None,
         data=None,
         device=tiny.CPU,
         offline=True,
     )
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
-    last = json.loads(session.experiment.directory.history.read_text().splitlines()[-1])
+    last = json.loads(session.resolved_run.directory.history.read_text().splitlines()[-1])
     words = {"conll2003": 0, "tagging": 0}
-    for row in session.experiment.data.rows("validation"):
+    for row in session.resolved_run.data.rows("validation"):
         words[row["task"]] += len(row["tokens"])
     losses = last["validation_losses"]
     assert losses.keys() == words.keys()
@@ -87,13 +87,13 @@ def test_both_tasks_learn_and_are_scored_apart(folder_of, data, tmp_path) -> Non
 def test_the_resolved_config_is_the_same_run(folder_of, data, tmp_path) -> None:
     config = write(tmp_path, folder_of("bert"), data)
     session, _ = tiny.trained(config, tmp_path / "runs", "train.epochs=1")
-    resolved = session.experiment.directory.config
-    assert tiny.prepared(resolved, tmp_path / "runs").fingerprint == session.experiment.fingerprint
+    written = session.resolved_run.directory.config
+    assert tiny.prepared(written, tmp_path / "runs").fingerprint == session.resolved_run.fingerprint
     moved = tuple(path.rename(tmp_path / path.name) for path in data)
     try:
         other = write(tmp_path / "x", folder_of("bert"), moved)
         there = tiny.prepared(other, tmp_path / "runs", ["train.epochs=1"])
-        assert there.fingerprint == session.experiment.fingerprint
+        assert there.fingerprint == session.resolved_run.fingerprint
     finally:
         for now, then in zip(moved, data, strict=True):
             now.rename(then)
@@ -108,11 +108,11 @@ def test_paths_are_relative_to_the_file_and_max_len_is_each_task_s_own(
         {"name": "text/tagging", "data": near[1]},
     ]
     session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
-    features = session.experiment.data.features("train")
+    features = session.resolved_run.data.features("train")
     longest = [max(len(f.input_ids) for f in features if f.task == task) for task in (0, 1)]
     assert longest == [7, 5]
     whole = tiny.opened(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    assert max(len(f.input_ids) for f in whole.experiment.data.features("train")) > 7
+    assert max(len(f.input_ids) for f in whole.resolved_run.data.features("train")) > 7
 
 
 def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> None:
@@ -123,12 +123,12 @@ def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> N
         {"name": "ner/conll2003", "data": str(data[0])},
     ]
     session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
-    encoder = session.experiment.data.encoder
-    (first,) = session.recipe.task.encode(
-        session.experiment.data.rows("train")[:1], encoder.unlimited(1000)
+    encoder = session.resolved_run.data.encoder
+    (first,) = session.resolved.task.encode(
+        session.resolved_run.data.rows("train")[:1], encoder.unlimited(1000)
     )
     assert len(first.input_ids) == 5
-    lines = list(preview(session.recipe, session.experiment.data, encoder.tokenizer, 1))
+    lines = list(preview(session.resolved, session.resolved_run.data, encoder.tokenizer, 1))
     assert any("window 1 of 2" in line for line in lines)
 
 
@@ -193,7 +193,7 @@ def test_a_report_sets_it_beside_runs_of_one_task(folder_of, data, tmp_path) -> 
 
 def test_the_prompt_goes_on_with_one_task(folder_of, data, tmp_path) -> None:
     session, _ = tiny.trained(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    method = {"name": "ptuning_v2", "init": {"run": str(session.experiment.directory.path)}}
+    method = {"name": "ptuning_v2", "init": {"run": str(session.resolved_run.directory.path)}}
     task = {"name": "ner/conll2003", "data": str(data[0])}
     single = tiny.write_config(
         tmp_path / "single.yaml", folder_of("bert"), data[0], method=method, task=task
@@ -205,7 +205,7 @@ def test_the_prompt_goes_on_with_one_task(folder_of, data, tmp_path) -> None:
 
 def test_predicted_rows_name_their_task(folder_of, data, tmp_path) -> None:
     session, _ = tiny.trained(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    run = load(session.experiment.directory.path, offline=True)
+    run = load(session.resolved_run.directory.path, offline=True)
     rows = [
         {"task": "tagging", "tokens": ["ann", "sat"]},
         {"task": "conll2003", "tokens": ["paris", "sat", "on"]},
@@ -219,7 +219,7 @@ def test_predicted_rows_name_their_task(folder_of, data, tmp_path) -> None:
 
 def test_predictions_carry_their_task(folder_of, data, tmp_path) -> None:
     session, _ = tiny.trained(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    path = session.experiment.directory.predictions("validation")
+    path = session.resolved_run.directory.predictions("validation")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["task"] for line in lines] == ["conll2003"] * 16 + ["tagging"] * 10
     assert all(len(line["tags"]) == len(line["gold"]) for line in lines)
@@ -228,7 +228,7 @@ def test_predictions_carry_their_task(folder_of, data, tmp_path) -> None:
 def test_tasks_of_one_name_are_numbered(folder_of, data, tmp_path) -> None:
     tasks = [{"name": "ner/conll2003", "data": str(data[0])}] * 2
     config = write(tmp_path, folder_of("bert"), data, tasks=tasks)
-    task = tiny.prepared(config, tmp_path / "runs").recipe.task
+    task = tiny.prepared(config, tmp_path / "runs").resolved.task
     assert task.names == ("conll2003-1", "conll2003-2")
     assert "conll2003-2.f1" in task.metrics
 

@@ -49,7 +49,7 @@ def trained(folder: Path, backbone: Path, data, task: str, **changes: Any) -> Ru
     path = folder / f"{task.rsplit('/')[-1]}.yaml"
     config = tiny.write_config(path, backbone, data[task], **content)
     session, _ = tiny.trained(config, folder / "runs")
-    return Run(RunDirectory(session.experiment.directory.path), device="cpu", offline=True)
+    return Run(RunDirectory(session.resolved_run.directory.path), device="cpu", offline=True)
 
 
 def lines_of(which: Any, rows: list[dict[str, Any]], size: int = 8) -> list[dict[str, Any]]:
@@ -124,8 +124,8 @@ def test_one_pass_serves_all_runs_of_a_batch(folder_of, data, tmp_path, monkeypa
         trained(tmp_path, folder_of("bert"), data, task, **changes)
         for task, changes in zip(data, METHODS["lengths"], strict=True)
     ]
-    together = MixedRuns(runs)
-    lines_of(together, ROWS)
+    trainer = MixedRuns(runs)
+    lines_of(trainer, ROWS)
     passes: list[int] = []
     own = Backbone.forward
 
@@ -134,10 +134,10 @@ def test_one_pass_serves_all_runs_of_a_batch(folder_of, data, tmp_path, monkeypa
         return own(self, batch, prompts)
 
     monkeypatch.setattr(Backbone, "forward", counted)
-    lines_of(together, ROWS)
+    lines_of(trainer, ROWS)
     assert passes == [5]
     tables = {
-        session.learner.backbone.word_embeddings.data_ptr() for session, _ in together._sessions
+        session.learner.backbone.word_embeddings.data_ptr() for session, _ in trainer._sessions
     }
     assert len(tables) == 1
 
@@ -176,14 +176,14 @@ def test_a_row_has_to_name_its_run(folder_of, data, tmp_path) -> None:
         trained(tmp_path, folder_of("bert"), data, "superglue/rte"),
         trained(tmp_path, folder_of("bert"), data, "ner/conll2003"),
     ]
-    together = MixedRuns(runs)
+    trainer = MixedRuns(runs)
     for row, what in (({"premise": "a"}, "names no run"), ({"task": "x"}, "'x'")):
         with pytest.raises(DataError) as caught:
-            lines_of(together, [row])
+            lines_of(trainer, [row])
         assert what in str(caught.value)
         assert "conll2003" in str(caught.value)
     by_folder = {**ROWS[0], "task": runs[0].path.name}
-    assert lines_of(together, [by_folder])[0]["label"] in {"entailment", "not_entailment"}
+    assert lines_of(trainer, [by_folder])[0]["label"] in {"entailment", "not_entailment"}
 
 
 def test_the_command(folder_of, data, tmp_path, monkeypatch) -> None:

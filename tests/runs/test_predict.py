@@ -61,7 +61,7 @@ def run_of(
             )
             # Long enough for the answers to differ from row to row.
             session, _metrics = tiny.trained(config, folder / "runs", "train.epochs=10")
-            made[name] = session.experiment.directory.path
+            made[name] = session.resolved_run.directory.path
         return made[name]
 
     return get
@@ -233,7 +233,7 @@ def test_the_data_of_the_run_may_be_gone(tmp_path: Path, folder_of: Callable[[st
     config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, train={"steps": 1})
     session, _ = tiny.trained(config, tmp_path / "runs")
     shutil.rmtree(data)
-    path = session.experiment.directory.path
+    path = session.resolved_run.directory.path
     wanted = logged(path, "rte")
     assert load(path).predict(inputs(wanted)) == wanted
 

@@ -40,14 +40,14 @@ class Case:
 
     @property
     def whole(self) -> Path:
-        return self.session.experiment.directory.path
+        return self.session.resolved_run.directory.path
 
     def directory(self, name: str) -> Path:
         return self.root / name / self.whole.name
 
     def resume(self, name: str) -> Path:
         session, _ = tiny.trained(self.config, self.root / name, resume=True)
-        assert session.experiment.directory.path == self.directory(name)
+        assert session.resolved_run.directory.path == self.directory(name)
         return self.directory(name)
 
 
@@ -92,7 +92,7 @@ def test_two_runs_of_one_seed_are_bit_equal(which, request) -> None:
 
 def test_another_seed_differs(case) -> None:
     session, metrics = tiny.trained(case.config, case.root / "other", "train.seed=12")
-    other = read_checkpoint(session.experiment.directory.checkpoints, "last").tensors
+    other = read_checkpoint(session.resolved_run.directory.checkpoints, "last").tensors
     mine = read_checkpoint(case.whole / "checkpoints", "last").tensors
     assert not torch.equal(
         other["learner.method.source.prompt"], mine["learner.method.source.prompt"]
@@ -169,7 +169,7 @@ def test_killed_finetuning_ends_bit_equal(tuned, killed) -> None:
 def test_a_fresh_process_predicts_equal_bits(case, killed) -> None:
     assert killed["logits"] == [None]
     case.session.load_best()
-    outputs = case.session.predictor(case.session.experiment.data.features("validation"))
+    outputs = case.session.predictor(case.session.resolved_run.data.features("validation"))
     mine = torch.stack([torch.as_tensor(row["probabilities"]) for row in outputs])
     assert torch.equal(load_file(case.root / "logits.safetensors")["probabilities"], mine)
     lines = (case.whole / "predictions" / "validation.jsonl").read_text().splitlines()

@@ -54,7 +54,7 @@ def runs(folder_of, tmp_path_factory):
             train={"lr": 0.03, "epochs": 2, "batch_size": 8, "seed": 11},
         )
         session, returned = tiny.trained(config, root / "out")
-        directory = session.experiment.directory
+        directory = session.resolved_run.directory
         metrics = json.loads(directory.metrics.read_text())
         assert metrics["metrics"] == returned["metrics"]
         lines = directory.predictions("validation").read_text().splitlines()
@@ -68,7 +68,7 @@ def test_metrics_json_keeps_its_contract(kind, version, runs) -> None:
     assert metrics.keys() >= KEYS
     assert metrics["schema_version"] == 1
     assert metrics["status"] == "finished"
-    assert metrics["task"] == {"name": session.recipe.task.name, "version": version}
+    assert metrics["task"] == {"name": session.resolved.task.name, "version": version}
     assert metrics["method"] == "ptuning_v2"
     assert metrics["backbone"].keys() >= {"name", "revision"}
     chosen = metrics["selection"]
@@ -131,7 +131,7 @@ def test_classes_are_under_detail(runs) -> None:
 
 def test_history_has_a_line_per_evaluation(runs) -> None:
     session, metrics, _ = runs["sequence"]
-    lines = session.experiment.directory.history.read_text().splitlines()
+    lines = session.resolved_run.directory.history.read_text().splitlines()
     history = [json.loads(line) for line in lines]
     assert [line["step"] for line in history] == [3, 6]
     assert [line["epoch"] for line in history] == [1, 2]
@@ -146,7 +146,7 @@ def test_history_has_a_line_per_evaluation(runs) -> None:
 
 def test_sequence_predictions(runs) -> None:
     session, metrics, lines = runs["sequence"]
-    rows = session.experiment.data.rows("validation")
+    rows = session.resolved_run.data.rows("validation")
     assert len(lines) == len(rows) == 12
     right = 0
     for row, line in zip(rows, lines, strict=True):
@@ -160,7 +160,7 @@ def test_sequence_predictions(runs) -> None:
 
 def test_token_predictions(runs) -> None:
     session, _, lines = runs["token"]
-    for row, line in zip(session.experiment.data.rows("validation"), lines, strict=True):
+    for row, line in zip(session.resolved_run.data.rows("validation"), lines, strict=True):
         assert line["tokens"] == row["tokens"]
         assert line["gold"] == row["tags"]
         assert len(line["tags"]) == len(row["tokens"])
@@ -171,7 +171,7 @@ def test_token_predictions(runs) -> None:
 
 def test_span_predictions(runs) -> None:
     session, _, lines = runs["span"]
-    for row, line in zip(session.experiment.data.rows("validation"), lines, strict=True):
+    for row, line in zip(session.resolved_run.data.rows("validation"), lines, strict=True):
         assert line.keys() >= {"question", "context", "answer", "start", "probability", "nbest"}
         end = line["start"] + len(line["answer"])
         assert row["context"][line["start"] : end] == line["answer"]
@@ -183,7 +183,9 @@ def test_truncated_rows_are_counted_and_warned_about(folder_of, tmp_path) -> Non
         tmp_path / "x.yaml", folder_of("bert"), tiny.write_rte(tmp_path / "rte")
     )
     session, metrics = tiny.trained(config, tmp_path / "runs", "task.max_len=10", "train.epochs=1")
-    lengths = [len(row["premise"].split()) + 2 + 3 for row in session.experiment.data.rows("train")]
+    lengths = [
+        len(row["premise"].split()) + 2 + 3 for row in session.resolved_run.data.rows("train")
+    ]
     cut = sum(length > 10 for length in lengths)
     assert 2 <= cut < 24
     assert metrics["data"]["train"]["truncated_rows"] == cut
@@ -206,7 +208,7 @@ def test_collapse_is_warned_about(folder_of, tmp_path) -> None:
 
 def test_nothing_of_a_run_is_left_half_written(runs) -> None:
     for session, _, _ in runs.values():
-        path: Path = session.experiment.directory.path
+        path: Path = session.resolved_run.directory.path
         names = {file.name for file in path.rglob("*") if file.is_file()}
         assert not [name for name in names if name.startswith(".") or name.endswith(".tmp")]
         assert names >= {"config.yaml", "metrics.json", "history.jsonl", "validation.jsonl"}

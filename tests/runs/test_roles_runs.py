@@ -48,7 +48,7 @@ def runs(
         ("short", ["train.lr=1e-6", "train.epochs=1"]),
     ):
         session, metrics = tiny.trained(config, root / "out", "backbone.dropout=off", *train)
-        made[name] = (session.experiment.directory.path, metrics)
+        made[name] = (session.resolved_run.directory.path, metrics)
     return made
 
 
@@ -144,8 +144,8 @@ def test_a_holdout_keeps_a_sentence_together(
 ) -> None:
     config = write(tmp_path / "x.yaml", folder_of("bert"), "srl/conll2005", data)
     session = tiny.opened(config, tmp_path / "out")
-    rows = session.experiment.data.rows("train")
-    kept, taken = hold_out(session.recipe.task, Split(rows, "0"), 0.3, 11)
+    rows = session.resolved_run.data.rows("train")
+    kept, taken = hold_out(session.resolved.task, Split(rows, "0"), 0.3, 11)
     sides = [{tuple(row["tokens"]) for row in side.rows} for side in (kept, taken)]
     assert sides[1]
     assert not sides[0] & sides[1]
@@ -191,7 +191,7 @@ def test_entities_of_2012_columns_are_predicted(
     session, _ = tiny.trained(config, tmp_path / "out", "train.epochs=1")
     new = tmp_path / "new.v4_gold_conll"
     new.write_text(conll_files.text_2012(conll_files.sentences(2, 9)))
-    path = str(session.experiment.directory.path)
+    path = str(session.resolved_run.directory.path)
     assert ptv2(["predict", str(new), "--run", path, "--offline"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["tokens"] for line in lines] == [s[0] for s in conll_files.sentences(2, 9)]

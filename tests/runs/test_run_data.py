@@ -32,15 +32,15 @@ def test_only_a_train_file(folder_of, tmp_path) -> None:
     folder = tiny.write_rte(tmp_path / "alone", train=40, validation=0)
     config = tiny.write_config(tmp_path / "x.yaml", folder_of("bert"), folder)
     session, metrics = tiny.trained(config, tmp_path / "runs", "train.epochs=1")
-    recipe = session.recipe
-    assert (recipe.config.selection.split, recipe.config.selection.fraction) == ("holdout", 0.1)
-    assert recipe.config.report == ("holdout",)
-    assert any("a tenth of train is held out" in note for note in recipe.notes)
+    resolved = session.resolved
+    assert (resolved.config.selection.split, resolved.config.selection.fraction) == ("holdout", 0.1)
+    assert resolved.config.report == ("holdout",)
+    assert any("a tenth of train is held out" in note for note in resolved.notes)
     assert any("a tenth of train is held out" in text for text in metrics["warnings"])
     assert (metrics["data"]["train"]["rows"], metrics["data"]["holdout"]["rows"]) == (36, 4)
     assert set(metrics["metrics"]) == {"holdout"}
-    resolved = session.experiment.directory.config
-    assert tiny.prepared(resolved, tmp_path / "runs").fingerprint == metrics["fingerprint"]
+    written = session.resolved_run.directory.config
+    assert tiny.prepared(written, tmp_path / "runs").fingerprint == metrics["fingerprint"]
 
 
 def test_holdout_keeps_the_reported_split_out_of_the_choice(config, tmp_path) -> None:
@@ -48,9 +48,9 @@ def test_holdout_keeps_the_reported_split_out_of_the_choice(config, tmp_path) ->
     session, metrics = tiny.trained(config, tmp_path, *sets)
     assert metrics["selection"]["split"] == "holdout"
     assert set(metrics["metrics"]) == set(metrics["final"]) == {"validation"}
-    assert len(session.experiment.data.rows("train")) == 30
-    train = {row["idx"] for row in session.experiment.data.rows("train")}
-    held = {row["idx"] for row in session.experiment.data.rows("holdout")}
+    assert len(session.resolved_run.data.rows("train")) == 30
+    train = {row["idx"] for row in session.resolved_run.data.rows("train")}
+    held = {row["idx"] for row in session.resolved_run.data.rows("holdout")}
     assert train | held == set(range(40))
     assert not train & held
 
@@ -59,9 +59,9 @@ def test_report_drops_a_test_split_that_is_not_there(folder_of, tmp_path) -> Non
     folder = tiny.write_ner(tmp_path / "ner")
     task = {"name": "ner/conll2003", "data": str(folder), "max_len": 24}
     config = tiny.write_config(tmp_path / "x.yaml", folder_of("bert"), folder, task=task)
-    assert tiny.prepared(config, tmp_path).recipe.config.report == ("validation",)
+    assert tiny.prepared(config, tmp_path).resolved.config.report == ("validation",)
     shutil.copy(folder / "valid.txt", folder / "test.txt")
-    assert tiny.prepared(config, tmp_path).recipe.config.report == ("validation", "test")
+    assert tiny.prepared(config, tmp_path).resolved.config.report == ("validation", "test")
     (folder / "test.txt").unlink()
     with pytest.raises(DataError, match="test"):
         tiny.prepared(config, tmp_path, ["report=[validation, test]"])
@@ -152,17 +152,17 @@ def test_defaults_written_out_are_the_same_run(config) -> None:
 )
 def test_the_resolved_config_is_the_same_run(sets, config, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path / "runs", "train.epochs=1", *sets)
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     loaded = load_config(directory.path)
     again = prepare(loaded, tmp_path / "elsewhere", offline=True)
     assert again.fingerprint == metrics["fingerprint"]
     assert again.directory.path.name == directory.path.name
-    assert again.recipe.config == session.recipe.config
+    assert again.resolved.config == session.resolved.config
 
 
 def test_a_run_is_found_by_its_fingerprint(config, tmp_path) -> None:
     session, _ = tiny.trained(config, tmp_path / "runs", "train.epochs=1")
-    path = session.experiment.directory.path
+    path = session.resolved_run.directory.path
     assert path.name.startswith("run-ptuning_v2-p3-s11-")
     assert len(path.name.rsplit("-", 1)[1]) == 8
     again = tiny.prepared(config, tmp_path / "runs", ["train.epochs=1", "name=other"])

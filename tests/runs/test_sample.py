@@ -115,13 +115,13 @@ def config(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
 def test_a_run_trains_on_the_sample(config: Path, tmp_path: Path) -> None:
     sets = ["task.limit={train: 8, sample: stratified}", "train.epochs=1"]
     session, metrics = tiny.trained(config, tmp_path / "out", *sets)
-    rows = session.experiment.data.rows("train")
+    rows = session.resolved_run.data.rows("train")
     assert Counter(row["label"] for row in rows) == {"entailment": 4, "not_entailment": 4}
     assert metrics["data"]["train"]["rows"] == 8
     assert metrics["data"]["validation"]["rows"] == 12
     assert metrics["config"]["task"]["limit"] == {"train": 8, "validation": None, "test": None,
                                                   "sample": "stratified", "seed": None}  # fmt: skip
-    assert ptv2(["eval", str(session.experiment.directory.path), "--split", "validation"]) == 0
+    assert ptv2(["eval", str(session.resolved_run.directory.path), "--split", "validation"]) == 0
 
 
 def test_the_sample_is_part_of_the_fingerprint(config: Path, tmp_path: Path) -> None:

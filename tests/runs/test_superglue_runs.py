@@ -53,7 +53,7 @@ def runs(
                 train=train,
             )
             session, metrics = tiny.trained(config, root / "out", *sets)
-            made[(name, *sets)] = session.experiment.directory.path, metrics
+            made[(name, *sets)] = session.resolved_run.directory.path, metrics
         return made[(name, *sets)]
 
     return get

@@ -141,9 +141,9 @@ def test_divergence_keeps_the_best_before_it(config, tmp_path) -> None:
     assert metrics["selection"]["step"] == 6
     assert metrics["final"] == {}
     assert any("no longer finite" in text for text in metrics["warnings"])
-    best = read_checkpoint(session.experiment.directory.checkpoints, "best")
+    best = read_checkpoint(session.resolved_run.directory.checkpoints, "best")
     assert all(value.isfinite().all() for value in best.tensors.values())
-    json.loads(session.experiment.directory.metrics.read_text())
+    json.loads(session.resolved_run.directory.metrics.read_text())
 
 
 def test_divergence_before_the_first_evaluation(config, tmp_path) -> None:
@@ -159,7 +159,7 @@ def test_divergence_before_the_first_evaluation(config, tmp_path) -> None:
     assert metrics["evaluations"] == 0
     assert metrics["metrics"] == {}
     assert metrics["selection"]["value"] is None
-    assert not (session.experiment.directory.checkpoints / "best.json").exists()
+    assert not (session.resolved_run.directory.checkpoints / "best.json").exists()
 
 
 def test_weights_that_break_after_the_last_finite_loss_are_never_the_best(config, tmp_path) -> None:
@@ -183,7 +183,7 @@ def test_a_pooler_that_the_weights_lack_trains_and_is_saved(data, tmp_path) -> N
     metrics = tiny.train(session, resume=False, listen=lambda event: None)
     pooler = 32 * 32 + 32
     assert metrics["parameters"]["trainable"] == 2 * 3 * 32 * 3 + (32 * 2 + 2) + pooler
-    best = read_checkpoint(session.experiment.directory.checkpoints, "best").tensors
+    best = read_checkpoint(session.resolved_run.directory.checkpoints, "best").tensors
     assert not torch.equal(best["learner.backbone.pooler.dense.weight"], before)
     fresh = tiny.opened(config, tmp_path / "runs")
     fresh.load_best()
@@ -192,7 +192,7 @@ def test_a_pooler_that_the_weights_lack_trains_and_is_saved(data, tmp_path) -> N
 
 def test_a_damaged_checkpoint_is_not_resumed_from(config, tmp_path) -> None:
     session, _ = tiny.trained(config, tmp_path, "train.epochs=1")
-    tensors = next(session.experiment.directory.checkpoints.glob("last-*"))
+    tensors = next(session.resolved_run.directory.checkpoints.glob("last-*"))
     tensors.write_bytes(tensors.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="is truncated or altered"):
         tiny.trained(config, tmp_path, "train.epochs=1", resume=True)
@@ -224,7 +224,7 @@ def test_bf16_run(config, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path, "train.precision=bf16")
     assert metrics["status"] == "finished"
     assert metrics["environment"]["dtype"] == "bf16"
-    last = read_checkpoint(session.experiment.directory.checkpoints, "last")
+    last = read_checkpoint(session.resolved_run.directory.checkpoints, "last")
     learned = [v for k, v in last.tensors.items() if k.startswith("learner.")]
     assert {value.dtype for value in learned} == {torch.float32}
 
@@ -232,10 +232,10 @@ def test_bf16_run(config, tmp_path) -> None:
 def test_fp16_run_saves_its_scaler(config, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path, "train.precision=fp16")
     assert metrics["status"] == "finished"
-    last = read_checkpoint(session.experiment.directory.checkpoints, "last")
+    last = read_checkpoint(session.resolved_run.directory.checkpoints, "last")
     assert last.state["scaler"]["scale"] > 0
     again, _ = tiny.trained(config, tmp_path, "train.precision=fp16", resume=True)
-    assert again.experiment.directory.path == session.experiment.directory.path
+    assert again.resolved_run.directory.path == session.resolved_run.directory.path
 
 
 # Prompt tuning trains on the right tokens: the word tells the tag, the name is the answer.
@@ -288,7 +288,7 @@ def test_ptuning_v1_reads_its_mask(encoder, folder_of, data, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path / "runs")
     assert metrics["prompt_len"] == 3
     assert metrics["parameters"]["prompt"] == 3 * 32
-    feature = session.experiment.data.features("train")[0]
+    feature = session.resolved_run.data.features("train")[0]
     assert sorted(slot for slot in feature.slots if slot >= 0) == [0, 1, 2]
     assert feature.input_ids[feature.mask_at] == 4  # [MASK]
 

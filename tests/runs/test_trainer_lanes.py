@@ -14,7 +14,7 @@ import torch
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.rng import SeededDropout
 from ptv2_cli.runs import trainer
-from ptv2_cli.runs.trainer import Together
+from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.runs.training import TrainingRun
 from ptv2_cli.sweep.session_pool import Opener
 
@@ -44,7 +44,7 @@ def test_one_lane_is_train_bit_for_bit(
     for number, run in enumerate(swept.runs):
         path, seed = configs[number // 2], 11 + number % 2
         session, metrics = tiny.trained(path, tmp_path / "alone", f"train.seed={seed}")
-        other = laned.Left(session.experiment.directory.path)
+        other = laned.Left(session.resolved_run.directory.path)
         assert best(other) == best(run)
         assert metrics["lanes"] == run.metrics["lanes"] == 1
         assert other.losses == run.losses
@@ -136,7 +136,7 @@ def test_accumulating_beside_one_that_does_not_is_saved_as_of_whole_steps(
         output = tmp_path / f"cut{saves}"
         with monkeypatch.context() as patch:
             patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-            patch.setattr(Together, "_save_all", ending(saves))
+            patch.setattr(Trainer, "_save_all", ending(saves))
             with pytest.raises(Interrupted):
                 laned.sweep(configs, output, 2)
         swept = laned.sweep(configs, output, 2)
@@ -144,11 +144,11 @@ def test_accumulating_beside_one_that_does_not_is_saved_as_of_whole_steps(
             laned.assert_same(one, other)
 
 
-def ending(saves: int) -> Callable[[Together], None]:
+def ending(saves: int) -> Callable[[Trainer], None]:
     """A `_save_all` that ends everything after so many of its calls."""
-    really, calls = Together._save_all, 0
+    really, calls = Trainer._save_all, 0
 
-    def save_all(self: Together) -> None:
+    def save_all(self: Trainer) -> None:
         nonlocal calls
         really(self)
         calls += 1
@@ -182,15 +182,15 @@ def test_a_run_that_cannot_join_lets_go_of_its_directory(
     opener = Opener(tiny.CPU)
     runs = []
     for trial in laned.plan(configs, tmp_path / "runs").trials:
-        assert trial.experiment is not None
-        runs.append(TrainingRun(opener.open(trial.experiment), lambda event: None))
+        assert trial.resolved_run is not None
+        runs.append(TrainingRun(opener.open(trial.resolved_run), lambda event: None))
     begin = TrainingRun.begin
 
     def failing(self: TrainingRun, *args: Any, **options: Any) -> None:
         begin(self, *args, **options)
         raise RuntimeError("a bug")
 
-    with Together(tiny.CPU) as driver:
+    with Trainer(tiny.CPU) as driver:
         driver.join(runs[0], resume=False)
         with monkeypatch.context() as patch:
             patch.setattr(TrainingRun, "begin", failing)

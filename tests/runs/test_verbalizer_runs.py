@@ -71,7 +71,7 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     config: Callable[..., Path], masked: Path, tmp_path: Path
 ) -> None:
     session, _ = tiny.trained(config(masked), tmp_path / "runs")
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
     lines = again.evaluate("validation")
     assert {line.verdict for line in lines} == {"equal"}
@@ -81,9 +81,9 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     assert read_checkpoint(directory.checkpoints, "best").tensors == {}
     (line,) = Run(directory, offline=True).predict([{"text": "now bob likes the dog"}])
     assert line["label"] == "wrong"
-    # The resolved config is the same run.
+    # The written config is the same run.
     repeated = tiny.prepared(directory.config, tmp_path / "runs")
-    assert repeated.fingerprint == session.experiment.fingerprint
+    assert repeated.fingerprint == session.resolved_run.fingerprint
 
 
 METHODS: list[tuple[Any, int | None, bool]] = [
@@ -132,7 +132,7 @@ def test_every_method_learns_against_what_the_words_meant(
     if method == METHODS[0][0]:
         width = sum(site.width for site in session.learner.backbone.sites)
         assert parameters["prompt"] == 4 * width == 2 * 3 * 32 * 4
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     names = read_checkpoint(directory.checkpoints, "best").part("learner")
     assert any(name.startswith("head.") for name in names) == trains
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
@@ -147,7 +147,7 @@ def test_demonstrations_are_drawn_by_the_seed_and_kept_with_the_run(
 ) -> None:
     path = config(causal, {"demonstrations": 3, "max_len": 100})
     session, metrics = tiny.trained(path, tmp_path / "runs")
-    data = session.experiment.data
+    data = session.resolved_run.data
     labels = [row["label"] for row in data.demonstrations]
     assert len(labels) == 3
     assert set(labels) == {"right", "wrong"}
@@ -161,10 +161,10 @@ def test_demonstrations_are_drawn_by_the_seed_and_kept_with_the_run(
     assert own.count(data.rows("train")[0]["text"]) == 1
     # Another process, without the train file.
     (tmp_path / "rows" / "train.jsonl").unlink()
-    directory = RunDirectory(session.experiment.directory.path)
+    directory = RunDirectory(session.resolved_run.directory.path)
     again = reload_run(directory, split="validation", data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
-    assert again.session.experiment.data.demonstrations == data.demonstrations
+    assert again.session.resolved_run.data.demonstrations == data.demonstrations
 
 
 def test_other_seeds_and_counts_are_other_runs(
@@ -255,8 +255,8 @@ def test_keys_that_mean_nothing_are_said(
 ) -> None:
     path = config(masked, train={"lr": 0.1, "epochs": 3, "seed": 11})
     found = tiny.prepared(path, tmp_path / "runs")
-    assert "train.lr 0.1 means nothing to none: ignored" in found.recipe.notes
-    assert found.recipe.config.train.epochs is None
+    assert "train.lr 0.1 means nothing to none: ignored" in found.resolved.notes
+    assert found.resolved.config.train.epochs is None
     plain = tiny.prepared(config(masked), tmp_path / "runs")
-    assert plain.recipe.notes == ()
+    assert plain.resolved.notes == ()
     assert found.fingerprint == plain.fingerprint

@@ -30,7 +30,7 @@ def first(folder_of, data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("first")
     config = write(folder / "first.yaml", folder_of("bert"), data)
     session, _ = tiny.trained(config, folder / "runs")
-    return session.experiment.directory.path
+    return session.resolved_run.directory.path
 
 
 def inheriting(tmp_path, backbone, data, run: Path, **changes):
@@ -72,7 +72,7 @@ def test_a_network_is_folded_into_its_values(folder_of, data, tmp_path) -> None:
     config = write(tmp_path / "mlp.yaml", folder_of("bert"), data, method=method)
     source, _ = tiny.trained(config, tmp_path / "mlp")
     source.load_best()
-    session = inheriting(tmp_path, folder_of("bert"), data, source.experiment.directory.path)
+    session = inheriting(tmp_path, folder_of("bert"), data, source.resolved_run.directory.path)
     assert torch.allclose(values(session), source.learner.method.eval().source().detach())
 
 
@@ -86,15 +86,15 @@ def test_the_fingerprint_knows_the_content_not_the_place(first, folder_of, data,
     moved = tmp_path / "moved"
     shutil.copytree(first, moved)
     marks = [
-        inheriting(tmp_path, folder_of("bert"), data, run).experiment.fingerprint
+        inheriting(tmp_path, folder_of("bert"), data, run).resolved_run.fingerprint
         for run in (first, moved)
     ]
     assert marks[0] == marks[1]
     other, _ = tiny.trained(
         write(tmp_path / "other.yaml", folder_of("bert"), data), tmp_path / "other", "train.seed=12"
     )
-    third = inheriting(tmp_path, folder_of("bert"), data, other.experiment.directory.path)
-    assert third.experiment.fingerprint != marks[0]
+    third = inheriting(tmp_path, folder_of("bert"), data, other.resolved_run.directory.path)
+    assert third.resolved_run.fingerprint != marks[0]
     fresh = tiny.prepared(write(tmp_path / "fresh.yaml", folder_of("bert"), data), tmp_path)
     assert fresh.fingerprint != marks[0]
 
@@ -107,7 +107,7 @@ def test_a_finished_run_needs_its_ancestor_no_more(first, folder_of, data, tmp_p
     session, _ = tiny.trained(config, tmp_path / "runs")
     shutil.rmtree(ancestor)
     again = reload_run(
-        RunDirectory(session.experiment.directory.path),
+        RunDirectory(session.resolved_run.directory.path),
         split=None,
         data=None,
         device=tiny.CPU,
@@ -135,7 +135,7 @@ def test_what_cannot_be_inherited(first, folder_of, data, tmp_path) -> None:
         method={"name": "ptuning_v2", "layers": "last:1"},
     )
     session, _ = tiny.trained(last, tmp_path / "last")
-    assert "nothing that fits layer 1" in refusal(session.experiment.directory.path)
+    assert "nothing that fits layer 1" in refusal(session.resolved_run.directory.path)
     other = write(tmp_path / "pt.yaml", folder_of("bert"), data, method="prompt_tuning")
     session, _ = tiny.trained(other, tmp_path / "pt")
-    assert "it has no keys and values" in refusal(session.experiment.directory.path)
+    assert "it has no keys and values" in refusal(session.resolved_run.directory.path)

@@ -65,11 +65,11 @@ def test_the_recall_of_a_rare_class_rises(config: Path, tmp_path: Path) -> None:
     assert recalls["balanced"] > recalls["null"] + 0.3
     # 160 rows, 20 of them spam.
     assert found == pytest.approx({"ham": 160 / (2 * 140), "spam": 160 / (2 * 20)})
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
-    resolved = tiny.prepared(directory.config, tmp_path / "runs")
-    assert resolved.fingerprint == session.experiment.fingerprint
+    written = tiny.prepared(directory.config, tmp_path / "runs")
+    assert written.fingerprint == session.resolved_run.fingerprint
 
 
 def test_weights_are_part_of_what_a_run_is(config: Path, tmp_path: Path) -> None:

@@ -162,11 +162,11 @@ def test_the_metric_that_selects_is_given_beside_the_task_s_own(
     assert metrics["selection"]["metric"] == "auroc"
     assert metrics["selection"]["value"] == metrics["metrics"]["validation"]["auroc"]
     assert metrics["standard_error"] is not None
-    directory = session.experiment.directory
+    directory = session.resolved_run.directory
     again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
     again = tiny.prepared(directory.config, tmp_path / "runs")
-    assert again.fingerprint == session.experiment.fingerprint
+    assert again.fingerprint == session.resolved_run.fingerprint
 
 
 def test_asking_for_no_metric_is_the_run_that_it_was(config: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_asking_for_no_metric_is_the_run_that_it_was(config: Path, tmp_path: Pat
     empty = tiny.prepared(config, tmp_path / "runs", ["task.metrics=[]"])
     named = tiny.prepared(config, tmp_path / "runs", ["task.metrics=[mcc]"])
     assert plain.fingerprint == empty.fingerprint != named.fingerprint
-    assert plain.recipe.task.metrics == ("accuracy",)
+    assert plain.resolved.task.metrics == ("accuracy",)
 
 
 def test_one_of_several_tasks_may_ask_for_its_own(config: Path, tmp_path: Path) -> None:
@@ -192,12 +192,12 @@ def test_one_of_several_tasks_may_ask_for_its_own(config: Path, tmp_path: Path) 
     plain = made("plain")
     chosen = made("chosen", selection={"metric": "rte.auroc"})
     asked = made("asked", tasks=[rte, {**own, "metrics": ["mcc"]}])
-    assert "rte.auroc" in chosen.recipe.task.metrics
-    assert "classification.mcc" in asked.recipe.task.metrics
+    assert "rte.auroc" in chosen.resolved.task.metrics
+    assert "classification.mcc" in asked.resolved.task.metrics
     assert len({plain.fingerprint, chosen.fingerprint, asked.fingerprint}) == 3
     rows = plain.data.rows("validation")
     left = [row for row in rows if row["task"] != "rte" or row["label"] == "entailment"]
-    assert chosen.recipe.task.undefined(left) == {
+    assert chosen.resolved.task.undefined(left) == {
         "rte.auroc": "no row of the class 'not_entailment'"
     }
 

@@ -14,7 +14,7 @@ from ptv2_cli.config.load import load_config
 from ptv2_cli.config.yaml import read_yaml
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.registry import METHODS
-from ptv2_cli.runs.resolve.recipe import resolve_names
+from ptv2_cli.runs.resolve.resolved_config import resolve_names
 from ptv2_cli.setup.keys import flat_keys
 from ptv2_cli.setup.packaged_files import schema_file, shipped_configs
 from ptv2_cli.setup.pages import keys_page

@@ -78,9 +78,9 @@ def test_the_largest_of_each_part() -> None:
 def test_a_need_is_measured(config: Path) -> None:
     def measured(*sets: str) -> Need:
         (trial,) = ready(config, sets=["train.epochs=1", *sets], seed="11").trials
-        assert trial.experiment is not None
+        assert trial.resolved_run is not None
         opener = Opener(tiny.CPU)
-        session = opener.open(trial.experiment)
+        session = opener.open(trial.resolved_run)
         found = need_of(session)
         trained = session.learner.counts()["trainable"]
         assert found.own == 16 * trained
@@ -137,8 +137,8 @@ def test_a_number_is_taken(config: Path, rates: Rates) -> None:
 
 def test_measuring_keeps_nothing(config: Path) -> None:
     (trial,) = ready(config, seed="11").trials
-    assert trial.experiment is not None
-    session = Opener(tiny.CPU).open(trial.experiment)
+    assert trial.resolved_run is not None
+    session = Opener(tiny.CPU).open(trial.resolved_run)
     graphs: list[weakref.ref[Any]] = []
 
     def note(module: Any, args: Any, output: Any) -> None:
@@ -156,8 +156,8 @@ def test_more_lanes_than_memory_takes(
     config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = ready(config, seed="1,2,3,4").trials
-    assert trials[0].experiment is not None
-    one = need_of(Opener(tiny.CPU).open(trials[0].experiment))
+    assert trials[0].resolved_run is not None
+    one = need_of(Opener(tiny.CPU).open(trials[0].resolved_run))
     monkeypatch.setattr(
         capacity, "free_bytes", lambda device: one.total(3, device) / memory_estimate.SHARE
     )
@@ -200,16 +200,16 @@ def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
     grouped(prepared.trials, "auto", opener)
     assert torch.equal(before, torch.get_rng_state())
     assert not (config.parent / "runs").exists()
-    held = [t.experiment.data._features for t in prepared.trials if t.experiment is not None]
+    held = [t.resolved_run.data._features for t in prepared.trials if t.resolved_run is not None]
     assert sum(map(bool, held)) <= 1
 
 
 def test_what_is_over_holds_no_text(config: Path) -> None:
-    one, other = (trial.experiment for trial in ready(config, seed="1,2").trials)
+    one, other = (trial.resolved_run for trial in ready(config, seed="1,2").trials)
     assert one is not None
     assert other is not None
     opener = Opener(tiny.CPU)
-    opener.open(one).experiment.data.features("train")
+    opener.open(one).resolved_run.data.features("train")
     opener.open(other)
     assert one.data._features["train"] is other.data.features("train")
     opener.close(one)

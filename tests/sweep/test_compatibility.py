@@ -13,7 +13,7 @@ import tiny
 
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweep import compatibility
 from ptv2_cli.sweep.axes import from_flags
 from ptv2_cli.sweep.compatibility import alone, difference, groups, require_one_group
@@ -27,7 +27,7 @@ def config(tmp_path: Path, folder_of: Callable[[str], Path]) -> Path:
     return tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
 
 
-def made(config: Path, *sets: str) -> Experiment:
+def made(config: Path, *sets: str) -> ResolvedRun:
     return tiny.prepared(config, config.parent / "runs", sets)
 
 
@@ -189,7 +189,7 @@ def test_one_of_several_tasks(tmp_path: Path, folder_of: Callable[[str], Path]) 
     ner = tiny.write_ner(tmp_path / "ner", train=8, validation=4)
     words = tiny.write_ner(tmp_path / "words", train=6, validation=4)
 
-    def several(first: Path, max_len: int = 24) -> Experiment:
+    def several(first: Path, max_len: int = 24) -> ResolvedRun:
         parts = [
             {"name": "ner/conll2003", "data": str(first)},
             {"name": "text/tagging", "data": str(words)},

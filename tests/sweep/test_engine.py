@@ -14,7 +14,7 @@ import tiny
 
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import Interrupted, MachineError, Problem
-from ptv2_cli.runs.resolved_run import Experiment
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweep import estimate, session_pool
 from ptv2_cli.sweep.axes import from_flags
 from ptv2_cli.sweep.engines import local
@@ -35,7 +35,7 @@ class Silent:
         self.outcomes: list[Outcome] = []
 
     @contextmanager
-    def trial(self, trial: Trial, experiment: Experiment) -> Iterator[Callable[[Any], None]]:
+    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Callable[[Any], None]]:
         yield lambda event: None
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -172,12 +172,12 @@ def test_failures_do_not_stop_the_others_and_are_tried_again(
         5: RuntimeError("[enforce fail] can't allocate memory: you tried"),
     }
 
-    def failing(experiment: Experiment, *rest: Any) -> Any:
-        calls.append(experiment.recipe.config.prompt_len)
-        error = errors.get(experiment.recipe.config.prompt_len or 0)
+    def failing(resolved_run: ResolvedRun, *rest: Any) -> Any:
+        calls.append(resolved_run.resolved.config.prompt_len)
+        error = errors.get(resolved_run.resolved.config.prompt_len or 0)
         if error is not None:
             raise error
-        return really(experiment, *rest)
+        return really(resolved_run, *rest)
 
     monkeypatch.setattr(session_pool, "open_session", failing)
     store, outcomes = carried_out(ready(config, "2,3,4,5,200,6"), output)
@@ -211,7 +211,7 @@ def test_a_full_disk_stops_the_sweep(config: Path, monkeypatch: pytest.MonkeyPat
     def full(*args: Any, **options: Any) -> Any:
         raise MachineError(Problem("runs", "the disk is full"))
 
-    monkeypatch.setattr(local.Together, "join", full)
+    monkeypatch.setattr(local.Trainer, "join", full)
     with pytest.raises(MachineError, match="the disk is full"):
         carried_out(ready(config, "2,4"), config.parent / "runs")
 
@@ -232,9 +232,9 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
     alive: list[int] = []
     really = session_pool.open_session
 
-    def counting(experiment: Experiment, *rest: Any) -> Any:
+    def counting(resolved_run: ResolvedRun, *rest: Any) -> Any:
         alive.append(sum(learner() is not None for learner in learners))
-        session = really(experiment, *rest)
+        session = really(resolved_run, *rest)
         learners.append(weakref.ref(session.learner))
         if len(learners) == 2:
             raise MemoryError  # a failed trial must not hold its model either
@@ -245,14 +245,14 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
     carried_out(prepared, config.parent / "runs")
     gc.collect()
     assert alive == [0, 0, 0, 0]
-    held = [t.experiment.data._features for t in prepared.trials if t.experiment is not None]
+    held = [t.resolved_run.data._features for t in prepared.trials if t.resolved_run is not None]
     assert sum(map(bool, held)) <= 1
 
 
 def test_estimate_scales_with_steps_and_needs_no_folder(config: Path) -> None:
     prepared = ready(config, "2,12", grid=["train.epochs=1,1000"], sets=())
-    experiments = [t.experiment for t in prepared.trials if t.experiment is not None]
-    seconds = estimate.estimate(experiments, session_pool.Opener(tiny.CPU))
+    resolved_runs = [t.resolved_run for t in prepared.trials if t.resolved_run is not None]
+    seconds = estimate.estimate(resolved_runs, session_pool.Opener(tiny.CPU))
     assert seconds is not None
     assert len(seconds) == 4
     assert seconds[1] > 2 * seconds[0]
@@ -275,5 +275,7 @@ def test_an_estimate_of_trials_that_cannot_run_is_none(
         raise MemoryError
 
     monkeypatch.setattr(session_pool, "open_session", failing)
-    experiments = [t.experiment for t in ready(config, "2").trials if t.experiment is not None]
-    assert estimate.estimate(experiments, session_pool.Opener(tiny.CPU)) is None
+    resolved_runs = [
+        t.resolved_run for t in ready(config, "2").trials if t.resolved_run is not None
+    ]
+    assert estimate.estimate(resolved_runs, session_pool.Opener(tiny.CPU)) is None

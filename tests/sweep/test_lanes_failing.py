@@ -63,9 +63,9 @@ def failing_head(
     heads: dict[int, str] = {}
     opened = session_pool.open_session
 
-    def open_session(experiment: Any, *rest: Any) -> Any:
-        session = opened(experiment, *rest)
-        heads[id(session.learner.head)] = experiment.directory.path.name
+    def open_session(resolved_run: Any, *rest: Any) -> Any:
+        session = opened(resolved_run, *rest)
+        heads[id(session.learner.head)] = resolved_run.directory.path.name
         keep.append(session.learner.head)  # an id is not given twice
         return session
 
@@ -82,8 +82,8 @@ def failing_head(
 
 def name_of(configs: list[Path], output: Path, length: int) -> str:
     (trial,) = laned.plan(configs, output, grid=f"prompt_len={length}").trials
-    assert trial.experiment is not None
-    return trial.experiment.directory.path.name
+    assert trial.resolved_run is not None
+    return trial.resolved_run.directory.path.name
 
 
 @pytest.mark.parametrize(("length", "step"), [(2, 0), (4, 2), (6, 4)])
@@ -115,10 +115,10 @@ def test_one_that_cannot_be_opened_fails_alone(
 ) -> None:  # fmt: skip
     really = session_pool.open_session
 
-    def failing(experiment: Any, *rest: Any) -> Any:
-        if experiment.recipe.config.prompt_len == length:
+    def failing(resolved_run: Any, *rest: Any) -> Any:
+        if resolved_run.resolved.config.prompt_len == length:
             raise RuntimeError("a bug")
-        return really(experiment, *rest)
+        return really(resolved_run, *rest)
 
     monkeypatch.setattr(session_pool, "open_session", failing)
     swept = laned.sweep(configs, tmp_path / "runs", 3, grid=GRID)
@@ -179,11 +179,11 @@ def test_one_that_finds_no_room_beside_the_others_waits(
     really, tries = session_pool.open_session, []
     watch = Watch()
 
-    def failing(experiment: Any, *rest: Any) -> Any:
-        tries.append(experiment.recipe.config.prompt_len)
+    def failing(resolved_run: Any, *rest: Any) -> Any:
+        tries.append(resolved_run.resolved.config.prompt_len)
         if len(watch.running) > 2:  # itself included
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return really(experiment, *rest)
+        return really(resolved_run, *rest)
 
     monkeypatch.setattr(session_pool, "open_session", failing)
     swept = laned.sweep(configs, tmp_path / "runs", 4, grid=GRID, watch=watch)

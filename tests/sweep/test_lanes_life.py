@@ -154,8 +154,8 @@ def test_each_directory_is_locked_while_its_lane_runs(configs: list[Path], tmp_p
         if isinstance(event, StepDone):
             states.append(tuple(held(run) for run in swept_runs))
 
-    experiments = [trial.experiment for trial in prepared.trials]
-    swept_runs = [laned.Left(one.directory.path) for one in experiments if one is not None]
+    resolved_runs = [trial.resolved_run for trial in prepared.trials]
+    swept_runs = [laned.Left(one.directory.path) for one in resolved_runs if one is not None]
     watch.told = told
     swept = laned.sweep(prepared, tmp_path / "runs", 2, watch=watch)
     assert swept.statuses == ["finished"] * 4
@@ -166,7 +166,7 @@ def test_each_directory_is_locked_while_its_lane_runs(configs: list[Path], tmp_p
 
 def test_one_that_another_process_writes_fails_alone(configs: list[Path], tmp_path: Path) -> None:
     prepared = laned.plan(configs, tmp_path / "runs", grid="prompt_len=2,3,4")
-    taken = prepared.trials[1].experiment
+    taken = prepared.trials[1].resolved_run
     assert taken is not None
     taken.directory.path.mkdir(parents=True)
     with locked(taken.directory.path):

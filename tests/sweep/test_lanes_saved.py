@@ -15,7 +15,7 @@ import tiny
 from left_behind import assert_bit_equal, assert_tidy
 
 from ptv2_cli.runs import trainer
-from ptv2_cli.runs.trainer import Together
+from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.sweep import session_pool
 
 FolderOf = Callable[[str], Path]
@@ -82,15 +82,15 @@ def test_a_sweep_killed_at_a_file_operation_ends_bit_equal(
     configs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saves: list[range] = []
-    really = Together._save_all
+    really = Trainer._save_all
 
-    def save_all(self: Together) -> None:
+    def save_all(self: Trainer) -> None:
         began = len(done)
         really(self)
         saves.append(range(began + 1, len(done) + 1))
 
     with killed_at(None, monkeypatch) as done, monkeypatch.context() as patch:
-        patch.setattr(Together, "_save_all", save_all)
+        patch.setattr(Trainer, "_save_all", save_all)
         whole = laned.sweep(configs, tmp_path / "whole", 2)
     assert whole.statuses == ["finished", "finished", "diverged", "finished"]
     # One save of two lanes and their best weights, whole; of all else, every N-th operation.

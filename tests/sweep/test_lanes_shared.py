@@ -125,8 +125,8 @@ def test_a_pooler_that_is_not_there_is_each_trials_own(rte: Path, tmp_path: Path
     drawn = []
     opener = Opener(tiny.CPU)
     for trial in lanes.prepared.trials[:4]:
-        assert trial.experiment is not None
-        pooler = opener.open(trial.experiment).learner.backbone.pooler
+        assert trial.resolved_run is not None
+        pooler = opener.open(trial.resolved_run).learner.backbone.pooler
         assert pooler is not None
         drawn.append(pooler.dense.weight)
     assert torch.equal(drawn[0], drawn[2])  # one seed

@@ -92,7 +92,7 @@ def test_files_of_a_damaged_checkpoint_are_left_where_they_are(folder) -> None:
     assert names(folder) == before
 
 
-def together(*folders: Path, step: int) -> Save:
+def trainer(*folders: Path, step: int) -> Save:
     """A save of several runs, written and not committed."""
     saving = Save()
     for number, at in enumerate(folders):
@@ -108,7 +108,7 @@ def lanes(tmp_path) -> list[Path]:
     folders = [tmp_path / f"run{number}" / "checkpoints" for number in range(3)]
     for one in folders:
         one.parent.mkdir()
-    together(*folders, step=1).commit()
+    trainer(*folders, step=1).commit()
     return folders
 
 
@@ -127,7 +127,7 @@ def steps(lanes: list[Path]) -> list[int]:
 
 
 def test_what_was_not_committed_does_not_count(lanes) -> None:
-    together(*lanes, step=2)
+    trainer(*lanes, step=2)
     assert steps(lanes) == [1] * 6
 
 
@@ -142,7 +142,7 @@ def test_one_rename_commits_all(renames, lanes, monkeypatch) -> None:
         done += 1
         really(*paths)
 
-    saving = together(*lanes, step=2)
+    saving = trainer(*lanes, step=2)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
         with suppress(KeyboardInterrupt):
@@ -155,7 +155,7 @@ def test_a_first_save_counts_for_all_or_none(tmp_path) -> None:
     folders = [tmp_path / name / "checkpoints" for name in ("a", "b")]
     for one in folders:
         one.parent.mkdir()
-    together(*folders, step=1)
+    trainer(*folders, step=1)
     assert not any(map(begun, folders))
     (folders[0] / "last.next.json").rename(folders[0] / "last.json")
     assert all(map(begun, folders))
@@ -163,7 +163,7 @@ def test_a_first_save_counts_for_all_or_none(tmp_path) -> None:
 
 
 def test_a_waiting_checkpoint_whose_first_is_gone_does_not_count(lanes) -> None:
-    together(*lanes, step=2)
+    trainer(*lanes, step=2)
     shutil.rmtree(lanes[0])
     (lanes[1] / "best.next.json").write_text("damaged")
     assert steps(lanes[1:]) == [1] * 4

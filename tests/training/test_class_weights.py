@@ -111,8 +111,8 @@ def test_lanes_with_other_weights_share_passes_and_lose_what_they_lose_alone(
         return lane(tiny.make_learner(backbone.view()), "sequence", 3, 3, weights)
 
     alone = [next(iter(first_steps([made(weights)]).values())) for weights in kinds]
-    together = first_steps([made(weights) for weights in kinds])
-    assert list(together.values()) == pytest.approx(alone, rel=1e-5)
+    trainer = first_steps([made(weights) for weights in kinds])
+    assert list(trainer.values()) == pytest.approx(alone, rel=1e-5)
     assert len(set(alone)) == 3
 
 

@@ -35,9 +35,9 @@ def test_outputs_come_in_order_and_without_padding(kind, shape, folder_of) -> No
     backbone = tiny.load(folder_of("bert"))
     alone = predictor(backbone, kind, 1)(features())
     ticks: list[int] = []
-    together = predictor(backbone, kind, 4)(features(), ticks.append)
+    trainer = predictor(backbone, kind, 4)(features(), ticks.append)
     assert ticks == [4, 3]
-    for length, one, other in zip(LENGTHS, alone, together, strict=True):
+    for length, one, other in zip(LENGTHS, alone, trainer, strict=True):
         for name, value in one.items():
             assert other[name].shape == tuple(length if n == "n" else n for n in shape)
             assert np.isfinite(other[name]).all()
@@ -61,12 +61,12 @@ def test_a_question_has_the_probabilities_of_its_own_choices(folder_of) -> None:
     ]
     backbone = tiny.load(folder_of("bert"))
     alone = predictor(backbone, "choice", 1)(questions)
-    together = predictor(backbone, "choice", 3)(questions)
-    for group, one, other in zip(groups, alone, together, strict=True):
+    trainer = predictor(backbone, "choice", 3)(questions)
+    for group, one, other in zip(groups, alone, trainer, strict=True):
         assert other["probabilities"].shape == (len(group),)
         assert other["probabilities"].sum() == pytest.approx(1)
         np.testing.assert_allclose(other["probabilities"], one["probabilities"], atol=1e-5)
-    assert np.ptp(together[1]["probabilities"]) > 1e-3
+    assert np.ptp(trainer[1]["probabilities"]) > 1e-3
 
 
 def gold(kind: str, length: int, row: int) -> object:

@@ -90,8 +90,8 @@ def test_each_loses_what_it_loses_alone(folder_of: FolderOf) -> None:
         {"length": 6, "size": 12, "seed": 4, "steps": 2, "lr": 0.3},
     ]
     alone = [carried([lane(backbone, **kind)]) for kind in kinds]
-    together = carried([lane(backbone, **kind) for kind in kinds])
-    for single, (_, events) in zip(alone, together.items(), strict=True):
+    trainer = carried([lane(backbone, **kind) for kind in kinds])
+    for single, (_, events) in zip(alone, trainer.items(), strict=True):
         ((_, expected),) = single.items()
         assert losses(events) == pytest.approx(losses(expected), abs=1e-5)
         assert [type(event) for event in events] == [type(event) for event in expected]
@@ -195,7 +195,7 @@ def test_predictions_share_passes(
         told: list[int] = []
         wanted.append(Wanted(predictor, features(count), told.append))
     passes.clear()  # those of the probes
-    together = [answered.outputs for answered in predict(wanted, limit)]
+    trainer = [answered.outputs for answered in predict(wanted, limit)]
     shared = list(passes)
     assert sum(shared) == sum(counts)
     if limit is None:
@@ -203,7 +203,7 @@ def test_predictions_share_passes(
         assert shared == [16, 8, 1]
     else:
         assert max(shared) <= max(limit, *sizes)  # a batch of one's own is not cut
-    for item, count, found in zip(wanted, counts, together, strict=True):
+    for item, count, found in zip(wanted, counts, trainer, strict=True):
         told = item.tick.__self__  # type: ignore[union-attr]
         assert sum(told) == count
         alone = item.predictor(item.features)

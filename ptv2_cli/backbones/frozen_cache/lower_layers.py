@@ -187,9 +187,9 @@ class _Places:
     def filled(self, rows: Sequence[Tensor]) -> Tensor:
         """B times [T', H], wherever they are -> [B, T, H] on the batch's device."""
         device = self.at[0].device
-        together = torch.cat([row.to(device, non_blocking=True) for row in rows])
-        states = together.new_zeros(*self.shape, together.shape[1])
-        states[self.at] = together
+        trainer = torch.cat([row.to(device, non_blocking=True) for row in rows])
+        states = trainer.new_zeros(*self.shape, trainer.shape[1])
+        states[self.at] = trainer
         return states
 
 

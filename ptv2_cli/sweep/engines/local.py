@@ -20,8 +20,8 @@ from ptv2_cli.errors import (
     StoppedAtOnce,
     out_of_memory,
 )
-from ptv2_cli.runs.resolved_run import Experiment
-from ptv2_cli.runs.trainer import Together
+from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.runs.training import TrainingRun
 from ptv2_cli.sweep.capacity import Group, grouped
 from ptv2_cli.sweep.folder import finished
@@ -39,7 +39,7 @@ Prune = Callable[[Trial, EvalDone], bool]
 class Watcher(Protocol):
     """Whoever shows how the sweep goes on."""
 
-    def trial(self, trial: Trial, experiment: Experiment) -> AbstractContextManager[Listener]:
+    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> AbstractContextManager[Listener]:
         """A trial begins or goes on; what it tells goes to the listener until it ends."""
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -141,9 +141,9 @@ class _Engine:
         self._places = group.places
         while self._waiting:
             shared = 0
-            with Together(self.opener.device) as together:
+            with Trainer(self.opener.device) as trainer:
                 try:
-                    self._drive(together)
+                    self._drive(trainer)
                     return
                 except (Interrupted, KeyboardInterrupt, StoppedAtOnce) as error:
                     raise self._interrupted(error) from None
@@ -159,7 +159,7 @@ class _Engine:
                         if not out_of_memory(error):
                             self._places = group.places
                     else:
-                        self._part(together)
+                        self._part(trainer)
                 finally:
                     self._leave()
             if shared > 1:
@@ -167,46 +167,46 @@ class _Engine:
                 self._places = shared // 2
             free(self.opener.device)
 
-    def _drive(self, together: Together) -> None:
+    def _drive(self, trainer: Trainer) -> None:
         def refill() -> None:
-            while self._waiting and len(together.runs) < self._places:
-                self._start(self._waiting.popleft(), together)
+            while self._waiting and len(trainer.runs) < self._places:
+                self._start(self._waiting.popleft(), trainer)
 
-        for run, _ in together.carry_out(refill):
+        for run, _ in trainer.carry_out(refill):
             running = self._running.pop(run)
             self._end(running, finished(run.directory, running.before))
 
-    def _start(self, trial: Trial, together: Together) -> None:
+    def _start(self, trial: Trial, trainer: Trainer) -> None:
         """Open a trial and let it join; one that cannot begin has failed."""
         before = self.store.outcomes[trial.entry.fingerprint]
         running = _Running(trial, before, ExitStack())
-        if trial.experiment is None:
+        if trial.resolved_run is None:
             self._end(running, _refused(trial, before))
             return
-        name = trial.experiment.directory.path.name
+        name = trial.resolved_run.directory.path.name
         self._note(trial, Outcome("running", run=name, attempts=before.attempts))
         run = None
         try:
-            listen = running.until.enter_context(self.watcher.trial(trial, trial.experiment))
-            with together.apart():
-                session = self.opener.open(trial.experiment)
-                run = TrainingRun(session, self._pruning(trial, together, listen))
+            listen = running.until.enter_context(self.watcher.trial(trial, trial.resolved_run))
+            with trainer.apart():
+                session = self.opener.open(trial.resolved_run)
+                run = TrainingRun(session, self._pruning(trial, trainer, listen))
             self._running[run] = running
-            together.join(run, resume=True)
+            trainer.join(run, resume=True)
         except (Interrupted, MachineError, KeyboardInterrupt):
             raise
         except Exception as error:
             if run is not None:
                 del self._running[run]
-            if out_of_memory(error) and together.runs:  # there is no room beside the others
+            if out_of_memory(error) and trainer.runs:  # there is no room beside the others
                 running.until.close()
                 self._note(trial, before)
                 self._waiting.appendleft(trial)
-                self._places = len(together.runs)
+                self._places = len(trainer.runs)
             else:
                 self._end(running, _failed(trial, before, error))
 
-    def _pruning(self, trial: Trial, together: Together, listen: Listener) -> Listener:
+    def _pruning(self, trial: Trial, trainer: Trainer, listen: Listener) -> Listener:
         """The trial's listener, which also asks whether the trial is to go on."""
         prune = self.prune
         if prune is None:
@@ -215,7 +215,7 @@ class _Engine:
         def told(event: RunEvent) -> None:
             listen(event)
             if isinstance(event, EvalDone) and prune(trial, event):
-                together.stop(trial.entry.fingerprint)
+                trainer.stop(trial.entry.fingerprint)
 
         return told
 
@@ -223,8 +223,8 @@ class _Engine:
         """A trial is over: note it, tell it, give back what it held."""
         running.until.close()
         self._note(running.trial, outcome)
-        if running.trial.experiment is not None:
-            self.opener.close(running.trial.experiment)
+        if running.trial.resolved_run is not None:
+            self.opener.close(running.trial.resolved_run)
         self.watcher.ended(running.trial, outcome)
 
     def _note(self, trial: Trial, outcome: Outcome) -> None:
@@ -233,9 +233,9 @@ class _Engine:
         except OSError as error:
             raise _Unnoted(error) from error
 
-    def _part(self, together: Together) -> None:
+    def _part(self, trainer: Trainer) -> None:
         """Let all running trials wait again, saved, before those that have not begun."""
-        together.park()
+        trainer.park()
         self._waiting.extendleft(running.trial for running in reversed(self._running.values()))
 
     def _leave(self) -> None:
@@ -246,8 +246,8 @@ class _Engine:
 
     def _interrupted(self, error: BaseException) -> Interrupted:
         for running in self._running.values():
-            assert running.trial.experiment is not None
-            name = running.trial.experiment.directory.path.name
+            assert running.trial.resolved_run is not None
+            name = running.trial.resolved_run.directory.path.name
             outcome = Outcome("interrupted", run=name, attempts=running.before.attempts)
             self._note(running.trial, outcome)
         asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
@@ -267,9 +267,9 @@ class _Engine:
 
 def _failed(trial: Trial, before: Outcome, error: Exception) -> Outcome:
     """How a start ended that went wrong."""
-    experiment = trial.experiment
-    assert experiment is not None
-    failed = Outcome("failed", run=experiment.directory.path.name, attempts=before.attempts + 1)
+    resolved_run = trial.resolved_run
+    assert resolved_run is not None
+    failed = Outcome("failed", run=resolved_run.directory.path.name, attempts=before.attempts + 1)
     if isinstance(error, Ptv2Error):
         problem = error.problems[0]
         return replace(failed, reason=_said(problem), hint=problem.hint)
@@ -278,7 +278,7 @@ def _failed(trial: Trial, before: Outcome, error: Exception) -> Outcome:
         return replace(failed, reason="out of memory", hint=hint)
     last = str(error).strip().splitlines()
     reason = f"a defect: {type(error).__name__}: {last[0] if last else ''}"
-    hint = f"results.json holds the traceback; please report it ({experiment.fingerprint})"
+    hint = f"results.json holds the traceback; please report it ({resolved_run.fingerprint})"
     trace = "".join(traceback.format_exception(error))
     return replace(failed, reason=reason, hint=hint, traceback=trace)
 

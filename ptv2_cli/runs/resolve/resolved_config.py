@@ -41,7 +41,7 @@ LEAST_TEXT = 8
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ResolvedConfig:
     """One run, decided: what `config.yaml` in its directory will say, and what its names mean."""
 
     config: RunConfig
@@ -73,8 +73,8 @@ class Recipe:
         """Whether the backbone's own language-model head answers."""
         return self.config.head.name == VERBALIZER
 
-    def settled(self, task: Task) -> Recipe:
-        """The same recipe with the options that `task` found in the data.
+    def settled(self, task: Task) -> ResolvedConfig:
+        """The same config with the options that `task` found in the data.
 
         Raises:
             ConfigError: what it says of labels does not fit those that were found.
@@ -87,13 +87,13 @@ class Recipe:
             filled["head"]["words"] = settled_words(self.config.head.words, task)
         return replace(self, config=RunConfig.model_validate(filled), task=task)
 
-    def reporting(self, splits: tuple[str, ...]) -> Recipe:
-        """The same recipe that reports other splits."""
+    def reporting(self, splits: tuple[str, ...]) -> ResolvedConfig:
+        """The same config that reports other splits."""
         filled = {**self.config.model_dump(), "report": splits}
         return replace(self, config=RunConfig.model_validate(filled))
 
 
-def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
+def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     """Fill in and check a config; of the backbone only the small files are fetched.
 
     Raises:
@@ -119,9 +119,9 @@ def make_recipe(loaded: LoadedConfig, *, offline: bool) -> Recipe:
     )
     if config.head.name == VERBALIZER:
         check_has_head(located, shape.family)
-    resolved = _resolved(_holding(config, held), method, options, task, shape)
-    return Recipe(
-        resolved,
+    filled = _resolved(_holding(config, held), method, options, task, shape)
+    return ResolvedConfig(
+        filled,
         method,
         options,
         task,
@@ -430,15 +430,15 @@ def _given(value: float | None, default: float | None) -> float | None:
     return default if value is None else value
 
 
-def with_holdout(recipe: Recipe) -> Recipe:
-    """The recipe for data without a validation split: a tenth of train stands in for it."""
-    resolved: Mapping[str, Any] = recipe.config.model_dump()
-    report = ["holdout" if split == "validation" else split for split in resolved["report"]]
+def with_holdout(resolved: ResolvedConfig) -> ResolvedConfig:
+    """The config for data without a validation split: a tenth of train stands in for it."""
+    filled: Mapping[str, Any] = resolved.config.model_dump()
+    report = ["holdout" if split == "validation" else split for split in filled["report"]]
     filled = {
-        **resolved,
-        "selection": {**resolved["selection"], "split": "holdout", "fraction": HOLDOUT},
+        **filled,
+        "selection": {**filled["selection"], "split": "holdout", "fraction": HOLDOUT},
         "report": tuple(dict.fromkeys(report)),
     }
     purpose = "choose and report on" if "holdout" in report else "choose on"
     note = f"the data has no validation split: a tenth of train is held out to {purpose}"
-    return replace(recipe, config=RunConfig.model_validate(filled), notes=(*recipe.notes, note))
+    return replace(resolved, config=RunConfig.model_validate(filled), notes=(*resolved.notes, note))

@@ -10,7 +10,7 @@ import yaml
 
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import BackboneError, ConfigError, InputError
-from ptv2_cli.runs.resolve.recipe import make_recipe
+from ptv2_cli.runs.resolve.resolved_config import resolve_config
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def config(folder_of, data, tmp_path) -> Path:
     return tiny.write_config(tmp_path / "run.yaml", folder_of("bert"), data / "rte")
 
 
-def recipe(config: Path, *sets: str):
-    return make_recipe(load_config(config, [parse_set(text) for text in sets]), offline=True)
+def resolved(config: Path, *sets: str):
+    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
 
 
 def problems(config: Path, *sets: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        recipe(config, *sets)
+        resolved(config, *sets)
     return str(caught.value)
 
 
@@ -57,13 +57,13 @@ def test_an_option_that_the_model_cannot_take_is_told_where_it_was_said(
 
 
 def test_everything_has_a_value(config) -> None:
-    resolved = recipe(config, "train.lr=null", "train.epochs=null", "task.max_len=null").config
-    assert (resolved.train.lr, resolved.train.epochs) == (1e-2, 30)
-    assert (resolved.train.warmup, resolved.train.weight_decay) == (0.0, 0.0)
-    assert resolved.task.max_len == tiny.POSITIONS - 3  # what the prompt leaves of the positions
-    assert (resolved.head.name, resolved.head.pooling) == ("sequence", "pooler")
-    assert (resolved.selection.split, resolved.selection.metric) == ("validation", "accuracy")
-    assert resolved.report == ("validation",)
+    written = resolved(config, "train.lr=null", "train.epochs=null", "task.max_len=null").config
+    assert (written.train.lr, written.train.epochs) == (1e-2, 30)
+    assert (written.train.warmup, written.train.weight_decay) == (0.0, 0.0)
+    assert written.task.max_len == tiny.POSITIONS - 3  # what the prompt leaves of the positions
+    assert (written.head.name, written.head.pooling) == ("sequence", "pooler")
+    assert (written.selection.split, written.selection.metric) == ("validation", "accuracy")
+    assert written.report == ("validation",)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_everything_has_a_value(config) -> None:
     ],
 )
 def test_defaults_by_method(method, lr, warmup, decay, config) -> None:
-    train = recipe(config, f"method={method}", "train.lr=null").config.train
+    train = resolved(config, f"method={method}", "train.lr=null").config.train
     assert (train.lr, train.warmup, train.weight_decay) == (lr, warmup, decay)
 
 
@@ -86,7 +86,7 @@ def test_defaults_by_method(method, lr, warmup, decay, config) -> None:
     [("p_tuning_v2", "ptuning_v2"), ("p_tuning", "ptuning_v1"), ("linear_probe", "head_only")],
 )
 def test_aliases(alias, name, config) -> None:
-    assert recipe(config, f"method={alias}").config.method.name == name
+    assert resolved(config, f"method={alias}").config.method.name == name
 
 
 def test_a_prompt_method_needs_a_length(folder_of, data, tmp_path) -> None:
@@ -102,15 +102,15 @@ def test_a_prompt_method_needs_a_length(folder_of, data, tmp_path) -> None:
 
 @pytest.mark.parametrize("method", ["finetune", "head_only"])
 def test_a_method_without_prompt_drops_its_length_with_a_note(method, config) -> None:
-    found = recipe(config, f"method={method}")
+    found = resolved(config, f"method={method}")
     assert found.config.prompt_len is None
     assert found.notes == (f"prompt_len 3 means nothing to {method}: ignored",)
 
 
 def test_a_revision_of_a_folder_is_ignored_with_a_note(config) -> None:
-    found = recipe(config, "backbone.revision=1a2b")
+    found = resolved(config, "backbone.revision=1a2b")
     assert found.notes == ("backbone.revision 1a2b means nothing to a folder: ignored",)
-    assert recipe(config).notes == ()
+    assert resolved(config).notes == ()
 
 
 def test_text_longer_than_the_positions(config) -> None:
@@ -126,9 +126,9 @@ def test_prompt_and_text_longer_than_the_positions(method, config) -> None:
     assert "prompt_len 3 plus 38 tokens of text are more than the 40 positions" in text
     assert "at most 37" in text
     assert ("position_offset: keep" in text) == (method == "ptuning_v2")
-    recipe(config, "task.max_len=37", f"method={method}")
+    resolved(config, "task.max_len=37", f"method={method}")
     if method == "ptuning_v2":
-        recipe(config, *sets, "method.position_offset=keep")
+        resolved(config, *sets, "method.position_offset=keep")
 
 
 def test_a_prompt_that_leaves_no_text(config) -> None:
@@ -138,7 +138,7 @@ def test_a_prompt_that_leaves_no_text(config) -> None:
 
 def test_roberta_has_fewer_positions_than_its_table(folder_of, data, tmp_path) -> None:
     config = tiny.write_config(tmp_path / "r.yaml", folder_of("roberta"), data / "rte")
-    recipe(config, "task.max_len=37")
+    resolved(config, "task.max_len=37")
     assert "the 40 positions" in problems(config, "task.max_len=38")
 
 
@@ -180,8 +180,8 @@ def test_template_and_length_must_agree(config) -> None:
     sets = (f"method={{name: ptuning_v1, template: {template}}}",)
     text = problems(config, *sets)
     assert "prompt_len is 3, the template has places for 4" in text
-    assert recipe(config, *sets, "prompt_len=4").config.prompt_len == 4
-    assert recipe(config, *sets, "prompt_len=null").config.prompt_len == 4
+    assert resolved(config, *sets, "prompt_len=4").config.prompt_len == 4
+    assert resolved(config, *sets, "prompt_len=null").config.prompt_len == 4
 
 
 @pytest.mark.parametrize("method", ["ptuning_v2", "prompt_tuning"])
@@ -194,16 +194,16 @@ def test_pooling_at_a_mask_that_no_input_has(method, config) -> None:
 def test_pooling_at_the_mask_of_a_template(config) -> None:
     masked = '{name: ptuning_v1, template: "{p:3} {premise} {hypothesis} {mask}"}'
     bare = '{name: ptuning_v1, template: "{p:3} {premise} {hypothesis}"}'
-    recipe(config, f"method={masked}", "head.pooling=mask")
+    resolved(config, f"method={masked}", "head.pooling=mask")
     assert "{mask}" in problems(config, f"method={bare}", "head.pooling=mask")
 
 
 def test_a_template_with_a_mask_is_read_there(config) -> None:
     masked = '{name: ptuning_v1, template: "{p:3} {premise} {hypothesis} {mask}"}'
     bare = '{name: ptuning_v1, template: "{p:3} {premise} {hypothesis}"}'
-    assert recipe(config, f"method={masked}").config.head.pooling == "mask"
-    assert recipe(config, "method=ptuning_v1").config.head.pooling == "mask"
-    assert recipe(config, f"method={bare}").config.head.pooling == "pooler"
+    assert resolved(config, f"method={masked}").config.head.pooling == "mask"
+    assert resolved(config, "method=ptuning_v1").config.head.pooling == "mask"
+    assert resolved(config, f"method={bare}").config.head.pooling == "pooler"
     assert "not mean" in problems(config, f"method={masked}", "head.pooling=mean")
 
 
@@ -223,7 +223,7 @@ def test_a_threshold_is_not_tuned_on_the_reported_split(folder_of, data, tmp_pat
     text = problems(config)
     assert "would be tuned on validation, which is also reported" in text
     assert "selection: {split: holdout}" in text
-    found = recipe(config, "selection.split=holdout").config
+    found = resolved(config, "selection.split=holdout").config
     assert (found.selection.split, found.selection.fraction) == ("holdout", 0.1)
     assert found.report == ("validation",)
     assert "tuned on holdout" in problems(
@@ -240,9 +240,9 @@ def test_a_threshold_is_not_tuned_on_a_forced_holdout_either(folder_of, data, tm
     config = tiny.write_config(
         tmp_path / "qa.yaml", folder_of("bert"), folder, task=task, report=["test"]
     )
-    experiment = tiny.prepared(config, tmp_path)
-    assert experiment.recipe.config.selection.split == "holdout"
-    assert experiment.recipe.config.report == ("test",)
+    resolved_run = tiny.prepared(config, tmp_path)
+    assert resolved_run.resolved.config.selection.split == "holdout"
+    assert resolved_run.resolved.config.report == ("test",)
 
 
 def test_a_tuned_threshold_is_carried_to_the_reported_split(folder_of, data, tmp_path) -> None:
@@ -251,14 +251,14 @@ def test_a_tuned_threshold_is_carried_to_the_reported_split(folder_of, data, tmp
     assert set(metrics["selection"]["state"]) == {"null_threshold"}
     assert set(metrics["metrics"]) == {"validation"}
     assert metrics["data"]["holdout"]["rows"] == 12
-    resolved = yaml.safe_load(next(tmp_path.glob("runs/*/config.yaml")).read_text())
-    assert resolved["task"]["null_threshold"] == "tuned"
+    written = yaml.safe_load(next(tmp_path.glob("runs/*/config.yaml")).read_text())
+    assert written["task"]["null_threshold"] == "tuned"
 
 
 def test_unknown_backbone_and_task_are_named(folder_of, data, tmp_path) -> None:
     config = tiny.write_config(tmp_path / "x.yaml", "no/such/place", data / "rte")
     with pytest.raises(BackboneError, match="no/such/place"):
-        recipe(config)
+        resolved(config)
     config = tiny.write_config(
         tmp_path / "y.yaml", folder_of("bert"), data, task={"name": "superglue/rtee"}
     )
