@@ -129,8 +129,8 @@ def read_data(
 ) -> tuple[ResolvedConfig, RunData]:
     """Read the splits that a run trains on, chooses by and reports.
 
-    Returns the resolved config too: what only the data tells is fixed in it, and data without a validation
-    split changes it.
+    Returns the resolved config too: what only the data tells is fixed in it, and data without a
+    validation split changes it.
 
     Raises:
         DataError: a file is missing or bad, a split that is reported has no labels, or train has

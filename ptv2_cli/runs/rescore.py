@@ -149,7 +149,7 @@ def reload_run(
 def trained_recipe(
     directory: RunDirectory, metrics: Mapping[str, Any], loaded: LoadedConfig, *, offline: bool
 ) -> ResolvedConfig:
-    """The resolved config of a finished run, its backbone found and seen to be the one it was trained on.
+    """The resolved config of a finished run, with the backbone that it was trained on.
 
     Raises:
         BackboneError: the backbone cannot be found.

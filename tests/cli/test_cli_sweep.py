@@ -20,7 +20,7 @@ GRID = ("--prompt-len", "2,4", "--seed", "11,12")
 SIGNALLED = """
 import os, sys
 from ptv2_cli.runs import trainer, training
-together.SAVE_SECONDS = -1.0
+trainer.SAVE_SECONDS = -1.0
 note, saved, steps = training.TrainingRun.after_step, training.TrainingRun.saved, 0
 def after_step(self, event):
     global steps
