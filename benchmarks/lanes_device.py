@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ptv2_cli.runs.memo import Memo
     from ptv2_cli.runs.resolved_run import ResolvedRun
-    from ptv2_cli.sweep.session_pool import Opener
+    from ptv2_cli.sweeps.session_pool import Opener
     from ptv2_cli.training.events import EvalDone
     from ptv2_cli.training.lane import Lane
 
@@ -56,7 +56,7 @@ def main() -> None:
 
     from ptv2_cli.errors import out_of_memory
     from ptv2_cli.runs.build import choose_device
-    from ptv2_cli.sweep.session_pool import Opener, free
+    from ptv2_cli.sweeps.session_pool import Opener, free
 
     device = choose_device(asked.device)
     peak = matrix_peak(device, asked.square)

@@ -38,7 +38,7 @@ def load(run: str | Path | None = None, *, device: str = "auto", offline: bool =
 
     from ptv2_cli.runs.directory import DEFAULT_OUTPUT, newest_finished
     from ptv2_cli.runs.predict import Run
-    from ptv2_cli.sweep.folder import open_named
+    from ptv2_cli.sweeps.folder import open_named
 
     directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_named(Path(run))
     return Run(directory, device=device, offline=offline)

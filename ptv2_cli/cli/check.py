@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
     from ptv2_cli.runs.data import RunData
     from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
-    from ptv2_cli.sweep.dry_run import Rehearsal
+    from ptv2_cli.sweeps.dry_run import Rehearsal
 
 
 def check(
@@ -100,7 +100,7 @@ def _lists_values(loaded: LoadedConfig) -> bool:
     Raises:
         ConfigError: `lanes:` alone, and it cannot be what it is.
     """
-    from ptv2_cli.sweep.lane_count import KEY, lanes_of_section
+    from ptv2_cli.sweeps.lane_count import KEY, lanes_of_section
 
     section = loaded.config.sweep or {}
     if set(section) == {KEY}:
@@ -115,8 +115,8 @@ def _rehearsal(config: Path, base: list[Override], offline: bool) -> Rehearsal:
     Raises:
         InputError: its lists are wrong, a value cannot be, or no trial can run.
     """
-    from ptv2_cli.sweep.dry_run import rehearse
-    from ptv2_cli.sweep.plan import make_candidates
+    from ptv2_cli.sweeps.dry_run import rehearse
+    from ptv2_cli.sweeps.plan import make_candidates
 
     return rehearse(make_candidates([config], base, []), offline=offline)
 

@@ -66,9 +66,9 @@ def sweep(
     ] = False,
 ) -> int:
     """Train every combination; again, it skips what is done."""
-    from ptv2_cli.sweep.axes import from_flags
-    from ptv2_cli.sweep.lane_count import asked_lanes
-    from ptv2_cli.sweep.plan import make_candidates
+    from ptv2_cli.sweeps.axes import from_flags
+    from ptv2_cli.sweeps.lane_count import asked_lanes
+    from ptv2_cli.sweeps.plan import make_candidates
 
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
@@ -83,13 +83,13 @@ def sweep(
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
     from ptv2_cli.runs.lock import locked, unlocked_warning
-    from ptv2_cli.sweep.capacity import grouped
-    from ptv2_cli.sweep.compatibility import require_one_group
-    from ptv2_cli.sweep.engines.local import run_groups
-    from ptv2_cli.sweep.estimate import estimate
-    from ptv2_cli.sweep.session_pool import Opener
-    from ptv2_cli.sweep.store import Store
-    from ptv2_cli.sweep.trials import prepare_all
+    from ptv2_cli.sweeps.capacity import grouped
+    from ptv2_cli.sweeps.compatibility import require_one_group
+    from ptv2_cli.sweeps.engines.local import run_groups
+    from ptv2_cli.sweeps.estimate import estimate
+    from ptv2_cli.sweeps.session_pool import Opener
+    from ptv2_cli.sweeps.store import Store
+    from ptv2_cli.sweeps.trials import prepare_all
 
     chosen = choose_device(device)
     prepared = prepare_all(candidates, output, offline=offline)

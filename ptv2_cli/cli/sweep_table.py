@@ -13,15 +13,15 @@ from ptv2_cli.errors import EXIT_DEFECT
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.text_table import p_value
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweep.axes import FLAGS, SEED
-from ptv2_cli.sweep.capacity import Group
-from ptv2_cli.sweep.compatibility import groups
-from ptv2_cli.sweep.lane_count import Asked
-from ptv2_cli.sweep.leaderboard import Board, Edge, Setting, short, show
-from ptv2_cli.sweep.plan import in_range
-from ptv2_cli.sweep.store import Store
-from ptv2_cli.sweep.trial_record import DONE, Entry
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.axes import FLAGS, SEED
+from ptv2_cli.sweeps.capacity import Group
+from ptv2_cli.sweeps.compatibility import groups
+from ptv2_cli.sweeps.lane_count import Asked
+from ptv2_cli.sweeps.leaderboard import Board, Edge, Setting, short, show
+from ptv2_cli.sweeps.plan import in_range
+from ptv2_cli.sweeps.store import Store
+from ptv2_cli.sweeps.trial_record import DONE, Entry
+from ptv2_cli.sweeps.trials import Trial
 
 _STATES = {
     "waiting": "to do",

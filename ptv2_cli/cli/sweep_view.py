@@ -18,9 +18,9 @@ from ptv2_cli.cli.summary import percent
 from ptv2_cli.cli.sweep_table import duration, named, several_configs, state
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.sinks.log import LogFile
-from ptv2_cli.sweep.store import Store
-from ptv2_cli.sweep.trial_record import DONE, Outcome
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.store import Store
+from ptv2_cli.sweeps.trial_record import DONE, Outcome
+from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone, Listener, RunEvent, Started, StepDone, Warned
 
 _FRAME = 7

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from commandline import Material, Ptv2, Refused
 
-from ptv2_cli.sweep import capacity
-from ptv2_cli.sweep.capacity import Group
-from ptv2_cli.sweep.engines import local
+from ptv2_cli.sweeps import capacity
+from ptv2_cli.sweeps.capacity import Group
+from ptv2_cli.sweeps.engines import local
 
 GRID = ("--prompt-len", "2,4", "--grid", "task.max_len=24,16,20")
 

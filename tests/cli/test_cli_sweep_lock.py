@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from commandline import Material, Ptv2, tree
 
-from ptv2_cli.sweep import estimate
+from ptv2_cli.sweeps import estimate
 
 # A sweep that stops where its engine would begin, until somebody closes its input.
 WAITING = """
 import sys
-from ptv2_cli.sweep.engines import local
+from ptv2_cli.sweeps.engines import local
 def run_groups(*words, **more):
     print("writing", flush=True)
     sys.stdin.read()

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from ptv2_cli.cli import console, progress, sweep_view
 from ptv2_cli.cli.sweep_view import LiveView, PlainView, nearest, view
-from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.plan import make_candidates
-from ptv2_cli.sweep.store import Store
-from ptv2_cli.sweep.trial_record import Outcome
-from ptv2_cli.sweep.trials import Trial, prepare_all
+from ptv2_cli.sweeps.axes import from_flags
+from ptv2_cli.sweeps.plan import make_candidates
+from ptv2_cli.sweeps.store import Store
+from ptv2_cli.sweeps.trial_record import Outcome
+from ptv2_cli.sweeps.trials import Trial, prepare_all
 from ptv2_cli.training.events import EvalDone, Listener, Started, StepDone, Warned
 
 

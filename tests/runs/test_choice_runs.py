@@ -17,7 +17,7 @@ from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.data.rows import Split
 from ptv2_cli.report.compare import compare, open_finished
 from ptv2_cli.runs.row_selection import hold_out
-from ptv2_cli.sweep.estimate import _tokens
+from ptv2_cli.sweeps.estimate import _tokens
 from ptv2_cli.training.batches import BatchPlan
 
 METHODS: list[tuple[str, int | None, dict[str, Any]]] = [

@@ -16,7 +16,7 @@ from ptv2_cli.rng import SeededDropout
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.runs.training import TrainingRun
-from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import Opener
 
 FolderOf = Callable[[str], Path]
 OWN = {"method": {"name": "ptuning_v2", "dropout": 0.3}, "head": {"dropout": 0.2}}

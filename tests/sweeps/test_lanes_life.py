@@ -13,7 +13,7 @@ from laned import Watch, assert_same
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.lock import locked
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone, StepDone, Stopped
 
 FolderOf = Callable[[str], Path]

@@ -13,7 +13,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.report.noise import Contest, Verdict
 from ptv2_cli.report.runs import Run
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.sweep.trial_record import DONE, Entry, Outcome
+from ptv2_cli.sweeps.trial_record import DONE, Entry, Outcome
 
 WIDEST = {int: 2.0, float: 3.0}
 """Largest factor between the grid's edge and the value suggested beyond it."""

@@ -9,8 +9,8 @@ import pytest
 
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.sweep.axes import from_section
-from ptv2_cli.sweep.lane_count import Asked, asked_lanes, lanes_of_section, parse_lanes
+from ptv2_cli.sweeps.axes import from_section
+from ptv2_cli.sweeps.lane_count import Asked, asked_lanes, lanes_of_section, parse_lanes
 
 BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
 

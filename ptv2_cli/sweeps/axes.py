@@ -15,8 +15,8 @@ from ptv2_cli.config.origins import Places, dotted
 from ptv2_cli.config.overrides import Override, parse_key
 from ptv2_cli.config.yaml import Document, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweep.lane_count import KEY as LANES
-from ptv2_cli.sweep.lane_count import lanes_of_section
+from ptv2_cli.sweeps.lane_count import KEY as LANES
+from ptv2_cli.sweeps.lane_count import lanes_of_section
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint, open_run
 from ptv2_cli.runs.read_back import check, read_json
-from ptv2_cli.sweep.leaderboard import Board, make_boards
-from ptv2_cli.sweep.trial_record import Entry, Outcome
+from ptv2_cli.sweeps.leaderboard import Board, make_boards
+from ptv2_cli.sweeps.trial_record import Entry, Outcome
 from ptv2_cli.training.checkpoint import begun
 
 SCHEMA_VERSION = 1

@@ -14,16 +14,16 @@ from ptv2_cli.files import own_folder, remove_temporary, write_atomic
 from ptv2_cli.runs.directory import find_by_fingerprint
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.safe_text import visible
-from ptv2_cli.sweep.folder import (
+from ptv2_cli.sweeps.folder import (
     PLAN,
     RESULTS,
     SCHEMA_VERSION,
     read_entries,
     read_outcomes,
 )
-from ptv2_cli.sweep.leaderboard import Board, judged, make_boards
-from ptv2_cli.sweep.trial_record import DONE, Entry, Outcome
-from ptv2_cli.sweep.trials import Prepared, Trial
+from ptv2_cli.sweeps.leaderboard import Board, judged, make_boards
+from ptv2_cli.sweeps.trial_record import DONE, Entry, Outcome
+from ptv2_cli.sweeps.trials import Prepared, Trial
 
 
 class Store:

@@ -12,7 +12,7 @@ from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
-from ptv2_cli.sweep.compatibility import alone, difference
+from ptv2_cli.sweeps.compatibility import alone, difference
 
 Maker = tuple[object, ...]
 """All that features depend on beside the rows."""

@@ -23,13 +23,13 @@ from ptv2_cli.errors import (
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.runs.training import TrainingRun
-from ptv2_cli.sweep.capacity import Group, grouped
-from ptv2_cli.sweep.folder import finished
-from ptv2_cli.sweep.lane_count import Lanes
-from ptv2_cli.sweep.session_pool import Opener, free
-from ptv2_cli.sweep.store import Store
-from ptv2_cli.sweep.trial_record import DONE, Outcome
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.capacity import Group, grouped
+from ptv2_cli.sweeps.folder import finished
+from ptv2_cli.sweeps.lane_count import Lanes
+from ptv2_cli.sweeps.session_pool import Opener, free
+from ptv2_cli.sweeps.store import Store
+from ptv2_cli.sweeps.trial_record import DONE, Outcome
+from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone, Listener, RunEvent
 
 Prune = Callable[[Trial, EvalDone], bool]

@@ -12,9 +12,9 @@ import pytest
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.results import write_json
-from ptv2_cli.sweep.folder import PLAN, RESULTS, read_entries, read_outcomes
-from ptv2_cli.sweep.store import _together
-from ptv2_cli.sweep.trial_record import Entry, Outcome
+from ptv2_cli.sweeps.folder import PLAN, RESULTS, read_entries, read_outcomes
+from ptv2_cli.sweeps.store import _together
+from ptv2_cli.sweeps.trial_record import Entry, Outcome
 
 
 def entry(mark: str, value: int, refused: bool = False) -> Entry:

@@ -16,10 +16,10 @@ from test_engine import ready
 
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.runs.trainer import CPU_ROWS
-from ptv2_cli.sweep import capacity, memory_estimate
-from ptv2_cli.sweep.capacity import grouped
-from ptv2_cli.sweep.memory_estimate import Need, largest, need_of
-from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.sweeps import capacity, memory_estimate
+from ptv2_cli.sweeps.capacity import grouped
+from ptv2_cli.sweeps.memory_estimate import Need, largest, need_of
+from ptv2_cli.sweeps.session_pool import Opener
 
 CUDA = torch.device("cuda")
 

@@ -15,14 +15,14 @@ import tiny
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import Interrupted, MachineError, Problem
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweep import estimate, session_pool
-from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.engines import local
-from ptv2_cli.sweep.engines.local import run_all
-from ptv2_cli.sweep.plan import make_candidates
-from ptv2_cli.sweep.store import Store
-from ptv2_cli.sweep.trial_record import Outcome
-from ptv2_cli.sweep.trials import Prepared, Trial, prepare_all
+from ptv2_cli.sweeps import estimate, session_pool
+from ptv2_cli.sweeps.axes import from_flags
+from ptv2_cli.sweeps.engines import local
+from ptv2_cli.sweeps.engines.local import run_all
+from ptv2_cli.sweeps.plan import make_candidates
+from ptv2_cli.sweeps.store import Store
+from ptv2_cli.sweeps.trial_record import Outcome
+from ptv2_cli.sweeps.trials import Prepared, Trial, prepare_all
 from ptv2_cli.tasks.classification import Classification
 
 SHORT = ["train.epochs=1"]

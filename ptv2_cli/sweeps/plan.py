@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ptv2_cli.config.load import LoadedConfig, Override, load_config
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweep.axes import FLAGS, SEED, Axis, from_section, in_section, joined
+from ptv2_cli.sweeps.axes import FLAGS, SEED, Axis, from_section, in_section, joined
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 _SET = re.compile(r"type --set ([^\s=]+)=([^;]+)")

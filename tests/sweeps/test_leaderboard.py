@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.sweep.leaderboard import Board, make_boards, show
-from ptv2_cli.sweep.trial_record import Entry, Outcome
+from ptv2_cli.sweeps.leaderboard import Board, make_boards, show
+from ptv2_cli.sweeps.trial_record import Entry, Outcome
 
 
 def entry(seed: int = 1, config: str = "c", task: str = "t", **values: Any) -> Entry:

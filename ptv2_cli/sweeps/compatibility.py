@@ -15,8 +15,8 @@ from typing import Any
 from ptv2_cli.config.fingerprint import IGNORED
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweep.leaderboard import show
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.leaderboard import show
+from ptv2_cli.sweeps.trials import Trial
 
 COMPUTING = ("precision", "gradient_checkpointing", "cache")
 """Keys of `train:` that say how the one forward pass is computed."""

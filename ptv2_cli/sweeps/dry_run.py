@@ -12,9 +12,9 @@ from ptv2_cli.runs.data import read_data
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import resolve_config
-from ptv2_cli.sweep.leaderboard import short, show
-from ptv2_cli.sweep.plan import Candidate, told
-from ptv2_cli.sweep.trials import check_names
+from ptv2_cli.sweeps.leaderboard import short, show
+from ptv2_cli.sweeps.plan import Candidate, told
+from ptv2_cli.sweeps.trials import check_names
 
 
 @dataclass(frozen=True)

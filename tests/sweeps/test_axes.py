@@ -8,7 +8,7 @@ import pytest
 
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.sweep.axes import from_flags, from_section, joined, split_list
+from ptv2_cli.sweeps.axes import from_flags, from_section, joined, split_list
 
 BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
 

@@ -14,7 +14,7 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, set_up
-from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import Opener
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit

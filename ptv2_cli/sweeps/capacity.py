@@ -14,11 +14,11 @@ from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, set_up
 from ptv2_cli.runs.trainer import rows_of_a_pass
-from ptv2_cli.sweep.compatibility import groups
-from ptv2_cli.sweep.lane_count import FLAG, Lanes
-from ptv2_cli.sweep.memory_estimate import Need, free_bytes, largest, need_of
-from ptv2_cli.sweep.session_pool import Opener
-from ptv2_cli.sweep.trials import Trial
+from ptv2_cli.sweeps.compatibility import groups
+from ptv2_cli.sweeps.lane_count import FLAG, Lanes
+from ptv2_cli.sweeps.memory_estimate import Need, free_bytes, largest, need_of
+from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import advance
 

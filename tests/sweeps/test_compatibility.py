@@ -14,11 +14,11 @@ import tiny
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweep import compatibility
-from ptv2_cli.sweep.axes import from_flags
-from ptv2_cli.sweep.compatibility import alone, difference, groups, require_one_group
-from ptv2_cli.sweep.plan import make_candidates
-from ptv2_cli.sweep.trials import Trial, prepare_all
+from ptv2_cli.sweeps import compatibility
+from ptv2_cli.sweeps.axes import from_flags
+from ptv2_cli.sweeps.compatibility import alone, difference, groups, require_one_group
+from ptv2_cli.sweeps.plan import make_candidates
+from ptv2_cli.sweeps.trials import Trial, prepare_all
 
 
 @pytest.fixture

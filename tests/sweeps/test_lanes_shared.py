@@ -14,8 +14,8 @@ from laned import assert_same
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs import trainer
-from ptv2_cli.sweep import session_pool
-from ptv2_cli.sweep.session_pool import Opener
+from ptv2_cli.sweeps import session_pool
+from ptv2_cli.sweeps.session_pool import Opener
 from ptv2_cli.tasks.classification import Classification
 
 FolderOf = Callable[[str], Path]

@@ -17,8 +17,8 @@ from laned import Watch, assert_same
 
 from ptv2_cli.errors import Interrupted, MachineError
 from ptv2_cli.heads.pooled import SequenceHead
-from ptv2_cli.sweep import session_pool
-from ptv2_cli.sweep.store import Store
+from ptv2_cli.sweeps import session_pool
+from ptv2_cli.sweeps.store import Store
 from ptv2_cli.training import checkpoint
 from ptv2_cli.training.events import Started, StepDone
 

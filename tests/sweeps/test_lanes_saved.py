@@ -16,7 +16,7 @@ from left_behind import assert_bit_equal, assert_tidy
 
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.trainer import Trainer
-from ptv2_cli.sweep import session_pool
+from ptv2_cli.sweeps import session_pool
 
 FolderOf = Callable[[str], Path]
 OPERATIONS = ("fsync", "replace", "unlink", "mkdir")

@@ -15,9 +15,9 @@ from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.resolve.resolved_config import resolve_names
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import plain
-from ptv2_cli.sweep.axes import SEED
-from ptv2_cli.sweep.plan import Candidate, told
-from ptv2_cli.sweep.trial_record import Entry
+from ptv2_cli.sweeps.axes import SEED
+from ptv2_cli.sweeps.plan import Candidate, told
+from ptv2_cli.sweeps.trial_record import Entry
 
 DATA_SECTIONS = {"task", "selection", "report"}
 """Sections on which it depends which files are read."""
