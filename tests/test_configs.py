@@ -11,7 +11,7 @@ import pytest
 from ptv2_cli.backbones import locate
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
-from ptv2_cli.runs.resolve import resolved as resolved_configs
+from ptv2_cli.runs.resolve import resolved_config as resolved_configs
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
