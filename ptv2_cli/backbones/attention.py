@@ -35,14 +35,20 @@ def prompted_attention(
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     slot.note(name, key, value, queries, causal)
     prompt = slot.take(name)
+    added = None
     if prompt is not None:
-        prompt_keys, prompt_values = (part.to(key.dtype) for part in prompt)
-        rows, length = key.shape[0], prompt_keys.shape[2]
+        rows, length = key.shape[0], prompt[0].shape[2]
+        prompt_keys, prompt_values = (slot.spread(part.to(key.dtype), rows) for part in prompt)
+        gate = slot.gate(rows)
+        if gate is not None:
+            mask = slot.visible(rows)
+            added = _gated(query, prompt_keys, prompt_values, gate, mask, kwargs.get("scaling"))
+    if prompt is not None and added is None:
         # Without this the stock function would crop the keys of a causal model to the query.
         attention_mask = slot.widen(attention_mask, length, queries, key, causal)
         causal = False  # the mask says it all, or there is one query, which sees every key
-        key = torch.cat([slot.spread(prompt_keys, rows), key], dim=2)
-        value = torch.cat([slot.spread(prompt_values, rows), value], dim=2)
+        key = torch.cat([prompt_keys, key], dim=2)
+        value = torch.cat([prompt_values, value], dim=2)
         if position_bias is not None:
             position_bias = nn.functional.pad(position_bias, (length, 0))
     output: tuple[Tensor, None] = sdpa_attention_forward(
@@ -55,7 +61,38 @@ def prompted_attention(
         is_causal=causal,
         **kwargs,
     )
-    return output
+    return output if added is None else (output[0] + added, None)
+
+
+def _gated(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gate: Tensor,
+    visible: Tensor | None,
+    scaling: float | None,
+) -> Tensor:
+    """What the prompt alone gives to each query, times the gate of each head [B, T, N, D].
+
+    LLaMA-Adapter (arXiv 2303.16199, section 3.2).
+
+    Args:
+        query: [B, N, T, D].
+        keys: of the prompt [B, K, P, D].
+        values: the same.
+        gate: [B, N].
+        visible: which prompt positions a row sees [B, P]; None: all.
+        scaling: of the scores; None: 1 / sqrt(D).
+    """
+    attended = nn.functional.scaled_dot_product_attention(
+        query,
+        keys,
+        values,
+        attn_mask=None if visible is None else visible[:, None, None, :],
+        scale=scaling,
+        enable_gqa=query.shape[1] != keys.shape[1],
+    )
+    return (attended * gate[:, :, None, None].to(attended.dtype)).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, prompted_attention)

@@ -95,7 +95,14 @@ class Backbone(nn.Module):
         """Hidden states of the batch's own tokens [B, T, H], or [B, 1, H] out of a decoder.
 
         Input vectors are left out.
+
+        Raises:
+            BackboneError: prompts with gates for a family that has an attention of its own.
         """
+        family = self.shape.family
+        if prompts.gates and not family.registry:
+            what = "has an attention of its own, in which prompts share the text's softmax"
+            raise BackboneError.at(family.name, what, "choose a method without gates")
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids

@@ -49,6 +49,7 @@ class Slot:
         self._recomputed: dict[str, int] = {}
         self._in_forward = False
         self._visible: Tensor | None = None
+        self._gate: Tensor | None = None
         self._masks: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
 
     def attach(self, model: nn.Module) -> None:
@@ -95,7 +96,19 @@ class Slot:
             return None
         mask = self._prompts.mask
         self._visible = mask.get(site) if isinstance(mask, Mapping) else mask
+        self._gate = (self._prompts.gates or {}).get(site)
         return self._prompts.keys_values.get(site)
+
+    def gate(self, rows: int) -> Tensor | None:
+        """The factor of each head for the prompts taken last [B, N]; None: one softmax for all."""
+        return None if self._gate is None else self.spread(self._gate, rows)
+
+    def visible(self, rows: int) -> Tensor | None:
+        """Which positions of the prompts taken last each row sees [B, P]; None: all."""
+        if self._visible is None:
+            return None
+        # A row that sees nothing has no prompt here and a gate of 0; a softmax needs a position.
+        return (self._visible | ~self._visible.any(1, keepdim=True)).expand(rows, -1)
 
     def widen(
         self, mask: Tensor | None, length: int, queries: int, keys: Tensor, causal: bool
@@ -189,6 +202,7 @@ def mixed(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
     they are [R, K, P, D] with R owners and P the longest at a site, and a mask [B, P] hides what
     is not a row's own: shorter prompts stand at the end, next to the text. Vectors among the
     inputs come one owner's after another's; the batch's slots count them so (see `laid_out`).
+    Either all owners have gates or none has.
     Gradients flow back to each owner.
     """
     if len(prompts) == 1:
@@ -211,8 +225,19 @@ def mixed(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         mask=masks,
         offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
         inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
+        gates=_gates(prompts),
         rows=tuple(rows),
     )
+
+
+def _gates(prompts: Sequence[Prompts]) -> dict[int, Tensor] | None:
+    """Each owner's factors [R, N] by site, 0 where it has no prompt."""
+    owned = [prompt.gates or {} for prompt in prompts]
+    first = {site: gate for gates in owned for site, gate in gates.items()}
+    return {
+        site: torch.cat([gates.get(site, torch.zeros_like(gate)) for gates in owned])
+        for site, gate in first.items()
+    } or None
 
 
 def _alike(prompts: Sequence[Prompts]) -> dict[tuple[tuple[int, ...], int, int], list[int]]:

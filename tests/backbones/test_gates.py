@@ -1,0 +1,107 @@
+"""Prompts with a softmax of their own, times a gate for each head, against an attention by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import plain
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from ptv2_cli.backbones.families import FAMILIES
+from ptv2_cli.backbones.injection import mixed
+from ptv2_cli.backbones.sites import Prompts
+from ptv2_cli.errors import BackboneError
+from ptv2_cli.inputs.batch import joined
+
+BackboneOf = Callable[[str], Any]
+REGISTERED = [name for name, family in FAMILIES.items() if family.registry]
+LENGTHS = [9, 4, 2]
+GATES: list[Tensor] = []
+"""Gates [N] of the attention calls to come, in their order."""
+
+
+def by_hand(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+    scaling: float | None = None, position_bias: Tensor | None = None, **rest: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """softmax(text) @ values + gate * softmax(prompt) @ prompt values, in as many words."""
+    times = query.shape[1] // key.shape[1]
+    prompt_key, prompt_value = (part.expand(len(query), -1, -1, -1) for part in plain.QUEUE.pop(0))
+    prompt_key, prompt_value, key, value = (
+        part.repeat_interleave(times, dim=1) for part in (prompt_key, prompt_value, key, value)
+    )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = query @ key.mT * scale + plain.or_zero(mask) + plain.or_zero(position_bias)
+    text = scores.softmax(dim=-1) @ value
+    prompt = (query @ prompt_key.mT * scale).softmax(dim=-1) @ prompt_value
+    return (text + GATES.pop(0)[:, None, None] * prompt).transpose(1, 2), None
+
+
+AttentionInterface.register("gated_by_hand", by_hand)
+AttentionMaskInterface.register("gated_by_hand", eager_mask)
+
+
+def gates_of(backbone: Any, seed: int = 5) -> dict[int, Tensor]:
+    """Random gates [1, N] for every site."""
+    draws = torch.Generator().manual_seed(seed)
+    heads = backbone.model.config.num_attention_heads
+    return {site: torch.randn(1, heads, generator=draws) for site in range(len(backbone.sites))}
+
+
+@pytest.mark.parametrize("family", REGISTERED)
+def test_states_equal_an_attention_by_hand(family: str, folder_of: Any, backbone_of: Any) -> None:
+    backbone, batch = backbone_of(family), tiny.text_batch(LENGTHS)
+    values, gates = plain.random_values(backbone, 5), gates_of(backbone)
+    prompts = Prompts(keys_values=dict(enumerate(values)), offset=5, gates=gates)
+    model = plain.plain_model(folder_of(family), family, 5)
+    model.set_attn_implementation("gated_by_hand")
+    GATES[:] = [gates[site][0] for site in range(len(backbone.sites))]
+    with torch.no_grad():
+        expected = plain.hidden_states(model, family, batch, values, 5)
+        states = backbone(batch, prompts)
+    assert not GATES
+    seen = batch.attention_mask.bool() if states.shape[1] > 1 else slice(None)
+    torch.testing.assert_close(states[seen], expected[seen], atol=3e-5, rtol=3e-5)
+
+
+@pytest.mark.parametrize("family", REGISTERED)
+def test_a_gate_of_zero_is_no_prompt(family: str, backbone_of: BackboneOf) -> None:
+    backbone, batch = backbone_of(family), tiny.text_batch(LENGTHS)
+    prompts = tiny.random_prompts(backbone, 4)
+    closed = {site: torch.zeros_like(gate) for site, gate in gates_of(backbone).items()}
+    with torch.no_grad():
+        without = backbone(batch, Prompts())
+        assert torch.equal(backbone(batch, replace(prompts, gates=closed)), without)
+        opened = backbone(batch, replace(prompts, gates=gates_of(backbone)))
+    assert (opened - without).abs().max() > 0.01
+
+
+def test_owners_in_one_pass_are_as_alone(backbone_of: BackboneOf) -> None:
+    """Of other lengths and at other sites; a row without a prompt at a site gets nothing there."""
+    backbone = backbone_of("bert")
+    batches = [tiny.text_batch(lengths, seed=at) for at, lengths in enumerate(([9, 4], [6]))]
+    one = replace(tiny.random_prompts(backbone, 3, seed=1), gates=gates_of(backbone, 1))
+    all_sites = tiny.random_prompts(backbone, 5, seed=2).keys_values
+    assert all_sites is not None
+    other = Prompts(keys_values={1: all_sites[1]}, gates={1: gates_of(backbone, 2)[1]})
+    with torch.no_grad():
+        alone = [backbone(batch, own) for batch, own in zip(batches, (one, other), strict=True)]
+        together = torch.split(backbone(joined(batches, 0), mixed([one, other], [2, 1])), [2, 1])
+    for batch, expected, found in zip(batches, alone, together, strict=True):
+        kept = batch.attention_mask[..., None]
+        length = kept.shape[1]
+        torch.testing.assert_close(found[:, :length] * kept, expected * kept, atol=2e-5, rtol=1e-4)
+
+
+def test_a_family_with_an_attention_of_its_own_refuses_gates(backbone_of: BackboneOf) -> None:
+    backbone = backbone_of("deberta-v2")
+    prompts = replace(tiny.random_prompts(backbone, 3), gates=gates_of(backbone))
+    with pytest.raises(BackboneError, match="deberta-v2"):
+        backbone(tiny.text_batch([5]), prompts)
