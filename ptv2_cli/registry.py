@@ -1,27 +1,68 @@
-"""Names to classes, imported on first use so that naming things costs no torch import."""
+"""Names to objects, imported on first use so that naming a thing costs no torch import."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from ptv2_cli.errors import ConfigError
+from ptv2_cli.version import __version__
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an entry comes from: a package and its version, or a file and its sha256."""
+
+    name: str
+    """Name of the package, or path of the file."""
+    version: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}" if self.version else self.name
+
+    @property
+    def identity(self) -> str:
+        """What a fingerprint says of it: files count by their content, wherever they lie."""
+        return f"sha256:{self.sha256}" if self.sha256 else str(self)
+
+
+BUILT_IN = Source("ptv2", __version__)
+SESSION = Source("the running Python session")
+_current: ContextVar[Source] = ContextVar("source", default=SESSION)
+
+
+@contextmanager
+def registering(source: Source) -> Iterator[None]:
+    """Entries that are added inside the block come from `source`."""
+    token = _current.set(source)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class Registry:
-    """A fixed table `name -> "module:attribute"`, with aliases and hints for foreign names."""
+    """A table of names, with aliases, and hints for names from elsewhere.
+
+    An entry is an object, or the text `module:attribute`, which is imported on first use.
+    """
 
     def __init__(
         self,
         what: str,
-        entries: Mapping[str, str],
+        entries: Mapping[str, Any],
         aliases: Mapping[str, str] | None = None,
         hints: Mapping[str, str] | None = None,
     ) -> None:
         self.what = what
         self._entries = dict(entries)
+        self._sources = dict.fromkeys(entries, BUILT_IN)
         self._aliases = dict(aliases or {})
         self._hints = dict(hints or {})
 
@@ -32,6 +73,29 @@ class Registry:
     def spellings(self) -> list[str]:
         """All names that may be written: the canonical ones, then the aliases."""
         return [*self._entries, *self._aliases]
+
+    def add(self, name: str, entry: Any) -> None:
+        """Add an object, or the text `module:attribute`, under `name`.
+
+        Its source is that of the block `registering(source)` around the call. A source that has
+        changed since it added the name (a file was edited) replaces its own entry.
+
+        Raises:
+            ConfigError: the name is taken; the message names both sources.
+        """
+        source = _current.get()
+        known = self._sources.get(self._aliases.get(name, name))
+        unchanged = known == source and self._entries.get(name) == entry
+        changed = known is not None and known.name == source.name and known != source
+        if not (known is None or unchanged or changed):
+            what = f"{self.what} {name!r} is defined twice: by {known} and by {source}"
+            raise ConfigError.at(str(source), what, f"rename the {self.what} in one of them")
+        self._entries[name] = entry
+        self._sources[name] = source
+
+    def source(self, name: str) -> Source:
+        """Where the entry `name` comes from."""
+        return self._sources[self.canonical(name)]
 
     def canonical(self, name: str, where: str = "") -> str:
         """The canonical name behind `name`.
@@ -45,15 +109,22 @@ class Registry:
         raise ConfigError.at(where or self.what, f"unknown {self.what} {name!r}", self._hint(name))
 
     def load(self, name: str) -> Any:
-        """Import and return the object that `name` stands for."""
-        module, attribute = self._entries[self.canonical(name)].split(":")
+        """The object that `name` stands for.
+
+        Raises:
+            ConfigError: the table has no such name.
+        """
+        entry = self._entries[self.canonical(name)]
+        if not isinstance(entry, str):
+            return entry
+        module, attribute = entry.split(":")
         return getattr(import_module(module), attribute)
 
     def _hint(self, name: str) -> str:
         if name in self._hints:
             return self._hints[name]
-        near = difflib.get_close_matches(name, [*self._entries, *self._aliases], n=1)
-        known = f"ptv2 list {self.what}s shows all: {', '.join(self._entries)}"
+        near = difflib.get_close_matches(name, self.spellings(), n=1)
+        known = f"the {self.what}s are {', '.join(self._entries)}"
         return f"did you mean {near[0]!r}? {known}" if near else known
 
 
@@ -90,3 +161,4 @@ HEADS = Registry(
         "verbalizer": "ptv2_cli.heads.verbalizer:VerbalizerHead",
     },
 )
+"""Heads: hidden states to loss and predictions; see `heads.base.Head`."""

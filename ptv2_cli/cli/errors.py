@@ -119,7 +119,7 @@ def _draw(views: Sequence[Predicted], path: Path) -> None:
     for view in views:
         name = view.run.prefix.removesuffix(".")
         file = path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
-        what = "entities" if view.task.kind == "token" else "rows"
+        what = "entities" if view.task.kind_spec.answer == "tags" else "rows"
         title = f"{view.run.task} {view.split}\n{view.run.name}"
         draw_matrix(confusion(view), title, file, what)
         console.note(f"wrote {file}")
@@ -131,8 +131,8 @@ def _show(
     shown: Sequence[Mistake],
     cell: tuple[str, str] | None,
 ) -> None:
-    kind = found.task.kind
-    what = "not exact" if kind == "regression" else "wrong"
+    answer = found.task.kind_spec.answer
+    what = "not exact" if answer == "number" else "wrong"
     metric = str(found.run.metrics["selection"]["metric"])
     score = found.run.score(found.split, metric)
     told = "" if score is None else f"; {metric} {100 * score:.1f}"
@@ -150,11 +150,11 @@ def _show(
 
 def _row(found: Predicted, one: Mistake) -> None:
     sure = "" if one.confidence is None else f" ({one.confidence:.2f})"
-    kind = found.task.kind
-    if kind == "token":
+    answer = found.task.kind_spec.answer
+    if answer == "tags":
         count = len(one.entities)
         console.say(f"row {one.number}: {count} wrong {'entity' if count == 1 else 'entities'}")
-    elif kind == "regression":
+    elif answer == "number":
         console.say(
             f"row {one.number}: gold {one.gold:g}, predicted {one.predicted:g}, off by {one.size:g}"
         )

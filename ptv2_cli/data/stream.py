@@ -27,11 +27,9 @@ from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import Text
 from ptv2_cli.errors import DataError
-from ptv2_cli.kinds import Kind
+from ptv2_cli.kinds import Kind, kind_spec
 
 TABLES = ("jsonl", "csv", "tsv", "json", "xlsx")
-_OWN: dict[str, tuple[str, ...]] = {"token": ("conll", "text"), "span": ("squad",)}
-"""The formats that only tasks of this kind have."""
 _COLUMNED = {".tsv", ".conll", ".bio", ".iob", ".iob2"}
 """Endings of files for taggers that say columns."""
 LOOKED_AT = 200
@@ -41,7 +39,7 @@ _TAG = re.compile(r"O|[A-Z]-\S+")
 
 def formats_of(kind: Kind) -> tuple[str, ...]:
     """Formats in which new rows of a task may come."""
-    return (*TABLES, *_OWN.get(kind, ()))
+    return (*TABLES, *kind_spec(kind).formats)
 
 
 def format_by_name(path: Path, kind: Kind) -> str | None:
@@ -54,12 +52,12 @@ def format_by_name(path: Path, kind: Kind) -> str | None:
     """
     suffix = data_suffix(path)
     known = formats_of(kind)
-    found = "squad" if suffix == ".json" and kind == "span" else suffix[1:]
-    if kind == "token" and (suffix in _COLUMNED or suffix.endswith("_conll")):
+    found = "squad" if suffix == ".json" and "squad" in known else suffix[1:]
+    if "conll" in known and (suffix in _COLUMNED or suffix.endswith("_conll")):
         return "conll"
     if found in TABLES or found == "squad":
         return found
-    if kind == "token":
+    if "conll" in known:
         return None
     what = f"{suffix} says no format" if suffix else "the name says no format"
     raise DataError.at(str(path), f"{what} that this task reads", f"--format {' | '.join(known)}")

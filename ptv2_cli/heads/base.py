@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from ptv2_cli.kinds import IGNORE
 from ptv2_cli.rng import SeededDropout, normal_
 
 INIT_STD = 0.02
-IGNORE = -100
-"""Label of a position that has none, as in torch's cross entropy."""
-
 Pooling = Literal["pooler", "cls", "mean", "last", "mask"]
 
 

@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from ptv2_cli.heads.base import (
-    IGNORE,
     Head,
     HeadContext,
     LabelledBatch,
     Output,
     weighted_cross_entropy,
 )
+from ptv2_cli.kinds import IGNORE
 
 
 class TokenHead(Head):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, chain
@@ -13,16 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ptv2_cli.inputs.features import IGNORE, Feature
-from ptv2_cli.kinds import Kind
-
-_BLANKS: dict[Kind, tuple[Any, torch.dtype]] = {
-    "sequence": (IGNORE, torch.int64),
-    "regression": (math.nan, torch.float32),
-    "choice": (IGNORE, torch.int64),
-    "span": ((IGNORE, IGNORE), torch.int64),
-}
-"""What stands for no label, and the type of labels, of kinds with a label per row."""
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import IGNORE, Kind, kind_spec
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ def collate(
         slots=None if None in slots else _tensor(_padded(slots, width, -1)),
         mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
         task=features[0].task,
-        choices=_grouped(features) if kind == "choice" else None,
+        choices=_grouped(features) if kind_spec(kind).answer == "choice" else None,
         features=tuple(features),
     )
 
@@ -126,12 +117,15 @@ def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor
     given = [feature.label for feature in features]
     if all(label is None for label in given):
         return None, 0
-    if kind == "token":
-        found = _padded([[] if label is None else label for label in given], width, IGNORE)
-        return _tensor(found), int((found != IGNORE).sum())
-    blank, dtype = _BLANKS[kind]
-    filled = [blank if label is None else label for label in given]
-    return torch.tensor(filled, dtype=dtype), sum(label is not None for label in given)
+    spec = kind_spec(kind)
+    if spec.answer == "tags":
+        tags = _padded([[] if label is None else label for label in given], width, IGNORE)
+        return _tensor(tags), int((tags != IGNORE).sum())
+    labels = [np.asarray(label, dtype=spec.dtype) for label in given if label is not None]
+    blank = np.full_like(labels[0], spec.blank)
+    rest = iter(labels)
+    rows = [blank if label is None else next(rest) for label in given]
+    return torch.from_numpy(np.stack(rows)), len(labels)
 
 
 def _padded(rows: Sequence[Any], width: int, fill: int) -> npt.NDArray[np.int64]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Truncation = Literal["longest_first", "only_first", "only_second"]
-IGNORE = -100
-"""Label of a position that counts neither in the loss nor in the score (torch's convention)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Feature:
     """Index of the row in its split."""
     input_ids: list[int]
     token_type_ids: list[int] | None = None
-    label: int | float | list[int] | tuple[int, int] | None = None
+    label: int | float | list[int] | list[float] | tuple[int, int] | None = None
     """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
     first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
     slots: list[int] | None = None

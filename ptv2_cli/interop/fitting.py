@@ -11,7 +11,6 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.errors import InputError
 from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.stock_models import stock_head
-from ptv2_cli.kinds import PER_ROW
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.session import Session
 
@@ -64,7 +63,7 @@ def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
             "name the task that it was trained for: --set task=NAME",
         )
     reads = _reads(session, foreign)
-    if task.kind in PER_ROW and config.head.pooling != reads:
+    if task.kind_spec.pooled and config.head.pooling != reads:
         raise InputError.at(
             where,
             f"its head reads {reads or 'what no pooling here gives'}, the config's "
@@ -126,7 +125,7 @@ def _reads(session: Session, foreign: Foreign) -> str | None:
     backbone = session.learner.backbone
     stock = stock_head(
         backbone.model.config,
-        session.resolved.task.kind,
+        session.resolved.task.kind_spec,
         len(foreign.head["weight"]),
         causal=backbone.shape.family.causal,
     )

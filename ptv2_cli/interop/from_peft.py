@@ -19,12 +19,8 @@ from ptv2_cli.interop.foreign import (
     weights_in,
 )
 from ptv2_cli.interop.to_peft import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE
+from ptv2_cli.kinds import KINDS, kind_spec
 
-_KINDS = {
-    "SEQ_CLS": frozenset({"sequence", "regression"}),
-    "TOKEN_CLS": frozenset({"token"}),
-    "QUESTION_ANS": frozenset({"span"}),
-}
 _HEAD = re.compile(r"base_model\.(classifier|score|qa_outputs)\.(?:modules_to_save\.\w+\.)?(.+)")
 # A state_dict of the whole PeftModel keeps the network that PEFT's own files have folded.
 _ENCODER = re.compile(r"prompt_encoder\.\w+\.(?:(embedding)\.weight|transform\.(.+))")
@@ -63,7 +59,7 @@ def read_peft(folder: Path) -> Foreign:
     tensors = read_tensors(file)
     source = _source(file, tensors)
     head, _, notes = linear_head(_heads(tensors))
-    kinds = _KINDS.get(str(config.task_type))
+    kinds = _kinds_of(config.task_type)
     pooling: str | None = None
     pooler: dict[str, Tensor] = {}
     if head is None and (folder / HEAD_FILE).is_file():
@@ -111,6 +107,13 @@ def _source(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             )
     check_source(file, source)
     return source
+
+
+def _kinds_of(task_type: str | None) -> frozenset[str] | None:
+    """The kinds whose heads PEFT calls `task_type`; None: there is no such kind."""
+    specs = [kind_spec(kind) for kind in KINDS.names()]
+    kinds = {spec.name for spec in specs if spec.peft and spec.peft.task_type == task_type}
+    return frozenset(kinds) or None
 
 
 def _heads(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptv2_cli.interop.stock_models import StockHead
+from ptv2_cli.kinds import KindSpec
 
 _POOLED = {
     "pooler": 'torch.tanh(linear(hidden[:, 0], head["pooler.weight"], head["pooler.bias"]))',
@@ -24,7 +25,7 @@ class Assembly:
     folder: str
     base: str
     revision: str | None
-    kind: str
+    kind: KindSpec
     labels: tuple[str, ...]
     stock: StockHead | None
     """Transformers' class with a head; None: the head stands apart."""
@@ -53,13 +54,8 @@ gives, in fp32: {_says(made)}
 
 
 def _says(made: Assembly) -> str:
-    what = {
-        "sequence": "a number for each label [rows, labels].",
-        "regression": "one number for each row [rows, 1].",
-        "token": "a number for each tag at each token [rows, tokens, tags].",
-        "span": "two numbers for each token, its answer's start and end [rows, tokens, 2]. Hide "
-        "padding and question yourself.",
-    }[made.kind]
+    assert made.kind.peft is not None
+    what = f"{made.kind.peft.logits}."
     if made.stock is None and made.segments:
         what += "\nPEFT's class drops token types, so the base model is called with PEFT's prompt."
     return what
@@ -98,9 +94,9 @@ def _options(made: Assembly) -> str:
     options = ['"dtype": torch.float32']
     if made.attention is not None:
         options.append(f'"attention_type": {_quoted(made.attention)}')
-    if made.stock is not None and made.kind in {"sequence", "token"}:
+    if made.stock is not None and made.labels:
         options.append('"id2label": dict(enumerate(labels))')
-    elif made.stock is not None and made.kind == "regression":
+    elif made.stock is not None and made.kind.answer == "number":
         options.append('"num_labels": 1')
     return ", ".join(options)
 
@@ -110,7 +106,7 @@ def _quoted(text: str) -> str:
 
 
 def _whole(made: Assembly) -> Iterator[str]:
-    if made.kind == "span":
+    if made.kind.answer == "text":
         yield "found = model(**batch)"
         yield "return torch.stack([found.start_logits, found.end_logits], dim=-1)"
     else:
@@ -125,7 +121,7 @@ def _features(made: Assembly) -> Iterator[str]:
         yield "hidden = model(**batch).last_hidden_state"
     if made.in_input:
         yield f"hidden = hidden[:, {made.length}:]  # the text's own tokens"
-    if made.kind in {"token", "span"}:
+    if not made.kind.pooled:
         yield 'return linear(hidden, head["weight"], head["bias"])'
     else:
         yield f"vector = {_POOLED[made.pooling or 'cls']}"

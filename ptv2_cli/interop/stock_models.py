@@ -15,17 +15,11 @@ from transformers import DynamicCache
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.sites import KeysValues, Prompts
+from ptv2_cli.kinds import KindSpec
 from ptv2_cli.rng import generator
 
 HEAD_NAMES = ("classifier", "score", "qa_outputs")
 """What transformers calls a head of one linear layer, and PEFT saves beside a prompt."""
-_CLASSES = {
-    "sequence": ("AutoModelForSequenceClassification", "SEQ_CLS"),
-    "regression": ("AutoModelForSequenceClassification", "SEQ_CLS"),
-    "token": ("AutoModelForTokenClassification", "TOKEN_CLS"),
-    "span": ("AutoModelForQuestionAnswering", "QUESTION_ANS"),
-}
-"""Head kind -> class of transformers and PEFT's name of the task."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +36,22 @@ class StockHead:
     reads: Literal["pooler", "last", "tokens"]
 
 
-def task_type_of(kind: str) -> str | None:
-    """PEFT's name of a head kind's task; None: it has none."""
-    return _CLASSES[kind][1] if kind in _CLASSES else None
-
-
-def stock_head(config: Any, kind: str, outputs: int, *, causal: bool) -> StockHead | None:
+def stock_head(config: Any, spec: KindSpec, outputs: int, *, causal: bool) -> StockHead | None:
     """The head that transformers has for a model and a kind, if it is nothing but a linear layer.
 
     Args:
         config: the model's config of transformers.
-        kind: the head kind.
+        spec: the kind of the run's task.
         outputs: how many numbers the head gives.
         causal: whether the model sees no later tokens: its sequence class reads the last one.
     """
-    if kind not in _CLASSES:
+    if spec.peft is None:
         return None
-    name, task_type = _CLASSES[kind]
     sized = copy.deepcopy(config)
     sized.num_labels = outputs
     try:
         with torch.device("meta"):
-            model = getattr(transformers, name).from_config(sized)
+            model = getattr(transformers, spec.peft.model).from_config(sized)
     except ValueError:  # there is no such class for this family
         return None
     parts = dict(model.named_children())
@@ -76,14 +64,15 @@ def stock_head(config: Any, kind: str, outputs: int, *, causal: bool) -> StockHe
     ]
     if len(heads) != 1 or heads[0] not in HEAD_NAMES or len(bodies) != 1 or others:
         return None
-    reads = _reads(kind, bodies[0], causal)
+    reads = _reads(spec, bodies[0], causal)
     if reads is None:
         return None
-    return StockHead(name, task_type, heads[0], parts[heads[0]].bias is not None, reads)
+    bias = parts[heads[0]].bias is not None
+    return StockHead(spec.peft.model, spec.peft.task_type, heads[0], bias, reads)
 
 
-def _reads(kind: str, body: Any, causal: bool) -> Literal["pooler", "last", "tokens"] | None:
-    if kind in {"token", "span"}:
+def _reads(spec: KindSpec, body: Any, causal: bool) -> Literal["pooler", "last", "tokens"] | None:
+    if not spec.pooled:
         return "tokens"
     if getattr(body, "pooler", None) is not None:
         return "pooler"

@@ -29,7 +29,6 @@ from ptv2_cli.interop.stock_models import (
     reads_segments,
     stock_head,
     takes_prefix,
-    task_type_of,
     window_of,
 )
 from ptv2_cli.methods.base import parse_layers
@@ -63,7 +62,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     if name in _NO_ADAPTER:
         yield Problem(where, f"method {name}: {_NO_ADAPTER[name]}", hint)
         return
-    if task_type_of(resolved.task.kind) is None:
+    if resolved.task.kind_spec.peft is None:
         yield Problem(where, f"PEFT has no place for a {resolved.task.kind} head", hint)
     if resolved.located.config.get("is_encoder_decoder"):
         what = (
@@ -229,13 +228,13 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
     """Transformers' own class with a head, where under PEFT it computes what the run computes."""
-    backbone, kind = session.learner.backbone, run.resolved.task.kind
+    backbone, spec = session.learner.backbone, run.resolved.task.kind_spec
     config = backbone.model.config
     # Prompt vectors take up positions of the text: PEFT's classes then read the wrong ones.
     # Its class for question answering drops token types.
-    if adapter.in_input or (kind == "span" and _segments(session)):
+    if adapter.in_input or (spec.answer == "text" and _segments(session)):
         return None
-    found = stock_head(config, kind, outputs, causal=backbone.shape.family.causal)
+    found = stock_head(config, spec, outputs, causal=backbone.shape.family.causal)
     if found is None or not found.bias:
         return None
     trained = any(name.startswith("pooler.") for name in backbone.untrained)
@@ -278,7 +277,7 @@ def _assembly(
         folder=str(folder),
         base=str(base["base_model_name_or_path"]),
         revision=base["revision"],
-        kind=run.resolved.task.kind,
+        kind=run.resolved.task.kind_spec,
         labels=tuple(run.resolved.task.labels),
         stock=stock,
         pooling=run.resolved.config.head.pooling,

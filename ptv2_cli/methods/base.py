@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.config.schema import Section
+from ptv2_cli.kinds import kind_spec
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,10 @@ class TrainDefaults:
     weight_decay: float | None = 0.0
 
 
-EPOCHS = {"sequence": 30, "regression": 30, "choice": 30, "token": 20, "span": 10}
-"""Epochs by head kind, the same for every method of a comparison."""
-
-
 def frozen_defaults(lr: Mapping[str, float], kind: str) -> TrainDefaults:
     """Defaults of a method whose backbone stays frozen: no warm-up, no weight decay."""
-    return TrainDefaults(lr=lr[kind], epochs=EPOCHS[kind])
+    spec = kind_spec(kind)
+    return TrainDefaults(lr=lr[spec.rates_name], epochs=spec.epochs)
 
 
 @dataclass(frozen=True)

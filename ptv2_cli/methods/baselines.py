@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptv2_cli.backbones.sites import Stack
-from ptv2_cli.methods.base import EPOCHS, Method, NoOptions, TrainDefaults, frozen_defaults
+from ptv2_cli.kinds import kind_spec
+from ptv2_cli.methods.base import Method, NoOptions, TrainDefaults, frozen_defaults
 
 
 class Finetune(Method):
@@ -20,7 +21,7 @@ class Finetune(Method):
     @classmethod
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:
         """2e-5, warm-up over 6 % of the steps, weight decay 0.01, as BERT and RoBERTa report."""
-        return TrainDefaults(lr=2e-5, epochs=EPOCHS[kind], warmup=0.06, weight_decay=0.01)
+        return TrainDefaults(lr=2e-5, epochs=kind_spec(kind).epochs, warmup=0.06, weight_decay=0.01)
 
 
 LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 1e-2, "span": 1e-3}

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ptv2_cli.backbones.sites import InputVectors, Prompts, Stack
 from ptv2_cli.config.schema import Section, Text
-from ptv2_cli.methods.base import EPOCHS, Context, Method, TrainDefaults
+from ptv2_cli.kinds import kind_spec
+from ptv2_cli.methods.base import Context, Method, TrainDefaults
 from ptv2_cli.rng import normal_
 
 FROZEN_LR = 1e-3
@@ -65,7 +66,7 @@ class PTuningV1(Method):
     def defaults(cls, kind: str, options: Any) -> TrainDefaults:
         """1e-3 beside a frozen backbone, 1e-4 beside one that trains too."""
         return TrainDefaults(
-            lr=TUNED_LR if options.train_backbone else FROZEN_LR, epochs=EPOCHS[kind]
+            lr=TUNED_LR if options.train_backbone else FROZEN_LR, epochs=kind_spec(kind).epochs
         )
 
     @classmethod

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.kinds import Kind
 from ptv2_cli.report.comparability import (
     require_once,
     require_same_data,
@@ -212,7 +211,7 @@ def _disagreements(
     # A correlation of one row is nothing: there the nearer number is the better one. Nor is the
     # score of a group that of each of its rows: there the right label is.
     grouped = task.unit(a[0]) is not None
-    measured = task.kind != "regression" and not grouped
+    measured = task.kind_spec.answer != "number" and not grouped
     scores = [task.from_statistics(x)[metric] if measured else np.zeros(len(a)) for x in each]
     answers = [[task.answer(line) for line in lines] for lines in (a, b)]
     return [
@@ -223,8 +222,8 @@ def _disagreements(
             first,
             second,
             _better(
-                (float(scores[0][number]), _closeness(task.kind, first, line["gold"])),
-                (float(scores[1][number]), _closeness(task.kind, second, line["gold"])),
+                (float(scores[0][number]), _closeness(task, first, line["gold"])),
+                (float(scores[1][number]), _closeness(task, second, line["gold"])),
             ),
         )
         for number, (line, first, second) in enumerate(zip(a, *answers, strict=True))
@@ -232,11 +231,11 @@ def _disagreements(
     ]
 
 
-def _closeness(kind: Kind, answer: Any, gold: Any) -> float:
+def _closeness(task: Task, answer: Any, gold: Any) -> float:
     """Decides between equal scores: right tags, nearness of a number."""
-    if kind == "token":
+    if task.kind_spec.answer == "tags":
         return float(sum(x == y for x, y in zip(answer, gold, strict=True)))
-    return -abs(answer - gold) if kind == "regression" else float(answer == gold)
+    return -abs(answer - gold) if task.kind_spec.answer == "number" else float(answer == gold)
 
 
 def _better(a: tuple[float, float], b: tuple[float, float]) -> str:

@@ -54,7 +54,7 @@ def mistakes(found: Predicted, sort: Sort = "worst") -> list[Mistake]:
         return made
     if sort == "worst":
         return sorted(made, key=lambda one: (-one.size, -(one.confidence or 0.0)))
-    if found.task.kind == "regression":
+    if found.task.kind_spec.answer == "number":
         hint = "--sort worst shows the largest differences first"
         raise InputError.at("--sort", "a predicted number has no confidence", hint)
     return sorted(made, key=lambda one: -1.0 if one.confidence is None else -one.confidence)
@@ -73,7 +73,7 @@ def in_cell(found: Predicted, made: Sequence[Mistake], cell: tuple[str, str]) ->
         if name not in names:
             what = f"there is no class {name!r} in predictions/{found.split}.jsonl"
             raise InputError.at("--cell", what, f"classes: {', '.join(names)}")
-    if cell[0] == cell[1] and found.task.kind != "token":
+    if cell[0] == cell[1] and found.task.kind_spec.answer != "tags":
         raise InputError.at("--cell", f"{cell[0]} for {cell[0]} is right", "name two classes")
     return [one for one in made if cell in one.cells]
 
@@ -85,11 +85,11 @@ def confusion(found: Predicted) -> Confusion:
         InputError: the answers are no classes.
     """
     _ = found.statistics  # damaged lines are told before they are read
-    if found.task.kind == "token":
+    if found.task.kind_spec.answer == "tags":
         pairs = [pair for line in found.lines for pair in _pairs(line)]
         cells = [(_type(gold), _type(guess)) for gold, guess in pairs]
         names = [*dict.fromkeys(label[2:] for label in found.task.labels if label != NOTHING)]
-    elif found.task.kind == "regression" or isinstance(found.lines[0]["gold"], list):
+    elif found.task.kind_spec.answer == "number" or isinstance(found.lines[0]["gold"], list):
         what = f"the answers of {found.task.name} are no classes: there is nothing to confuse"
         raise InputError.at(found.run.name, what, "leave out --cell and --plot")
     else:
@@ -107,9 +107,9 @@ def confusion(found: Predicted) -> Confusion:
 def _found(found: Predicted) -> Iterator[Mistake]:
     statistics = found.statistics
     for number, line in enumerate(found.lines, 1):
-        if found.task.kind == "token":
+        if found.task.kind_spec.answer == "tags":
             mistake = _tags(number, line)
-        elif found.task.kind == "regression":
+        elif found.task.kind_spec.answer == "number":
             mistake = _number(number, line)
         elif isinstance(line["gold"], list):
             exact, f1 = statistics[number - 1][:2]

@@ -11,7 +11,6 @@ from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import Head, HeadContext, MultiHead
-from ptv2_cli.kinds import PER_ROW
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.registry import HEADS
@@ -64,7 +63,7 @@ def build_learner(
             f"{config.backbone.name} has no pooler",
             "write head: {pooling: cls}, or mean",
         )
-    if resolved.task.kind not in PER_ROW:
+    if not resolved.task.kind_spec.pooled:
         backbone.drop_decoder()
     if config.train.gradient_checkpointing:
         backbone.checkpoint_gradients()
@@ -160,5 +159,5 @@ def _head_of(
         language=language,
         trains=config.head.train if resolved.verbalizes else True,
     )
-    head: Head = HEADS.load(config.head.name or task.kind)(context)
+    head: Head = HEADS.load(config.head.name or task.kind_spec.head_name)(context)
     return head

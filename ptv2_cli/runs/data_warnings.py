@@ -154,10 +154,10 @@ def _missing(data: RunData) -> Iterator[str]:
 def _cells(task: Task, row: Row) -> Iterator[tuple[str, str]]:
     """Column and text of each cell of a row that stands for a missing value."""
     part = task.part_of(row)
-    if part.kind == "token":
+    if part.kind_spec.answer == "tags":
         return
     cells = list(part.texts_by_column(row).items())
-    if part.kind == "choice":
+    if part.kind_spec.answer == "choice":
         cells += [("choice", str(text)) for text in part.content(row)[len(cells) :]]
     if isinstance(row.get("label"), str):
         cells.append(("label", row["label"]))

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from ptv2_cli.inputs.features import IGNORE, Feature
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import IGNORE
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 

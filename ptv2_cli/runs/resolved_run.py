@@ -65,10 +65,9 @@ def prepare(
     known = find_by_fingerprint(output, mark)
     directory = known or RunDirectory(output / directory_name(resolved.config, name, mark))
     if not directory.finished:
-        load = partial(
-            load_tokenizer, resolved.located, section, words=resolved.task.kind == "token"
-        )
-        tokenizer = memo.get(("tokenizer", section, resolved.task.kind == "token"), load)
+        words = resolved.task.kind_spec.answer == "tags"
+        load = partial(load_tokenizer, resolved.located, section, words=words)
+        tokenizer = memo.get(("tokenizer", section, words), load)
         require_known(resolved, data.splits["train"], tokenizer)
     return ResolvedRun(resolved, data, mark, directory)
 

@@ -81,7 +81,7 @@ def open_session(
     """
     resolved = resolved_run.resolved
     check_machine(resolved.config.backbone, device)
-    words = resolved.task.kind == "token"
+    words = resolved.task.kind_spec.answer == "tags"
     tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
     data = resolved_run.data
     data.encoder = encoder = make_encoder(resolved, tokenizer, data.demonstrations)

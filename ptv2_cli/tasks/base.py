@@ -14,7 +14,7 @@ from ptv2_cli.data.rows import DataSource, Row, Split, SplitName, counted, readi
 from ptv2_cli.data.source import open_source
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.features import Feature, Truncation
-from ptv2_cli.kinds import ANSWER, CLASSED, Kind
+from ptv2_cli.kinds import Kind, KindSpec, kind_spec
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Task(ABC):
     """A data set of one shape: Classification, Regression, Choice, Tagging, QuestionAnswering."""
 
     kind: ClassVar[Kind]
+    """Name of its record in `kinds.KINDS`."""
     options_model: ClassVar[type[Section]]
     """What the open keys of the config's `task:` section may be, for tasks of this shape."""
     name: str
@@ -56,6 +57,8 @@ class Task(ABC):
     """The tasks of which it is made, if it is several that train together."""
     mixing: Literal["proportional", "even"] = "proportional"
     """How their batches make an epoch."""
+    unweighted: ClassVar[str | None] = None
+    """Why `train.class_weights` means nothing to it; None: its labels can be weighted."""
     piece: ClassVar[str] = "window"
     """What the features of a row are called, where it has several."""
     origin: ClassVar[str | None] = None
@@ -107,9 +110,18 @@ class Task(ABC):
         return None
 
     @property
+    def kind_spec(self) -> KindSpec:
+        """What its kind is for the rest of the package.
+
+        Raises:
+            ConfigError: nothing has registered its kind.
+        """
+        return kind_spec(self.kind)
+
+    @property
     def classed(self) -> bool:
         """Whether the answer to every row is one label, right or wrong by itself."""
-        return self.kind in CLASSED
+        return self.kind_spec.classed
 
     def content(self, row: Row) -> tuple[Any, ...]:
         """What of a row the model reads, by which equal rows are known."""
@@ -198,13 +210,13 @@ class Task(ABC):
 
     def answer(self, line: Prediction) -> Any:
         """The answer that a line of predictions gives."""
-        return line[ANSWER[self.kind]]
+        return line[self.kind_spec.answer_key]
 
     def labelled(self, line: Prediction) -> Row:
         """The row with its gold answer that a line of predictions was written of."""
-        if self.kind == "span":
+        if self.kind_spec.answer == "text":
             return {**line, "answers": [{"text": text} for text in line["gold"]]}
-        return {**line, "tags" if self.kind == "token" else "label": line["gold"]}
+        return {**line, "tags" if self.kind_spec.answer == "tags" else "label": line["gold"]}
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:

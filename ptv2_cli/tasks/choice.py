@@ -51,6 +51,7 @@ class Choice(Task):
     """
 
     kind: ClassVar[Kind] = "choice"
+    unweighted = "the places of choices are no classes"
     options_model: ClassVar[type[Section]] = ChoiceOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:

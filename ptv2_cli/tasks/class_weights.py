@@ -13,18 +13,10 @@ from typing import Literal
 
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import Problem
-from ptv2_cli.kinds import Kind
 from ptv2_cli.tasks.base import Task
-from ptv2_cli.tasks.classification import Classification
 
 ClassWeights = Literal["balanced"] | Mapping[str, float]
 KEY = "train.class_weights"
-_NO_CLASS: Mapping[Kind, str] = {
-    "choice": "the places of choices are no classes",
-    "regression": "numbers have no classes",
-    "span": "the places of an answer are no classes",
-    "sequence": "its answers are entities, no classes",
-}
 
 
 def weight_problems(setting: ClassWeights, task: Task, where: str = KEY) -> Iterator[Problem]:
@@ -32,8 +24,8 @@ def weight_problems(setting: ClassWeights, task: Task, where: str = KEY) -> Iter
     if task.parts:
         hint = "leave it out, or train on one task alone"
         yield Problem(where, "several tasks in one run have labels of their own", hint)
-    elif not (task.kind == "token" or isinstance(task, Classification)):
-        what = f"{task.name} has no class weights: {_NO_CLASS[task.kind]}"
+    elif task.unweighted is not None:
+        what = f"{task.name} has no class weights: {task.unweighted}"
         yield Problem(where, what, "leave it out; classification and tagging have them")
     elif task.labels and not isinstance(setting, str):
         for label in setting:
@@ -72,7 +64,7 @@ def class_weights(
 
 def _labels(task: Task, row: Row) -> Sequence[str]:
     gold = task.gold(row)
-    return gold if task.kind == "token" else [gold]
+    return [gold] if isinstance(gold, str) else gold
 
 
 def _known(label: str, task: Task) -> str:

@@ -43,6 +43,7 @@ class Cloze(Task):
     """
 
     kind: ClassVar[Kind] = "sequence"
+    unweighted = "its answers are entities, no classes"
     options_model: ClassVar[type[Section]] = ClozeOptions
     piece: ClassVar[str] = "entity"
     origin: ClassVar[str | None] = "passage"

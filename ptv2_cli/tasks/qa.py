@@ -53,6 +53,7 @@ class QuestionAnswering(Task):
     """
 
     kind: ClassVar[Kind] = "span"
+    unweighted = "the places of an answer are no classes"
     options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
     origin: ClassVar[str | None] = "context"
     compare: Compare = staticmethod(best_over)

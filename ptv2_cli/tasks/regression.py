@@ -46,6 +46,7 @@ class Regression(TextTask):
     """Rows `{text columns..., label: NUMBER, ...}`; the label is absent if unlabelled."""
 
     kind: ClassVar[Kind] = "regression"
+    unweighted = "numbers have no classes"
     options_model: ClassVar[type[Section]] = RegressionOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:

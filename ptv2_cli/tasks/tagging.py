@@ -17,10 +17,10 @@ from ptv2_cli.data.readers import check_words, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import IGNORE, Feature
+from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.layout import Built, Frame
 from ptv2_cli.inputs.windows import readers, word_windows
-from ptv2_cli.kinds import Kind
+from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.cmrc import joined
 from ptv2_cli.scoring.entities import (
     SPELLINGS,

@@ -12,7 +12,7 @@ from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch, collate
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.kinds import PER_ROW, Kind
+from ptv2_cli.kinds import Kind, kind_spec
 from ptv2_cli.learner import Learner
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.scoring.scores import Array
@@ -170,7 +170,7 @@ def unpadded(
     arrays: Mapping[str, np.ndarray], row: int, feature: Feature, kind: Kind
 ) -> Mapping[str, Array]:
     """A feature's row of the batch: [C] or [] for an input, [choices] for a question, [T, ...]."""
-    if kind in PER_ROW and feature.choices is None:
+    if kind_spec(kind).pooled and feature.choices is None:
         return {name: array[row] for name, array in arrays.items()}
     length = len(feature.input_ids if feature.choices is None else feature.choices)
     # Copied, so that the batch's padding is not kept alive.

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from ptv2_cli.inputs.batch import collate
-from ptv2_cli.inputs.features import IGNORE, Feature
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.kinds import IGNORE
 
 
 def test_rows_are_padded_to_the_longest() -> None:
@@ -39,7 +40,7 @@ def test_span_labels() -> None:
 
 def test_unlabelled_batches_have_no_labels() -> None:
     for kind in ("sequence", "choice", "token", "span"):
-        batch = collate([Feature(0, [5])], 0, kind)  # type: ignore[arg-type]
+        batch = collate([Feature(0, [5])], 0, kind)
         assert batch.labels is None
         assert batch.targets == 0
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import FAMILIES
-from ptv2_cli.heads.base import IGNORE
 from ptv2_cli.inputs.batch import Batch
-from ptv2_cli.kinds import PER_ROW
+from ptv2_cli.kinds import IGNORE, kind_spec
 from ptv2_cli.learner import Learner
 
 KINDS = ("sequence", "token", "span", "choice")
@@ -56,7 +55,7 @@ def _with_template(batch: Batch, lengths: Sequence[int], kind: str, masks: bool)
         slots[row, 1:3] = torch.tensor([0, 1])
         slots[row, length - 3 : length - 1] = torch.tensor([2, 3])
     ids = batch.input_ids.masked_fill(slots >= 0, 0)
-    mask_at = torch.full((len(lengths),), 3) if masks and kind in PER_ROW else None
+    mask_at = torch.full((len(lengths),), 3) if masks and kind_spec(kind).pooled else None
     return replace(batch, input_ids=ids, slots=slots, mask_at=mask_at)
 
 
@@ -87,7 +86,7 @@ class Backbones:
 
     def get(self, family: str, kind: str) -> Backbone:
         """The backbone as a head of this kind has it; all frozen, without gradients."""
-        alone = FAMILIES[family].two_stacks and kind not in PER_ROW
+        alone = FAMILIES[family].two_stacks and not kind_spec(kind).pooled
         if (family, alone) not in self._made:
             backbone = tiny.load(self._folder_of(family))
             if alone:

@@ -11,8 +11,8 @@ from ptv2_cli.data.formats import Line
 from ptv2_cli.data.source import FolderSource
 from ptv2_cli.errors import ConfigError, DataError, InputError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import IGNORE
 from ptv2_cli.inputs.template import default_template
+from ptv2_cli.kinds import IGNORE
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task
 

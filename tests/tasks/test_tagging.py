@@ -8,8 +8,9 @@ import pytest
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import IGNORE, Feature, truncated_rows
+from ptv2_cli.inputs.features import Feature, truncated_rows
 from ptv2_cli.inputs.template import default_template
+from ptv2_cli.kinds import IGNORE
 from ptv2_cli.tasks.catalog import load_task
 
 TASK = load_task("ner/conll2003")

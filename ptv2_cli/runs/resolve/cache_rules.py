@@ -12,7 +12,6 @@ from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import Section
 from ptv2_cli.errors import Problem
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.kinds import PER_ROW
 from ptv2_cli.methods.base import Method
 from ptv2_cli.tasks.base import Task
 
@@ -36,7 +35,7 @@ def caching_problems(
             "there is nothing to keep",
             "add backbone: {name: ..., dropout: off}, or leave cache out",
         )
-    stacks = shape.prompted(decodes=task.kind in PER_ROW)
+    stacks = shape.prompted(decodes=task.kind_spec.pooled)
     if method.check(options, stacks) is not None:
         return  # told by another rule
     below, name = method.unprompted(options, stacks), config.method.name

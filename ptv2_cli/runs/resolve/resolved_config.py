@@ -16,7 +16,6 @@ from ptv2_cli.config.load import LoadedConfig, options_from
 from ptv2_cli.config.schema import RunConfig, Section, plain_name
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.inputs.template import parse_template
-from ptv2_cli.kinds import PER_ROW
 from ptv2_cli.methods.base import Method
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.resolve.cache_rules import caching_problems
@@ -59,7 +58,7 @@ class ResolvedConfig:
     @property
     def places(self) -> str:
         """One line that says where prompts enter."""
-        stacks = self.shape.prompted(decodes=self.task.kind in PER_ROW)
+        stacks = self.shape.prompted(decodes=self.task.kind_spec.pooled)
         return self.method.places(self.method_options, self.config.prompt_len, stacks)
 
     @property
@@ -193,10 +192,10 @@ def _clashes(
                 "prompt_len is the total over the template: correct one, or leave prompt_len out",
             )
     yield from head_problems(loaded, method, options, task)
-    if config.head.name not in {None, task.kind, VERBALIZER}:
+    if config.head.name not in {None, task.kind_spec.head_name, VERBALIZER}:
         yield Problem(
             loaded.where("head", "name"),
-            f"{task.name} needs a {task.kind} head, not {config.head.name!r}",
+            f"{task.name} needs a {task.kind_spec.head_name} head, not {config.head.name!r}",
             "leave head.name out: the task chooses it",
         )
     asked = config.head.name == VERBALIZER or _may_mask(method, template)
@@ -302,7 +301,7 @@ def _misfits(
 ) -> Iterator[Problem]:
     """What the backbone's config.json forbids."""
     config = loaded.config
-    complaint = method.check(options, shape.prompted(decodes=task.kind in PER_ROW))
+    complaint = method.check(options, shape.prompted(decodes=task.kind_spec.pooled))
     if complaint is not None:
         key, what = complaint
         yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
@@ -325,7 +324,7 @@ def _misfits(
             _fitting(shape, room) + (" or a shorter prompt" if room >= LEAST_TEXT else "") + keep,
         )
     pooling = config.head.pooling
-    if shape.family.two_stacks and task.kind in PER_ROW:
+    if shape.family.two_stacks and task.kind_spec.pooled:
         template = getattr(options, "template", None) or ""
         if pooling not in {None, "cls"} or "{mask}" in template:
             yield Problem(
@@ -387,8 +386,8 @@ def _resolved(
         "prompt_len": _prompt_len(config, options, task) if method.uses_prompt else None,
         "head": {
             **config.head.model_dump(),
-            "name": task.kind,
-            "pooling": _pooling(config, method, options, shape) if task.kind in PER_ROW else None,
+            "name": task.kind_spec.head_name,
+            "pooling": _pooling(config, method, options, shape) if task.kind_spec.pooled else None,
             **(resolved_head(config, method, task) if config.head.name == VERBALIZER else {}),
         },
         "train": {

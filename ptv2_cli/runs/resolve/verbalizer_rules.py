@@ -45,7 +45,7 @@ def head_problems(
     """What is wrong with `head: verbalizer`, or with its keys beside another head."""
     if loaded.config.head.name != VERBALIZER:
         yield from _without(loaded, method)
-    elif task.kind != "sequence" or hasattr(task.options, "tasks"):
+    elif task.kind_spec.answer != "label" or hasattr(task.options, "tasks"):
         yield Problem(
             loaded.where("head", "name"),
             f"the verbalizer answers one text or pair with one of its labels, {task.name} needs "
