@@ -86,8 +86,9 @@ def _marked(resolved: ResolvedConfig, feature: Feature, tokenizer: Any) -> Itera
 def _mark(resolved: ResolvedConfig, feature: Feature, at: int) -> str:
     """What the loss asks of a position: its tag, or that the answer begins or ends there."""
     label = feature.label
-    if isinstance(label, list) and label[at] != IGNORE:
-        return f"/{resolved.task.part(feature.task).labels[label[at]]}"
+    tags = resolved.task.kind_spec.answer == "tags"
+    if tags and isinstance(label, list) and label[at] != IGNORE:
+        return f"/{resolved.task.part(feature.task).labels[int(label[at])]}"
     if isinstance(label, tuple):
         return ("/START" if at == label[0] else "") + ("/END" if at == label[1] else "")
     return ""
