@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time per epoch with and without kept outputs of the layers below the lowest prompt.
+"""Time per epoch with and without cached outputs of the layers below the lowest prompt.
 
     PTV2_DATA=FOLDER python benchmarks/lower.py [--model minilm|deep] [--repeat N]
 
@@ -28,7 +28,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "import sys; from ptv2_cli.cli.app import main; sys.exit(main())"
-WAYS = {"not kept": "null", "memory": "memory", "disk": "disk"}
+WAYS = {"none": "null", "memory": "memory", "disk": "disk"}
 DEEP = {
     "hidden_size": 256,
     "num_hidden_layers": 24,
@@ -136,10 +136,10 @@ def main() -> None:
             write_config(config, name, layers, asked.rows or rows, asked.epochs)
             found = measured(config, asked.repeat, list(WAYS))
         print(f"\n{model}, layers: {layers}, {asked.rows or rows} sentences\n")
-        print("| kept | first epoch s | later epochs s | times faster | peak MiB | F1 |")
+        print("| cache | first epoch s | later epochs s | times faster | peak MiB | F1 |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for way, times in found.items():
-            print(times.row(way, found["not kept"]), flush=True)
+            print(times.row(way, found["none"]), flush=True)
 
 
 if __name__ == "__main__":
