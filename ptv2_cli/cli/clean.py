@@ -66,13 +66,13 @@ def _reason(kept: Kept, double: dict[Path, Path], busy: set[str]) -> str:
 def _of_running_sweeps(folder: Path) -> set[str]:
     """Fingerprints of the trials of sweeps that a process carries out now: it goes on with them."""
     from ptv2_cli.errors import RunError
-    from ptv2_cli.runs.lock import held
+    from ptv2_cli.runs.lock import in_use
     from ptv2_cli.sweeps.folder import PLAN, read_entries
 
     marks: set[str] = set()
     for plan in (folder / "sweeps").glob(f"*/{PLAN}"):
         try:
-            marks |= {e.fingerprint for e in read_entries(plan.parent) if held(plan.parent)}
+            marks |= {e.fingerprint for e in read_entries(plan.parent) if in_use(plan.parent)}
         except RunError:  # a damaged plan is nobody's who runs
             continue
     return marks
@@ -81,7 +81,7 @@ def _of_running_sweeps(folder: Path) -> set[str]:
 def _removed(kept: Kept) -> bool:
     """Remove a run, held meanwhile so that nobody begins to train it; whether that worked."""
     from ptv2_cli.errors import RunError
-    from ptv2_cli.runs.lock import locked, unlocked_warning
+    from ptv2_cli.runs.lock import LOCK, locked, unlocked_warning
 
     path = kept.run.path
     try:
@@ -92,7 +92,12 @@ def _removed(kept: Kept) -> bool:
             if kept.state == "interrupted" and kept.run.finished:
                 console.warn(f"{path}: has finished meanwhile, and is left")
                 return False
-            shutil.rmtree(path)  # links in it are removed, not what they lead to
+            for inner in path.iterdir():
+                if inner.is_dir() and not inner.is_symlink():
+                    shutil.rmtree(inner)  # links in it are removed, not what they lead to
+                elif inner.name != LOCK:  # Windows removes no open file
+                    inner.unlink()
+        path.rmdir()
     except RunError as error:
         console.warn(str(error.problems[0].where) + ": " + error.problems[0].what)
         return False

@@ -97,8 +97,9 @@ def sweep(
     if asked.count not in {1, "auto"}:
         require_one_group(store.left(), asked.where, asked.auto)
     show_plan(store, every=dry_run)
-    if not dry_run and store.folder.is_dir():
-        with locked(store.folder):  # told before the estimate loads anything
+    again = "free some space; the same command continues"
+    if not dry_run and store.folder.is_dir():  # refused before the estimate loads anything
+        with writing_at(store.folder, ELSEWHERE, again, RunError), locked(store.folder):
             pass
     left = [trial.resolved_run for trial in store.left() if trial.resolved_run is not None]
     opener = Opener(chosen)
@@ -109,7 +110,6 @@ def sweep(
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
         return 0
-    again = "free some space; the same command continues"
     with writing_at(store.folder, ELSEWHERE, again, RunError):
         store.begin()
         with locked(store.folder) as alone:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.lock import held
+from ptv2_cli.runs.lock import in_use
 
 State = Literal["finished", "diverged", "interrupted", "training", "damaged"]
 _NAMED = re.compile(r".*-([0-9a-f]{8})")
@@ -93,7 +93,7 @@ def _told(run: RunDirectory) -> tuple[State, str, str]:
     """State, score and fingerprint of a run."""
     named = _NAMED.fullmatch(run.path.name)
     mark = named[1] if named else ""
-    if held(run.path):
+    if in_use(run.path):
         return "training", "", mark
     if not run.finished:
         return "interrupted", "", mark
@@ -118,5 +118,6 @@ def _measured(folder: Path) -> tuple[float, int]:
             except OSError:  # a run that trains renames its files
                 continue
             changed = max(changed, status.st_mtime) if stat.S_ISREG(status.st_mode) else changed
-            size += status.st_blocks * 512
+            # Windows does not say how many blocks a file takes.
+            size += getattr(status, "st_blocks", 0) * 512 or status.st_size
     return changed, size

@@ -1,70 +1,105 @@
-"""One process at a time writes a run directory."""
+"""One process at a time writes a run folder or a sweep folder."""
 
 from __future__ import annotations
 
-import fcntl
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ptv2_cli.errors import RunError
-from ptv2_cli.files import UNSUPPORTED
+import psutil
+from filelock import FileLock, Timeout
 
-LOCKS = Path("/proc/locks")
-"""Where Linux says who holds which lock."""
+from ptv2_cli.errors import RunError
+from ptv2_cli.files import UNSUPPORTED, require_no_link
+
+LOCK = ".lock"
+"""The lock file in a folder. It is removed with the lock; a killed process leaves it, unlocked."""
+_WAIT = 0.1
+"""Seconds to wait, because `in_use` holds the lock for a moment."""
+_HOLDER_AT = 1
+"""Where the holder's name begins: Windows lets nobody else read the first byte, which is locked."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it ends.
+    """Hold the folder's lock; the system releases it when the process ends, however it ends.
 
-    Gives False where the file system has no locks: then nothing keeps a second process away.
+    Yields False where the file system has no locks: then nothing keeps a second process away.
 
     Raises:
-        RunError: another process holds it; the message says which, where the system tells.
+        RunError: another process holds it; the message names that process.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    require_no_link(folder)
+    lock = _lock(folder)
     try:
-        yield _lock(descriptor, folder)
-    finally:
-        os.close(descriptor)
-
-
-def held(folder: Path) -> bool:
-    """Whether a process holds the folder's lock, where the system tells (Linux); takes no lock."""
-    return bool(_holder(folder.stat().st_ino))
-
-
-def _lock(descriptor: int, folder: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(timeout=_WAIT)
+    except Timeout:
         raise RunError.at(
             str(folder),
-            f"is being written by another process{_holder(os.fstat(descriptor).st_ino)}",
-            "wait for it, or stop it: what it has saved is continued",
+            f"is being written by another process{_holder(folder)}",
+            "wait for it, or stop it; the same command then continues from what it has saved",
         ) from None
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
+    if lock.is_locked:
+        _write_holder(folder)
+    try:
+        yield lock.is_locked
+    finally:
+        # While it is still locked: whoever waits for the removed file asks for a new one.
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+        lock.release()
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process holds the folder's lock; nothing in the folder changes."""
+    if not (folder / LOCK).is_file():
         return False
-    return True
+    try:
+        with _lock(folder).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder of another user, or one that cannot be written
+        pid, host = _read_holder(folder)
+        return host == platform.node() and psutil.pid_exists(pid)
 
 
 def unlocked_warning(folder: Path) -> str:
     """What to know where there are no locks."""
     return (
-        f"the file system of {folder} has no locks: see to it that no second process writes there"
+        f"the file system of {folder} has no locks: make sure that no second process writes there"
     )
 
 
-def _holder(inode: int) -> str:
-    """The process that holds a lock on the inode: `: FLOCK ADVISORY WRITE PID MAJ:MIN:INODE`."""
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
+
+
+def _write_holder(folder: Path) -> None:
+    with suppress(OSError), (folder / LOCK).open("r+b", buffering=0) as file:
+        file.seek(_HOLDER_AT)
+        file.write(f"{os.getpid()} {platform.node()}\n".encode())
+        file.truncate()
+
+
+def _read_holder(folder: Path) -> tuple[int, str]:
+    """The pid and the host of the process that holds the lock; (-1, "") if they are not known."""
     try:
-        lines = LOCKS.read_text().splitlines()
-    except OSError:
+        with (folder / LOCK).open("rb", buffering=0) as file:
+            file.seek(_HOLDER_AT)
+            pid, _, host = file.read(1000).decode().strip().partition(" ")
+        return int(pid), host
+    except (OSError, ValueError):
+        return -1, ""
+
+
+def _holder(folder: Path) -> str:
+    pid, host = _read_holder(folder)
+    if pid < 0:
         return ""
-    fields = (line.split() for line in lines)
-    pids = (words[4] for words in fields if words[5].endswith(f":{inode}"))
-    return next((f" (pid {pid})" for pid in pids), "")
+    return f" (pid {pid})" if host == platform.node() else f" (pid {pid} on {host})"

@@ -51,13 +51,13 @@ def test_output_that_is_read_only(
 
 @pytest.mark.parametrize(
     "place",
-    ["run.training.write_atomic", "train.checkpoint.replace_by", "run.results.write_json"],
+    ["runs.training.write_atomic", "training.checkpoint.replace_by", "runs.results.write_json"],
 )
 def test_a_full_disk(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     material.write(Path("config.yaml"))
-    target = "run.training.write_json" if place.endswith("write_json") else place
+    target = "runs.training.write_json" if place.endswith("write_json") else place
     with monkeypatch.context() as patch:
         patch.setattr(f"ptv2_cli.{target}", full)
         result = ptv2("train")
@@ -122,7 +122,7 @@ def test_a_file_system_without_locks_and_syncs(
     result = ptv2("train")
     assert result.code == 0, result.err
     told = " ".join(result.err.split())
-    assert "has no locks: see to it that no second process writes there" in told
+    assert "has no locks: make sure that no second process writes there" in told
     assert "the file system cannot sync folders" in told
     assert ptv2("eval").out.endswith("equal\n")
     swept = ptv2("sweep", "--seed", "12,13")

@@ -146,7 +146,7 @@ def test_a_run_that_trains_stays(finished: Path, unfinished: Path, ptv2: Ptv2) -
 def test_a_run_that_somebody_begins_to_train_meanwhile_stays(
     finished: Path, unfinished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptv2_cli.runs.inventory.held", lambda folder: False)
+    monkeypatch.setattr("ptv2_cli.runs.inventory.in_use", lambda folder: False)
     with locked(unfinished):
         result = ptv2("clean", "--yes")
     assert result.code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptv2_cli.errors import RunError
-from ptv2_cli.runs.lock import locked
+from ptv2_cli.runs.lock import LOCK, in_use, locked
 
 HOLD = """
 import sys
@@ -32,15 +33,50 @@ def test_second_process_is_refused_and_told_who(tmp_path: Path) -> None:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunError, match="another process") as refused, locked(tmp_path):
             pass
-        if Path("/proc/locks").exists():
-            assert f"pid {other.pid}" in str(refused.value)
+        assert f"(pid {other.pid})" in str(refused.value)
+        assert in_use(tmp_path)
         other.kill()
+        other.wait()
+    assert (tmp_path / LOCK).exists()
+    assert not in_use(tmp_path)
     with locked(tmp_path):  # a killed process leaves no lock behind
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_lock_is_let_go(tmp_path: Path) -> None:
+def test_lock_is_released(tmp_path: Path) -> None:
+    assert not in_use(tmp_path)
     for _ in range(2):
         with locked(tmp_path):
+            assert in_use(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+def test_holder_on_another_machine_is_named_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(tmp_path):
+        pid = os.getpid()
+        monkeypatch.setattr("platform.node", lambda: "another")
+        here = (tmp_path / LOCK).read_text()[1:].split()[1]
+        with pytest.raises(RunError, match=f"pid {pid} on {here}"), locked(tmp_path):
             pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_lock_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError
+
+    with locked(tmp_path):
+        monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+        assert in_use(tmp_path)
+        monkeypatch.setattr("psutil.pid_exists", lambda pid: False)
+        assert not in_use(tmp_path)
+
+
+def test_a_link_is_not_locked(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(RunError, match="symbolic link"), locked(link):
+        pass

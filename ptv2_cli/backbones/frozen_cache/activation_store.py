@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Hashable, Sequence
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -139,7 +139,6 @@ def open_store(keep: Keep, folder: Path | None) -> ActivationStore:
 
 
 Keep = Literal["epoch", "memory", "disk"]
-MEMORY_INFO = Path("/proc/meminfo")
 RESERVE = 2**29
 """Bytes that stay free for all else: activations, checkpoints."""
 LOOK_EVERY = 2**26
@@ -202,17 +201,9 @@ def require_room(keep: Keep, needed: int, folder: Path | None = None) -> None:
 def free_memory() -> int | None:
     """Bytes of main memory that a process can still take; None where the system does not say."""
     try:
-        lines = MEMORY_INFO.read_text(encoding="ascii").splitlines()
-        found = dict(line.split(":", 1) for line in lines if ":" in line)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # not all systems know what is free
-        try:
-            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):
-            continue
-    return None
+        return int(psutil.virtual_memory().available)
+    except OSError:  # Linux without /proc
+        return None
 
 
 def free_disk(folder: Path | None) -> int:
