@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,16 +25,16 @@ class McNemar:
 
     @property
     def p(self) -> float:
-        """Two-sided exact p-value.
+        """Two-sided exact p-value; 1 if there is no such row.
 
-        McNemar (1947, Psychometrika 12): where both runs are equally good, a row that only one
-        of them has right falls to either with probability 1/2, so that of n such rows the
-        smaller number k follows Binomial(n, 1/2): p = min(1, 2 P(X <= k)). 1 if there is none.
+        McNemar (1947, Psychometrika 12): if both runs are equally good, each row that only one
+        of them has right falls to either with probability 1/2. The rows of one run then follow
+        Binomial(n, 1/2).
         """
+        from scipy.stats import binomtest
+
         count = self.only_a + self.only_b
-        tail = sum(math.comb(count, k) for k in range(min(self.only_a, self.only_b) + 1))
-        # Whole numbers until the division: exact for any number of rows.
-        return float(min(1.0, 2 * tail / 2**count))
+        return float(binomtest(self.only_a, count).pvalue) if count else 1.0
 
 
 @dataclass(frozen=True)

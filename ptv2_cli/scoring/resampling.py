@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata, sem
 
 from ptv2_cli.scoring.scores import Statistics
 
@@ -67,8 +68,7 @@ def class_scores(confusion: Statistics) -> dict[str, Statistics]:
 
 def mean_error(values: Statistics) -> float:
     """Standard error of a mean over n rows: sample standard deviation / sqrt(n); 0 for n = 1."""
-    count = len(values)
-    return float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+    return float(sem(values)) if len(values) > 1 else 0.0
 
 
 def sampled_rows(count: int) -> npt.NDArray[np.int64]:
@@ -100,7 +100,7 @@ def moments(truth: Statistics, guess: Statistics) -> Statistics:
     over all rows give Spearman's exactly, over a resample very nearly.
     """
     columns = [np.ones(len(truth))]
-    for x, y in ((truth, guess), (_ranks(truth), _ranks(guess))):
+    for x, y in ((truth, guess), (rankdata(truth), rankdata(guess))):
         # Centred, because xx - x * x of large numbers loses all digits; scaled, because the
         # products of large numbers would overflow.
         x, y = _standard(x), _standard(y)
@@ -130,10 +130,3 @@ def _standard(values: Statistics) -> Statistics:
     # Rounding leaves a trace of equal values, which must not be blown up to a deviation of 1.
     flat = np.ptp(values) <= FLAT * np.abs(values).max(initial=0.0)
     return np.zeros_like(centred) if flat else centred / np.abs(centred).max()
-
-
-def _ranks(values: Statistics) -> Statistics:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[place], dtype=float)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptv2_cli.scoring.resampling import mean_error, resampled_errors
+from ptv2_cli.scoring.resampling import correlations, mean_error, moments, resampled_errors
 from ptv2_cli.scoring.squad import best_over, best_threshold, exact_match, f1, normalise
 
 
@@ -62,6 +62,18 @@ def test_best_threshold_worked_by_hand() -> None:
     assert best_threshold([0.3], [0.0], [1.0]) == (pytest.approx(-0.7), 1.0)
     # Equal scores cannot be parted.
     assert best_threshold([1.0, 1.0], [1.0, 0.0], [0.0, 1.0])[1] == 0.5
+
+
+def test_ranks_of_equal_values_are_their_mean() -> None:
+    truth, guess = np.array([1.0, 2.0, 2.0, 4.0]), np.array([3.0, 3.0, 3.0, 9.0])
+    # Ranks 1, 2.5, 2.5, 4 and 2, 2, 2, 4: their correlation worked by hand.
+    found = correlations(moments(truth, guess).sum(axis=0))
+    assert found["spearman"] == pytest.approx(3 / np.sqrt(4.5 * 3))
+
+
+def test_correlations_of_no_numbers_are_zero() -> None:
+    found = correlations(moments(np.array([1.0, 2.0, 3.0]), np.array([np.nan, 1, 2])).sum(axis=0))
+    assert found == {"pearson": 0.0, "spearman": 0.0}
 
 
 def test_mean_error() -> None:
