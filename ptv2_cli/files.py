@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and are never written through a symbolic link.
 
-The output folder that people name may be a link, to another disk for instance. Run folders, sweep
-folders and what lies in them may not: their files are written and deleted without asking.
+The output folder that users name may be a link, to another disk for instance. Run folders, sweep
+folders and what is in them may not: ptv2 writes and deletes their files without asking.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from ptv2_cli.errors import InputError, RunError
 
-GIVEN_OUT = {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT}
-"""What the system answers where a disk fails or a network file system is gone."""
+DISK_FAILED = {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT}
+"""What the system answers when a disk fails or a network file system is gone."""
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}
 """What network and FUSE file systems answer to a call that they do not have."""
 
@@ -27,7 +27,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one rename, after both are on the disk.
 
     Raises:
-        OSError: it cannot be written; `path` is as it was.
+        OSError: it cannot be written; `path` is unchanged.
     """
     replace_by(path, data)
     sync_folder(path.parent)
@@ -50,7 +50,12 @@ def replace_by(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> bool:
-    """Bring a folder's renames to the disk; False where the file system cannot."""
+    """Write a folder's renames to the disk; False if the file system cannot.
+
+    Windows has no such call, and its file systems keep a journal of renames: nothing to do.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return True
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return _sync(descriptor)
@@ -58,19 +63,19 @@ def sync_folder(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def own_folder(path: Path) -> None:
-    """Make a folder that ptv2 alone writes, in one that exists; it may be there already.
+def make_folder(path: Path) -> None:
+    """Make a folder that only ptv2 writes, unless it exists; its parent must exist.
 
     Raises:
         RunError: it is a symbolic link.
         OSError: it cannot be made.
     """
-    require_no_link(path)
+    refuse_link(path)
     path.mkdir(exist_ok=True)
 
 
-def require_no_link(path: Path) -> None:
-    """See that a folder in which files are written and deleted is no symbolic link.
+def refuse_link(path: Path) -> None:
+    """Check that a folder in which files are written and deleted is no symbolic link.
 
     Raises:
         RunError: it is one.
@@ -84,8 +89,8 @@ def require_no_link(path: Path) -> None:
 
 
 def no_link(path: str, flags: int) -> int:
-    """An `opener` for `open` that fails where the file is a symbolic link."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    """An `opener` for `open` that fails if the file is a symbolic link; Windows cannot tell."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def remove_temporary(folder: Path) -> None:
@@ -108,8 +113,8 @@ def _sync(descriptor: int) -> bool:
 
 
 MAX_DEPTH = 100
-"""Most objects and lists that lie inside each other; what reads them further is recursive."""
-_HALF = re.compile("[\ud800-\udfff]")
+"""How deep objects and lists may be nested; the code that reads them is recursive."""
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(text: str, where: str, error: type[InputError], hint: str = "") -> Any:
@@ -119,35 +124,35 @@ def parse_json(text: str, where: str, error: type[InputError], hint: str = "") -
         text: one JSON value; `NaN` and infinities are read too.
         where: what messages call the text.
         error: the class of the errors raised.
-        hint: what to do where it cannot be read.
+        hint: what to do if it cannot be read.
 
     Raises:
-        InputError: of the class asked for: no JSON, brackets nested too deeply, a number of
-            thousands of digits, or half a surrogate pair in a text.
+        InputError: of the class `error`: it is no JSON, brackets are nested too deeply, a number
+            has thousands of digits, or a text holds half a surrogate pair.
     """
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as found:
-        at = f"line {found.lineno}, column {found.colno}"
-        raise error.at(where, f"is no JSON: {found.msg} at {at}", hint) from None
-    except (ValueError, RecursionError) as found:  # a number of 5,000 digits, 1,000 brackets
-        raise error.at(where, f"cannot be read: {found}", hint) from None
-    bad = unfit(value)
-    if bad is not None:
-        raise error.at(where, bad, hint)
+    except json.JSONDecodeError as wrong:
+        what = f"is no JSON: {wrong.msg} at line {wrong.lineno}, column {wrong.colno}"
+        raise error.at(where, what, hint) from None
+    except (ValueError, RecursionError) as wrong:  # a number of 5,000 digits, 1,000 brackets
+        raise error.at(where, f"cannot be read: {wrong}", hint) from None
+    reason = not_writable(value)
+    if reason is not None:
+        raise error.at(where, reason, hint)
     return value
 
 
-def unfit(value: Any) -> str | None:
-    """Why nested data cannot be written out again: its depth, or a text; None: it can."""
+def not_writable(value: Any) -> str | None:
+    """Why nested data cannot be written as JSON in UTF-8: its depth, or a text; None: it can."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for item in level:
             if isinstance(item, str):
-                half = _HALF.search(item)
-                if half is not None:
-                    return f"half a surrogate pair: \\u{ord(half[0]):04x}"
+                lone = _LONE_SURROGATE.search(item)
+                if lone is not None:
+                    return f"half a surrogate pair: \\u{ord(lone[0]):04x}"
             elif isinstance(item, dict):
                 below += [*item, *item.values()]
             elif isinstance(item, list):

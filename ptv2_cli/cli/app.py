@@ -38,7 +38,7 @@ from ptv2_cli.errors import (
     StoppedAtOnce,
     out_of_memory,
 )
-from ptv2_cli.files import GIVEN_OUT
+from ptv2_cli.files import DISK_FAILED
 
 _NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
 """Errors of the system that are about a path that somebody gave."""
@@ -159,7 +159,7 @@ def _defect(error: Exception, debug: bool) -> int:
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         hint = "free some space; the same command continues the run"
         console.problems([Problem(str(error.filename or ""), "the disk is full", hint)])
-    elif isinstance(error, OSError) and error.errno in GIVEN_OUT:
+    elif isinstance(error, OSError) and error.errno in DISK_FAILED:
         what = f"the disk or the network file system failed: {error.strerror}"
         hint = "try again once it works; the same command continues the run"
         console.problems([Problem(str(error.filename or ""), what, hint)])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ptv2_cli.data.text_decoding import Text, check_unicode
 from ptv2_cli.errors import DataError
-from ptv2_cli.files import MAX_DEPTH, unfit
+from ptv2_cli.files import MAX_DEPTH, not_writable
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ def json_object(text: str, where: str) -> dict[str, Any]:
 
 def _check_fit(values: Any, where: str) -> None:
     """See that predictions can hold what a file does."""
-    bad = unfit(values)
+    bad = not_writable(values)
     if bad is not None:
         raise DataError.at(where, bad, "shorten the value, or leave it out")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
-from ptv2_cli.files import GIVEN_OUT
+from ptv2_cli.files import DISK_FAILED
 from ptv2_cli.runs.read_back import read_history, read_metrics
 
 DEFAULT_OUTPUT = Path("runs")
@@ -230,7 +230,7 @@ def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iter
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise MachineError(Problem(str(path), "the disk is full", full)) from error
-        if error.errno in GIVEN_OUT:
+        if error.errno in DISK_FAILED:
             what = f"the disk or the network file system failed: {error.strerror}"
             again = "once it works, the same command continues from what is saved"
             raise MachineError(Problem(str(path), what, again)) from error

@@ -1,23 +1,23 @@
-"""Ctrl-C, SIGTERM and a closed terminal: finish the step, save, leave with 128 + signal."""
+"""Ctrl-C, SIGTERM and a closed terminal: finish the step, save, exit with 128 + signal."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
-import termios
 import threading
 from types import FrameType, TracebackType
 
 from ptv2_cli.errors import Interrupted, Problem, StoppedAtOnce
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has no SIGHUP, and alone SIGBREAK
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Interrupts:
     """While active, a first signal is only noted; a second one stops at once.
 
-    A signal that whoever started us ignores stays ignored: `nohup` does so with SIGHUP.
+    A signal that is ignored stays ignored: `nohup` starts programs so that they ignore SIGHUP.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Interrupts:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
-        # Python allows handlers in the main thread alone; elsewhere the caller's own stay.
+        # Python allows handlers in the main thread only; in another the caller's handlers stay.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
@@ -42,7 +42,12 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self, directory: str, runs: int = 1) -> None:
-        """Raise Interrupted if a signal has come; what is under way there is saved."""
+        """Raise Interrupted if a signal has come.
+
+        Args:
+            directory: the folder of the run, or of the runs, that are saved.
+            runs: how many they are.
+        """
         if self.signum is not None:
             saved = "the run is" if runs == 1 else f"{runs} runs are"
             what = f"interrupted; {saved} saved"
@@ -51,15 +56,18 @@ class Interrupts:
             )
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            _leave_closed_terminal()
+        _leave_closed_terminal()
         if self.signum is not None:
             raise StoppedAtOnce(number)
         self.signum = number
 
 
 def _leave_closed_terminal() -> None:
-    """Print to nowhere from now on, where the terminal is gone: a write to it would fail."""
+    """Discard what is printed from now on if the terminal is gone: a write to it would fail."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
     for descriptor in (1, 2):
         try:
             termios.tcgetattr(descriptor)

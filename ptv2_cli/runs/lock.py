@@ -12,7 +12,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from ptv2_cli.errors import RunError
-from ptv2_cli.files import UNSUPPORTED, require_no_link
+from ptv2_cli.files import UNSUPPORTED, refuse_link
 
 LOCK = ".lock"
 """The lock file in a folder. It is removed with the lock; a killed process leaves it, unlocked."""
@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[bool]:
     Raises:
         RunError: another process holds it; the message names that process.
     """
-    require_no_link(folder)
+    refuse_link(folder)
     lock = _lock(folder)
     try:
         lock.acquire(timeout=_WAIT)

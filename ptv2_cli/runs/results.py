@@ -21,7 +21,7 @@ import torch
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.data.formats import Bad
 from ptv2_cli.data.rows import Row
-from ptv2_cli.files import own_folder, write_atomic
+from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.evaluation import Evaluation
@@ -106,7 +106,7 @@ def build_metrics(
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one rename; NaN, which is no JSON, becomes null."""
-    own_folder(path.parent)
+    make_folder(path.parent)
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(path, f"{text}\n".encode())
 
@@ -115,7 +115,7 @@ def write_predictions(
     path: Path, task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]
 ) -> None:
     """A line per row: the row, its prediction, its gold answer."""
-    own_folder(path.parent)
+    make_folder(path.parent)
     lines = [
         as_line({**row, **line, "gold": task.gold(row)})
         for row, line in zip(rows, predictions, strict=True)

@@ -10,9 +10,9 @@ import torch
 
 from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.files import (
-    own_folder,
+    make_folder,
+    refuse_link,
     remove_temporary,
-    require_no_link,
     sync_folder,
     write_atomic,
 )
@@ -232,13 +232,13 @@ class TrainingRun:
         """Make the directory, lock it, and put in order what a killed process has left there."""
         folder = self.directory
         folder.path.parent.mkdir(parents=True, exist_ok=True)
-        own_folder(folder.path)
+        make_folder(folder.path)
         if not self._held.enter_context(locked(folder.path)):
             self.listen(Warned(unlocked_warning(folder.path)))
         if not sync_folder(folder.path):
             self.listen(Warned(UNSYNCED))
         for inner in folder.folders:
-            require_no_link(inner)
+            refuse_link(inner)
         settle(folder.checkpoints)
         for inner in (folder.path, *folder.folders):
             remove_temporary(inner)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
-from ptv2_cli.files import own_folder, remove_temporary, write_atomic
+from ptv2_cli.files import make_folder, remove_temporary, write_atomic
 from ptv2_cli.runs.directory import find_by_fingerprint
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.safe_text import visible
@@ -79,8 +79,8 @@ class Store:
             RunError: it is a symbolic link.
         """
         self.output.mkdir(parents=True, exist_ok=True)
-        own_folder(self.folder.parent)
-        own_folder(self.folder)
+        make_folder(self.folder.parent)
+        make_folder(self.folder)
 
     def write_plan(self) -> None:
         """Write the plan, with what earlier commands planned; nobody else may be writing here."""

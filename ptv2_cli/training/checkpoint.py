@@ -30,7 +30,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ptv2_cli.errors import CheckpointError
-from ptv2_cli.files import own_folder, remove_temporary, replace_by, sync_folder
+from ptv2_cli.files import make_folder, remove_temporary, replace_by, sync_folder
 
 FORMAT = 1
 Role = Literal["last", "best"]
@@ -75,7 +75,7 @@ class Save:
             RunError: the folder is a symbolic link.
             OSError: it cannot be written.
         """
-        own_folder(folder)
+        make_folder(folder)
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
         digest = hashlib.sha256(data).hexdigest()
         file = f"{role}-{digest[:16]}.safetensors"
