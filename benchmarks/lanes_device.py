@@ -56,6 +56,7 @@ def main() -> None:
 
     from ptv2_cli.errors import out_of_memory
     from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.memo import Memo
     from ptv2_cli.sweeps.session_pool import Opener, free
 
     device = choose_device(asked.device)

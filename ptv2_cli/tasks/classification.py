@@ -20,7 +20,7 @@ from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
-from ptv2_cli.scoring.metrics import AUROC, NAMED, auroc_error, named_scores
+from ptv2_cli.scoring.named_metrics import AUROC, NAMED, auroc_error, named_scores
 from ptv2_cli.scoring.resampling import class_scores, mean_error, ratio, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task

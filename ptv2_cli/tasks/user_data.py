@@ -16,7 +16,7 @@ from ptv2_cli.data.formats import Line
 from ptv2_cli.data.readers import check_text, read_lines, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
-from ptv2_cli.scoring.metrics import ALWAYS, NAMED
+from ptv2_cli.scoring.named_metrics import ALWAYS, NAMED
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.texts import FORMATS
 

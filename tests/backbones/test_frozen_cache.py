@@ -275,7 +275,7 @@ def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
         assert lower.computed == computed
     twice = joined([batch, batch], 0)  # both ask in one batch: nothing is left to keep
     lower.hidden(backbone, twice, prompts)
-    assert (lower.computed, lower._shelf.held) == (15, 0)
+    assert (lower.computed, lower._store.held) == (15, 0)
 
 
 def test_one_taker_of_an_epoch_has_the_plain_pass(backbone_of, monkeypatch) -> None:

@@ -17,8 +17,8 @@ from sklearn import metrics as sklearn
 
 from ptv2_cli.errors import ConfigError, DataError, InputError
 from ptv2_cli.runs.rescore import reload_run
-from ptv2_cli.scoring import metrics as named_metrics
-from ptv2_cli.scoring.metrics import AUROC, NAMED, auroc, auroc_error
+from ptv2_cli.scoring import named_metrics
+from ptv2_cli.scoring.named_metrics import AUROC, NAMED, auroc, auroc_error
 from ptv2_cli.scoring.resampling import class_scores
 from ptv2_cli.tasks.catalog import load_task
 
