@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptv2_cli.scoring import cmrc
 from ptv2_cli.scoring.resampling import correlations, mean_error, moments, resampled_errors
 from ptv2_cli.scoring.squad import best_over, best_threshold, exact_match, f1, normalise
 
@@ -62,6 +63,12 @@ def test_best_threshold_worked_by_hand() -> None:
     assert best_threshold([0.3], [0.0], [1.0]) == (pytest.approx(-0.7), 1.0)
     # Equal scores cannot be parted.
     assert best_threshold([1.0, 1.0], [1.0, 0.0], [0.0, 1.0])[1] == 0.5
+
+
+def test_frequent_characters_of_a_long_answer_count() -> None:
+    gold = "的是" * 150
+    assert cmrc.f1(gold[:100], gold) == 2 * 100 / 400
+    assert cmrc.f1("我" + gold[:100] + "我", gold) == 2 * 100 / 402
 
 
 def test_ranks_of_equal_values_are_their_mean() -> None:
