@@ -40,7 +40,7 @@ def rows_of(runs: list[Any], repeat: int) -> list[dict[str, Any]]:
 
 def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, Any]:
     """Seconds of loading and of predicting, and the peak resident set in bytes."""
-    from ptv2_cli.data.formats import Line
+    from ptv2_cli.data.formats import RawRow
     from ptv2_cli.runs.directory import RunDirectory
     from ptv2_cli.runs.multi_run_predict import MixedRuns
     from ptv2_cli.runs.predict import Run
@@ -53,7 +53,7 @@ def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, A
     seconds = {"load": 0.0, "predict": 0.0}
 
     def timed(which: Any, own: list[dict[str, Any]]) -> None:
-        records = [Line(dict(row), Path("rows"), at) for at, row in enumerate(own, start=1)]
+        records = [RawRow(dict(row), Path("rows"), at) for at, row in enumerate(own, start=1)]
         began = time.perf_counter()
         list(which.chunks(records[:1], size))
         loaded = time.perf_counter()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ptv2_cli.data.formats import Bad, Line, Record, tried
+from ptv2_cli.data.formats import BadRow, RawRow, Record, tried
 from ptv2_cli.errors import DataError, Problem
 
 SHOWN = 10
@@ -20,23 +20,23 @@ class BadRows:
 
     def __init__(self, skip: bool) -> None:
         self.skip = skip
-        self.rows: list[Bad] = []
+        self.rows: list[BadRow] = []
         """Those that are left out."""
         self._shown: list[Problem] = []
         self._seen: set[int] = set()
         """Hashes of their errors: a column that is missing from a header is missing once."""
 
-    def without(self, records: Iterable[Record], make: Callable[[Line], T]) -> Iterator[T]:
+    def without(self, records: Iterable[Record], make: Callable[[RawRow], T]) -> Iterator[T]:
         """What `make` gives of each record that is good."""
         for record in records:
             found = record
-            if not isinstance(record, Bad):
+            if not isinstance(record, BadRow):
                 made = tried(partial(make, record), record.number, record.values)
-                if not isinstance(made, Bad):
+                if not isinstance(made, BadRow):
                     yield made
                     continue
                 found = made
-            assert isinstance(found, Bad)
+            assert isinstance(found, BadRow)
             self._note(found)
 
     def settle(self, files: Sequence[Path], good: Sequence[object]) -> None:
@@ -63,7 +63,7 @@ class BadRows:
             told.append(Problem(", ".join(map(str, files)), what, hint))
         return told
 
-    def _note(self, bad: Bad) -> None:
+    def _note(self, bad: BadRow) -> None:
         problem = bad.error.problems[0]
         key = hash((problem.where, problem.what))
         if key not in self._seen:

@@ -10,15 +10,15 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ptv2_cli.data.formats import Bad, Line, Record, short, tried
-from ptv2_cli.data.text_decoding import Text
+from ptv2_cli.data.formats import BadRow, RawRow, Record, short, tried
+from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 
 Place = int | str
 """A column by its index (from 0, or from -1 backwards) or by its name in the first line."""
 
 
-def read_columns(text: Text, token: Place = 0, tag: Place = -1) -> Iterator[Record]:
+def read_columns(text: TextLines, token: Place = 0, tag: Place = -1) -> Iterator[Record]:
     """Sentences of a file; the columns of their words and tags are the first and the last.
 
     Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
@@ -41,23 +41,23 @@ def read_columns(text: Text, token: Place = 0, tag: Place = -1) -> Iterator[Reco
             sentence = []
 
 
-def _record(lines: list[tuple[int, str]], text: Text, places: tuple[int, int]) -> Record:
-    def make() -> Line:
+def _record(lines: list[tuple[int, str]], text: TextLines, places: tuple[int, int]) -> Record:
+    def make() -> RawRow:
         pairs = [_pair(line, f"{text.path}:{number}", text, places) for number, line in lines]
         tokens, tags = map(list, zip(*pairs, strict=True))
         numbers = [number for number, _ in lines]
-        return Line({"tokens": tokens, "tags": tags}, text.path, numbers[0], numbers)
+        return RawRow({"tokens": tokens, "tags": tags}, text.path, numbers[0], numbers)
 
     return tried(make, lines[0][0], [line.rstrip("\r\n") for _, line in lines])
 
 
-def _pair(line: str, where: str, text: Text, places: tuple[int, int]) -> tuple[str, str]:
+def _pair(line: str, where: str, text: TextLines, places: tuple[int, int]) -> tuple[str, str]:
     text.check(line, where)
     return pick_columns(where, split_columns(line), places)
 
 
 def _places(
-    lines: Iterator[tuple[int, str]], text: Text, token: Place, tag: Place
+    lines: Iterator[tuple[int, str]], text: TextLines, token: Place, tag: Place
 ) -> tuple[int, int]:
     """The indices of the columns; of named ones the first line that is not blank is read."""
     if isinstance(token, int) and isinstance(tag, int):
@@ -198,7 +198,7 @@ class Sentence:
         return bracket_tags(self.column(at), self.where)
 
 
-def read_sentences(text: Text) -> Iterator[Sentence | Bad]:
+def read_sentences(text: TextLines) -> Iterator[Sentence | BadRow]:
     """The sentences of a file; lines that begin or end a document are skipped.
 
     A sentence with a line of more or fewer columns than its first is bad.
@@ -213,7 +213,7 @@ def read_sentences(text: Text) -> Iterator[Sentence | Bad]:
             words = []
 
 
-def _sentence(words: list[tuple[int, str]], text: Text) -> Sentence:
+def _sentence(words: list[tuple[int, str]], text: TextLines) -> Sentence:
     numbers = [number for number, _ in words]
     lines = [split_columns(line) for _, line in words]
     for number, (_, line), columns in zip(numbers, words, lines, strict=True):
@@ -229,16 +229,16 @@ def _sentence(words: list[tuple[int, str]], text: Text) -> Sentence:
 
 
 def rows_of(
-    sentences: Iterable[Sentence | Bad], make: Callable[[Sentence], Iterable[Line]]
+    sentences: Iterable[Sentence | BadRow], make: Callable[[Sentence], Iterable[RawRow]]
 ) -> Iterator[Record]:
     """The rows that `make` gives of each sentence; all of a sentence are one bad row, or none."""
     for sentence in sentences:
-        if isinstance(sentence, Bad):
+        if isinstance(sentence, BadRow):
             yield sentence
             continue
         read = [" ".join(columns) for columns in sentence.lines]
         found = tried(lambda: list(make(sentence)), sentence.numbers[0], read)  # noqa: B023
-        yield from [found] if isinstance(found, Bad) else found
+        yield from [found] if isinstance(found, BadRow) else found
 
 
 def is_document(text: str) -> bool:
@@ -251,7 +251,7 @@ def is_conll2012(columns: Sequence[str]) -> bool:
     return len(columns) >= LEAST_2012 and columns[1].isdecimal() and columns[2].isdecimal()
 
 
-def first_line(text: Text) -> str:
+def first_line(text: TextLines) -> str:
     """The first line that is neither blank nor about a document; "" if there is none."""
     return text.first(lambda line: line.strip() and not is_document(line))
 
@@ -275,7 +275,7 @@ def require_conll2012(sentence: Sentence) -> None:
 BAR = "|||"
 
 
-def read_entities_2012(text: Text) -> Iterator[Record]:
+def read_entities_2012(text: TextLines) -> Iterator[Record]:
     """Sentences with `tokens` and `tags` of CoNLL-2012's entity column, or of WORD TAG lines.
 
     A line without its columns, or brackets that do not pair, make a sentence bad.
@@ -285,13 +285,13 @@ def read_entities_2012(text: Text) -> Iterator[Record]:
     return rows_of(read_sentences(text), _entities_2012)
 
 
-def _entities_2012(sentence: Sentence) -> Iterator[Line]:
+def _entities_2012(sentence: Sentence) -> Iterator[RawRow]:
     require_conll2012(sentence)
     values = {"tokens": sentence.column(WORD_2012), "tags": sentence.tags(ENTITIES_2012)}
-    yield Line(values, sentence.path, sentence.numbers[0], sentence.numbers)
+    yield RawRow(values, sentence.path, sentence.numbers[0], sentence.numbers)
 
 
-def read_roles_2005(text: Text) -> Iterator[Record]:
+def read_roles_2005(text: TextLines) -> Iterator[Record]:
     """A row of `tokens`, `predicate` (a word's index) and `tags` for every predicate.
 
     The words are the first column. The last columns are brackets, one column for each predicate of
@@ -304,7 +304,7 @@ def read_roles_2005(text: Text) -> Iterator[Record]:
     return rows_of(read_sentences(text), _roles_2005)
 
 
-def _roles_2005(sentence: Sentence) -> Iterator[Line]:
+def _roles_2005(sentence: Sentence) -> Iterator[RawRow]:
     first = _first_arguments(sentence)
     predicates = [at for at, lemma in enumerate(sentence.column(first - 1)) if lemma != "-"]
     if len(predicates) != sentence.width - first:
@@ -318,14 +318,14 @@ def _roles_2005(sentence: Sentence) -> Iterator[Line]:
         yield _row(sentence, 0, predicate, sentence.tags(at))
 
 
-def read_roles_2012(text: Text) -> Iterator[Record]:
+def read_roles_2012(text: TextLines) -> Iterator[Record]:
     """As `read_roles_2005`, of CoNLL-2012's columns; the predicate is where its `(V*` begins."""
     if BAR in first_line(text):
         return _read_bars(text)
     return rows_of(read_sentences(text), _roles_2012)
 
 
-def _roles_2012(sentence: Sentence) -> Iterator[Line]:
+def _roles_2012(sentence: Sentence) -> Iterator[RawRow]:
     require_conll2012(sentence)
     columns = range(ENTITIES_2012 + 1, sentence.width - 1)
     framed = [at for at, name in enumerate(sentence.column(FRAMESET_2012)) if name != "-"]
@@ -356,18 +356,18 @@ def _first_arguments(sentence: Sentence) -> int:
     return first
 
 
-def _row(sentence: Sentence, words: int, predicate: int, tags: list[str]) -> Line:
+def _row(sentence: Sentence, words: int, predicate: int, tags: list[str]) -> RawRow:
     values = {"tokens": sentence.column(words), "predicate": predicate, "tags": tags}
-    return Line(values, sentence.path, sentence.numbers[predicate], sentence.numbers)
+    return RawRow(values, sentence.path, sentence.numbers[predicate], sentence.numbers)
 
 
-def _read_bars(text: Text) -> Iterator[Record]:
+def _read_bars(text: TextLines) -> Iterator[Record]:
     for number, line in enumerate(text, start=1):
         if line.strip():
             yield tried(partial(_bar, line, text, number), number, line.rstrip("\r\n"))
 
 
-def _bar(line: str, text: Text, number: int) -> Line:
+def _bar(line: str, text: TextLines, number: int) -> RawRow:
     text.check(line, f"{text.path}:{number}")
     left, bar, right = line.partition(BAR)
     head, *words = left.split() or [""]
@@ -376,7 +376,7 @@ def _bar(line: str, text: Text, number: int) -> Line:
         hint = f"it is: index of the predicate from 0, the words, {BAR}, a tag for each word"
         raise DataError.at(f"{text.path}:{number}", what, hint)
     tags = {"tags": right.split()} if right.strip() else {}
-    return Line({"tokens": words, "predicate": int(head), **tags}, text.path, number)
+    return RawRow({"tokens": words, "predicate": int(head), **tags}, text.path, number)
 
 
 _BRACKET = re.compile(r"((?:\([^()*\s]+)*)\*((?:[^()*\s]*\))*)")

@@ -9,7 +9,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ptv2_cli.data.text_decoding import Text, check_unicode
+from ptv2_cli.data.text_decoding import TextLines, check_unicode
 from ptv2_cli.errors import DataError
 from ptv2_cli.files import MAX_DEPTH, not_writable
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Line:
+class RawRow:
     """The values of one row as read, and where they stand."""
 
     values: dict[str, Any]
@@ -44,7 +44,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadRow:
     """A row that cannot be used."""
 
     number: int | None
@@ -54,37 +54,37 @@ class Bad:
     """What was read of it: its values, or its text where that is no row at all."""
 
 
-Record = Line | Bad
+Record = RawRow | BadRow
 
 
-def tried(make: Callable[[], T], number: int | None, row: Any) -> T | Bad:
+def tried(make: Callable[[], T], number: int | None, row: Any) -> T | BadRow:
     """What `make` gives, or the row as a bad one."""
     try:
         return make()
     except DataError as error:
-        return Bad(number, error, row)
+        return BadRow(number, error, row)
 
 
-def read_jsonl(text: Text) -> Iterator[Record]:
+def read_jsonl(text: TextLines) -> Iterator[Record]:
     """A JSON object per line; blank lines are skipped."""
     return _json_lines(text, text)
 
 
-def _json_lines(lines: Iterable[str], text: Text) -> Iterator[Record]:
+def _json_lines(lines: Iterable[str], text: TextLines) -> Iterator[Record]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _json_line(line.rstrip("\r\n"), text, number)
 
 
-def _json_line(line: str, text: Text, number: int) -> Record:
+def _json_line(line: str, text: TextLines, number: int) -> Record:
     where = f"{text.path}:{number}"
 
-    def make() -> Line:
+    def make() -> RawRow:
         text.check(line, where)
         values = json_object(line, where)
         if "\\u" in line:  # an escape may be half a pair, which the text itself does not show
             check_unicode(json.dumps(values, ensure_ascii=False), where)
-        return Line(values, text.path, number)
+        return RawRow(values, text.path, number)
 
     return tried(make, number, line)
 
@@ -119,7 +119,7 @@ def _check_fit(values: Any, where: str) -> None:
         raise DataError.at(where, bad, "shorten the value, or leave it out")
 
 
-def read_json(text: Text, squad: bool) -> Iterator[Record]:
+def read_json(text: TextLines, squad: bool) -> Iterator[Record]:
     """A list of objects, each a row; SQuAD's layout where `squad`; or lines of JSON after all.
 
     It is read as a whole.
@@ -156,21 +156,21 @@ def _is_row(content: Mapping[str, Any], squad: bool) -> bool:
     return not squad or "context" in content
 
 
-def _json_item(values: Any, text: Text, number: int) -> Record:
+def _json_item(values: Any, text: TextLines, number: int) -> Record:
     where = f"{text.path}: row {number}"
 
-    def make() -> Line:
+    def make() -> RawRow:
         _check_fit(values, where)
         if not isinstance(values, dict):
             what = f"no JSON object: {short(json.dumps(values))}"
             raise DataError.at(where, what, 'a row is such as {"label": "x"}')
         text.check(json.dumps(values, ensure_ascii=False), where)
-        return Line(values, text.path, part=f"row {number}")
+        return RawRow(values, text.path, part=f"row {number}")
 
     return tried(make, number, values)
 
 
-def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[Line]:
+def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[RawRow]:
     """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
 
     Raises:
@@ -181,7 +181,7 @@ def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[Line]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     shared = {"title": article.get("title"), "context": paragraph["context"]}
-                    yield Line(shared | question, path)
+                    yield RawRow(shared | question, path)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "other types"
         raise DataError.at(
@@ -193,7 +193,7 @@ def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[Line]:
 
 def read_parquet(
     path: Path, columns: Mapping[str, str], values: Mapping[str, str]
-) -> Iterator[Line]:
+) -> Iterator[RawRow]:
     """A parquet file as the hub converts data sets; read in memory, nothing is cached.
 
     Class numbers become their names by the file's own metadata, -1 becomes None. `columns`
@@ -220,7 +220,7 @@ def read_parquet(
     }
     for number, row in enumerate(table.to_pylist(), start=1):
         named = {key: _named(_as_json(value), names.get(key)) for key, value in row.items()}
-        yield Line({ours.get(key, key): value for key, value in named.items()}, path, number)
+        yield RawRow({ours.get(key, key): value for key, value in named.items()}, path, number)
 
 
 def _as_json(value: Any) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.errors import DataError
 
 _TYPES = {"object": Mapping, "list": list, "text": str}
 
 
-def inner(line: Line, values: Any, key: str, kind: str, of: str) -> Any:
+def inner(line: RawRow, values: Any, key: str, kind: str, of: str) -> Any:
     """`values[key]`, which is an `object`, a `list` or a `text`; `of`: what `values` is called.
 
     Raises:
@@ -26,7 +26,7 @@ def inner(line: Line, values: Any, key: str, kind: str, of: str) -> Any:
     return found
 
 
-def numbered(line: Line, values: Any, key: str, of: str, each: str) -> Iterator[tuple[int, Any]]:
+def numbered(line: RawRow, values: Any, key: str, of: str, each: str) -> Iterator[tuple[int, Any]]:
     """The items of a list and their places from 0, `each` being what one is called.
 
     Raises:
@@ -38,7 +38,7 @@ def numbered(line: Line, values: Any, key: str, of: str, each: str) -> Iterator[
     yield from enumerate(found)
 
 
-def index_of(line: Line, values: Any, default: int) -> int:
+def index_of(line: RawRow, values: Any, default: int) -> int:
     """The whole number that `idx` of an object is; `default` where there is none.
 
     Raises:
@@ -55,7 +55,7 @@ def is_index(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def span_of(line: Line, values: Any, length: int, what: str) -> tuple[int, int]:
+def span_of(line: RawRow, values: Any, length: int, what: str) -> tuple[int, int]:
     """First and last character [inclusive] of a span in a text of `length` characters.
 
     Raises:

@@ -20,14 +20,14 @@ from ptv2_cli.data.conll import (
     read_roles_2012,
     unknown_column,
 )
-from ptv2_cli.data.formats import Line, Record, read_json, read_jsonl, read_parquet
+from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, read_parquet
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, Split
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
-from ptv2_cli.data.text_decoding import Text, open_text
+from ptv2_cli.data.text_decoding import TextLines, open_text
 from ptv2_cli.errors import DataError
 
-COLUMNS: dict[str, tuple[str, Callable[[Text], Iterator[Record]]]] = {
+COLUMNS: dict[str, tuple[str, Callable[[TextLines], Iterator[Record]]]] = {
     "entities_2012": ("CoNLL-2012 columns or lines of WORD TAG", read_entities_2012),
     "roles_2005": ("CoNLL-2005 columns", read_roles_2005),
     "roles_2012": ("CoNLL-2012 columns", read_roles_2012),
@@ -41,7 +41,7 @@ def read_split(
     split: str,
     limit: int | None,
     formats: Sequence[str],
-    make_row: Callable[[Line], Row],
+    make_row: Callable[[RawRow], Row],
     columns: tuple[Place, Place] = (0, -1),
 ) -> Split:
     """Read the first `limit` rows of a split with `make_row`, which checks each.
@@ -84,7 +84,7 @@ def read_split(
     return Split(rows, content_sha256(files) if same else rows_sha256(rows), files, (*bad.rows,))
 
 
-def _rows_of_line(task: RowReader, make_row: Callable[[Line], Row], line: Line) -> list[Row]:
+def _rows_of_line(task: RowReader, make_row: Callable[[RawRow], Row], line: RawRow) -> list[Row]:
     return [make_row(row) for row in task.expand(line)]
 
 
@@ -136,7 +136,7 @@ def rows_sha256(rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def check_text(line: Line, column: str) -> str:
+def check_text(line: RawRow, column: str) -> str:
     """The text in a column.
 
     Raises:
@@ -152,7 +152,7 @@ def check_text(line: Line, column: str) -> str:
     return value
 
 
-def check_label(line: Line, value: Any, labels: Sequence[str], number: int | None = None) -> str:
+def check_label(line: RawRow, value: Any, labels: Sequence[str], number: int | None = None) -> str:
     """The label as text (JSON's true and false as such); `number`: its own line, if it has one.
 
     Raises:
@@ -166,7 +166,7 @@ def check_label(line: Line, value: Any, labels: Sequence[str], number: int | Non
     return str(label)
 
 
-def check_words(line: Line, labels: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
+def check_words(line: RawRow, labels: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
     """Words and tags of a sentence; tags are None if it has none. `labels` None: any tags.
 
     Raises:
@@ -193,7 +193,7 @@ def check_words(line: Line, labels: Sequence[str] | None) -> tuple[list[str], li
 
 
 def check_question(
-    line: Line, no_answer: bool, hint: str = "use task: qa/squad_v2 for such"
+    line: RawRow, no_answer: bool, hint: str = "use task: qa/squad_v2 for such"
 ) -> Row:
     """A question with its context and answers; `no_answer`: it may have none, else `hint`.
 
@@ -224,7 +224,7 @@ def check_question(
     return row
 
 
-def question_place(line: Line) -> str:
+def question_place(line: RawRow) -> str:
     """Where a question stands: the file, its line if it has one, its id if it has one."""
     return f"{line.where}: question {line.values['id']}" if line.values.get("id") else line.where
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section, TaskSection
-from ptv2_cli.data.formats import Bad, Line
+from ptv2_cli.data.formats import BadRow, RawRow
 
 SplitName = Literal["train", "validation", "test"]
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ class Split:
     sha256: str
     """Of the files; of the rows where these are not what the files alone say, see `Reading`."""
     files: tuple[Path, ...] = ()
-    bad: tuple[Bad, ...] = ()
+    bad: tuple[BadRow, ...] = ()
     """Rows of the files that were left out."""
     notes: tuple[str, ...] = ()
     """What reading it found that is worth a warning."""
@@ -82,7 +82,7 @@ class RowReader(Protocol):
     name: str
     hub: HubSection | None
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """The rows that a line of a file holds."""
 
     def unit(self, row: Row) -> Hashable:

@@ -21,11 +21,11 @@ from ptv2_cli.data.conll import (
     split_columns,
     without_comments,
 )
-from ptv2_cli.data.formats import Line, Record, read_json, read_jsonl, short, tried
+from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, short, tried
 from ptv2_cli.data.rows import AS_FOUND, Reading
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
-from ptv2_cli.data.text_decoding import Text
+from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 from ptv2_cli.kinds import Kind, kind_spec
 
@@ -80,7 +80,7 @@ def read_records(
     """
     if layout == "xlsx":
         return read_workbook(path, b"".join(stream))
-    text = Text(stream, path, reading.encoding, file=path if path.is_file() else None)
+    text = TextLines(stream, path, reading.encoding, file=path if path.is_file() else None)
     if layout == "jsonl":
         return read_jsonl(text)
     if layout in {"json", "squad"}:
@@ -92,7 +92,7 @@ def read_records(
     return _sentences(text, token)
 
 
-def _holds_columns(text: Text) -> bool:
+def _holds_columns(text: TextLines) -> bool:
     """Whether lines hold a word and its columns each, and not a sentence.
 
     Columns are parted by tabs, or are one, or end in a tag, or are those of CoNLL-2012. Lines
@@ -126,19 +126,19 @@ def _holds_columns(text: Text) -> bool:
     )
 
 
-def _plain_lines(text: Text) -> Iterator[Record]:
+def _plain_lines(text: TextLines) -> Iterator[Record]:
     """A row per line that is not blank, of its text."""
     for number, line in enumerate(text, start=1):
         if line.strip():
             yield tried(partial(_plain_line, line.strip(), text, number), number, line.strip())
 
 
-def _plain_line(line: str, text: Text, number: int) -> Line:
+def _plain_line(line: str, text: TextLines, number: int) -> RawRow:
     text.check(line, f"{text.path}:{number}")
-    return Line({"text": line}, text.path, number)
+    return RawRow({"text": line}, text.path, number)
 
 
-def _sentences(text: Text, token: Place) -> Iterator[Record]:
+def _sentences(text: TextLines, token: Place) -> Iterator[Record]:
     """CoNLL columns, or a word per line; blank lines end sentences.
 
     CoNLL-2012's columns are known by their numbers, and their words found.
@@ -167,18 +167,18 @@ def _sentences(text: Text, token: Place) -> Iterator[Record]:
         yield _sentence(words, text, place or 0)
 
 
-def _sentence(lines: list[tuple[int, list[str]]], text: Text, place: int) -> Record:
+def _sentence(lines: list[tuple[int, list[str]]], text: TextLines, place: int) -> Record:
     first, columns = lines[0]
     place = WORD_2012 if place == 0 and is_conll2012(columns) else place
 
-    def make() -> Line:
+    def make() -> RawRow:
         tokens = [_word(text, number, columns, place) for number, columns in lines]
-        return Line({"tokens": tokens}, text.path, first)
+        return RawRow({"tokens": tokens}, text.path, first)
 
     return tried(make, first, [" ".join(columns) for _, columns in lines])
 
 
-def _word(text: Text, number: int, columns: list[str], place: int) -> str:
+def _word(text: TextLines, number: int, columns: list[str], place: int) -> str:
     where = f"{text.path}:{number}"
     word = columns[0] if len(columns) == 1 else pick_columns(where, columns, (place, place))[0]
     text.check(word, where)

@@ -12,8 +12,8 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.data.formats import Line, Record, short, tried
-from ptv2_cli.data.text_decoding import Text
+from ptv2_cli.data.formats import RawRow, Record, short, tried
+from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -24,7 +24,7 @@ _OPEN = re.compile("end of data|field limit")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_table(text: Text, usual: str, asked: str | None = None) -> Iterator[Record]:
+def read_table(text: TextLines, usual: str, asked: str | None = None) -> Iterator[Record]:
     """Rows of a text whose first line names the columns; every value is text.
 
     Fields in double quotes may hold the delimiter and line ends (RFC 4180). Where every line of a
@@ -60,15 +60,15 @@ def sniffed_delimiter(header: str, usual: str) -> str:
 class TableRow:
     """A row as read, which may be none."""
 
-    text: Text
-    place: Line
+    text: TextLines
+    place: RawRow
     """Where it stands, without values."""
     cells: list[str]
     header: list[str]
     delimiter: str
     broken: DataError | None = None
 
-    def line(self) -> Line:
+    def line(self) -> RawRow:
         """The row's values by the names of the header.
 
         Raises:
@@ -81,7 +81,7 @@ class TableRow:
         return replace(self.place, values=named)
 
 
-def _rows(text: Text, delimiter: str, quoted: bool) -> Iterator[TableRow]:
+def _rows(text: TextLines, delimiter: str, quoted: bool) -> Iterator[TableRow]:
     """The rows below the header, read one at a time.
 
     `quoted`: quotes may hold delimiters and line ends; else they are undone only where they
@@ -91,7 +91,7 @@ def _rows(text: Text, delimiter: str, quoted: bool) -> Iterator[TableRow]:
         DataError: the header cannot be used.
     """
     header: list[str] = []
-    place = Line({}, text.path)
+    place = RawRow({}, text.path)
     for number, cells, broken in _fields(text, delimiter, quoted):
         at = replace(place, number=number)
         if not header and broken is None:
@@ -104,7 +104,7 @@ def _rows(text: Text, delimiter: str, quoted: bool) -> Iterator[TableRow]:
 
 
 def _fields(
-    text: Text, delimiter: str, quoted: bool
+    text: TextLines, delimiter: str, quoted: bool
 ) -> Iterator[tuple[int, list[str], DataError | None]]:
     """First line and fields of each row that is not blank; or the error of one that is no csv."""
     csv.field_size_limit(FIELD)
@@ -140,7 +140,7 @@ def _ended(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
-def _is_plain(text: Text | None) -> bool:
+def _is_plain(text: TextLines | None) -> bool:
     """Whether every line is a whole row, with as many tabs as all; taken for granted of None."""
     counts = {line.count("\t") for line in _ended(text or ()) if line.strip()}
     return len(counts) <= 1
@@ -236,7 +236,7 @@ def read_workbook(path: Path, data: bytes | None = None) -> Iterator[Record]:
 
 
 def _row(path: Path, number: int, texts: list[str], header: list[str], line: int) -> Record:
-    def make() -> Line:
+    def make() -> RawRow:
         if len(texts) > len(header):
             raise DataError.at(
                 f"{path}:{number}",
@@ -244,7 +244,7 @@ def _row(path: Path, number: int, texts: list[str], header: list[str], line: int
                 "name the further columns in the first row, or empty their cells",
             )
         filled = [*texts, *[""] * (len(header) - len(texts))]
-        return Line(dict(zip(header, filled, strict=True)), path, number, header=line)
+        return RawRow(dict(zip(header, filled, strict=True)), path, number, header=line)
 
     return tried(make, number, texts)
 

@@ -34,7 +34,7 @@ _BYTES = 0xDC00
 """Bytes that cannot be decoded stand at this code point and above, as surrogateescape has it."""
 
 
-class Text:
+class TextLines:
     """Lines with their ends, read once and one at a time; only a line feed ends a line.
 
     Bytes that cannot be decoded stay in the text, for `check` to find: one bad line does not end
@@ -94,7 +94,7 @@ class Text:
         """All that is left."""
         return "".join(self)
 
-    def again(self) -> Text | None:
+    def again(self) -> TextLines | None:
         """The same text from its beginning; None where it can be read but once."""
         return None if self._file is None else open_text(self._file, self._asked)
 
@@ -150,13 +150,13 @@ class Text:
             yield _without_lone_mark("".join(begun))
 
 
-def open_text(path: Path, encoding: str | None = None) -> Text:
+def open_text(path: Path, encoding: str | None = None) -> TextLines:
     """The text of a file, opened when its first line is read.
 
     Raises:
         DataError: from reading it: the file cannot be read, or is a damaged gzip file.
     """
-    return Text(_bytes_of(path), path, encoding, file=path)
+    return TextLines(_bytes_of(path), path, encoding, file=path)
 
 
 def sniffed_encoding(first: bytes) -> str:

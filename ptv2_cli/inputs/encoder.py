@@ -10,7 +10,7 @@ from typing import Any
 
 from ptv2_cli.errors import BackboneError, ConfigError
 from ptv2_cli.inputs.features import Truncation
-from ptv2_cli.inputs.layout import Frame, template_frame, tokenizer_frame
+from ptv2_cli.inputs.layout import Layout, template_layout, tokenizer_layout
 from ptv2_cli.inputs.template import Template
 
 STRANGE = "\U00010600"
@@ -39,7 +39,7 @@ class Demonstration:
 
 
 class Encoder:
-    """Turns text into token ids inside the tokenizer's (or a template's) frame.
+    """Turns text into token ids inside the tokenizer's (or a template's) layout.
 
     `max_len` counts text and special tokens, and demonstrations, not the slots of prompt vectors.
 
@@ -47,7 +47,7 @@ class Encoder:
         tokenizer: the backbone's fast tokenizer.
         max_len: most tokens of an input.
         truncation: which text of a pair is cut.
-        template: what stands where; without one the tokenizer's own frame.
+        template: what stands where; without one the tokenizer's own layout.
         ahead: the template's `{mask}` is the token that follows the input.
         causal: a token of the backbone sees only those before it.
 
@@ -81,14 +81,14 @@ class Encoder:
         self.causal = causal
         self.uncut = False
         self.demonstrations: tuple[Demonstration, ...] = ()
-        self._frames: dict[tuple[tuple[str, ...], bool], Frame] = {}
+        self._layouts: dict[tuple[tuple[str, ...], bool], Layout] = {}
         if template is not None:
-            self.frame(template.columns)
+            self.layout(template.columns)
 
     def limited(self, max_len: int | None, truncation: Truncation) -> Encoder:
         """The same encoder for inputs that may be shorter still, cut in another way."""
         other = copy.copy(self)
-        other.truncation, other._frames = truncation, {}
+        other.truncation, other._layouts = truncation, {}
         if max_len is not None and not self.uncut:
             other.max_len = min(max_len, self.max_len)
         return other
@@ -96,13 +96,13 @@ class Encoder:
     def unlimited(self, max_len: int) -> Encoder:
         """The same encoder with a limit that no input reaches, whatever a task says."""
         other = copy.copy(self)
-        other.max_len, other.uncut, other._frames = max_len, True, {}
+        other.max_len, other.uncut, other._layouts = max_len, True, {}
         return other
 
     def showing(self, demonstrations: Sequence[Demonstration]) -> Encoder:
         """The same encoder whose inputs begin with demonstrations, as many as fit."""
         other = copy.copy(self)
-        other.demonstrations, other._frames = tuple(demonstrations), {}
+        other.demonstrations, other._layouts = tuple(demonstrations), {}
         return other
 
     def shown(self, row: Mapping[str, Any], room: int) -> tuple[list[int], int]:
@@ -141,8 +141,8 @@ class Encoder:
         alone = self._ids(["x", "y", "x y"])
         return alone[0] + alone[1] != alone[2]
 
-    def frame(self, columns: Sequence[str], *, closed: bool = False) -> Frame:
-        """The frame for these columns: the template's if there is one.
+    def layout(self, columns: Sequence[str], *, closed: bool = False) -> Layout:
+        """The layout for these columns: the template's if there is one.
 
         `closed`: it has a position that sees the whole input and is no text. A causal model's
         input then ends with a special token, the end-of-text token unless it has another.
@@ -151,9 +151,9 @@ class Encoder:
             ConfigError: the template leaves out a column, or max_len leaves no room for text.
         """
         key = tuple(columns), closed and self.causal
-        if key not in self._frames:
-            self._frames[key] = self._make_frame(*key)
-        return self._frames[key]
+        if key not in self._layouts:
+            self._layouts[key] = self._make_layout(*key)
+        return self._layouts[key]
 
     def tokenize(self, texts: Sequence[str], spaced: bool = False) -> list[list[int]]:
         """Token ids of each text without special tokens; `spaced`: as following a space."""
@@ -183,14 +183,14 @@ class Encoder:
         known = {word: found or [self.unknown_id] for word, found in zip(words, ids, strict=True)}
         return [[known[word] for word in sentence] for sentence in sentences]
 
-    def _make_frame(self, columns: tuple[str, ...], closed: bool) -> Frame:
+    def _make_layout(self, columns: tuple[str, ...], closed: bool) -> Layout:
         common = {
             "pad_id": self.pad_id,
             "cls_id": self.tokenizer.cls_token_id,
             "typed": "token_type_ids" in self.tokenizer.model_input_names,
         }
         if self.template is None:
-            frame = tokenizer_frame(self.tokenizer, columns, **common)
+            layout = tokenizer_layout(self.tokenizer, columns, **common)
         else:
             missing = [name for name in columns if name not in self.template.columns]
             if missing:
@@ -199,7 +199,7 @@ class Encoder:
                     f"template {self.template.source!r} leaves out {{{missing[0]}}}",
                     "a template shows " + ", ".join(f"{{{name}}}" for name in columns),
                 )
-            frame = template_frame(
+            layout = template_layout(
                 self.tokenizer,
                 self.template,
                 self._literal,
@@ -209,15 +209,15 @@ class Encoder:
             )
         if closed:
             end = self.tokenizer.eos_token_id
-            frame = frame.closed(self.pad_id if end is None else int(end))
-        if frame.overhead >= self.max_len:
+            layout = layout.closed(self.pad_id if end is None else int(end))
+        if layout.overhead >= self.max_len:
             raise ConfigError.at(
                 "task.max_len",
                 f"{self.max_len} tokens leave no room for text: special tokens and the template's "
-                f"words take {frame.overhead}",
-                f"task.max_len of at least {frame.overhead + 8}",
+                f"words take {layout.overhead}",
+                f"task.max_len of at least {layout.overhead + 8}",
             )
-        return frame
+        return layout
 
     def _literal(self, text: str, spaced: bool) -> list[int]:
         return self.tokenize([text], spaced)[0]

@@ -1,7 +1,7 @@
 """Frames: what surrounds the text of an input - special tokens, prompt slots, words, a mask.
 
-A tokenizer's own frame ([CLS] a [SEP] b [SEP]) is learnt from one call of it, so that no
-family needs a case of its own; a template's frame stands inside the same first and last tokens.
+A tokenizer's own layout ([CLS] a [SEP] b [SEP]) is learnt from one call of it, so that no
+family needs a case of its own; a template's layout stands inside the same first and last tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextPart:
     """The place of a column. `spaced`: its text is tokenized as following a space."""
 
     name: str
@@ -56,7 +56,7 @@ class Shown:
     """The place of demonstrations, whose tokens differ from row to row."""
 
 
-Part = Fixed | Text | Slots | MaskToken | Ahead | Shown
+Part = Fixed | TextPart | Slots | MaskToken | Ahead | Shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Built:
     """One assembled input of T positions; `starts`: where each column's first token stands.
 
     `cls_at` is the position that stands for the whole input: [CLS], the first text token where
-    there is none, or the last token of a closed frame.
+    there is none, or the last token of a closed layout.
     """
 
     input_ids: list[int]
@@ -76,7 +76,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Layout:
     """An ordered list of parts, and how to fill them."""
 
     parts: tuple[Part, ...]
@@ -88,9 +88,9 @@ class Frame:
     """Only the last token sees the whole input, as in a causal model."""
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[TextPart, ...]:
         """The places of text, in input order."""
-        return tuple(part for part in self.parts if isinstance(part, Text))
+        return tuple(part for part in self.parts if isinstance(part, TextPart))
 
     @property
     def overhead(self) -> int:
@@ -98,8 +98,8 @@ class Frame:
         fixed = sum(len(part.ids) for part in self.parts if isinstance(part, Fixed))
         return fixed + sum(isinstance(part, MaskToken) for part in self.parts)
 
-    def closed(self, end_id: int) -> Frame:
-        """The same frame, read at its last token: a special one, `end_id` where it ends in text."""
+    def closed(self, end_id: int) -> Layout:
+        """The same layout, read at its last token: `end_id` is added if it ends in text."""
         last = self.parts[-1] if self.parts else None
         ends = isinstance(last, Fixed) and bool(last.ids)
         parts = self.parts if ends else (*self.parts, Fixed((end_id,), (0,)))
@@ -156,8 +156,8 @@ class Frame:
         return next(iter(found), text[0] if text else 0)
 
 
-def tokenizer_frame(tokenizer: Any, columns: Sequence[str], **common: Any) -> Frame:
-    """The tokenizer's own frame for one column or a pair.
+def tokenizer_layout(tokenizer: Any, columns: Sequence[str], **common: Any) -> Layout:
+    """The tokenizer's own layout for one column or a pair.
 
     Where a tokenizer puts nothing at all between the two texts of a pair (GPT-2), the second
     is tokenized as following a space, so that no words grow together.
@@ -173,14 +173,14 @@ def tokenizer_frame(tokenizer: Any, columns: Sequence[str], **common: Any) -> Fr
         last = len(owners) - owners[::-1].index(index)
         if first > at:
             parts.append(Fixed(tuple(ids[at:first]), tuple(types[at:first])))
-        parts.append(Text(name, types[first], spaced=index > 0 and first == at))
+        parts.append(TextPart(name, types[first], spaced=index > 0 and first == at))
         at = last
     if at < len(ids):
         parts.append(Fixed(tuple(ids[at:]), tuple(types[at:])))
-    return Frame(tuple(parts), **common)
+    return Layout(tuple(parts), **common)
 
 
-def template_frame(
+def template_layout(
     tokenizer: Any,
     template: Template,
     tokenize: Any,
@@ -188,7 +188,7 @@ def template_frame(
     ahead: bool = False,
     shown: bool = False,
     **common: Any,
-) -> Frame:
+) -> Layout:
     """A template inside the tokenizer's first and last special tokens; all token types are 0.
 
     Args:
@@ -197,7 +197,7 @@ def template_frame(
         tokenize: `tokenize(text, spaced)` gives the ids of the template's own words.
         ahead: `{mask}` is the token that follows the input, which then ends without special ones.
         shown: demonstrations stand before the template.
-        **common: the frame's other fields.
+        **common: the layout's other fields.
 
     Raises:
         ConfigError: `{mask}` with a tokenizer that has no mask token.
@@ -207,7 +207,7 @@ def template_frame(
         if isinstance(piece, Prompt):
             parts.append(Slots(piece.size, piece.first))
         elif isinstance(piece, Column):
-            parts.append(Text(piece.name, 0, piece.spaced))
+            parts.append(TextPart(piece.name, 0, piece.spaced))
         elif isinstance(piece, Literal):
             ids = tuple(tokenize(piece.text, piece.spaced))
             parts.append(Fixed(ids, (0,) * len(ids)))
@@ -223,10 +223,10 @@ def template_frame(
             )
         else:
             parts.append(MaskToken(tokenizer.mask_token_id))
-    outer = tokenizer_frame(tokenizer, ["text"], **common).parts
-    at = next(index for index, part in enumerate(outer) if isinstance(part, Text))
+    outer = tokenizer_layout(tokenizer, ["text"], **common).parts
+    at = next(index for index, part in enumerate(outer) if isinstance(part, TextPart))
     after = () if ahead else outer[at + 1 :]
-    return Frame((*map(_flat, outer[:at]), *parts, *map(_flat, after)), **common)
+    return Layout((*map(_flat, outer[:at]), *parts, *map(_flat, after)), **common)
 
 
 def _flat(part: Part) -> Part:

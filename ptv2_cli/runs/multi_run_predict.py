@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from ptv2_cli.data.formats import Line, Record
+from ptv2_cli.data.formats import RawRow, Record
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.features import Feature
@@ -43,7 +43,7 @@ class MixedRuns:
             _check_alike(first, run)
         self.names = _names(self.runs)
 
-    def new_rows(self, line: Line) -> list[Row]:
+    def new_rows(self, line: RawRow) -> list[Row]:
         """The rows of a line, checked by the task of the run that it names.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ptv2_cli.data.formats import Bad, Line, Record, tried
+from ptv2_cli.data.formats import BadRow, RawRow, Record, tried
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
@@ -20,17 +20,17 @@ class Chunk:
     """Prediction lines of neighbouring rows, in their order, and the bad ones among them."""
 
     lines: list[Prediction]
-    bad: list[Bad]
+    bad: list[BadRow]
 
 
 class NewRows(Protocol):
     """What checks a row: a task, or several."""
 
-    def new_rows(self, line: Line) -> list[Row]:
+    def new_rows(self, line: RawRow) -> list[Row]:
         """The rows to predict that a line holds."""
 
 
-def bad_line(bad: Bad) -> dict[str, Any]:
+def bad_line(bad: BadRow) -> dict[str, Any]:
     """A line of FILE.bad.jsonl: `line`, `reason`, `hint` and what was read of the row."""
     problem = bad.error.problems[0]
     reason, hint = visible(problem.what), visible(problem.hint)
@@ -63,11 +63,11 @@ def record_of(row: Any, number: int) -> Record:
     """What Python gave as a row, as if it were read."""
     path = Path("rows")
 
-    def make() -> Line:
+    def make() -> RawRow:
         if not isinstance(row, Mapping):
             what = f"a {type(row).__name__} is no row"
             raise DataError.at(f"{path}:{number}", what, "a row is a dict of columns")
-        line = Line(dict(row), path, number)
+        line = RawRow(dict(row), path, number)
         check_unicode(json.dumps(line.values, ensure_ascii=False, default=str), line.where)
         return line
 
@@ -76,17 +76,17 @@ def record_of(row: Any, number: int) -> Record:
 
 def gathered(
     task: NewRows, records: Iterable[Record], size: int, skip_bad: bool
-) -> Iterator[tuple[list[Row], list[Bad]]]:
+) -> Iterator[tuple[list[Row], list[BadRow]]]:
     """Checked rows in groups of `size`; a bad row that is not skipped ends the last.
 
     A group is longer by the rest of its last record where records hold several rows.
     """
     rows: list[Row] = []
-    bad: list[Bad] = []
+    bad: list[BadRow] = []
     try:
         for record in records:
             checked = _checked(task, record)
-            if isinstance(checked, Bad):
+            if isinstance(checked, BadRow):
                 bad.append(checked)
             else:
                 rows += checked
@@ -100,7 +100,7 @@ def gathered(
         yield rows, bad
 
 
-def _checked(task: NewRows, record: Record) -> list[Row] | Bad:
-    if isinstance(record, Bad):
+def _checked(task: NewRows, record: Record) -> list[Row] | BadRow:
+    if isinstance(record, BadRow):
         return record
     return tried(lambda: task.new_rows(record), record.number, record.values)

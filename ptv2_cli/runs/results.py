@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.data.formats import Bad
+from ptv2_cli.data.formats import BadRow
 from ptv2_cli.data.rows import Row
 from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.runs.best_score import Tracker
@@ -123,7 +123,7 @@ def write_predictions(
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def write_bad_rows(path: Path, rows: Sequence[Bad]) -> None:
+def write_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
     """A line per row that was left out, see `bad_line`; without rows no file."""
     if rows:
         write_atomic(path, "".join(f"{as_line(bad_line(row))}\n" for row in rows).encode())

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptv2_cli.data.bad_rows import BadRows
 from ptv2_cli.data.conll import read_columns
-from ptv2_cli.data.formats import Line, Record, read_json, read_jsonl, short
+from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, short
 from ptv2_cli.data.source import WORDS, data_suffix, split_files, split_of
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import open_text
@@ -156,7 +156,7 @@ def _of_records(path: Path, records: Iterable[Record], *, tabular: bool = False)
     return replace(_of_rows(path, rows, tabular=tabular), bad=tuple(bad.told([path])))
 
 
-def _of_rows(path: Path, rows: Sequence[Line], *, tabular: bool = False) -> Proposal:
+def _of_rows(path: Path, rows: Sequence[RawRow], *, tabular: bool = False) -> Proposal:
     values = [line.values for line in rows]
     columns = tuple(values[0])
     if tabular:

@@ -18,7 +18,7 @@ from ptv2_cli.kinds import Kind, KindSpec, kind_spec
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 
 if TYPE_CHECKING:
-    from ptv2_cli.data.formats import Line
+    from ptv2_cli.data.formats import RawRow
     from ptv2_cli.data.rows import HubSection
     from ptv2_cli.inputs.encoder import Encoder
     from ptv2_cli.tasks.definition import Definition
@@ -171,14 +171,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         """Check one row as read; without gold it is an unlabelled row.
 
         Raises:
             DataError: the row is bad.
         """
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """The rows that a line of a file holds: itself, unless the format nests them.
 
         Raises:
@@ -191,7 +191,7 @@ class Task(ABC):
         """Columns of a row as read that hold its gold answer."""
         return (self.definition.label,)
 
-    def new_row(self, line: Line) -> Row:
+    def new_row(self, line: RawRow) -> Row:
         """A row to predict: checked as `read` does, its gold answer neither needed nor looked at.
 
         Columns that the task does not know stay, so that predictions can be joined to their rows.
@@ -204,7 +204,7 @@ class Task(ABC):
         values = {name: value for name, value in line.values.items() if name not in gold}
         return {**values, **self._row(replace(line, values=values))}
 
-    def new_rows(self, line: Line) -> list[Row]:
+    def new_rows(self, line: RawRow) -> list[Row]:
         """The rows to predict that a line of a file holds; see `new_row`."""
         return [self.new_row(item) for item in self.expand(line)]
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.conll import unknown_column
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import check_label, check_text, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
@@ -68,7 +68,7 @@ class Choice(Task):
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, FORMATS, self._row)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         for column in self.text:
             check_text(line, column)
         if self.definition.joiner is not None:
@@ -228,7 +228,7 @@ def choices_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     return [row[column] for column in columns if not _empty(row.get(column))]
 
 
-def check_choices(line: Line, columns: Sequence[str]) -> list[str]:
+def check_choices(line: RawRow, columns: Sequence[str]) -> list[str]:
     """The texts of the choices of a row as read.
 
     Raises:
@@ -262,7 +262,7 @@ def check_choices(line: Line, columns: Sequence[str]) -> list[str]:
     return found
 
 
-def check_index(line: Line, value: Any, count: int) -> int:
+def check_index(line: RawRow, value: Any, count: int) -> int:
     """The index that a label is, from 0, into the `count` choices of a row.
 
     Raises:
@@ -286,7 +286,7 @@ def as_index(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def check_chosen(line: Line, value: Any, choices: Sequence[str]) -> int:
+def check_chosen(line: RawRow, value: Any, choices: Sequence[str]) -> int:
     """The index of the choice whose text a label is, spaces around it aside.
 
     Raises:
@@ -305,7 +305,7 @@ def check_chosen(line: Line, value: Any, choices: Sequence[str]) -> int:
     raise DataError.at(line.where, what, hint)
 
 
-def check_column(line: Line, value: Any, columns: Sequence[str]) -> int:
+def check_column(line: RawRow, value: Any, columns: Sequence[str]) -> int:
     """The index of the choice whose column a label names; `columns`: those that the row fills.
 
     Raises:
@@ -328,7 +328,7 @@ def places(value: Any, choices: Sequence[str]) -> list[int]:
     return [index for index, text in enumerate(choices) if text.strip() == wanted]
 
 
-def _cells(line: Line, columns: Sequence[str]) -> list[Any]:
+def _cells(line: RawRow, columns: Sequence[str]) -> list[Any]:
     """The values of several columns, without the empty ones at the end."""
     cells = [line.values.get(column) for column in columns]
     while cells and _empty(cells[-1]):
@@ -409,9 +409,9 @@ class OwnChoice(Choice):
         if self.options.label_is != "auto":
             return self
         possible: tuple[Form, ...] = FORMS
-        differ: dict[tuple[Form, Form], Line] = {}
+        differ: dict[tuple[Form, Form], RawRow] = {}
 
-        def look(line: Line) -> None:
+        def look(line: RawRow) -> None:
             nonlocal possible
             require_label(line, self.label_column)
             _, value = table_row(line, self.text, self.label_column)
@@ -440,7 +440,7 @@ class OwnChoice(Choice):
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
         return read_labelled(self, self.label_column, source, split, limit)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row, value = table_row(line, self.text, self.label_column)
         choices = check_choices(line, self.choice_columns)
         if value is not None:
@@ -449,7 +449,7 @@ class OwnChoice(Choice):
         return row
 
 
-def _gold(line: Line, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:
+def _gold(line: RawRow, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:
     if form == "text":
         return check_chosen(line, value, choices)
     if form == "column":
@@ -471,7 +471,7 @@ def _meanings(value: Any, choices: list[str], columns: Sequence[str]) -> dict[Fo
 
 
 def _still(
-    line: Line,
+    line: RawRow,
     value: Any,
     choices: list[str],
     columns: Sequence[str],

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.data.conll import unknown_column
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.nested import index_of, inner, is_index, numbered
 from ptv2_cli.data.readers import check_label, check_text, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
@@ -79,7 +79,7 @@ class Classification(TextTask):
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, FORMATS, self._row)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         for column in self.definition.text:
             check_text(line, column)
         row = dict(line.values)
@@ -247,7 +247,7 @@ class OwnClassification(Classification):
         options = self.options.model_copy(update={"labels": in_order(found)})
         return OwnClassification(self.name, self.definition, options)
 
-    def _label_read(self, line: Line) -> str:
+    def _label_read(self, line: RawRow) -> str:
         require_label(line, self.label_column)
         return as_label(table_row(line, self.columns, self.label_column)[1])
 
@@ -279,7 +279,7 @@ class OwnClassification(Classification):
         ]
         return replace(found, notes=(*found.notes, *notes))
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row, value = table_row(line, self.columns, self.label_column)
         if value is not None:
             row["label"] = as_label(value)
@@ -334,7 +334,7 @@ class Templated(Classification):
         """The texts of which the input is written; see Task.texts_by_column."""
         return {column: str(row[column]) for column in self.definition.text}
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """The line with the values of its nested object as columns; see Task.expand."""
         key = self.definition.nested
         if key is None or key not in line.values:
@@ -344,14 +344,14 @@ class Templated(Classification):
         rest = {name: value for name, value in line.values.items() if name != key}
         yield replace(line, values={**rest, **values})
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row = super()._row(line)
         for place in self.definition.places:
             check_place(line, place)
         return row
 
 
-def check_place(line: Line, place: PlaceSection) -> None:
+def check_place(line: RawRow, place: PlaceSection) -> None:
     """See that indices of a row are ones of its text; a row may leave them out.
 
     Raises:
@@ -400,7 +400,7 @@ class Grouped(Templated):
         """False: the answers to a question are no rows of their own."""
         return False
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """A row for every answer to every question on the line's passage; see Task.expand."""
         if "passage" not in line.values:
             yield line
@@ -426,7 +426,7 @@ class Grouped(Templated):
                     values["label"] = answer[self.label_column]
                 yield replace(one, values=values)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row = super()._row(line)
         idx = row.get("idx")
         if isinstance(idx, Mapping) and not all(is_index(idx.get(key)) for key in _PLACE):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.nested import index_of, inner, numbered, span_of
 from ptv2_cli.data.readers import check_text, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
@@ -57,7 +57,7 @@ class Cloze(Task):
         """Read jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, (".jsonl", ".parquet"), self._row)
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """A row for every query on the line's passage; see Task.expand."""
         if not isinstance(line.values.get("passage"), Mapping):
             yield line
@@ -84,7 +84,7 @@ class Cloze(Task):
                 values["answers"] = [_answer(one, answer, text) for answer in answers]
             yield replace(one, values=values)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         check_text(line, "passage")
         if GAP not in check_text(line, "query"):
             what = f"query {line.values['query']!r} has no {GAP}"
@@ -181,19 +181,19 @@ class Cloze(Task):
         return [_line(_named(row)) for row in rows]
 
 
-def _slice(line: Line, values: Any, text: str) -> str:
+def _slice(line: RawRow, values: Any, text: str) -> str:
     start, end = span_of(line, values, len(text), "an entity")
     return text[start : end + 1]
 
 
-def _answer(line: Line, values: Any, text: str) -> str:
+def _answer(line: RawRow, values: Any, text: str) -> str:
     found: str = inner(line, values, "text", "text", "an answer")
     if "start" in values or "end" in values:
         span_of(line, values, len(text), "an answer")
     return found
 
 
-def _texts(line: Line, column: str) -> list[str]:
+def _texts(line: RawRow, column: str) -> list[str]:
     """The different texts of a list, sorted, so that no order of the file's tells anything."""
     found = inner(line, line.values, column, "list", "the row")
     bad = next((item for item in found if not isinstance(item, str) or not item.strip()), None)

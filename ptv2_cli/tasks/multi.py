@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section, TaskSection
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
@@ -217,7 +217,7 @@ class MultiTask(Task):
         """As its own task has it."""
         return self._part_of(line, self.name).labelled(line)
 
-    def expand(self, line: Line) -> Iterator[Line]:
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
         """As its own task has it."""
         part = self._part_of(line.values, line.where)
         name = {TASK: line.values[TASK]}
@@ -225,12 +225,12 @@ class MultiTask(Task):
         for item in part.expand(replace(line, values=rest)):
             yield replace(item, values={**name, **item.values})
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         part = self._part_of(line.values, line.where)
         rest = {key: value for key, value in line.values.items() if key != TASK}
         return {TASK: line.values[TASK], **part._row(replace(line, values=rest))}
 
-    def new_row(self, line: Line) -> Row:
+    def new_row(self, line: RawRow) -> Row:
         """A row of the task that its column `task` names."""
         part = self._part_of(line.values, line.where)
         rest = {key: value for key, value in line.values.items() if key != TASK}

@@ -10,13 +10,13 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Count, Flag, Section
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import check_question, question_place, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder, Pieces
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.inputs.layout import Frame
+from ptv2_cli.inputs.layout import Layout
 from ptv2_cli.inputs.windows import token_windows
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring import cmrc, squad
@@ -74,7 +74,7 @@ class QuestionAnswering(Task):
         """Read SQuAD json, jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, ("squad", ".jsonl", ".parquet"), self._row)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         return check_question(line, self.no_answer)
 
     @property
@@ -87,20 +87,22 @@ class QuestionAnswering(Task):
 
         A question that leaves the context less than half of the room is cut to that half.
         """
-        frame = encoder.frame(self.columns, closed=True)
-        spaced = {text.name: text.spaced for text in frame.texts}
+        layout = encoder.layout(self.columns, closed=True)
+        spaced = {text.name: text.spaced for text in layout.texts}
         question, context = self.columns
         questions = encoder.tokenize([row["question"].strip() for row in rows], spaced[question])
         contexts = encoder.tokenize_with_offsets([row["context"] for row in rows], spaced[context])
-        room = encoder.max_len - frame.overhead
+        room = encoder.max_len - layout.overhead
         return [
             feature
             for index, row in enumerate(rows)
-            for feature in self._windows(index, row, questions[index], contexts[index], frame, room)
+            for feature in self._windows(
+                index, row, questions[index], contexts[index], layout, room
+            )
         ]
 
     def _windows(
-        self, index: int, row: Row, question: list[int], context: Pieces, frame: Frame, room: int
+        self, index: int, row: Row, question: list[int], context: Pieces, layout: Layout, room: int
     ) -> list[Feature]:
         asked = question[: max(room // 2, room - len(context.ids))]
         windows = token_windows(len(context.ids), room - len(asked), self.options.stride)
@@ -108,7 +110,7 @@ class QuestionAnswering(Task):
         answer = answer_tokens(row, spans)
         features = []
         for start, end in windows:
-            built = frame.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
+            built = layout.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
             at = built.starts[self.columns[1]]
             offsets: list[tuple[int, int] | None] = [None] * len(built.input_ids)
             offsets[at : at + end - start] = spans[start:end]
@@ -336,14 +338,14 @@ class OwnQuestionAnswering(QuestionAnswering):
         make = self._labelled if split in LABELLED else self._row
         return read_split(self, source, split, limit, FORMATS, make)
 
-    def _labelled(self, line: Line) -> Row:
+    def _labelled(self, line: RawRow) -> Row:
         row = self._row(line)
         if "answers" not in row:
             hint = 'write "answers": [{"text": "...", "answer_start": CHARACTER}]'
             raise DataError.at(question_place(line), "the question has no answers", hint)
         return row
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         hint = "no question of train is so: add one, or write task: {no_answer: true}"
         row = check_question(line, self.no_answer, hint)
         for column in self.columns:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.features import Feature
@@ -83,7 +83,7 @@ class Regression(TextTask):
         options = self.options.model_copy(update=found)
         return Regression(self.name, self.definition, options)
 
-    def _number_read(self, line: Line) -> float:
+    def _number_read(self, line: RawRow) -> float:
         require_label(line, self.label_column)
         number: float = self._row(line)["label"]
         return number
@@ -92,7 +92,7 @@ class Regression(TextTask):
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
         return read_labelled(self, self.label_column, source, split, limit)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row, value = table_row(line, self.columns, self.label_column)
         if value is not None:
             row["label"] = check_number(line, self.label_column, value)
@@ -179,7 +179,7 @@ class Regression(TextTask):
         return [{"prediction": mean} for _ in rows]
 
 
-def check_number(line: Line, column: str, value: Any) -> float:
+def check_number(line: RawRow, column: str, value: Any) -> float:
     """The number in a column.
 
     Raises:

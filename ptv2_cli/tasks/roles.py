@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import check_words, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.data.source import corpus_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.layout import Built, Fixed, Frame, Text
+from ptv2_cli.inputs.layout import Built, Fixed, Layout, TextPart
 from ptv2_cli.scoring.entities import entities
 from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
 from ptv2_cli.scoring.scores import Prediction, Scores
@@ -135,7 +135,7 @@ class SemanticRoles(Tagging):
         """Read columns, `|||` lines, jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, self.formats, self._row)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         tokens, tags = check_words(line, None)
         row: Row = {"id": line.values["id"]} if "id" in line.values else {}
         row |= {"tokens": tokens, PREDICATE: _predicate(line, tokens)}
@@ -147,7 +147,7 @@ class SemanticRoles(Tagging):
             row["tags"] = tags
         return row
 
-    def _check_roles(self, line: Line, tags: list[str]) -> None:
+    def _check_roles(self, line: RawRow, tags: list[str]) -> None:
         pattern = re.compile(f"O|[BI]-(?:{self.definition.roles})")
         for index, tag in enumerate(tags):
             if not pattern.fullmatch(tag):
@@ -159,12 +159,12 @@ class SemanticRoles(Tagging):
         """The words, and which is the predicate's."""
         return (*row["tokens"], row[PREDICATE])
 
-    def _frame(self, encoder: Encoder) -> Frame:
+    def _layout(self, encoder: Encoder) -> Layout:
         if self._separator == "literal" and encoder.template is None:
-            return encoder.frame(self.columns[:1])
-        frame = encoder.frame(self.columns)
-        first, second = (frame.parts.index(text) for text in frame.texts[:2])
-        between = frame.parts[first + 1 : second]
+            return encoder.layout(self.columns[:1])
+        layout = encoder.layout(self.columns)
+        first, second = (layout.parts.index(text) for text in layout.texts[:2])
+        between = layout.parts[first + 1 : second]
         if encoder.template is None and not any(isinstance(part, Fixed) for part in between):
             raise ConfigError.at(
                 "task.separator",
@@ -172,7 +172,7 @@ class SemanticRoles(Tagging):
                 "would part the predicate from the sentence",
                 "write task: {separator: literal}, or take a backbone with a separator",
             )
-        return frame
+        return layout
 
     def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
         """The predicate's tokens, after the literal separator if that is asked for."""
@@ -182,10 +182,10 @@ class SemanticRoles(Tagging):
         found = encoder.tokenize_words(words)
         return [[piece for word in pieces for piece in word][:most] for pieces in found]
 
-    def _build(self, frame: Frame, text: list[int], beside: list[int]) -> Built:
-        if any(isinstance(part, Text) and part.name == PREDICATE for part in frame.parts):
-            return frame.build({self.columns[0]: text, PREDICATE: beside})
-        return frame.build({self.columns[0]: text + beside})
+    def _build(self, layout: Layout, text: list[int], beside: list[int]) -> Built:
+        if any(isinstance(part, TextPart) and part.name == PREDICATE for part in layout.parts):
+            return layout.build({self.columns[0]: text, PREDICATE: beside})
+        return layout.build({self.columns[0]: text + beside})
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """Arguments by the official count and by the reference's; see Task.score.
@@ -214,7 +214,7 @@ class SemanticRoles(Tagging):
         )
 
 
-def _predicate(line: Line, tokens: Sequence[str]) -> int:
+def _predicate(line: RawRow, tokens: Sequence[str]) -> int:
     """The index of the predicate's word."""
     value = line.values.get(PREDICATE)
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:

@@ -12,13 +12,13 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.conll import Place, unknown_column
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import check_words, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.inputs.layout import Built, Frame
+from ptv2_cli.inputs.layout import Built, Layout
 from ptv2_cli.inputs.windows import readers, word_windows
 from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.cmrc import joined
@@ -93,12 +93,12 @@ class Tagging(Task):
         """The formats of its files."""
         return (self.definition.layout, ".jsonl", ".parquet")
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         tokens, tags = check_words(line, self.labels)
         row: Row = {"id": line.values["id"]} if "id" in line.values else {}
         return row | {"tokens": tokens} | ({} if tags is None else {"tags": tags})
 
-    def new_row(self, line: Line) -> Row:
+    def new_row(self, line: RawRow) -> Row:
         """A sentence as `tokens`, or as `text` that white space parts into words."""
         text = line.values.get("text")
         if "tokens" in line.values or self.token_column in line.values:
@@ -125,27 +125,27 @@ class Tagging(Task):
         A word's first sub-word carries its label; a word longer than a window keeps its first
         pieces. See Task.encode.
         """
-        frame = self._frame(encoder)
-        room = encoder.max_len - frame.overhead
+        layout = self._layout(encoder)
+        room = encoder.max_len - layout.overhead
         words = encoder.tokenize_words([row["tokens"] for row in rows])
         beside = self._beside(rows, encoder, room // 2)
         return [
             feature
             for index, row in enumerate(rows)
-            for feature in self._windows(index, row, words[index], beside[index], frame, room)
+            for feature in self._windows(index, row, words[index], beside[index], layout, room)
         ]
 
-    def _frame(self, encoder: Encoder) -> Frame:
+    def _layout(self, encoder: Encoder) -> Layout:
         """What surrounds a window."""
-        return encoder.frame(self.columns)
+        return encoder.layout(self.columns)
 
     def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
         """At most `most` tokens that stand in every window of a row beside its words."""
         return [[] for _ in rows]
 
-    def _build(self, frame: Frame, text: list[int], beside: list[int]) -> Built:
+    def _build(self, layout: Layout, text: list[int], beside: list[int]) -> Built:
         """A window's input."""
-        return frame.build({self.columns[0]: text})
+        return layout.build({self.columns[0]: text})
 
     def _windows(
         self,
@@ -153,7 +153,7 @@ class Tagging(Task):
         row: Row,
         words: list[list[int]],
         beside: list[int],
-        frame: Frame,
+        layout: Layout,
         room: int,
     ) -> list[Feature]:
         room -= len(beside)
@@ -165,7 +165,7 @@ class Tagging(Task):
         features = []
         for number, (first, last) in enumerate(windows):
             text = [piece for word in words[first:last] for piece in word]
-            built = self._build(frame, text, beside)
+            built = self._build(layout, text, beside)
             at = built.starts[self.columns[0]]
             read: list[int | None] = [None] * len(built.input_ids)
             for word in range(first, last):
@@ -369,7 +369,7 @@ class OwnTagging(Tagging):
         make = self._tagged if split in LABELLED else self._row
         return read_split(self, source, split, limit, FORMATS, make, self._columns)
 
-    def _tagged(self, line: Line) -> Row:
+    def _tagged(self, line: RawRow) -> Row:
         row = self._row(line)
         if "tags" not in row:
             raise DataError.at(line.where, "the sentence has no tags", "tag it, or delete it")
@@ -379,7 +379,7 @@ class OwnTagging(Tagging):
     def _columns(self) -> tuple[Place, Place]:
         return self.options.token_column, self.options.tag_column
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: RawRow) -> Row:
         row: Row = {"id": line.values["id"]} if "id" in line.values else {}
         tokens, raw = self._words(line)
         row["tokens"] = tokens
@@ -392,7 +392,7 @@ class OwnTagging(Tagging):
             row["tags"] = tags
         return row
 
-    def _words(self, line: Line) -> tuple[list[str], list[str] | None]:
+    def _words(self, line: RawRow) -> tuple[list[str], list[str] | None]:
         """Words and tags as read; jsonl files may have them under the names of the columns."""
         values = dict(line.values)
         for ours, named in zip(("tokens", "tags"), self._columns, strict=True):
@@ -400,12 +400,12 @@ class OwnTagging(Tagging):
                 if named not in values and ours == "tokens":
                     raise unknown_column(line.where, named, values)
                 values[ours] = values.get(named)
-        tokens, tags = check_words(Line(values, line.path, line.number, line.numbers), None)
+        tokens, tags = check_words(RawRow(values, line.path, line.number, line.numbers), None)
         if not all(token.strip() for token in tokens):
             raise DataError.at(line.where, "an empty word", "leave it and its tag out")
         return tokens, tags
 
-    def _in_bio(self, line: Line, tags: list[str]) -> list[str]:
+    def _in_bio(self, line: RawRow, tags: list[str]) -> list[str]:
         scheme = self.options.scheme
         if scheme == "bioes":
             return bioes_to_bio(tags)
@@ -420,7 +420,7 @@ class OwnTagging(Tagging):
         return to_bio(tags) if scheme == "iob1" else tags
 
 
-def check_tags(line: Line, tags: list[str] | None) -> list[str]:
+def check_tags(line: RawRow, tags: list[str] | None) -> list[str]:
     """The tags, seen to be O or to have a prefix that a scheme knows.
 
     Raises:

@@ -51,17 +51,17 @@ def encode_texts(
     Raises:
         ConfigError: `max_len` leaves no room for text.
     """
-    frame = encoder.frame(columns)
-    spaced = {text.name: text.spaced for text in frame.texts}
+    layout = encoder.layout(columns)
+    spaced = {text.name: text.spaced for text in layout.texts}
     tokens = [_tokenized([row[name] for row in rows], spaced[name], encoder) for name in columns]
-    room = encoder.max_len - frame.overhead
+    room = encoder.max_len - layout.overhead
     features = []
     for index, (row, *texts) in enumerate(zip(rows, *tokens, strict=True)):
         lengths = [len(text) for text in texts]
         kept = fit(lengths, room, encoder.truncation)
         cut = [text[:size] for text, size in zip(texts, kept, strict=True)]
         shown, left_out = encoder.shown(row, room - sum(kept))
-        built = frame.build(dict(zip(columns, cut, strict=True)), shown)
+        built = layout.build(dict(zip(columns, cut, strict=True)), shown)
         features.append(
             Feature(
                 row=index,

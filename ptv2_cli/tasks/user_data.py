@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.data.bad_rows import BadRows
 from ptv2_cli.data.conll import Place, unknown_column
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import check_text, read_lines, read_split
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
@@ -82,7 +82,7 @@ class NamedMetrics(Section):
         return tuple(dict.fromkeys(value)) if value else None
 
 
-def table_row(line: Line, columns: Sequence[str], label: str) -> tuple[Row, Any]:
+def table_row(line: RawRow, columns: Sequence[str], label: str) -> tuple[Row, Any]:
     """A checked row without its gold answer, and that answer as read (None: unlabelled).
 
     Raises:
@@ -117,7 +117,7 @@ def read_labelled(
         DataError: see `read_split` and `require_label`.
     """
 
-    def make(line: Line) -> Row:
+    def make(line: RawRow) -> Row:
         if split in LABELLED:
             require_label(line, column)
         note(line.values.get(column))
@@ -126,7 +126,7 @@ def read_labelled(
     return read_split(task, source, split, limit, FORMATS, make)
 
 
-def require_label(line: Line, column: str) -> None:
+def require_label(line: RawRow, column: str) -> None:
     """See that a row of train or validation has its gold answer.
 
     Raises:
@@ -145,7 +145,7 @@ def from_train(
     task: Task,
     source: DataSource,
     formats: Sequence[str],
-    make: Callable[[Line], T],
+    make: Callable[[RawRow], T],
     columns: tuple[Place, Place] = (0, -1),
 ) -> list[T]:
     """What `make` gives of each row of the train files as read, whatever `limit` says.

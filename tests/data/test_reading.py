@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptv2_cli.data.formats import Bad, Line
+from ptv2_cli.data.formats import BadRow, RawRow
 from ptv2_cli.data.rows import Reading
 from ptv2_cli.data.source import FolderSource, data_suffix, split_of
 from ptv2_cli.data.stream import format_by_name, read_records
-from ptv2_cli.data.text_decoding import Text
+from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError, Ptv2Error
 from ptv2_cli.tasks.catalog import load_task
 
@@ -46,8 +46,8 @@ def trained_on(folder: Path, name: str, data: bytes, **how: Any) -> list[dict[st
 def predicted(name: str, data: bytes, **how: Any) -> list[dict[str, Any]]:
     layout = format_by_name(Path(name), "sequence")
     records = list(read_records(io.BytesIO(data), Path(name), layout, 0, Reading(**how)))
-    assert all(isinstance(record, Line) for record in records), records
-    return [record.values for record in records if isinstance(record, Line)]
+    assert all(isinstance(record, RawRow) for record in records), records
+    return [record.values for record in records if isinstance(record, RawRow)]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_words_and_sentences_from_zipped_columns(tmp_path: Path) -> None:
     rows = load_task("ner/conll2003").read(FolderSource(tmp_path), "train").rows
     assert rows == [{"tokens": ["Ann"], "tags": ["B-PER"]}, {"tokens": ["sat"], "tags": ["O"]}]
     records = read_records(io.BytesIO(data), Path("new"), "conll")
-    assert [record.values["tokens"] for record in records if isinstance(record, Line)] == [
+    assert [record.values["tokens"] for record in records if isinstance(record, RawRow)] == [
         ["Ann"],
         ["sat"],
     ]
@@ -150,7 +150,7 @@ def test_a_damaged_gzip_file(tmp_path: Path, cut: int) -> None:
 
 def test_a_gzip_bomb_is_read_in_pieces() -> None:
     data = gzip.compress(b'{"a": 1}\n' * 1_000_000)
-    text = Text([data], Path("bomb"))
+    text = TextLines([data], Path("bomb"))
     assert next(iter(text)) == '{"a": 1}\n'
 
 
@@ -168,7 +168,7 @@ def test_cells_of_every_type(tmp_path: Path) -> None:
         ["b", 2.5, False, None, "x"],
     ]
     records = list(read_records(io.BytesIO(workbook(rows)), Path("new.xlsx"), "xlsx"))
-    assert [(record.number, record.values) for record in records if isinstance(record, Line)] == [
+    assert [(record.number, record.values) for record in records if isinstance(record, RawRow)] == [
         (3, {"text": "a", "n": "3", "yes": "true", "day": "2020-01-02T00:00:00", "empty": ""}),
         (5, {"text": "b", "n": "2.5", "yes": "false", "day": "", "empty": "x"}),
     ]
@@ -177,9 +177,9 @@ def test_cells_of_every_type(tmp_path: Path) -> None:
 def test_more_cells_than_the_header_names() -> None:
     data = workbook([["text"], ["a", "b"], ["c"]])
     bad, good = read_records(io.BytesIO(data), Path("new.xlsx"), "xlsx")
-    assert isinstance(bad, Bad)
+    assert isinstance(bad, BadRow)
     assert "new.xlsx:2: 2 cells, but the header names 1: text" in str(bad.error)
-    assert isinstance(good, Line)
+    assert isinstance(good, RawRow)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000])
@@ -324,7 +324,7 @@ def test_columns_are_known(text: str) -> None:
 @pytest.mark.parametrize("text", SENTENCES)
 def test_sentences_are_known(text: str) -> None:
     records = read_records(io.BytesIO(text.encode()), Path("new.txt"), None)
-    found = [record.values for record in records if isinstance(record, Line)]
+    found = [record.values for record in records if isinstance(record, RawRow)]
     assert found == [{"text": line} for line in text.split("\n") if line]
 
 
@@ -365,5 +365,5 @@ def test_any_bytes_are_rows_bad_rows_or_an_error(
     except Ptv2Error:
         return
     for record in records:
-        if isinstance(record, Line):
+        if isinstance(record, RawRow):
             json.dumps(record.values, ensure_ascii=False).encode()

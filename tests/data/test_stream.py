@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from squad_text import squad_json
 
-from ptv2_cli.data.formats import Bad, Line, Record
+from ptv2_cli.data.formats import BadRow, RawRow, Record
 from ptv2_cli.data.stream import format_by_name, formats_of, read_records
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.catalog import load_task
@@ -26,20 +26,20 @@ def read(layout: str, content: str | bytes) -> list[Record]:
 
 def values(layout: str, content: str | bytes) -> list[dict[str, Any]]:
     found = read(layout, content)
-    assert all(isinstance(record, Line) for record in found), found
-    return [record.values for record in found if isinstance(record, Line)]
+    assert all(isinstance(record, RawRow) for record in found), found
+    return [record.values for record in found if isinstance(record, RawRow)]
 
 
 def places(layout: str, content: str | bytes) -> list[int | None]:
     """Lines of all records; bad ones negative."""
     return [
-        -(record.number or 0) if isinstance(record, Bad) else record.number
+        -(record.number or 0) if isinstance(record, BadRow) else record.number
         for record in read(layout, content)
     ]
 
 
 def only_bad(layout: str, content: str | bytes) -> str:
-    (bad,) = [record for record in read(layout, content) if isinstance(record, Bad)]
+    (bad,) = [record for record in read(layout, content) if isinstance(record, BadRow)]
     return str(bad.error)
 
 
@@ -129,7 +129,7 @@ def test_words_one_per_line_or_in_conll_columns() -> None:
 )
 def test_the_column_of_the_words(token: int | str, text: str) -> None:
     (line,) = read_records(io.BytesIO(text.encode()), PATH, "conll", token)
-    assert isinstance(line, Line)
+    assert isinstance(line, RawRow)
     assert line.values == {"tokens": ["Ann", "sat"]}
 
 
@@ -142,17 +142,17 @@ def test_comments_and_the_word_hash() -> None:
     ]
     assert places("conll", text) == [2, 5, 9]
     named = read_records(io.BytesIO(b"Ann\n#\nsat\n"), PATH, "conll", "word")
-    assert [record.values for record in named if isinstance(record, Line)] == [
+    assert [record.values for record in named if isinstance(record, RawRow)] == [
         {"tokens": ["Ann", "#", "sat"]}
     ]
 
 
 def test_a_sentence_without_the_column() -> None:
     bad, good = read_records(io.BytesIO(b"a b\nc d e\n\nf g h\n"), PATH, "conll", 2)
-    assert isinstance(bad, Bad)
+    assert isinstance(bad, BadRow)
     assert "new:1: no column 2: 'a b' has 2" in str(bad.error)
     assert (bad.number, bad.row) == (1, ["a b", "c d e"])
-    assert isinstance(good, Line)
+    assert isinstance(good, RawRow)
     with pytest.raises(DataError, match="no column 'word'"):
         list(read_records(io.BytesIO(b"id form\n1 a\n"), PATH, "conll", "word"))
 
@@ -231,7 +231,7 @@ def test_a_name_that_says_no_format(kind: Any, name: str) -> None:
 
 
 def new_row(task: str, **columns: Any) -> dict[str, Any]:
-    return load_task(task).new_row(Line(columns, PATH, 7))
+    return load_task(task).new_row(RawRow(columns, PATH, 7))
 
 
 def test_gold_is_not_looked_at_and_other_columns_stay() -> None:
@@ -240,7 +240,7 @@ def test_gold_is_not_looked_at_and_other_columns_stay() -> None:
     row = new_row("ner/conll2003", tokens=["a"], tags=["no", "such"], source="x")
     assert row == {"tokens": ["a"], "source": "x"}
     task = load_task("text/classification", {"label": "stars", "labels": ["a", "b"]})
-    line = Line({"text": "x", "stars": "5", "label": "other", "id": "1"}, PATH, 7)
+    line = RawRow({"text": "x", "stars": "5", "label": "other", "id": "1"}, PATH, 7)
     assert task.new_row(line) == {"text": "x", "id": "1"}
     row = new_row("qa/squad", question="a", context="b", answers={}, is_impossible=True)
     assert row == {"question": "a", "context": "b"}
@@ -248,7 +248,7 @@ def test_gold_is_not_looked_at_and_other_columns_stay() -> None:
 
 def test_words_under_a_name_of_ones_own() -> None:
     task = load_task("text/tagging", {"token_column": "word", "tag_column": "ner"})
-    line = Line({"word": ["a", "b"], "ner": ["?"]}, PATH, 7)
+    line = RawRow({"word": ["a", "b"], "ner": ["?"]}, PATH, 7)
     assert task.new_row(line)["tokens"] == ["a", "b"]
 
 

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from ptv2_cli.data.formats import Bad, Line
+from ptv2_cli.data.formats import BadRow, RawRow
 from ptv2_cli.data.tabular import DELIMITERS, read_table
 from ptv2_cli.data.text_decoding import likely_encoding, open_text
 from ptv2_cli.errors import DataError
 
 
-def lines_of(path: Any, asked: str | None = None) -> list[Line]:
+def lines_of(path: Any, asked: str | None = None) -> list[RawRow]:
     """The rows of a table; a bad one is raised."""
     lines = []
     for record in read_table(open_text(path), DELIMITERS[path.suffix], asked):
-        if isinstance(record, Bad):
+        if isinstance(record, BadRow):
             raise record.error
         lines.append(record)
     return lines

@@ -20,7 +20,7 @@ def test_the_frame_is_the_tokenizers_own(name: str, request: Any) -> None:
     tokenizer = request.getfixturevalue(name)
     encoder = Encoder(tokenizer, 64)
     for columns, texts in ((("u",), ["the cat"]), (("u", "v"), ["the cat", "who sat ?"])):
-        built = encoder.frame(columns).build(
+        built = encoder.layout(columns).build(
             dict(zip(columns, encoder.tokenize(texts), strict=True))
         )
         expected = tokenizer(*texts)
@@ -31,9 +31,9 @@ def test_the_frame_is_the_tokenizers_own(name: str, request: Any) -> None:
 
 def test_texts_of_a_pair_do_not_grow_together_without_a_separator(gpt2: Any) -> None:
     encoder = Encoder(gpt2, 64)
-    frame = encoder.frame(("u", "v"))
-    assert [text.spaced for text in frame.texts] == [False, True]
-    ids = frame.build(
+    layout = encoder.layout(("u", "v"))
+    assert [text.spaced for text in layout.texts] == [False, True]
+    ids = layout.build(
         {"u": encoder.tokenize(["the cat"])[0], "v": encoder.tokenize(["sat"], spaced=True)[0]}
     ).input_ids
     assert gpt2.decode(ids) == "the cat sat"
@@ -79,15 +79,15 @@ def test_a_word_that_vanishes_becomes_the_unknown_token(wordpiece: Any) -> None:
 
 def test_max_len_must_leave_room(wordpiece: Any) -> None:
     with pytest.raises(ConfigError, match=r"task\.max_len: 3 tokens leave no room"):
-        Encoder(wordpiece, 3).frame(("u", "v"))
+        Encoder(wordpiece, 3).layout(("u", "v"))
 
 
-def test_template_frame(wordpiece: Any) -> None:
+def test_template_layout(wordpiece: Any) -> None:
     template = parse_template("{p:2} {u} ? {p:3} {v} {mask}", ("u", "v"))
     encoder = Encoder(wordpiece, 16, template=template)
-    frame = encoder.frame(("u", "v"))
+    layout = encoder.layout(("u", "v"))
     cat, sat, question = (wordpiece.convert_tokens_to_ids(token) for token in ("cat", "sat", "?"))
-    built = frame.build({"u": [cat, cat], "v": [sat]})
+    built = layout.build({"u": [cat, cat], "v": [sat]})
     pad, cls, sep, mask = (
         wordpiece.pad_token_id,
         wordpiece.cls_token_id,
@@ -100,19 +100,19 @@ def test_template_frame(wordpiece: Any) -> None:
     assert built.mask_at == 10
     assert built.starts == {"u": 3, "v": 9}
     # [CLS], "?", [MASK] and [SEP] count towards max_len; the five slots do not.
-    assert frame.overhead == 4
+    assert layout.overhead == 4
 
 
 def test_template_words_of_byte_level_tokenizers_keep_their_spaces(roberta: Any) -> None:
     template = parse_template("{p:1} {u} is {v}", ("u", "v"))
     encoder = Encoder(roberta, 32, template=template)
-    frame = encoder.frame(("u", "v"))
-    assert [text.spaced for text in frame.texts] == [True, True]
+    layout = encoder.layout(("u", "v"))
+    assert [text.spaced for text in layout.texts] == [True, True]
     texts = {
         "u": encoder.tokenize(["Ann"], True)[0],
         "v": encoder.tokenize(["big"], True)[0],
     }
-    built = frame.build(texts)
+    built = layout.build(texts)
     text = [i for i, slot in zip(built.input_ids, built.slots or [], strict=True) if slot < 0]
     assert roberta.decode(text, skip_special_tokens=True) == " Ann is big"
     assert built.token_type_ids is None
@@ -126,12 +126,12 @@ def test_a_mask_needs_a_mask_token(gpt2: Any) -> None:
 def test_a_template_shows_every_column(wordpiece: Any) -> None:
     encoder = Encoder(wordpiece, 16, template=parse_template("{p:1} {u}", ("u", "v")))
     with pytest.raises(ConfigError, match=r"leaves out \{v\}"):
-        encoder.frame(("u", "v"))
+        encoder.layout(("u", "v"))
 
 
 def test_without_cls_the_first_text_token_stands_for_no_answer(gpt2: Any) -> None:
     encoder = Encoder(gpt2, 16, template=parse_template("{p:2} {u}", ("u",)))
-    built = encoder.frame(("u",)).build({"u": [7, 8]})
+    built = encoder.layout(("u",)).build({"u": [7, 8]})
     assert built.cls_at == 2
 
 
@@ -177,12 +177,12 @@ def test_a_frame_whose_class_token_stands_last(wordpiece: Any) -> None:
     )
     encoder = Encoder(tokenizer, 32)
     texts = encoder.tokenize(["the cat", "who sat ?"])
-    built = encoder.frame(("u", "v")).build({"u": texts[0], "v": texts[1]})
+    built = encoder.layout(("u", "v")).build({"u": texts[0], "v": texts[1]})
     expected = tokenizer("the cat", "who sat ?")
     assert built.input_ids == expected["input_ids"]
     assert built.token_type_ids == expected["token_type_ids"]
     assert built.cls_at == len(built.input_ids) - 1
     template = parse_template("{p:1} {u}", ("u",))
-    prompted = Encoder(tokenizer, 32, template=template).frame(("u",)).build({"u": texts[0]})
+    prompted = Encoder(tokenizer, 32, template=template).layout(("u",)).build({"u": texts[0]})
     assert prompted.token_type_ids == [0] * 5
     assert prompted.cls_at == 4

@@ -141,9 +141,9 @@ def test_words_offsets_and_the_frame_of_a_unigram_tokenizer(unigram) -> None:
     (pieces,) = encoder.tokenize_with_offsets(["ann likes paris ."], spaced=True)
     text = "ann likes paris ."
     assert [text[a:b] for a, b in pieces.offsets] == ["ann", "likes", "pa", "ris", "."]
-    frame = encoder.frame(["text"])
-    built = frame.build({"text": pieces.ids})
+    layout = encoder.layout(["text"])
+    built = layout.build({"text": pieces.ids})
     assert built.input_ids == [*pieces.ids, tokenizer.eos_token_id]
-    assert (frame.overhead, built.starts["text"], built.cls_at) == (1, 0, 0)
-    pair = encoder.frame(["a", "b"]).build({"a": pieces.ids[:1], "b": pieces.ids[1:2]})
+    assert (layout.overhead, built.starts["text"], built.cls_at) == (1, 0, 0)
+    pair = encoder.layout(["a", "b"]).build({"a": pieces.ids[:1], "b": pieces.ids[1:2]})
     assert pair.input_ids == tokenizer("ann", "likes")["input_ids"]

@@ -14,7 +14,7 @@ import torch
 
 from ptv2_cli.backbones.injection import mixed
 from ptv2_cli.backbones.sites import Prompts
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.errors import DataError, InputError
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.multi_run_predict import MixedRuns
@@ -53,7 +53,7 @@ def trained(folder: Path, backbone: Path, data, task: str, **changes: Any) -> Ru
 
 
 def lines_of(which: Any, rows: list[dict[str, Any]], size: int = 8) -> list[dict[str, Any]]:
-    records = [Line(dict(row), Path("rows"), at) for at, row in enumerate(rows, start=1)]
+    records = [RawRow(dict(row), Path("rows"), at) for at, row in enumerate(rows, start=1)]
     return [line for chunk in which.chunks(records, size) for line in chunk.lines]
 
 

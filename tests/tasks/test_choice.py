@@ -208,9 +208,9 @@ def replace_choices(task: Choice, columns: tuple[str, ...]) -> Choice:
 
 
 def test_new_rows_need_no_label(corpus: Any) -> None:
-    from ptv2_cli.data.formats import Line
+    from ptv2_cli.data.formats import RawRow
 
-    line = Line({**ROWS[0], "label": "nonsense"}, corpus.path / "new.jsonl", 1)
+    line = RawRow({**ROWS[0], "label": "nonsense"}, corpus.path / "new.jsonl", 1)
     assert copa().new_row(line) == {k: v for k, v in ROWS[0].items() if k != "label"}
     with pytest.raises(DataError, match=r"new\.jsonl:1: choice 0 is empty"):
         copa().new_row(replace(line, values={**ROWS[0], "choice1": ""}))

@@ -423,4 +423,4 @@ def test_a_causal_model_says_no_answer_at_a_token_that_sees_the_text(
     assert features[-2].label == (features[-2].cls_at,) * 2
     assert features[-1].label[1] == features[-1].cls_at - 1  # type: ignore[index]
     # Other tasks' inputs stay as they were.
-    assert encoder.frame(SQUAD2.columns).overhead == 0
+    assert encoder.layout(SQUAD2.columns).overhead == 0

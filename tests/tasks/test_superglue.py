@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import superglue
 
-from ptv2_cli.data.formats import Line
+from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.source import FolderSource
 from ptv2_cli.errors import ConfigError, DataError, InputError
 from ptv2_cli.inputs.encoder import Encoder
@@ -88,7 +88,7 @@ def test_wsc_lifts_its_target(corpus: Any, wordpiece: Any) -> None:
         "[CLS] it [UNK] the dog sat where it is [SEP] the dog [SEP]"
     ]
     # Rows as the hub has them are as good.
-    assert task.new_row(Line(found, Path("x"), 1)) == {
+    assert task.new_row(RawRow(found, Path("x"), 1)) == {
         k: v for k, v in found.items() if k != "label"
     }
 
@@ -223,8 +223,8 @@ def test_rows_of_the_hub_are_those_of_the_files(corpus: Any) -> None:
 def test_unlabelled_rows_are_read_to_predict(name: str) -> None:
     task = load_task(f"superglue/{name}")
     for row in made(name):
-        line = Line(superglue.unlabelled(name, row), Path("new.jsonl"), 1)
-        labelled = Line(copy.deepcopy(row), Path("new.jsonl"), 1)
+        line = RawRow(superglue.unlabelled(name, row), Path("new.jsonl"), 1)
+        labelled = RawRow(copy.deepcopy(row), Path("new.jsonl"), 1)
         found = task.new_rows(line)
         assert all(task.gold(item) is None for item in found)
         # Gold answers in rows to predict are not looked at.
@@ -302,7 +302,7 @@ def test_bad_rows_are_named(corpus: Any, name: str, path: str, value: Any, says:
 )  # fmt: skip
 def test_bad_flat_rows_are_named(name: str, row: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError) as caught:
-        load_task(f"superglue/{name}").new_rows(Line(row, Path("x.jsonl"), 3))
+        load_task(f"superglue/{name}").new_rows(RawRow(row, Path("x.jsonl"), 3))
     assert str(caught.value).startswith("x.jsonl:3: ")
     assert says in str(caught.value)
 
