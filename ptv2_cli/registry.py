@@ -50,7 +50,8 @@ def registering(source: Source) -> Iterator[None]:
 class Registry:
     """A table of names, with aliases, and hints for names from elsewhere.
 
-    An entry is an object, or the text `module:attribute`, which is imported on first use.
+    An entry is an object, or the text `module:attribute`, which is imported on first use. With a
+    `group`, installed packages add entries through entry points of that group.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Registry:
         entries: Mapping[str, Any],
         aliases: Mapping[str, str] | None = None,
         hints: Mapping[str, str] | None = None,
+        group: str | None = None,
     ) -> None:
         self.what = what
+        self._group = group
         self._entries = dict(entries)
         self._sources = dict.fromkeys(entries, BUILT_IN)
         self._aliases = dict(aliases or {})
@@ -93,6 +96,23 @@ class Registry:
         self._entries[name] = entry
         self._sources[name] = source
 
+    def find_installed(self) -> None:
+        """Add what installed packages offer; they are only imported when a name is used.
+
+        Raises:
+            ConfigError: two packages offer one name.
+        """
+        if self._group is None:
+            return
+        from importlib.metadata import entry_points
+
+        group, self._group = self._group, None
+        for point in entry_points(group=group):
+            package = point.dist
+            name, version = (package.name, package.version) if package else (point.value, "")
+            with registering(Source(name, version)):
+                self.add(point.name, point.value)
+
     def source(self, name: str) -> Source:
         """Where the entry `name` comes from."""
         return self._sources[self.canonical(name)]
@@ -104,6 +124,8 @@ class Registry:
             ConfigError: the table has no such name; the message suggests the nearest one.
         """
         name = self._aliases.get(name, name)
+        if name not in self._entries:
+            self.find_installed()
         if name in self._entries:
             return name
         raise ConfigError.at(where or self.what, f"unknown {self.what} {name!r}", self._hint(name))
@@ -112,13 +134,22 @@ class Registry:
         """The object that `name` stands for.
 
         Raises:
-            ConfigError: the table has no such name.
+            ConfigError: the table has no such name, or a plug-in cannot be imported.
         """
-        entry = self._entries[self.canonical(name)]
+        name = self.canonical(name)
+        entry, source = self._entries[name], self._sources[name]
         if not isinstance(entry, str):
             return entry
-        module, attribute = entry.split(":")
-        return getattr(import_module(module), attribute)
+        module, _, attribute = entry.partition(":")
+        try:
+            with registering(source):
+                return getattr(import_module(module), attribute)
+        except Exception as error:
+            if source == BUILT_IN or isinstance(error, ConfigError):
+                raise
+            what = f"{self.what} {name!r} cannot be imported: {type(error).__name__}: {error}"
+            hint = f"see all of it with: python -c 'import {module}'"
+            raise ConfigError.at(str(source), what, hint) from error
 
     def _hint(self, name: str) -> str:
         if name in self._hints:
@@ -148,6 +179,7 @@ METHODS = Registry(
         "prefix_tuning": "prefix tuning is ptuning_v2 with an MLP: "
         "method: {name: ptuning_v2, reparam: mlp}"
     },
+    group="ptv2.methods",
 )
 
 HEADS = Registry(
@@ -160,5 +192,13 @@ HEADS = Registry(
         "span": "ptv2_cli.heads.tokens:SpanHead",
         "verbalizer": "ptv2_cli.heads.verbalizer:VerbalizerHead",
     },
+    group="ptv2.heads",
 )
 """Heads: hidden states to loss and predictions; see `heads.base.Head`."""
+
+TASKS = Registry("task", {}, group="ptv2.tasks")
+"""Tasks from outside: a `tasks.base.Task` class with a `definition`, or the path of a YAML file
+as those of `tasks/definitions/`."""
+
+TRACKERS = Registry("tracker", {}, group="ptv2.trackers")
+"""Sinks that `track:` names."""

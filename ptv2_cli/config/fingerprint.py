@@ -21,6 +21,7 @@ IGNORED = frozenset(
     {
         "name",
         "extends",
+        "include",
         "sweep",
         "track",
         "task.data",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ptv2_cli import plugins
 from ptv2_cli.config import merge
 from ptv2_cli.config.diagnostics import (
     foreign_problems,
@@ -24,6 +25,7 @@ from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml import Document, read_yaml
 from ptv2_cli.errors import ConfigError, Problem
+from ptv2_cli.registry import Source
 
 __all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
 _M = TypeVar("_M", bound=BaseModel)
@@ -40,6 +42,8 @@ class LoadedConfig:
     places: Places
     path: Path
     unset: tuple[Override, ...] = ()
+    included: tuple[Source, ...] = ()
+    """The files of `include`, whose code has run."""
 
     def where(self, *path: str | int) -> str:
         """`file:line` or `--set key` of a key, of its nearest parent, or the file."""
@@ -66,6 +70,7 @@ def load_config(
     path = _existing(path)
     document = applied(_chain(path, ()), overrides)
     document.data.pop("extends", None)
+    included = tuple(plugins.include(Path(name)) for name in _included(document))
     unset = tuple(override for override in overrides if override.unset)
     problems = [*foreign_problems(document), *unset_problems(unset)]
     try:
@@ -75,7 +80,7 @@ def load_config(
     if problems:
         problems += also(document.data, document.places) if also else []
         raise ConfigError(*ordered(problems))
-    return LoadedConfig(config, document.data, document.places, path, unset)
+    return LoadedConfig(config, document.data, document.places, path, unset, included)
 
 
 def options_from(
@@ -98,6 +103,12 @@ def options_from(
         found = problems_from(error, loaded.places, (section,), model=model, data=options)
         return None, [*found, *problems]
     return (None if problems else parsed), problems
+
+
+def _included(document: Document) -> list[str]:
+    """The files of `include`; a value of another type is reported with the config's problems."""
+    names = document.data.get("include")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _existing(path: Path) -> Path:
@@ -127,6 +138,7 @@ def _others(path: Path) -> str:
 def _chain(path: Path, above: tuple[Path, ...]) -> Document:
     """The document of `path` on top of those it extends; `above` are the files that led here."""
     own = merge.anchored(merge.normalised(read_yaml(path)), path.absolute().parent)
+    plugins.require_below(_included(own), path.absolute().parent, own.places.where("include"))
     target = own.data.get("extends")
     if target is None:
         return own

@@ -27,6 +27,8 @@ def normalised(document: Document) -> Document:
         value = data.get(section)
         if value is not None and not isinstance(value, dict | list):
             data[section] = {"name": value}
+    if isinstance(data.get("include"), str):
+        data["include"] = [data["include"]]
     if "tasks" not in data:
         return Document(data, document.places)
     return _several(data, document.places)
@@ -57,9 +59,9 @@ def _several(data: dict[str, Any], places: Places) -> Document:
 def anchored(document: Document, base: Path) -> Document:
     """The document with its relative paths made absolute, seen from the folder `base`.
 
-    `task.data`, the files of its splits and `method.init.run` are always paths. `backbone.name`
-    is one if it begins with `.` or `~`, or holds a separator and exists. `package:NAME/FOLDER`
-    stays as it is.
+    `include`, `task.data`, the files of its splits and `method.init.run` are always paths.
+    `backbone.name` is one if it begins with `.` or `~`, or holds a separator and exists.
+    `package:NAME/FOLDER` stays as it is.
     """
     data = copy.deepcopy(document.data)
     backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
@@ -71,6 +73,10 @@ def anchored(document: Document, base: Path) -> Document:
         for key in TASK_PATHS:
             if _is_local(_text(each, key)):
                 each[key] = _absolute(_text(each, key), base)
+    if isinstance(data.get("include"), list):
+        data["include"] = [
+            _absolute(name, base) if isinstance(name, str) else name for name in data["include"]
+        ]
     init = _mapping(method, "init")
     if _is_local(_text(init, "run")):
         init["run"] = _absolute(_text(init, "run"), base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from ptv2_cli.config import merge
 from ptv2_cli.config.origins import Place, Places, dotted
 from ptv2_cli.config.yaml import MAX_DEPTH, Document, parse_value, unusable
 from ptv2_cli.errors import ConfigError
+
+INCLUDE = "--include"
+"""The flag whose files are included beside those of the config."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ def parse_unset(text: str) -> Override:
     return Override(path, None, f"--unset {text}", unset=True)
 
 
+def parse_include(path: Path) -> Override:
+    """A file of `--include` as an override that adds to the config's own."""
+    return Override(("include",), [str(path)], INCLUDE)
+
+
 def applied(document: Document, overrides: Sequence[Override]) -> Document:
     """The document with all overrides: names first, then the others in their order.
 
@@ -63,6 +71,9 @@ def applied(document: Document, overrides: Sequence[Override]) -> Document:
         if override.path == ("extends",):
             hint = "give that file in place of this one, or write extends: into the file"
             raise ConfigError.at(override.origin, "extends can only stand in a file", hint)
+        if override.origin == INCLUDE:
+            given = document.data.get("include") or []
+            override = replace(override, value=[*given, *override.value])
         if override.unset:
             document = merge.without(document, override.path)
         else:

@@ -455,6 +455,12 @@ class RunConfig(Section):
     extends: Text | None = Field(
         None, description="another config that this one builds on, relative to this file"
     )
+    include: tuple[Text, ...] = Field(
+        (),
+        strict=False,
+        description="Python files that add methods, heads, tasks or trackers; below this file's "
+        "folder, or given by --include",
+    )
     method: MethodSection = Field(description="what trains; a name, or a section with options")
     backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
     task: TaskSection = Field(description="the data set and its metrics, a name or a section")

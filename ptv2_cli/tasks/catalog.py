@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from ptv2_cli.errors import ConfigError, Problem
+from ptv2_cli.registry import TASKS
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
 
@@ -38,34 +39,49 @@ SHAPES = {
 
 
 def task_names() -> list[str]:
-    """Names of all tasks: paths of the YAML files below `definitions/`, sorted."""
-    found = FOLDER.glob("*/**/*.yaml")
-    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in found)
+    """Names of all tasks: those of the YAML files below `definitions/`, and those from outside."""
+    files = FOLDER.glob("*/**/*.yaml")
+    names = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in files]
+    return sorted({*names, *TASKS.names()})
 
 
-@cache
 def load_definition(name: str) -> Definition:
     """The definition of a task.
 
     Raises:
         ConfigError: there is no such task; the message suggests the nearest name.
     """
+    file = FOLDER / f"{name}.yaml"
+    if name in {*task_names(), SEVERAL} and file.is_file():
+        return _read(file)
+    TASKS.find_installed()
     names = task_names()
-    if name not in {*names, SEVERAL}:
+    if name not in names:
         raise ConfigError.at("task.name", f"unknown task {name!r}", _hint(name, names))
-    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-    return Definition.model_validate(yaml.safe_load(text))
+    entry = TASKS.load(name)
+    if isinstance(entry, Path):
+        return _read(entry)
+    definition: Definition = entry.definition
+    return definition
+
+
+@cache
+def _read(path: Path) -> Definition:
+    return Definition.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def task_class(name: str) -> type[Task]:
-    """The class behind a task's shape, whose `options_model` the open keys of `task:` obey.
+    """The class behind a task, whose `options_model` the open keys of `task:` obey.
 
     Raises:
         ConfigError: there is no such task.
     """
-    module, attribute = SHAPES[load_definition(name).shape].split(":")
-    found: type[Task] = getattr(import_module(module), attribute)
-    return found
+    definition = load_definition(name)
+    if name in TASKS.names() and isinstance(entry := TASKS.load(name), type):
+        return entry
+    module, attribute = SHAPES[definition.shape].split(":")
+    shape: type[Task] = getattr(import_module(module), attribute)
+    return shape
 
 
 def load_task(name: str, options: Mapping[str, Any] | None = None) -> Task:

@@ -41,22 +41,8 @@ class VerbalizerSection(Section):
 class Definition(Section):
     """One task of a known shape."""
 
-    shape: Literal[
-        "classification",
-        "choice",
-        "templated",
-        "grouped",
-        "cloze",
-        "tagging",
-        "semantic_roles",
-        "question_answering",
-        "own_classification",
-        "own_regression",
-        "own_choice",
-        "own_tagging",
-        "own_question_answering",
-        "multi",
-    ]
+    shape: str = ""
+    """Name in `catalog.SHAPES`; of no meaning where a class from outside has this definition."""
     version: int
     """Raised whenever the same data would score differently."""
     text: tuple[str, ...] = Field(strict=False)

@@ -184,7 +184,7 @@ def test_unknown_methods(fail: Fail, name: str, hint: str) -> None:
         ("seed: 5", "seed", "did you mean train.seed? write train: {seed: 5}"),
         ("max_len: 5", "max_len", "did you mean task.max_len? write task: {name: ..., max_len: 5}"),
         ("batch_sise: 5", "batch_sise", "did you mean train.batch_size?"),
-        ("patience: 5", "patience", "a config knows these keys: name, extends, method"),
+        ("patience: 5", "patience", "a config knows these keys: name, extends, include, method"),
         ("promt_len: 5", "promt_len", "did you mean prompt_len? write prompt_len: 5"),
         ("prompt-length: 5", "prompt-length", "prompt-length is prompt_len here"),
         ("trian: {lr: 1}", "trian", "did you mean train? write train: ..."),

@@ -162,7 +162,7 @@ def test_places_follow_the_overrides(load: Load) -> None:
         ("peft.num_virtual_tokens", "num_virtual_tokens is prompt_len here: type --set prompt_l"),
         ("train.early_stoping.patience", "did you mean train.early_stopping.patience? type --set"),
         ("metod.layers", "did you mean method.layers? type --set method.layers=3"),
-        ("nothing.at.all", "a config knows these keys: name, extends, method"),
+        ("nothing.at.all", "a config knows these keys: name, extends, include, method"),
     ],
 )
 def test_a_section_that_does_not_exist(fail: Fail, key: str, meant: str) -> None:
