@@ -5,35 +5,31 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 from commandline import Material, Ptv2, only_run
 
 from ptv2_cli.runs.trainer import Trainer
 
 STEPS, EVERY = 300, 50
-MAIN = "from ptv2_cli.cli.app import main; main()"
-NOHUP = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {MAIN}"
+NOHUP = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {processes.MAIN}"
 IN_TERMINAL = f"""
 import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal's own process: closing it sends SIGHUP
-{MAIN}
+os.setsid()
+terminal = os.open(sys.argv.pop(), os.O_RDWR)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)  # its own process: closing it sends SIGHUP
+for stream in range(3):
+    os.dup2(terminal, stream)
+os.close(terminal)
+{processes.MAIN}
 """
 
 
-def begin(code: str = MAIN) -> subprocess.Popen[str]:
+def begin(code: str = processes.MAIN) -> processes.Command:
     """`ptv2 train` as its own process, after its first evaluation."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "train"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stderr is not None
+    process = processes.begin("train", code=code)
     for line in process.stderr:
         if line.startswith("epoch "):
             return process
@@ -44,7 +40,7 @@ def stopped(number: signal.Signals, code: int) -> Path:
     """Signal a run that trains; its directory, saved and unfinished."""
     process = begin()
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == code
     run = only_run()
     assert f"{run}: interrupted; the run is saved" in err
@@ -89,20 +85,14 @@ def test_sigterm_and_sighup_save(
 
 def test_a_closed_terminal_saves(config: Path, ptv2: Ptv2) -> None:
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", IN_TERMINAL, "train"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    os.close(theirs)
+    process = processes.begin("train", os.ttyname(theirs), code=IN_TERMINAL)
     shown = b""
     while b"accuracy" not in shown:
         shown += os.read(ours, 1000)
+    os.close(theirs)
     os.close(ours)
-    assert process.wait(timeout=60) == 129
+    process.communicate()
+    assert process.returncode == 129
     saved = json.loads((only_run() / "checkpoints" / "last.json").read_text())
     assert EVERY <= saved["state"]["progress"]["step"] < STEPS
     assert f"resumed at step {saved['state']['progress']['step']} of" in ptv2("train").err
@@ -111,7 +101,7 @@ def test_a_closed_terminal_saves(config: Path, ptv2: Ptv2) -> None:
 def test_nohup_trains_on(config: Path) -> None:
     process = begin(NOHUP)
     process.send_signal(signal.SIGHUP)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.startswith("superglue/rte validation: accuracy ")
 

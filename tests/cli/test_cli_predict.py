@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import processes
 import pytest
 from commandline import Material, Ptv2, Refused, tree
 from rich.console import Console
@@ -172,13 +173,10 @@ def test_standard_input(
 
 def test_a_named_pipe(finished: Path, rows: Lines, wanted: Lines) -> None:
     """As a shell's `<(zcat rows.gz)` gives one."""
-    code = "import sys; from ptv2_cli.cli.app import main; main()"
-    words = ["predict", "/dev/fd/0", "--format", "jsonl", "--run", str(finished)]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], input=text, capture_output=True, text=True
-    )
-    assert parsed(done.stdout) == wanted, done.stderr
+    process = processes.begin("predict", "/dev/fd/0", "--format", "jsonl", "--run", str(finished))
+    process.stdin.writelines(json.dumps(row) + "\n" for row in rows)
+    out, err = process.communicate()
+    assert parsed(out) == wanted, err
 
 
 @pytest.fixture(scope="session")
@@ -422,7 +420,7 @@ def test_another_backbone_now(
 
 def test_a_closed_pipe(finished: Path, rows: Lines) -> None:
     """`ptv2 predict ... | head -n 1` ends without a word."""
-    write("new.jsonl", rows * 2000)
+    write("new.jsonl", rows * 300)
     code = "import sys; from ptv2_cli.cli.app import main; main()"
     words = ["predict", "new.jsonl", "--run", str(finished), "--batch-size", "64"]
     process = subprocess.Popen(
@@ -442,27 +440,16 @@ def test_a_closed_pipe(finished: Path, rows: Lines) -> None:
 def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
     import signal
 
-    # A job in the background of a script is born deaf to Ctrl-C; this one must hear it.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from ptv2_cli.cli.app import main; main()"
-    )
     words = ["predict", "-", "--run", str(finished), "--output", "out.jsonl", "--batch-size", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
+    process = processes.begin(*words)
     for row in rows * 4:  # 24 rows: three chunks of eight, and the pipe stays open
         process.stdin.write(json.dumps(row) + "\n")
     process.stdin.flush()
     part = Path("out.jsonl.part")
     while not part.exists() or part.read_text().count("\n") < 24:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert process.returncode is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 130
     assert "24 rows were predicted; they are in out.jsonl.part" in said
     assert len(read(part)) == 24

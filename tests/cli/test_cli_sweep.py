@@ -3,61 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from commandline import Material, Ptv2, Refused, tree
-
-GRID = ("--prompt-len", "2,4", "--seed", "11,12")
-# Signals itself at the N-th step of the whole command, every step of which is saved.
-SIGNALLED = """
-import os, sys
-from ptv2_cli.runs import trainer, training
-trainer.SAVE_SECONDS = -1.0
-note, saved, steps = training.TrainingRun.after_step, training.TrainingRun.saved, 0
-def after_step(self, event):
-    global steps
-    note(self, event)
-    steps += 1
-def saved_and_die(self):
-    saved(self)
-    if steps == {step}:
-        os.kill(os.getpid(), {number})
-training.TrainingRun.after_step = after_step
-training.TrainingRun.saved = saved_and_die
-from ptv2_cli.cli.app import main
-main()
-"""
-
-
-def folder(output: Path = Path("runs")) -> Path:
-    """The one sweep's folder."""
-    (found,) = (output / "sweeps").iterdir()
-    return found
-
-
-def results(output: Path = Path("runs")) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder(output) / "results.json").read_text())
-    return content
-
-
-def signalled(step: int, number: signal.Signals, *words: str) -> subprocess.CompletedProcess[str]:
-    code = SIGNALLED.format(step=step, number=int(number))
-    return subprocess.run(
-        [sys.executable, "-c", code, "sweep", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+from killing import GRID, signalled, statuses, sweep_folder, sweep_results
 
 
 def table(text: str) -> str:
@@ -83,11 +36,11 @@ def test_the_grid_its_table_and_its_best(config: Path, ptv2: Ptv2) -> None:
     assert lines[2].rstrip().endswith("best")
     assert len([path for path in Path("runs").iterdir() if path.name != "sweeps"]) == 4
 
-    found = results()
+    found = sweep_results()
     assert [trial["status"] for trial in found["trials"].values()] == ["finished"] * 4
     (board,) = found["boards"]
     values = {mark: trial["value"] for mark, trial in found["trials"].items()}
-    plan = json.loads((folder() / "plan.json").read_text())
+    plan = json.loads((sweep_folder() / "plan.json").read_text())
     for setting in board["settings"]:
         own = [
             values[entry["fingerprint"]]
@@ -97,7 +50,7 @@ def test_the_grid_its_table_and_its_best(config: Path, ptv2: Ptv2) -> None:
         assert setting["mean"] == sum(own) / 2
         assert setting["seeds"] == 2
 
-    best = folder() / "best.yaml"
+    best = sweep_folder() / "best.yaml"
     assert f"best setting: {best}" in result.out
     content = yaml.safe_load(best.read_text())
     assert content["sweep"] is None
@@ -125,7 +78,7 @@ def test_new_values_extend_the_sweep(config: Path, ptv2: Ptv2) -> None:
     assert "with 2 trials of earlier commands" in result.err
     assert result.err.count("training for") == 1
     assert sorted(line.split()[0] for line in result.out.splitlines()[2:5]) == ["2", "4", "6"]
-    assert len(results()["trials"]) == 3
+    assert len(sweep_results()["trials"]) == 3
 
 
 def test_trials_are_ordinary_runs(config: Path, ptv2: Ptv2) -> None:
@@ -182,7 +135,7 @@ def test_several_configs_are_one_sweep(material: Material, ptv2: Ptv2) -> None:
     assert "6 trials" in result.err
     assert "superglue/rte validation: accuracy" in result.out
     assert "ner/conll2003 validation: f1" in result.out
-    assert {path.name for path in folder().glob("best*")} == {
+    assert {path.name for path in sweep_folder().glob("best*")} == {
         "best-rte.yaml",
         "best-conll2003.yaml",
     }
@@ -198,7 +151,7 @@ def test_a_failed_trial_is_shown_with_its_reason(config: Path, ptv2: Ptv2) -> No
     assert re.search(r"^200 +- +- +0 +1 failed", result.out, re.M)
     assert "best: prompt_len 1" in result.out
     assert "the best prompt_len" not in result.err  # beyond it lies nothing
-    assert results()["trials"][next(iter(results()["trials"]))]["hint"]
+    assert sweep_results()["trials"][next(iter(sweep_results()["trials"]))]["hint"]
 
 
 def test_a_diverged_trial_is_shown_and_not_repeated(config: Path, ptv2: Ptv2) -> None:
@@ -241,7 +194,7 @@ def test_what_the_table_can_bear(config: Path, ptv2: Ptv2) -> None:
     assert re.search(r"^2 +0\.0 +- +1 +0\.031 +1 stuck on one answer *$", text, re.M)
     assert "majority baseline " in text
     assert "best: prompt_len 4: accuracy 100.0; 0 of 1 other setting within its noise\n" in text
-    (board,) = results()["boards"]
+    (board,) = sweep_results()["boards"]
     assert [s["verdict"] for s in board["settings"]] == ["best", "worse"]
     assert board["settings"][1]["p"] == 2 / 2**6
     assert max(map(len, text.splitlines()[:6])) <= 80
@@ -287,15 +240,14 @@ def test_killed_in_the_middle_of_a_trial_ends_with_the_same_table(
 
     killed = signalled(9, signal.SIGKILL, *GRID)  # the third step of the second trial
     assert killed.returncode == -signal.SIGKILL
-    found = [trial["status"] for trial in results()["trials"].values()]
-    assert found == ["finished", "running", "waiting", "waiting"]
+    assert statuses() == ["finished", "running", "waiting", "waiting"]
 
     again = ptv2("sweep", *GRID)
     assert again.code == 0
     assert "4 trials: 1 finished, 1 to continue, 2 to do" in again.err
     assert "resumed at step 3 of 6 steps" in again.err
     assert table(again.out) == table(whole.out)
-    assert results()["boards"] == results(Path("whole"))["boards"]
+    assert sweep_results()["boards"] == sweep_results(Path("whole"))["boards"]
     for run in Path("whole").glob("config-*"):
         twin = Path("runs") / run.name / "predictions" / "validation.jsonl"
         assert twin.read_bytes() == (run / "predictions" / "validation.jsonl").read_bytes()
@@ -307,11 +259,10 @@ def test_ctrl_c_saves_the_trial_and_the_sweep(material: Material, ptv2: Ptv2) ->
     stopped = signalled(8, signal.SIGINT, *GRID)
     assert stopped.returncode == 130
     assert "interrupted; the run is saved" in stopped.stderr
-    assert f"{folder()}: interrupted; 1 of 4 trials are done and kept" in stopped.stderr
+    assert f"{sweep_folder()}: interrupted; 1 of 4 trials are done and kept" in stopped.stderr
     assert "-> the same command continues it" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    found = [trial["status"] for trial in results()["trials"].values()]
-    assert found == ["finished", "interrupted", "waiting", "waiting"]
+    assert statuses() == ["finished", "interrupted", "waiting", "waiting"]
     again = ptv2("sweep", *GRID)
     assert again.code == 0
     assert "resumed at step" in again.err
@@ -321,7 +272,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
     from ptv2_cli.runs.lock import locked
 
     assert ptv2("sweep", "--prompt-len", "2").code == 0
-    with locked(folder()):
+    with locked(sweep_folder()):
         result = ptv2("sweep", "--prompt-len", "2,4")
     assert result.code == 2
     assert "is being written by another process" in result.err
@@ -386,11 +337,11 @@ def test_train_on_a_sweep_says_what_to_type(
 
 def test_a_damaged_plan_is_named(config: Path, ptv2: Ptv2) -> None:
     ptv2("sweep", "--prompt-len", "2")
-    (folder() / "plan.json").write_text("{")
+    (sweep_folder() / "plan.json").write_text("{")
     result = ptv2("sweep", "--prompt-len", "2")
     assert result.code == 2
     assert "is no file of a ptv2 sweep" in result.err
-    assert f"rm {folder()}/plan.json" in result.err
+    assert f"rm {sweep_folder()}/plan.json" in result.err
 
 
 def test_trials_of_a_section_are_runs_without_it(material: Material, ptv2: Ptv2) -> None:

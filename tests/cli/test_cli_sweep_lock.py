@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 from commandline import Material, Ptv2, tree
 
@@ -30,15 +28,7 @@ def test_the_second_is_told_by_which_process(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     material.write(Path("config.yaml"))
-    with subprocess.Popen(
-        [sys.executable, "-c", WAITING, "sweep", "--prompt-len", "2,4"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as other:
-        assert other.stdout is not None
+    with processes.begin("sweep", "--prompt-len", "2,4", code=WAITING) as other:
         assert other.stdout.readline() == "writing\n"
         (folder,) = Path("runs/sweeps").iterdir()
         before = tree(Path("runs"))
@@ -54,4 +44,3 @@ def test_the_second_is_told_by_which_process(
         assert not timed  # nothing was loaded to find this out
         assert tree(Path("runs")) == before
         assert ptv2("sweep", "--prompt-len", "2,4", "--dry-run").code == 0  # it writes nothing
-        other.kill()
