@@ -148,20 +148,17 @@ def resolved_runs(folder: Path, size: int, lanes: int, memo: Memo) -> list[Resol
 def measured(chosen: Sequence[ResolvedRun], opener: Opener, steps: int) -> tuple[float, int]:
     """Seconds of a step of all trials together, and the most bytes that were held."""
     from ptv2_cli.multiplex import Sharing
-    from ptv2_cli.runs.session import set_up
-    from ptv2_cli.training.lane import Lane
     from ptv2_cli.training.loop import fit
 
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
     sessions = [opener.open(resolved_run) for resolved_run in chosen]
-    lanes = [Lane(*set_up(session)) for session in sessions]
-    pad_id = sessions[0].predictor.pad_id
+    lanes = [session.new_lane() for session in sessions]
     device = opener.device
     reset(device)
     began = time.perf_counter()
-    for done, _ in enumerate(fit(lanes, Sharing(pad_id), evaluate), start=1):
+    for done, _ in enumerate(fit(lanes, Sharing(), evaluate), start=1):
         if done == WARM:
             began = clock(device)
         if done == WARM + steps:

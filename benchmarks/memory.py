@@ -188,7 +188,7 @@ def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
     from ptv2_cli.config.load import load_config, parse_set
     from ptv2_cli.multiplex import Sharing
     from ptv2_cli.runs.resolved_run import prepare
-    from ptv2_cli.runs.session import open_session, set_up
+    from ptv2_cli.runs.session import open_session
     from ptv2_cli.training.events import EvalDone, StepDone
     from ptv2_cli.training.lane import Lane
     from ptv2_cli.training.loop import fit
@@ -198,10 +198,10 @@ def ptv2_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
 
     loaded = load_config(args.folder / "config.yaml", [parse_set(text) for text in sets])
     session = open_session(prepare(loaded, args.folder / "runs", offline=True), torch.device("cpu"))
-    training, plan = set_up(session)
+    lane = session.new_lane()
     yield
-    sharing = Sharing(session.predictor.pad_id)
-    for ((_, event),) in fit([Lane(training, plan)], sharing, evaluate):
+    sharing = Sharing()
+    for ((_, event),) in fit([lane], sharing, evaluate):
         if isinstance(event, StepDone):
             yield
 

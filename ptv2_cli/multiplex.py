@@ -20,7 +20,6 @@ from ptv2_cli.learner import Learner, states
 class Sharing:
     """How learners share forward passes."""
 
-    pad_id: int
     rows: int | None = None
     """Most rows of a pass, but for a batch that has more by itself; None: no limit."""
     lower: LowerStates | None = None
@@ -49,7 +48,7 @@ class Sharing:
         alike = self.lower is None or len({learner.method.lowest for learner in learners}) == 1
         return alike and can_share(learners)
 
-    def answer(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
+    def forward(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
         """What each learner makes of its own batch, out of one forward pass over all of them.
 
         Raises:
@@ -61,8 +60,8 @@ class Sharing:
         inputs = [self._inputs(batch, own) for batch, own in zip(batches, prompts, strict=True)]
         vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
         rows = [batch.input_ids.shape[0] for batch in inputs]
-        trainer = joined(inputs, self.pad_id, vectors)
-        hidden = states(learners[0].backbone, trainer, mixed(prompts, rows), self.lower)
+        merged = joined(inputs, vectors)
+        hidden = states(learners[0].backbone, merged, mixed(prompts, rows), self.lower)
         outputs = []
         parts = torch.split(hidden, rows)
         for learner, own, batch, wide, part in zip(
@@ -78,7 +77,7 @@ class Sharing:
         inputs = prompts.inputs
         if inputs is None or inputs.column is None:
             return batch
-        return laid_out(batch, inputs.column, len(inputs.vectors), self.pad_id)
+        return laid_out(batch, inputs.column, len(inputs.vectors))
 
 
 def can_share(learners: Sequence[Learner]) -> bool:

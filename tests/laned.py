@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import tiny
 import yaml
 
 from ptv2_cli.config.load import parse_set
-from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.capacity import Group
 from ptv2_cli.sweeps.engines.local import run_groups
@@ -64,32 +63,42 @@ class Watch:
     """Names in the order in which runs began or went on."""
     events: dict[str, list[Any]] = field(default_factory=dict)
     """Name of a run -> what it told."""
-    running: list[str] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)
     most: int = 0
     """Most runs at once."""
     told: Callable[[str, Any], None] = lambda name, event: None
     """Called with every event."""
 
-    @contextmanager
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Callable[[Any], None]]:
-        name = resolved_run.directory.path.name
+    def began(self, trial: Trial) -> MakeSink:
+        assert trial.resolved_run is not None
+        name = trial.resolved_run.directory.path.name
         self.order.append(name)
-        self.running.append(name)
+        self.running.add(name)
         self.most = max(self.most, len(self.running))
-
-        def listen(event: Any) -> None:
-            self.events.setdefault(name, []).append(event)
-            self.told(name, event)
-
-        yield listen
-        self.running.remove(name)
+        return lambda run: _Following(self, name)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes[outcome.run or ""] = outcome
+        self.running.discard(outcome.run or "")
 
     def of(self, name: str, kind: type) -> list[Any]:
         """Events of one kind that one run told."""
         return [event for event in self.events.get(name, []) if isinstance(event, kind)]
+
+
+@dataclass
+class _Following:
+    """The sink of one run."""
+
+    watch: Watch
+    name: str
+
+    def on(self, event: Any) -> None:
+        self.watch.events.setdefault(self.name, []).append(event)
+        self.watch.told(self.name, event)
+
+    def close(self) -> None:
+        self.watch.running.discard(self.name)
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -399,9 +400,27 @@ def opened(config: Path, output: Path, *sets: str) -> Session:
     return open_session(prepared(config, output, sets), CPU)
 
 
+@dataclass
+class Follower:
+    """A sink that calls a function with every event."""
+
+    call: Callable[[Any], None]
+    closed: int = 0
+
+    def on(self, event: Any) -> None:
+        self.call(event)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 def trained(
-    config: Path, output: Path, *sets: str, resume: bool = False, listen: Any = None
+    config: Path,
+    output: Path,
+    *sets: str,
+    resume: bool = False,
+    listen: Callable[[Any], None] = lambda event: None,
 ) -> tuple[Session, dict[str, Any]]:
     """Train a config; the session and metrics.json's content."""
     session = opened(config, output, *sets)
-    return session, train(session, resume=resume, listen=listen or (lambda event: None))
+    return session, train(session, [lambda run: Follower(listen)], resume=resume)

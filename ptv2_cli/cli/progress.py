@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ptv2_cli.cli import console
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.runs.sinks.log import LogFile, describe
+from ptv2_cli.runs.sinks.log import describe
 from ptv2_cli.training.events import EvalDone, RunEvent, Started, StepDone, Stopped, Ticked, Warned
 
 REFRESH = 0.5
@@ -37,16 +37,15 @@ class PlainColumn(TextColumn):
 
 
 class Progress:
-    """A listener of a run's events."""
+    """The sink that shows a run in the terminal."""
 
     def __init__(self, resolved_run: ResolvedRun, head: str = "") -> None:
-        """Listen to one run.
+        """Show one run.
 
         `head` begins every plain line of one run among several; a terminal has room for the bars
         of one run alone.
         """
         self._head = f"{head}: " if head else ""
-        self._log = LogFile(resolved_run.directory.log)
         self._metric = resolved_run.resolved.config.selection.metric or ""
         self._bars = Bars(
             PlainColumn("{task.description}"),
@@ -63,22 +62,14 @@ class Progress:
         self._steps = 0
         self._score = ""
         self._mark(0)
-
-    def __enter__(self) -> Progress:
         self._bars.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the bars off the terminal."""
         self._bars.stop()
 
-    def __call__(self, event: RunEvent) -> None:
+    def on(self, event: RunEvent) -> None:
         """Show one event."""
-        self._log(event)
         if isinstance(event, Started):
             self._begin(event)
         elif isinstance(event, StepDone):

@@ -116,6 +116,6 @@ def sweep(
             if not alone:
                 console.warn(unlocked_warning(store.folder))
             store.write_plan()
-            with view(store, seconds, trainer=asked.count != 1) as watcher:
+            with view(store, seconds, several=asked.count != 1) as watcher:
                 run_groups(found, store, watcher, opener)
             return show_results(store, offline=offline)

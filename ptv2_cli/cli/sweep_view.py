@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -16,12 +16,11 @@ from ptv2_cli.cli import console
 from ptv2_cli.cli.progress import Progress
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.cli.sweep_table import duration, named, several_configs, state
-from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.runs.sinks.log import LogFile
+from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import DONE, Outcome
 from ptv2_cli.sweeps.trials import Trial
-from ptv2_cli.training.events import EvalDone, Listener, RunEvent, Started, StepDone, Warned
+from ptv2_cli.training.events import EvalDone, RunEvent, Started, StepDone, Warned
 
 _FRAME = 7
 """Lines of the terminal that the table leaves free."""
@@ -30,17 +29,17 @@ _STYLES = {"failed": "red", "diverged": "red", "running": "bold", "waiting": "di
 
 @contextmanager
 def view(
-    store: Store, seconds: Sequence[float] | None, *, trainer: bool = False
+    store: Store, seconds: Sequence[float] | None, *, several: bool = False
 ) -> Iterator[PlainView | LiveView]:
     """Whoever shows the sweep, while it runs.
 
     Args:
         store: the sweep.
         seconds: the estimates of the trials left.
-        together: several trials may run at once, so that every plain line says whose it is.
+        several: more than one trial may run at once, so that every plain line says whose it is.
     """
     if not console.err.is_terminal:
-        yield PlainView(store, trainer=trainer)
+        yield PlainView(store, several=several)
         return
     shown = LiveView(store, seconds)
     with Live(console=console.err, get_renderable=shown.draw, refresh_per_second=4, transient=True):
@@ -50,16 +49,17 @@ def view(
 class PlainView:
     """Lines: a trial begins, what it tells, how it ended."""
 
-    def __init__(self, store: Store, *, trainer: bool = False) -> None:
+    def __init__(self, store: Store, *, several: bool = False) -> None:
         trials = store.prepared.trials
-        self._together = trainer
+        self._at_once = several
         self._several = several_configs([trial.entry for trial in trials])
         self._numbers = {trial.entry.fingerprint: at for at, trial in enumerate(trials, 1)}
 
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> AbstractContextManager[Listener]:
+    def began(self, trial: Trial) -> MakeSink:
         """A trial begins or goes on."""
         console.note(f"{self._head(trial)}: {named(trial, self._several)}")
-        return Progress(resolved_run, self._head(trial) if self._together else "")
+        head = self._head(trial) if self._at_once else ""
+        return lambda resolved_run: Progress(resolved_run, head)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
@@ -78,13 +78,32 @@ class PlainView:
 
 @dataclass
 class _Running:
-    """How far a trial that has begun is."""
+    """The sink of a trial that has begun: how far it is."""
 
     at: int
     """Its place in the plan."""
+    metric: str
+    warn: Callable[[str], None]
     now: str = "loading"
+    steps: int = 0
     share: float = 0.0
     """Of its steps."""
+    score: str = ""
+
+    def on(self, event: RunEvent) -> None:
+        """Note what the table shows."""
+        if isinstance(event, Started):
+            self.steps = event.steps
+        elif isinstance(event, StepDone):
+            self.share = event.step / self.steps
+            self.now = f"step {event.step} of {self.steps}{self.score}"
+        elif isinstance(event, EvalDone):
+            self.score = f", {percent(event.scores.get(self.metric))}"
+        elif isinstance(event, Warned):
+            self.warn(event.text)
+
+    def close(self) -> None:
+        """Keep the last line: the store says how the trial ended."""
 
 
 class LiveView:
@@ -101,28 +120,17 @@ class LiveView:
         self._began = time.perf_counter()
         self._warned: set[str] = set()
 
-    @contextmanager
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Listener]:
+    def began(self, trial: Trial) -> MakeSink:
         """A trial begins or goes on; others may be running."""
-        log, steps, score = LogFile(resolved_run.directory.log), 0, ""
-        running = _Running(self._trials.index(trial))
+        running = _Running(self._trials.index(trial), trial.entry.metric or "", self._warn)
         self._begun[trial.entry.fingerprint] = running
+        return lambda resolved_run: running
 
-        def listen(event: RunEvent) -> None:
-            nonlocal steps, score
-            log(event)
-            if isinstance(event, Started):
-                steps = event.steps
-            elif isinstance(event, StepDone):
-                running.share = event.step / steps
-                running.now = f"step {event.step} of {steps}{score}"
-            elif isinstance(event, EvalDone):
-                score = f", {percent(event.scores.get(trial.entry.metric or ''))}"
-            elif isinstance(event, Warned) and event.text not in self._warned:
-                self._warned.add(event.text)
-                console.warn(event.text)
-
-        yield listen
+    def _warn(self, text: str) -> None:
+        """Show a warning of some trial, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            console.warn(text)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""

@@ -80,7 +80,7 @@ def train(
     from ptv2_cli.runs.directory import ELSEWHERE, writing
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
-    from ptv2_cli.runs.trainer import train as carry_out
+    from ptv2_cli.runs.trainer import train as train_run
 
     command = same_command(
         config,
@@ -110,6 +110,6 @@ def train(
         parameter_table(session)
         console.note(f"dry run: nothing written; the run would be {resolved_run.directory.path}")
         return
-    with writing(resolved_run.directory, ELSEWHERE), Progress(resolved_run) as progress:
-        carry_out(session, resume=resume is Resume.auto, listen=progress)
+    with writing(resolved_run.directory, ELSEWHERE):
+        train_run(session, [Progress], resume=resume is Resume.auto)
     run_summary(resolved_run.directory, command)

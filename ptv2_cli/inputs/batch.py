@@ -47,6 +47,8 @@ class Batch:
     """[Q, C]: which input is each choice of a question, -1 where it has fewer than C."""
     features: tuple[Feature, ...] | None = None
     """What the rows were collated from, in order: they are the features' inputs; None: unknown."""
+    pad_id: int = 0
+    """What fills input_ids beyond the text."""
 
     @property
     def rows(self) -> int:
@@ -101,6 +103,7 @@ def collate(
         task=features[0].task,
         choices=_grouped(features) if kind_spec(kind).answer == "choice" else None,
         features=tuple(features),
+        pad_id=pad_id,
     )
 
 
@@ -139,18 +142,18 @@ def _tensor(values: npt.NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(values)
 
 
-def joined(batches: Sequence[Batch], pad_id: int, vectors: Sequence[int] | None = None) -> Batch:
+def joined(batches: Sequence[Batch], vectors: Sequence[int] | None = None) -> Batch:
     """The inputs of all batches [sum of B, the longest T]; labels stay with their own batches.
 
     Args:
-        batches: at least one.
-        pad_id: what fills input ids.
+        batches: at least one, all of one tokenizer.
         vectors: how many prompt vectors each batch brings; slots count those of all batches, one
             batch's after another's.
     """
     if len(batches) == 1:
         return batches[0]
     width = max(batch.input_ids.shape[1] for batch in batches)
+    pad_id = batches[0].pad_id
     types = [batch.token_type_ids for batch in batches]
     return Batch(
         input_ids=_stacked([batch.input_ids for batch in batches], width, pad_id),
@@ -161,10 +164,11 @@ def joined(batches: Sequence[Batch], pad_id: int, vectors: Sequence[int] | None 
         else _stacked([part for part in types if part is not None], width, 0),
         slots=_slots(batches, width, vectors or [0] * len(batches)),
         features=_features(batches),
+        pad_id=pad_id,
     )
 
 
-def laid_out(batch: Batch, column: int, length: int, pad_id: int) -> Batch:
+def laid_out(batch: Batch, column: int, length: int) -> Batch:
     """The inputs [B, P + T] with slots for P = `length` prompt vectors before a token column."""
 
     def wider(tensor: Tensor, fill: int) -> Tensor:
@@ -176,7 +180,7 @@ def laid_out(batch: Batch, column: int, length: int, pad_id: int) -> Batch:
     slots[:, column : column + length] = torch.arange(length, device=slots.device)
     return replace(
         batch,
-        input_ids=wider(batch.input_ids, pad_id),
+        input_ids=wider(batch.input_ids, batch.pad_id),
         attention_mask=wider(batch.attention_mask, 1),
         token_type_ids=None if types is None else wider(types, 0),
         slots=slots,

@@ -12,7 +12,7 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.scoring.scores import Prediction, Scores
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
-from ptv2_cli.training.evaluate import Answered, Predictor, Tick, Wanted, predict
+from ptv2_cli.training.evaluate import Predicted, PredictionRequest, Predictor, Tick, predict
 
 _ANSWERS = ("label", "prediction", "answer")
 """Where a prediction line has its one answer."""
@@ -46,8 +46,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An evaluation to be made: whose, and on what."""
+class EvaluationRequest:
+    """What to evaluate, and whose it is."""
 
     task: Task
     predictor: Predictor
@@ -60,28 +60,29 @@ class Asked:
 
 
 def evaluate(
-    asked: Sequence[Asked], rows: int | None = None, lower: LowerStates | None = None
+    requests: Sequence[EvaluationRequest], rows: int | None = None, lower: LowerStates | None = None
 ) -> list[Evaluation]:
     """Predict and score; several over one backbone share forward passes, see `predict`.
 
     The seconds of each are its share of the time.
     """
     began = time.perf_counter()
-    wanted = [Wanted(item.predictor, item.features, item.tick) for item in asked]
-    answers = predict(wanted, rows, lower)
-    found = [_scored(item, made) for item, made in zip(asked, answers, strict=True)]
-    seconds = (time.perf_counter() - began) / len(asked)
-    return [replace(evaluation, seconds=seconds) for evaluation in found]
+    wanted = [PredictionRequest(item.predictor, item.features, item.tick) for item in requests]
+    predicted = predict(wanted, rows, lower)
+    evaluations = [_scored(*pair) for pair in zip(requests, predicted, strict=True)]
+    seconds = (time.perf_counter() - began) / len(requests)
+    return [replace(evaluation, seconds=seconds) for evaluation in evaluations]
 
 
-def _scored(asked: Asked, made: Answered) -> Evaluation:
-    task, rows, features, state = asked.task, asked.rows, asked.features, asked.state
-    outputs = made.outputs
+def _scored(request: EvaluationRequest, predicted: Predicted) -> Evaluation:
+    task, rows, features, state = request.task, request.rows, request.features, request.state
+    outputs = predicted.outputs
     predictions = task.decode(rows, features, outputs, state or {})
     if state is None:
         state = task.tune(rows, predictions)
         if state:
             predictions = task.decode(rows, features, outputs, state)
     names = task.names if isinstance(task, MultiTask) else ()
-    losses = {name: made.losses[at] for at, name in enumerate(names) if at in made.losses}
-    return Evaluation(predictions, task.score(rows, predictions), state, 0.0, made.loss, losses)
+    losses = {name: predicted.losses[at] for at, name in enumerate(names) if at in predicted.losses}
+    scores = task.score(rows, predictions)
+    return Evaluation(predictions, scores, state, 0.0, predicted.loss, losses)

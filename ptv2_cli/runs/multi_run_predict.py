@@ -18,7 +18,7 @@ from ptv2_cli.runs.prediction_stream import Chunk, gathered
 from ptv2_cli.runs.results import plain
 from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.multi import TASK
-from ptv2_cli.training.evaluate import Wanted, predict
+from ptv2_cli.training.evaluate import PredictionRequest, predict
 
 HINT = "predict with each run by itself"
 
@@ -88,7 +88,7 @@ class MixedRuns:
             assert encoder is not None
             shares.append((places, self.runs[number].task.encode(own, encoder) if own else []))
         wanted = [
-            Wanted(replace(session.predictor, batch_size=size), features)
+            PredictionRequest(replace(session.predictor, batch_size=size), features)
             for (session, _), (_, features) in zip(sessions, shares, strict=True)
         ]
         answers = predict(wanted, rows=size)

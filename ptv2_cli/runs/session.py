@@ -1,4 +1,4 @@
-"""An experiment with its objects built: what trains and what predicts."""
+"""A run with its objects built: what trains and what predicts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner, learning_rates
 from ptv2_cli.runs.data import make_encoder
-from ptv2_cli.runs.evaluation import Asked, Evaluation, evaluate
+from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
 from ptv2_cli.runs.resolve.cache_rules import require_cache_room
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import fit_into, load_checkpoint
 from ptv2_cli.training.evaluate import Predictor, Tick
-from ptv2_cli.training.lane import Plan, Training
+from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.optim import build_optimizer, build_schedule
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
-    """An experiment with its objects built: what trains and what predicts."""
+    """A run with its objects built: what trains and what predicts."""
 
     resolved_run: ResolvedRun
     device: torch.device
@@ -47,14 +47,16 @@ class Session:
         tick: Tick | None = None,
     ) -> Evaluation:
         """Predict and score a split of the run's data with the present weights."""
-        return evaluate([self.asked(split, state, tick)])[0]
+        return evaluate([self.request(split, state, tick)])[0]
 
-    def asked(
+    def request(
         self, split: str, state: dict[str, float] | None = None, tick: Tick | None = None
-    ) -> Asked:
-        """The evaluation of a split of the run's data, to be made."""
+    ) -> EvaluationRequest:
+        """What to evaluate for the scores of a split of the run's data."""
         data, task = self.resolved_run.data, self.resolved.task
-        return Asked(task, self.predictor, data.rows(split), data.features(split), state, tick)
+        return EvaluationRequest(
+            task, self.predictor, data.rows(split), data.features(split), state, tick
+        )
 
     def load_best(self) -> dict[str, Any]:
         """Put the best checkpoint's weights into the learner; returns its JSON state.
@@ -66,6 +68,57 @@ class Session:
         checkpoint = load_checkpoint(folder, "best", self.resolved_run.fingerprint)
         fit_into(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
+
+    def new_lane(self) -> Lane:
+        """What trains this run, before its first step."""
+        resolved = self.resolved
+        config, train = resolved.config, resolved.config.train
+        batches = BatchPlan(
+            features=self.resolved_run.data.features("train"),
+            batch_size=train.batch_size,
+            accumulate=train.accumulate,
+            seed=train.seed,
+            pad_id=self.predictor.pad_id,
+            kind=resolved.task.kind,
+            mixing=resolved.task.mixing,
+            class_weights=self.predictor.class_weights,
+        )
+        per_epoch = batches.steps_per_epoch
+        steps = train.steps or (train.epochs or 1) * per_epoch if resolved.method.trains else 0
+        rates = learning_rates(resolved, self.learner.method)
+        half = "fp16" in {train.precision, config.backbone.dtype}
+        return Lane(
+            learner=self.learner,
+            batches=batches,
+            optimizer=build_optimizer(self.learner, rates, train.weight_decay or 0.0),
+            schedule=build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch),
+            steps=steps,
+            eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),
+            device=self.device,
+            clip=train.clip,
+            precision=train.precision,
+            scaler=torch.amp.GradScaler(self.device.type, enabled=half),
+        )
+
+    def lower_states(self) -> LowerStates | None:
+        """Where this run, and those that train beside it, keep the outputs of the lower layers.
+
+        None where the backbone trains or draws dropout: nothing comes out the same twice.
+
+        Raises:
+            ConfigError: there is no room for what `train.cache` asks to keep.
+        """
+        resolved, data = self.resolved, self.resolved_run.data
+        config, folder = resolved.config, self.resolved_run.directory.path.parent
+        tunes = resolved.method.tunes_backbone(resolved.method_options)
+        if config.backbone.dropout != "off" or tunes:
+            return None
+        keep = config.train.cache
+        if keep is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            features = [feature for split in data.splits for feature in data.features(split)]
+            require_cache_room(keep, features, self.learner.backbone, folder)
+        return LowerStates(keep or "epoch", folder)
 
 
 def open_session(
@@ -96,55 +149,3 @@ def open_session(
         class_weights=data.class_weights(resolved.config.train.class_weights),
     )
     return Session(resolved_run, device, learner, predictor)
-
-
-def set_up(session: Session) -> tuple[Training, Plan]:
-    """The loop's moving and fixed parts, from the config."""
-    resolved, device = session.resolved, session.device
-    config, train = resolved.config, resolved.config.train
-    batches = BatchPlan(
-        features=session.resolved_run.data.features("train"),
-        batch_size=train.batch_size,
-        accumulate=train.accumulate,
-        seed=train.seed,
-        pad_id=session.predictor.pad_id,
-        kind=resolved.task.kind,
-        mixing=resolved.task.mixing,
-        class_weights=session.predictor.class_weights,
-    )
-    per_epoch = batches.steps_per_epoch
-    steps = train.steps or (train.epochs or 1) * per_epoch if resolved.method.trains else 0
-    optimizer = build_optimizer(
-        session.learner, learning_rates(resolved, session.learner.method), train.weight_decay or 0.0
-    )
-    schedule = build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch)
-    half = "fp16" in {train.precision, config.backbone.dtype}
-    scaler = torch.amp.GradScaler(device.type, enabled=half)
-    plan = Plan(
-        steps=steps,
-        eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),
-        clip=config.train.clip,
-        precision=train.precision,
-        device=device,
-    )
-    return Training(session.learner, batches, optimizer, schedule, scaler=scaler), plan
-
-
-def lower_states(session: Session) -> LowerStates | None:
-    """Where a run, and those that train beside it, keep what lower layers make of their text.
-
-    None where the backbone trains or draws dropout: nothing comes out the same twice.
-
-    Raises:
-        ConfigError: there is no room for what `train.cache` asks to keep.
-    """
-    resolved, data = session.resolved, session.resolved_run.data
-    config, folder = resolved.config, session.resolved_run.directory.path.parent
-    if config.backbone.dropout != "off" or resolved.method.tunes_backbone(resolved.method_options):
-        return None
-    keep = config.train.cache
-    if keep is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        features = [feature for split in data.splits for feature in data.features(split)]
-        require_cache_room(keep, features, session.learner.backbone, folder)
-    return LowerStates(keep or "epoch", folder)

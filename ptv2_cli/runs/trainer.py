@@ -20,10 +20,11 @@ from ptv2_cli.rng import derive
 from ptv2_cli.runs.directory import ELSEWHERE, writing
 from ptv2_cli.runs.evaluation import Evaluation, evaluate
 from ptv2_cli.runs.interrupts import Interrupts
-from ptv2_cli.runs.session import Session, lower_states
-from ptv2_cli.runs.training import TrainingRun
+from ptv2_cli.runs.recorder import RunRecorder, StopAfter
+from ptv2_cli.runs.session import Session
+from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.training.checkpoint import Save
-from ptv2_cli.training.events import EvalDone, Event, Listener, StepDone, Stopped, Warned
+from ptv2_cli.training.events import EvalDone, Event, StepDone, Stopped, Warned
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
 
@@ -37,7 +38,8 @@ Measured with MiniLM on two cores: a row takes 7 % less time in passes of 16 row
 """
 
 Refill = Callable[[], None]
-Ended = tuple[TrainingRun, dict[str, Any]]
+Ended = tuple[Session, dict[str, Any]]
+"""A run that has ended, and the content of its metrics.json."""
 
 
 def rows_of_a_pass(device: torch.device) -> int | None:
@@ -46,27 +48,27 @@ def rows_of_a_pass(device: torch.device) -> int | None:
 
 
 class Trainer:
-    """Runs over one backbone that share forward passes and nothing else.
+    """Trains runs over one backbone that share forward passes and nothing else.
 
-    Use it as a context manager: it handles signals, and the global generator is given back.
+    Use it as a context manager: it handles signals, closes the runs that it holds, and puts the
+    global generator back.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.interrupts = Interrupts()
-        self.runs: dict[Lane, TrainingRun] = {}
-        self._sharing: Sharing | None = None
-        self._lanes: list[Lane] = []
-        """Those of `runs` that take further steps."""
-        self._over: list[tuple[TrainingRun, str]] = []
+        self.sharing = Sharing(rows_of_a_pass(device))
+        """How the runs share forward passes."""
+        self._runs: dict[Lane, RunRecorder] = {}
+        self._training: list[Lane] = []
+        """The lanes that take further steps."""
+        self._ended: list[tuple[RunRecorder, str]] = []
         """Runs that have stopped and are to be concluded, and how they stopped."""
-        self._pruned: set[str] = set()
         self._clock = self._saved = time.perf_counter()
         self._stack = ExitStack()
-        self._devices = [device] if device.type == "cuda" else []
 
     def __enter__(self) -> Trainer:
-        self._stack.enter_context(self.apart())
+        self._stack.enter_context(self.generator_preserved())
         self._stack.enter_context(self.interrupts)
         return self
 
@@ -76,61 +78,73 @@ class Trainer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for run in self.runs.values():
-            run.close()
-        self.runs.clear()
-        if self._sharing is not None and self._sharing.lower is not None:
-            self._sharing.lower.close()
-        self._stack.close()
+        with self._stack:
+            if self.sharing.lower is not None:
+                self._stack.callback(self.sharing.lower.close)
+            self._close_all()
 
-    def apart(self) -> AbstractContextManager[None]:
-        """Whatever is drawn meanwhile, the runs under way draw on as if it had not been."""
-        return torch.random.fork_rng(devices=self._devices)
+    def __len__(self) -> int:
+        """How many runs it holds."""
+        return len(self._runs)
 
-    @property
-    def sharing(self) -> Sharing:
-        """How the runs share forward passes, known since the first joined."""
-        assert self._sharing is not None
-        return self._sharing
+    def generator_preserved(self) -> AbstractContextManager[None]:
+        """Whatever draws from the global generator meanwhile, it is put back at the end."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        return torch.random.fork_rng(devices=devices)
 
-    def join(self, run: TrainingRun, *, resume: bool) -> None:
-        """A run begins, or goes on where it was, beside those that are under way.
+    def add(
+        self,
+        session: Session,
+        sinks: Sequence[MakeSink] = (),
+        *,
+        resume: bool,
+        stop_after: StopAfter = lambda event: False,
+    ) -> None:
+        """Begin a run, or let it go on where it was, beside those that it trains already.
+
+        Args:
+            session: the run.
+            sinks: make what follows it, beside its log file; closed when it ends.
+            resume: whether to go on from the run's last checkpoint, if there is one.
+            stop_after: whether an evaluation, which still counts, ends the run early.
 
         Raises:
             RunError: another process writes its directory.
             CheckpointError: the checkpoint to go on from is damaged.
+            InputError: a sink refuses the run.
         """
+        with self.generator_preserved():
+            run = RunRecorder(session, stop_after)
         self._split_time()
-        if self._sharing is None:
-            rows, lower = rows_of_a_pass(self.device), lower_states(run.session)
-            self._sharing = Sharing(run.session.predictor.pad_id, rows, lower)
-        alone = not self._lanes
+        if not self._runs and self.sharing.lower is None:
+            self.sharing.lower = session.lower_states()
+        alone = not self._training
         if alone:  # the global generator serves the backbone's own dropout
             torch.manual_seed(derive(run.config.train.seed, "dropout/backbone"))
         try:
             with writing(run.directory, ELSEWHERE):
-                run.begin(resume, alone=alone)
+                run.begin(sinks, resume=resume, alone=alone)
         except BaseException:
             run.close()
             raise
-        self.runs[run.lane] = run
+        self._runs[run.lane] = run
         if run.tracker.exhausted:
-            self._over.append((run, "early_stopped"))
+            self._ended.append((run, "early_stopped"))
         elif (end := run.lane.end()) is not None:
             with writing(run.directory, ELSEWHERE):
                 self._handle(run, end)
         else:
-            self._lanes.append(run.lane)
-        self._count()
+            self._training.append(run.lane)
+        self._count_lanes()
         self._clock = time.perf_counter()
         if alone:
             self._saved = self._clock
 
-    def carry_out(self, refill: Refill) -> Iterator[Ended]:
-        """Train until no run is left, yielding each that has ended with its metrics.
+    def train(self, refill: Refill = lambda: None) -> Iterator[Ended]:
+        """Train until no run is left, yielding each that has ended.
 
         Args:
-            refill: called at the beginning and when places have become free; it may `join` runs.
+            refill: called at the beginning and whenever runs have ended; it may `add` others.
 
         Raises:
             Interrupted: by a signal, after saving all runs.
@@ -138,116 +152,119 @@ class Trainer:
         try:
             refill()
             yield from self._concluded(refill)
-            if not self.runs:  # nobody could begin
-                return
-            for events in fit(self._lanes, self.sharing, self._evaluate):
+            for events in fit(self._training, self.sharing, self._evaluate):
                 for lane, event in events:
-                    run = self.runs[lane]
+                    run = self._runs[lane]
                     with writing(run.directory, ELSEWHERE):
                         self._handle(run, event)
                 if not all(isinstance(event, StepDone) for _, event in events):
                     self._save_all()
                 if any(isinstance(event, StepDone | EvalDone) for _, event in events):
-                    self._check()
+                    self._raise_if_interrupted()
                     if time.perf_counter() - self._saved > SAVE_SECONDS:
                         self._save_all()
                 yield from self._concluded(refill)
         except Interrupted:
             self._save_all()
-            for run in self.runs.values():
-                run.listen(Warned("stopping"))
+            for run in self._runs.values():
+                run.emit(Warned("stopping"))
             raise
 
-    def stop(self, fingerprint: str) -> None:
-        """Stop a run that is told of its evaluation; that evaluation still counts."""
-        self._pruned.add(fingerprint)
-
-    def park(self) -> None:
-        """Save every run, a step that failed to be taken anew, and let go of it."""
+    def save_and_release(self) -> None:
+        """Save every run and let go of it; steps that failed begin again where they go on."""
         self._save_all()
-        for run in self.runs.values():
-            run.close()
-        self.runs.clear()
-        self._lanes.clear()
-        self._over.clear()
+        self._close_all()
+        self._training.clear()
+        self._ended.clear()
 
-    def _handle(self, run: TrainingRun, event: Event) -> None:
-        run.listen(event)
+    def _close_all(self) -> None:
+        with ExitStack() as closing:
+            for run in self._runs.values():
+                closing.callback(run.close)
+            self._runs.clear()
+
+    def _handle(self, run: RunRecorder, event: Event) -> None:
+        run.emit(event)
         if isinstance(event, StepDone):
             run.after_step(event)
         elif isinstance(event, EvalDone):
             run.after_evaluation(event)
-            if run.tracker.exhausted or run.resolved_run.fingerprint in self._pruned:
-                self._lanes.remove(run.lane)
+            if run.tracker.exhausted or run.stop_after(event):
+                self._training.remove(run.lane)
                 patience = run.tracker.patience if run.tracker.exhausted else None
-                run.listen(Stopped("early_stopped", {"patience": patience}))
-                self._over.append((run, "early_stopped"))
-        elif isinstance(event, Stopped):
-            self._over.append((run, event.reason))
+                run.emit(Stopped("early_stopped", {"patience": patience}))
+                self._ended.append((run, "early_stopped"))
+        else:
+            self._ended.append((run, event.reason))
 
     def _evaluate(self, lanes: Sequence[Lane]) -> list[EvalDone]:
         """Called by the loop when evaluations are due."""
         self._split_time()
-        runs = [self.runs[lane] for lane in lanes]
-        asked = [run.asked(run.config.selection.split, None, self._check) for run in runs]
-        found = evaluate(asked, self.sharing.rows, self.sharing.lower)
+        runs = [self._runs[lane] for lane in lanes]
+        check = self._raise_if_interrupted
+        requests = [run.request(run.config.selection.split, None, check) for run in runs]
+        evaluations = evaluate(requests, self.sharing.rows, self.sharing.lower)
         self._clock = time.perf_counter()
-        return [run.scored(evaluation) for run, evaluation in zip(runs, found, strict=True)]
+        return [run.scored(done) for run, done in zip(runs, evaluations, strict=True)]
 
     def _concluded(self, refill: Refill) -> Iterator[Ended]:
         """Conclude the runs that have stopped; what takes their places may stop at once too."""
-        while self._over:
+        while self._ended:
             self._split_time()
-            over, self._over = self._over, []
-            for run, metrics in self._concluding(over):
-                del self.runs[run.lane]
+            ended, self._ended = self._ended, []
+            for run, metrics in self._conclude(ended):
+                del self._runs[run.lane]
                 run.close()
-                yield run, metrics
+                yield run.session, metrics
             refill()
-            self._count()
+            self._count_lanes()
             self._clock = time.perf_counter()
 
-    def _concluding(self, over: Sequence[tuple[TrainingRun, str]]) -> list[Ended]:
+    def _conclude(
+        self, ended: Sequence[tuple[RunRecorder, str]]
+    ) -> list[tuple[RunRecorder, dict[str, Any]]]:
         """Scores of the reported splits at the last and at the chosen epoch; metrics.json."""
-        final: dict[Lane, dict[str, dict[str, float]]] = {run.lane: {} for run, _ in over}
-        chosen: dict[Lane, dict[str, Evaluation]] = {run.lane: {} for run, _ in over}
-        well = [run for run, status in over if run.tracker.history and status != "diverged"]
+        final: dict[RunRecorder, dict[str, dict[str, float]]] = {run: {} for run, _ in ended}
+        chosen: dict[RunRecorder, dict[str, Evaluation]] = {run: {} for run, _ in ended}
+        well = [run for run, status in ended if run.tracker.history and status != "diverged"]
         for run in well:
-            final[run.lane][run.config.selection.split] = run.tracker.history[-1]["metrics"]
+            final[run][run.config.selection.split] = run.tracker.history[-1]["metrics"]
         others = {
-            run: [at for at in run.config.report or () if at != run.config.selection.split]
+            run: [name for name in run.config.report or () if name != run.config.selection.split]
             for run in well
         }
         states = {run: run.tracker.task_state for run in well}
-        for run, split, found in self._by_split(others, states):
-            final[run.lane][split] = dict(found.scores.metrics)
-        best = [run for run, _ in over if run.tracker.best is not None]
+        for run, split, evaluation in self._by_split(others, states):
+            final[run][split] = dict(evaluation.scores.metrics)
+        best = [run for run, _ in ended if run.tracker.best is not None]
         states = {run: run.session.load_best()["task_state"] for run in best}
-        for run, split, found in self._by_split({run: run.splits for run in best}, states):
-            chosen[run.lane][split] = found
-        ended = []
-        for run, status in over:
+        for run, split, evaluation in self._by_split({run: run.splits for run in best}, states):
+            chosen[run][split] = evaluation
+        concluded = []
+        for run, status in ended:
             with writing(run.directory, ELSEWHERE):
-                ended.append((run, run.conclude(status, final[run.lane], chosen[run.lane])))
-        return ended
+                metrics = run.conclude(status, final[run], chosen[run])
+            concluded.append((run, metrics))
+        return concluded
 
     def _by_split(
         self,
-        wanted: Mapping[TrainingRun, Iterable[str]],
-        states: Mapping[TrainingRun, dict[str, float]],
-    ) -> Iterator[tuple[TrainingRun, str, Evaluation]]:
+        splits: Mapping[RunRecorder, Iterable[str]],
+        states: Mapping[RunRecorder, dict[str, float]],
+    ) -> Iterator[tuple[RunRecorder, str, Evaluation]]:
         """Evaluations split by split; runs of a split share passes on a GPU."""
-        for split in dict.fromkeys(name for names in wanted.values() for name in names):
-            runs = [run for run, names in wanted.items() if split in names]
+        for split in dict.fromkeys(name for names in splits.values() for name in names):
+            runs = [run for run, names in splits.items() if split in names]
             # On a CPU by itself: a run that a kill left to be concluded gets the same bits then.
             for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
-                asked = [run.asked(split, states[run], self._check) for run in group]
-                found = evaluate(asked, self.sharing.rows, self.sharing.lower)
-                yield from zip(group, [split] * len(group), found, strict=True)
+                check = self._raise_if_interrupted
+                requests = [run.request(split, states[run], check) for run in group]
+                evaluations = evaluate(requests, self.sharing.rows, self.sharing.lower)
+                yield from zip(group, [split] * len(group), evaluations, strict=True)
 
     def _save_all(self) -> None:
         """Save all runs as of this moment, or none of them."""
-        runs = [run for run in self.runs.values() if run.unsaved]
+        runs = [run for run in self._runs.values() if run.unsaved]
         if runs:
             self._split_time()
             save = Save()
@@ -260,9 +277,9 @@ class Trainer:
                 run.saved()
         self._saved = self._clock = time.perf_counter()
 
-    def _check(self) -> None:
+    def _raise_if_interrupted(self) -> None:
         """Raise Interrupted if a signal has come."""
-        paths = [run.directory.path for run in self.runs.values()]
+        paths = [run.directory.path for run in self._runs.values()]
         if len(paths) == 1:
             self.interrupts.check(str(paths[0]))
         elif paths:
@@ -270,30 +287,37 @@ class Trainer:
 
     def _split_time(self) -> None:
         """Add its share of the time since the clock was started to every run."""
-        for run in self.runs.values():
+        for run in self._runs.values():
             run.tracker.loss_sum = float(run.loss)  # waits for the device
         now = time.perf_counter()
-        for run in self.runs.values():
-            run.tracker.train_seconds += (now - self._clock) / len(self.runs)
+        for run in self._runs.values():
+            run.tracker.train_seconds += (now - self._clock) / len(self._runs)
         self._clock = now
 
-    def _count(self) -> None:
+    def _count_lanes(self) -> None:
         """Tell runs, and the store of lower layers' outputs, how many share the passes."""
-        for run in self.runs.values():
-            run.tracker.lanes = max(run.tracker.lanes, len(self.runs))
+        for run in self._runs.values():
+            run.tracker.lanes = max(run.tracker.lanes, len(self._runs))
         if self.sharing.lower is not None:
-            self.sharing.lower.takers = max(1, len(self.runs))
+            self.sharing.lower.takers = max(1, len(self._runs))
 
 
-def train(session: Session, *, resume: bool, listen: Listener) -> dict[str, Any]:
+def train(
+    session: Session, sinks: Sequence[MakeSink] = (), *, resume: bool = True
+) -> dict[str, Any]:
     """Train, or go on training, and write the run directory; returns metrics.json's content.
+
+    Args:
+        session: the run.
+        sinks: make what follows it, beside its log file.
+        resume: whether to go on from the run's last checkpoint, if there is one.
 
     Raises:
         Interrupted: by a signal, after saving.
         CheckpointError: the checkpoint to go on from is damaged.
+        InputError: a sink refuses the run.
     """
-    run = TrainingRun(session, listen)
     with Trainer(session.device) as trainer:
-        trainer.join(run, resume=resume)
-        ((_, metrics),) = trainer.carry_out(lambda: None)
+        trainer.add(session, sinks, resume=resume)
+        ((_, metrics),) = trainer.train()
     return metrics

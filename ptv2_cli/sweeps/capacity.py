@@ -12,7 +12,7 @@ import torch
 from ptv2_cli.errors import ConfigError, InputError, out_of_memory
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.runs.session import Session, set_up
+from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import rows_of_a_pass
 from ptv2_cli.sweeps.compatibility import groups
 from ptv2_cli.sweeps.lane_count import FLAG, Lanes
@@ -20,7 +20,7 @@ from ptv2_cli.sweeps.memory_estimate import Need, free_bytes, largest, need_of
 from ptv2_cli.sweeps.session_pool import Opener
 from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.lane import Lane
-from ptv2_cli.training.loop import advance
+from ptv2_cli.training.loop import train_batch
 
 GAIN = 1.1
 """Least factor on the throughput for which more lanes are worth their memory."""
@@ -142,7 +142,7 @@ class _Rehearsal:
         for resolved_run in self._resolved_runs:
             session = self._session(resolved_run) if len(lanes) < number else None
             if session is not None:
-                lanes.append(Lane(*set_up(session)))
+                lanes.append(session.new_lane())
         return lanes
 
     def _session(self, resolved_run: ResolvedRun) -> Session | None:
@@ -156,14 +156,13 @@ class _Rehearsal:
 
 def _rate(lanes: Sequence[Lane]) -> float:
     """Rows a second of some steps, the first ones of every lane."""
-    device, batches = lanes[0].plan.device, [lane.training.batches for lane in lanes]
-    sharing = Sharing(batches[0].pad_id, rows_of_a_pass(device))
-    passes = max(plan.accumulate for plan in batches)
+    sharing = Sharing(rows_of_a_pass(lanes[0].device))
+    passes = max(lane.batches.accumulate for lane in lanes)
     rows, began = 0, 0.0
     for at in range((STEPS + 1) * passes):
         if at == passes:
             began = time.perf_counter()
-        for _, done in advance(lanes, sharing):
+        for _, done in train_batch(lanes, sharing):
             float(done.loss)  # waits for the device
             rows += done.rows if at >= passes else 0
     return rows / (time.perf_counter() - began)

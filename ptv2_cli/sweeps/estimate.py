@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +13,7 @@ from ptv2_cli.errors import InputError, RunError, out_of_memory
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.runs.session import Session, set_up
+from ptv2_cli.runs.session import Session
 from ptv2_cli.sweeps.session_pool import Opener
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
@@ -109,18 +109,17 @@ def _timed(resolved_run: ResolvedRun, opener: Opener) -> list[Rates]:
 
 
 def _measured(session: Session, began: float) -> Rates:
-    training, plan = set_up(session)
-    sharing = Sharing(session.predictor.pad_id)
+    lane = session.new_lane()
+    lane.eval_every = lane.steps
     load = time.perf_counter() - began
     train = session.resolved_run.data.features("train")
-    plan = replace(plan, eval_every=plan.steps)
 
     def skipped(lanes: Sequence[Lane]) -> list[EvalDone]:
-        return [EvalDone(training.progress.step, 0.0, {}, 0.0, None)]
+        return [EvalDone(lane.step, 0.0, {}, 0.0, None)]
 
     times: list[tuple[float, int]] = []
     start = last = time.perf_counter()
-    for ((_, event),) in fit([Lane(training, plan)], sharing, skipped):
+    for ((_, event),) in fit([lane], Sharing(), skipped):
         if isinstance(event, StepDone):
             float(event.loss)  # waits for the device
             now = time.perf_counter()

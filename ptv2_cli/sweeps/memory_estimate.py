@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptv2_cli.backbones.frozen_cache.activation_store import free_memory
-from ptv2_cli.runs.session import Session, set_up
+from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import rows_of_a_pass
 from ptv2_cli.training.loop import autocast
 
@@ -38,8 +38,8 @@ class Need:
     def total(self, lanes: int, device: torch.device) -> int:
         """Bytes of so many lanes; a CPU's passes hold only some of their rows at once."""
         limit = rows_of_a_pass(device)
-        trainer = lanes if limit is None else min(lanes, max(1, limit // self.rows))
-        return lanes * self.own + trainer * self.batch
+        at_once = lanes if limit is None else min(lanes, max(1, limit // self.rows))
+        return lanes * self.own + at_once * self.batch
 
     def fits(self, free: int | None, device: torch.device) -> int:
         """How many lanes fit into `free` bytes, at least 1."""
@@ -69,13 +69,13 @@ def largest(needs: Iterable[Need]) -> Need:
 
 def need_of(session: Session) -> Need:
     """Measured on the longest rows: what one forward pass keeps for backward."""
-    training, plan = set_up(session)
-    batches, learner = training.batches, session.learner
+    lane, learner = session.new_lane(), session.learner
+    batches = lane.batches
     features = batches.features
     longest = sorted(range(len(features)), key=lambda at: -len(features[at].input_ids))
     task = features[longest[0]].task
     rows = [at for at in longest if features[at].task == task][: batches.batch_size]
-    batch = batches.collate(rows).to(plan.device)
+    batch = batches.collate(rows).to(lane.device)
     frozen = {parameter.untyped_storage().data_ptr() for parameter in learner.backbone.parameters()}
     kept: dict[int, int] = {}
 
@@ -89,7 +89,7 @@ def need_of(session: Session) -> Need:
     learner.train()
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        autocast(plan.precision, plan.device),
+        autocast(lane.precision, lane.device),
     ):
         output = learner(batch)
     del output  # until here the graph kept every storage apart

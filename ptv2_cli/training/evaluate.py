@@ -41,12 +41,12 @@ class Predictor:
 
         `tick` is told the number of features of each batch done; it may raise to stop.
         """
-        (answered,) = predict([Wanted(self, features, tick)])
+        (answered,) = predict([PredictionRequest(self, features, tick)])
         return answered.outputs
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PredictionRequest:
     """What one predictor is to answer."""
 
     predictor: Predictor
@@ -56,7 +56,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Answered:
+class Predicted:
     """What one predictor made of its features."""
 
     outputs: Outputs
@@ -68,8 +68,8 @@ class Answered:
 
 
 def predict(
-    wanted: Sequence[Wanted], rows: int | None = None, lower: LowerStates | None = None
-) -> list[Answered]:
+    wanted: Sequence[PredictionRequest], rows: int | None = None, lower: LowerStates | None = None
+) -> list[Predicted]:
     """What each predictor makes of its features; several share passes, see `Sharing`.
 
     All are over one backbone, of one device and precision.
@@ -79,8 +79,8 @@ def predict(
         rows: most rows of a pass that several share, see `Sharing`; None: a batch of each.
         lower: where outputs of layers below the lowest prompt are kept.
     """
-    sharing = Sharing(wanted[0].predictor.pad_id, rows, lower)
-    answers = [_Answers(item) for item in wanted]
+    sharing = Sharing(rows, lower)
+    answers = [_Progress(item) for item in wanted]
     for item in wanted:
         item.predictor.learner.eval()
     with torch.inference_mode():
@@ -92,10 +92,10 @@ def predict(
     return [answer.answered() for answer in answers]
 
 
-class _Answers:
+class _Progress:
     """One predictor's features, longest first, and what has been made of them."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: PredictionRequest) -> None:
         self.wanted = wanted
         self.outputs: Outputs = [{} for _ in wanted.features]
         self.waiting = _by_length(wanted.features)
@@ -123,13 +123,13 @@ class _Answers:
         if self.wanted.tick is not None:
             self.wanted.tick(len(self._taken))
 
-    def answered(self) -> Answered:
+    def answered(self) -> Predicted:
         """All of it, once nothing waits."""
-        trainer = _Mean()
+        overall = _Mean()
         for mean in self._losses.values():
-            trainer.add(mean.value, mean.weight)
+            overall.add(mean.value, mean.weight)
         losses = {task: mean.value for task, mean in sorted(self._losses.items())}
-        return Answered(self.outputs, losses, trainer.value if losses else None)
+        return Predicted(self.outputs, losses, overall.value if losses else None)
 
 
 @dataclass
@@ -148,12 +148,12 @@ class _Mean:
         return self.total / self.weight
 
 
-def _answer(sharing: Sharing, answers: Sequence[_Answers], batches: Sequence[Batch]) -> None:
+def _answer(sharing: Sharing, answers: Sequence[_Progress], batches: Sequence[Batch]) -> None:
     """One pass over batches of several predictors."""
     first = answers[0].wanted.predictor
     learners = [answer.wanted.predictor.learner for answer in answers]
     with autocast(first.precision, first.device):
-        found = sharing.answer(learners, batches)
+        found = sharing.forward(learners, batches)
     for answer, batch, output in zip(answers, batches, found, strict=True):
         answer.put(batch, output)
 

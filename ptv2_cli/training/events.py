@@ -1,8 +1,8 @@
-"""What the loop tells its handlers."""
+"""What happens while a run trains, for its sinks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +55,8 @@ class Stopped:
     detail: Mapping[str, Any]
 
 
-Event = StepDone | EvalDone | Saved | Stopped
+Event = StepDone | EvalDone | Stopped
+"""What happens in the loop."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,19 @@ class Ticked:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """The run is over and its metrics.json written, whatever its status."""
+
+    metrics: Mapping[str, Any]
+    """The content of metrics.json."""
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something the user should know."""
 
     text: str
 
 
-RunEvent = Event | Started | Ticked | Warned
-Listener = Callable[[RunEvent], None]
+RunEvent = Event | Started | Saved | Ticked | Finished | Warned
+"""What happens in a run."""

@@ -27,16 +27,16 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 def fit(
     lanes: list[Lane], sharing: Sharing, evaluate: Evaluate
 ) -> Iterator[list[tuple[Lane, Event]]]:
-    """Train lanes to the last steps of their plans, yielding what happened, lane by lane.
+    """Train lanes to their last steps, yielding what happened, lane by lane.
 
     A lane that has stopped is taken off the list; whoever consumes the events may take off others,
     to stop them early, and add new ones, all of one device and precision. Saving, logging,
     progress and early stopping belong to the consumer. The order of a lane's draws follows from
-    its own progress alone, so one that is given a saved state goes on as if it had never stopped.
+    its own position alone, so one that is given a saved state goes on as if it had never stopped.
     """
     while lanes:
         ended = [(lane, end) for lane in lanes if (end := lane.end()) is not None]
-        due = [lane for lane in lanes if lane.due]
+        due = [lane for lane in lanes if lane.evaluation_due]
         if ended:
             for lane, _ in ended:
                 lanes.remove(lane)
@@ -44,29 +44,33 @@ def fit(
         elif due:
             scored = list(zip(due, evaluate(due), strict=True))
             for lane in due:
-                lane.training.progress.evaluated = lane.training.progress.step
+                lane.evaluated = lane.step
             yield list(scored)
-        else:
-            if stepped := advance(lanes, sharing):
-                yield list(stepped)
+        elif stepped := train_batch(lanes, sharing):
+            yield list(stepped)
 
 
-def advance(lanes: Sequence[Lane], sharing: Sharing) -> list[tuple[Lane, StepDone]]:
-    """One batch of every lane forward and backward, in as few passes as they fit into.
+def train_batch(lanes: Sequence[Lane], sharing: Sharing) -> list[tuple[Lane, StepDone]]:
+    """Take the next batch of every lane, and the optimizer step of those whose step it completes.
 
-    Returns the lanes whose steps are whole with it, and what they did.
+    Forward and backward passes are as few as the batches fit into.
     """
-    learners = [lane.training.learner for lane in lanes]
+    learners = [lane.learner for lane in lanes]
     for learner in learners:  # an evaluation leaves what it used in the other mode
         if not (learner.training and learner.backbone.model.training):
             learner.train()
-    batches = [lane.next() for lane in lanes]
-    plan = lanes[0].plan
-    for places in sharing.passes(learners, [len(batch.input_ids) for batch in batches]):
-        parts = [batches[at] for at in places]
-        with autocast(plan.precision, plan.device):
-            outputs = sharing.answer([learners[at] for at in places], parts)
-        takers = zip([lanes[at] for at in places], parts, outputs, strict=True)
-        # No lane's parameters are in another's loss: one pass backward serves all.
-        torch.autograd.backward([lane.take(part, output) for lane, part, output in takers])
-    return [(lane, done) for lane in lanes if (done := lane.close()) is not None]
+    batches = [lane.next_batch() for lane in lanes]
+    for group in sharing.passes(learners, [len(batch.input_ids) for batch in batches]):
+        with autocast(lanes[0].precision, lanes[0].device):
+            outputs = sharing.forward([learners[at] for at in group], [batches[at] for at in group])
+        losses = [
+            lanes[at].loss(batches[at], output) for at, output in zip(group, outputs, strict=True)
+        ]
+        torch.autograd.backward(losses)  # no lane's parameters are in another's loss
+    stepped = []
+    for lane in lanes:
+        if lane.batch_done():
+            lane.clip_gradients()
+            lane.set_learning_rates()
+            stepped.append((lane, lane.take_step()))
+    return stepped

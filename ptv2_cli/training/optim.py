@@ -49,7 +49,8 @@ def _decays(parameter: nn.Parameter) -> bool:
     return parameter.dim() > 1
 
 
-Scale = Callable[[int], float]
+Schedule = Callable[[int], float]
+"""Factor on the peak learning rates for step 0, 1, ..."""
 
 
 def build_schedule(
@@ -57,8 +58,8 @@ def build_schedule(
     steps: int,
     warmup: float,
     steps_per_epoch: int,
-) -> Scale:
-    """Factor on the peak learning rate for step 0, 1, ...; `warmup` is a share of all steps."""
+) -> Schedule:
+    """The schedule of a name; `warmup` is a share of all steps."""
     warm = round(warmup * steps)
 
     def scale(step: int) -> float:

@@ -126,7 +126,7 @@ def test_lanes_of_several_depths_share_a_batch(family, folder_of) -> None:
         tiny.make_method(backbone, "head_only", None),
     ]
     batches = [batch_of(features()), batch_of(features()), batch_of(features((7,), seed=3))]
-    trainer, counts = joined(batches, 0), [3, 3, 1]
+    trainer, counts = joined(batches), [3, 3, 1]
 
     def prompts() -> Prompts:
         return mixed([method() for method in methods], counts)
@@ -255,9 +255,9 @@ def test_the_inputs_of_a_question_are_rows_of_their_own(backbone_of) -> None:
 
 def test_batches_remember_their_features() -> None:
     one, other = batch_of(features()), batch_of(features((4,)))
-    assert joined([one, other], 0).features == (*one.features, *other.features)
+    assert joined([one, other]).features == (*one.features, *other.features)
     assert one.to("cpu").features == one.features
-    assert joined([one, replace(other, features=None)], 0).features is None
+    assert joined([one, replace(other, features=None)]).features is None
 
 
 def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
@@ -273,7 +273,7 @@ def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
     for computed in (9, 9, 12, 12):
         lower.hidden(backbone, batch, prompts)
         assert lower.computed == computed
-    twice = joined([batch, batch], 0)  # both ask in one batch: nothing is left to keep
+    twice = joined([batch, batch])  # both ask in one batch: nothing is left to keep
     lower.hidden(backbone, twice, prompts)
     assert (lower.computed, lower._store.held) == (15, 0)
 

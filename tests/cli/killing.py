@@ -15,9 +15,9 @@ GRID = ("--prompt-len", "2,4", "--seed", "11,12")
 # after the save.
 SIGNALLED = """
 import os
-from ptv2_cli.runs import trainer, training
+from ptv2_cli.runs import recorder, trainer
 trainer.SAVE_SECONDS = -1.0
-note, save, steps = training.TrainingRun.after_step, trainer.Trainer._save_all, 0
+note, save, steps = recorder.RunRecorder.after_step, trainer.Trainer._save_all, 0
 def after_step(self, event):
     global steps
     note(self, event)
@@ -28,7 +28,7 @@ def save_and_die(self):
     save(self)
     if steps >= {step} and {number} == 9:
         os.kill(os.getpid(), 9)
-training.TrainingRun.after_step = after_step
+recorder.RunRecorder.after_step = after_step
 trainer.Trainer._save_all = save_and_die
 from ptv2_cli.cli.app import main
 main()

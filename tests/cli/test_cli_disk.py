@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from commandline import Material, Ptv2, Refused, only_run
 
-from ptv2_cli.runs.training import TrainingRun
+from ptv2_cli.runs.recorder import RunRecorder
 from ptv2_cli.training import checkpoint
 
 
@@ -51,13 +51,13 @@ def test_output_that_is_read_only(
 
 @pytest.mark.parametrize(
     "place",
-    ["runs.training.write_atomic", "training.checkpoint.replace_by", "runs.results.write_json"],
+    ["runs.recorder.write_atomic", "training.checkpoint.replace_by", "runs.results.write_json"],
 )
 def test_a_full_disk(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     material.write(Path("config.yaml"))
-    target = "runs.training.write_json" if place.endswith("write_json") else place
+    target = "runs.recorder.write_json" if place.endswith("write_json") else place
     with monkeypatch.context() as patch:
         patch.setattr(f"ptv2_cli.{target}", full)
         result = ptv2("train")
@@ -136,15 +136,15 @@ def test_a_run_whose_folder_is_removed_meanwhile(
     words: tuple[str, ...], removed: str, material: Material, ptv2: Ptv2,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    really = TrainingRun.after_evaluation
+    really = RunRecorder.after_evaluation
 
-    def remove(self: TrainingRun, *args: Any) -> None:
+    def remove(self: RunRecorder, *args: Any) -> None:
         really(self, *args)
         shutil.rmtree(self.directory.path / removed)
 
     material.write(Path("config.yaml"))
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "after_evaluation", remove)
+        patch.setattr(RunRecorder, "after_evaluation", remove)
         result = ptv2(*words)
     assert result.code == 1
     told = " ".join(result.err.split())

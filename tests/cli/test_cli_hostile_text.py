@@ -163,7 +163,7 @@ def test_lines_of_the_log(tmp_path: Path) -> None:
     from ptv2_cli.runs.sinks.log import LogFile
     from ptv2_cli.training.events import Warned
 
-    LogFile(tmp_path / "log.txt")(Warned(f"{LABELS[0]}\nforged"))
+    LogFile(tmp_path / "log.txt").on(Warned(f"{LABELS[0]}\nforged"))
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert text.endswith(f" warning: {SHOWN[0]}\\nforged\n")
 

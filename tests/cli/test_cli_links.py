@@ -29,7 +29,7 @@ def interrupted(material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch)
 
     material.write(Path("config.yaml"))
     with monkeypatch.context() as patch:
-        patch.setattr("ptv2_cli.runs.training.TrainingRun.conclude", stop)
+        patch.setattr("ptv2_cli.runs.recorder.RunRecorder.conclude", stop)
         assert ptv2("train").code == 130
     return only_run()
 

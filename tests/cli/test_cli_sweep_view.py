@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -14,12 +13,13 @@ from rich.console import Console
 
 from ptv2_cli.cli import console, progress, sweep_view
 from ptv2_cli.cli.sweep_view import LiveView, PlainView, nearest, view
+from ptv2_cli.runs.sinks.base import Sink
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.plan import make_candidates
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.sweeps.trials import Trial, prepare_all
-from ptv2_cli.training.events import EvalDone, Listener, Started, StepDone, Warned
+from ptv2_cli.training.events import EvalDone, Started, StepDone, Warned
 
 
 def planned(material: Material, count: int) -> Store:
@@ -40,8 +40,7 @@ class Lanes:
     watcher: LiveView | PlainView
 
     def __post_init__(self) -> None:
-        self.open: dict[int, ExitStack] = {}
-        self.listeners: dict[int, Listener] = {}
+        self.sinks: dict[int, Sink] = {}
 
     def trial(self, number: int) -> Trial:
         return self.store.prepared.trials[number - 1]
@@ -50,20 +49,18 @@ class Lanes:
         trial = self.trial(number)
         assert trial.resolved_run is not None
         self.store.note(trial.entry.fingerprint, Outcome("running"))
-        self.open[number] = ExitStack()
-        watched = self.watcher.trial(trial, trial.resolved_run)
-        self.listeners[number] = self.open[number].enter_context(watched)
+        self.sinks[number] = self.watcher.began(trial)(trial.resolved_run)
         directory = trial.resolved_run.directory
-        self.listeners[number](Started(directory.path, steps, 0, "accuracy"))
+        self.sinks[number].on(Started(directory.path, steps, 0, "accuracy"))
 
     def step(self, number: int, step: int) -> None:
-        self.listeners[number](StepDone(step, step / 100, torch.tensor(0.5), 4, 40))
+        self.sinks[number].on(StepDone(step, step / 100, torch.tensor(0.5), 4, 40))
 
     def score(self, number: int, value: float) -> None:
-        self.listeners[number](EvalDone(100, 1.0, {"accuracy": value}, 0.1, None))
+        self.sinks[number].on(EvalDone(100, 1.0, {"accuracy": value}, 0.1, None))
 
     def leave(self, number: int, outcome: Outcome) -> None:
-        self.open.pop(number).close()
+        self.sinks.pop(number).close()
         self.store.note(self.trial(number).entry.fingerprint, outcome)
         self.watcher.ended(self.trial(number), outcome)
 
@@ -197,13 +194,13 @@ def test_a_warning_of_all_lanes_is_said_once(material: Material, terminal: Strin
     lanes = Lanes(store, LiveView(store, None))
     for number in (1, 2):
         lanes.enter(number)
-        lanes.listeners[number](Warned("texts are cut"))
+        lanes.sinks[number].on(Warned("texts are cut"))
     assert terminal.getvalue().count("texts are cut") == 1
 
 
 def test_two_lanes_on_one_live_screen(material: Material, terminal: StringIO) -> None:
     store = planned(material, 2)
-    with view(store, None, trainer=True) as watcher:
+    with view(store, None, several=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(2)
@@ -218,14 +215,14 @@ def test_plain_lines_of_several_say_whose_they_are(
     monkeypatch.setattr(progress, "PLAIN_EVERY", 0.0)
     monkeypatch.setenv("COLUMNS", "300")
     store = planned(material, 3)
-    with view(store, None, trainer=True) as watcher:
+    with view(store, None, several=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(3)
         lanes.step(3, 40)
         lanes.step(1, 30)
         lanes.score(3, 0.5)
-        lanes.listeners[3](Warned("texts are cut"))
+        lanes.sinks[3].on(Warned("texts are cut"))
         lanes.leave(3, Outcome("finished", value=0.5, seconds=3))
     said = capsys.readouterr().err.splitlines()
     assert all(line.removeprefix("warning: ").startswith("trial ") for line in said)
@@ -247,7 +244,7 @@ def test_plain_lines_of_one_at_a_time_are_as_ever(
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.step(1, 40)
-        lanes.listeners[1](Warned("texts are cut"))
+        lanes.sinks[1].on(Warned("texts are cut"))
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "trial 1 of 2: config, seed 11"
     assert said[1].startswith("training for 200 steps: runs")

@@ -58,7 +58,8 @@ def main(plan: dict[str, Any]) -> None:
         sync(file)
 
     os.fsync = fsync
-    trainer.train(session, resume=plan.get("resume", False), listen=listen)
+    sinks = [lambda run: tiny.Follower(listen)]
+    trainer.train(session, sinks, resume=plan.get("resume", False))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from ptv2_cli.errors import ConfigError
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.rescore import reload_run
 from ptv2_cli.runs.resolve.resolved_config import resolve_config
-from ptv2_cli.runs.session import set_up
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
@@ -111,7 +110,7 @@ def test_the_scaler_serves_weights_in_fp16(folder_of, data, tmp_path) -> None:
     config = tiny.write_config(tmp_path / "run.yaml", folder_of("bert"), data)
 
     def scales(*sets: str) -> bool:
-        return set_up(tiny.opened(config, tmp_path, *sets))[0].scaler.is_enabled()
+        return tiny.opened(config, tmp_path, *sets).new_lane().scaler.is_enabled()
 
     assert scales("backbone.dtype=fp16")
     assert not scales("backbone.dtype=bf16")
@@ -150,13 +149,12 @@ def loss_after(steps: int, output: Path, *sets: str) -> float:
         output,
         *("backbone.dropout=off", "train.precision=fp32", "train.batch_size=8", *sets),
     )
-    training, plan = set_up(session)
     losses: list[float] = []
 
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
-    for ((_, event),) in fit([Lane(training, plan)], Sharing(0), evaluate):
+    for ((_, event),) in fit([session.new_lane()], Sharing(), evaluate):
         if isinstance(event, StepDone):
             losses.append(float(event.loss))
             if len(losses) == steps:

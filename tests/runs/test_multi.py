@@ -146,14 +146,12 @@ def test_offline_every_task_that_is_not_here_is_named(folder_of, data, tmp_path)
 def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(
     folder_of, data, tmp_path
 ) -> None:
-    from ptv2_cli.runs.session import set_up
-
     session = tiny.opened(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    training, _ = set_up(session)
+    batches = session.new_lane().batches
     seen = set()
-    for rows in training.batches.epoch(0):
-        batch = training.batches.collate(rows)
-        assert {training.batches.features[row].task for row in rows} == {batch.task}
+    for rows in batches.epoch(0):
+        batch = batches.collate(rows)
+        assert {batches.features[row].task for row in rows} == {batch.task}
         session.learner.zero_grad()
         session.learner(batch).loss.backward()
         moved = [head.linear.weight.grad is not None for head in session.learner.head.heads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -117,11 +118,11 @@ def test_a_resumed_run_began_at_its_first_start(
         tmp_path / "x.yaml", folder_of("bert"), tiny.write_rte(tmp_path / "rte")
     )
     clock = iter(f"2026-01-0{day}T10:00:00+01:00" for day in range(1, 9))
-    monkeypatch.setattr("ptv2_cli.runs.training.now", lambda: next(clock))
+    monkeypatch.setattr("ptv2_cli.runs.recorder.now", lambda: next(clock))
 
     def stop(event: object) -> None:
         if isinstance(event, EvalDone):
-            raise Interrupted(15)
+            signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(Interrupted):
         tiny.trained(config, tmp_path / "runs", listen=stop)

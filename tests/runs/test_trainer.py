@@ -135,7 +135,7 @@ def test_divergence_keeps_the_best_before_it(config, tmp_path) -> None:
             learner.method.source.prompt.fill_(math.nan)
 
     breaking(session, 9, poison)
-    metrics = tiny.train(session, resume=False, listen=lambda event: None)
+    metrics = tiny.train(session, resume=False)
     assert metrics["status"] == "diverged"
     assert metrics["evaluations"] == 1
     assert metrics["selection"]["step"] == 6
@@ -154,7 +154,7 @@ def test_divergence_before_the_first_evaluation(config, tmp_path) -> None:
             learner.head.linear.weight.fill_(math.inf)
 
     breaking(session, 2, poison)
-    metrics = tiny.train(session, resume=False, listen=lambda event: None)
+    metrics = tiny.train(session, resume=False)
     assert metrics["status"] == "diverged"
     assert metrics["evaluations"] == 0
     assert metrics["metrics"] == {}
@@ -170,7 +170,7 @@ def test_weights_that_break_after_the_last_finite_loss_are_never_the_best(config
         learner.method.source.prompt.register_hook(lambda grad: grad * math.nan)
 
     breaking(session, 6, poison_gradients)
-    metrics = tiny.train(session, resume=False, listen=lambda event: None)
+    metrics = tiny.train(session, resume=False)
     assert metrics["status"] == "diverged"
     assert metrics["selection"]["value"] is None
 
@@ -180,7 +180,7 @@ def test_a_pooler_that_the_weights_lack_trains_and_is_saved(data, tmp_path) -> N
     config = tiny.write_config(tmp_path / "x.yaml", folder, data)
     session = tiny.opened(config, tmp_path / "runs")
     before = session.learner.backbone.pooler.dense.weight.clone()
-    metrics = tiny.train(session, resume=False, listen=lambda event: None)
+    metrics = tiny.train(session, resume=False)
     pooler = 32 * 32 + 32
     assert metrics["parameters"]["trainable"] == 2 * 3 * 32 * 3 + (32 * 2 + 2) + pooler
     best = read_checkpoint(session.resolved_run.directory.checkpoints, "best").tensors

@@ -14,8 +14,8 @@ import torch
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.rng import SeededDropout
 from ptv2_cli.runs import trainer
+from ptv2_cli.runs.recorder import RunRecorder
 from ptv2_cli.runs.trainer import Trainer
-from ptv2_cli.runs.training import TrainingRun
 from ptv2_cli.sweeps.session_pool import Opener
 
 FolderOf = Callable[[str], Path]
@@ -180,26 +180,27 @@ def test_a_run_that_cannot_join_lets_go_of_its_directory(
 
     configs = laned.write(tmp_path, folder_of("bert"), rte, {"prompt_len": 2}, {"prompt_len": 3})
     opener = Opener(tiny.CPU)
-    runs = []
+    sessions = []
     for trial in laned.plan(configs, tmp_path / "runs").trials:
         assert trial.resolved_run is not None
-        runs.append(TrainingRun(opener.open(trial.resolved_run), lambda event: None))
-    begin = TrainingRun.begin
+        sessions.append(opener.open(trial.resolved_run))
+    folders = [session.resolved_run.directory.path for session in sessions]
+    begin = RunRecorder.begin
 
-    def failing(self: TrainingRun, *args: Any, **options: Any) -> None:
+    def failing(self: RunRecorder, *args: Any, **options: Any) -> None:
         begin(self, *args, **options)
         raise RuntimeError("a bug")
 
     with Trainer(tiny.CPU) as driver:
-        driver.join(runs[0], resume=False)
+        driver.add(sessions[0], resume=False)
         with monkeypatch.context() as patch:
-            patch.setattr(TrainingRun, "begin", failing)
+            patch.setattr(RunRecorder, "begin", failing)
             with pytest.raises(RuntimeError, match="a bug"):
-                driver.join(runs[1], resume=False)
-        assert list(driver.runs.values()) == [runs[0]]
-        with locked(runs[1].directory.path):
+                driver.add(sessions[1], resume=False)
+        assert len(driver) == 1
+        with locked(folders[1]):
             pass
-    with locked(runs[0].directory.path):  # and so has the other, now that all is over
+    with locked(folders[0]):  # and so has the other, now that all is over
         pass
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import tiny
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import Interrupted, MachineError, Problem
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps import estimate, session_pool
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.engines import local
@@ -34,9 +34,8 @@ class Silent:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 
-    @contextmanager
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> Iterator[Callable[[Any], None]]:
-        yield lambda event: None
+    def began(self, trial: Trial) -> MakeSink:
+        return lambda resolved_run: tiny.Follower(lambda event: None)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

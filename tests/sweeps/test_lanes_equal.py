@@ -14,6 +14,7 @@ from laned import Swept, assert_same
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs import trainer
+from ptv2_cli.runs.session import Session
 
 FolderOf = Callable[[str], Path]
 MIXED: list[dict[str, Any]] = [
@@ -80,7 +81,7 @@ def test_all_that_lanes_may_differ_in(
     kept: bool, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kept:  # outputs of lower layers, which separate those who have prompts elsewhere
-        monkeypatch.setattr(trainer, "lower_states", lambda session: None)
+        monkeypatch.setattr(Session, "lower_states", lambda session: None)
     last = {**MIXED[-1], "train": {"lr": 0.005, "steps": 30}}
     configs = laned.write(tmp_path, folder_of("bert"), rte, *MIXED[:-1], last, train={"steps": 50})
     alone, shared = both(configs, tmp_path)

@@ -150,7 +150,7 @@ def test_out_of_memory_goes_on_with_fewer(
     kind: type[Exception], configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ptv2_cli.runs.trainer.lower_states", lambda session: None)
+    monkeypatch.setattr("ptv2_cli.runs.session.Session.lower_states", lambda session: None)
     passed = limited(monkeypatch, 8, kind)
     watch = Watch()
     swept = laned.sweep(configs, tmp_path / "runs", 5, grid=GRID, watch=watch)
@@ -163,7 +163,7 @@ def test_out_of_memory_goes_on_with_fewer(
 def test_out_of_memory_alone_fails_what_does_not_fit(
     configs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptv2_cli.runs.trainer.lower_states", lambda session: None)
+    monkeypatch.setattr("ptv2_cli.runs.session.Session.lower_states", lambda session: None)
     limited(monkeypatch, 4, MemoryError)
     grid = "train.batch_size=4,6,3"
     swept = laned.sweep(configs, tmp_path / "runs", 3, grid=grid)

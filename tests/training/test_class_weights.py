@@ -15,9 +15,9 @@ from ptv2_cli.inputs.batch import collate
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.training.batches import BatchPlan
-from ptv2_cli.training.evaluate import Predictor, Wanted, predict
+from ptv2_cli.training.evaluate import PredictionRequest, Predictor, predict
 from ptv2_cli.training.events import EvalDone, StepDone
-from ptv2_cli.training.lane import Lane, Plan, Training
+from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
 from ptv2_cli.training.optim import LearningRates, build_optimizer, build_schedule
 
@@ -41,8 +41,8 @@ def lane(learner: Any, kind: str, size: int, accumulate: int, weights: Any = WEI
         features(kind), size, accumulate, 3, pad_id=0, kind=kind, class_weights=weights
     )
     optimizer = build_optimizer(learner, LearningRates(0.1, 0.1, 0.1), 0.0)
-    training = Training(learner, batches, optimizer, build_schedule("constant", 99, 0.0, 9))
-    return Lane(training, Plan(1, 1000, None, "fp32", tiny.CPU))
+    schedule = build_schedule("constant", 99, 0.0, 9)
+    return Lane(learner, batches, optimizer, schedule, 1, 1000, tiny.CPU)
 
 
 def first_steps(lanes: list[Lane]) -> dict[Lane, float]:
@@ -50,7 +50,7 @@ def first_steps(lanes: list[Lane]) -> dict[Lane, float]:
         return [EvalDone(0, 0.0, {}, 0.0, None) for _ in due]
 
     found = {}
-    for events in fit(list(lanes), Sharing(0), evaluate):
+    for events in fit(list(lanes), Sharing(), evaluate):
         found |= {at: float(event.loss) for at, event in events if isinstance(event, StepDone)}
     return found
 
@@ -75,7 +75,7 @@ def test_any_cut_of_a_step_has_the_gradient_of_torch_s_own_loss(
         made = lane(learner, kind, size, accumulate)
         seen: list[torch.Tensor] = []
         monkeypatch.setattr(
-            made.training.optimizer,
+            made.optimizer,
             "step",
             lambda seen=seen, own=own: seen.extend(p.grad.clone() for p in own),
         )
@@ -121,5 +121,5 @@ def test_the_validation_loss_is_weighted_as_the_train_loss(folder_of: FolderOf) 
     (expected,) = first_steps([lane(learner, "sequence", 8, 1)]).values()
     learner = tiny.make_learner(tiny.load(folder_of("bert")))
     made = Predictor(learner, "sequence", 0, 3, "fp32", tiny.CPU, WEIGHTS)
-    (found,) = predict([Wanted(made, features("sequence"))])
+    (found,) = predict([PredictionRequest(made, features("sequence"))])
     assert found.loss == pytest.approx(expected, rel=1e-5)

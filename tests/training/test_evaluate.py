@@ -11,7 +11,7 @@ import torch
 
 from ptv2_cli.inputs.batch import collate
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.training.evaluate import Predictor, Wanted, predict
+from ptv2_cli.training.evaluate import PredictionRequest, Predictor, predict
 
 LENGTHS = [5, 9, 3, 7, 9, 4, 6]
 
@@ -85,7 +85,7 @@ def test_the_loss_is_the_mean_over_targets_whatever_the_batches(kind, folder_of)
     ]
     found = []
     for size in (1, 3, 7):
-        (answered,) = predict([Wanted(predictor(backbone, kind, size), labelled)])
+        (answered,) = predict([PredictionRequest(predictor(backbone, kind, size), labelled)])
         assert answered.losses == {0: answered.loss}
         found.append(answered.loss)
     assert found[1:] == pytest.approx([found[0]] * 2, rel=1e-5)
@@ -97,15 +97,18 @@ def test_the_loss_is_the_mean_over_targets_whatever_the_batches(kind, folder_of)
 
 def test_no_loss_without_gold_answers_and_one_for_each_task(folder_of) -> None:
     backbone = tiny.load(folder_of("bert"))
-    (none,) = predict([Wanted(predictor(backbone, "sequence", 2), features())])
+    (none,) = predict([PredictionRequest(predictor(backbone, "sequence", 2), features())])
     assert (none.loss, none.losses) == (None, {})
     mixed = [
         replace(item, task=item.row % 2, label=item.row % 3 if item.row else None)
         for item in features()
     ]
     made = predictor(backbone, "sequence", 2)
-    (found,) = predict([Wanted(made, mixed)])
-    alone = [predict([Wanted(made, [x for x in mixed if x.task == at])])[0].loss for at in (0, 1)]
+    (found,) = predict([PredictionRequest(made, mixed)])
+    alone = [
+        predict([PredictionRequest(made, [x for x in mixed if x.task == at])])[0].loss
+        for at in (0, 1)
+    ]
     assert found.losses == pytest.approx(dict(enumerate(alone)), rel=1e-5)
     # Three labelled rows of the first task (one has no label), three of the second.
     assert found.loss == pytest.approx((3 * alone[0] + 3 * alone[1]) / 6, rel=1e-5)

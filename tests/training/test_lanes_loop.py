@@ -16,9 +16,9 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.learner import Learner
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.training.batches import BatchPlan
-from ptv2_cli.training.evaluate import Predictor, Wanted, predict
+from ptv2_cli.training.evaluate import PredictionRequest, Predictor, predict
 from ptv2_cli.training.events import EvalDone, Event, StepDone, Stopped
-from ptv2_cli.training.lane import Lane, Plan, Training
+from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
 from ptv2_cli.training.optim import LearningRates, build_optimizer, build_schedule
 
@@ -45,20 +45,20 @@ def lane(backbone: Backbone, length: int, size: int, steps: int = 3, **fields: A
     made = learner(backbone, length)
     batches = BatchPlan(features(12), size, accumulate, seed, pad_id=0, kind="sequence")
     optimizer = build_optimizer(made, LearningRates(lr, lr, lr), 0.0)
-    training = Training(made, batches, optimizer, build_schedule("constant", 99, 0.0, 9))
-    common = {"eval_every": 1000, "clip": None, "precision": "fp32", "device": tiny.CPU}
-    return Lane(training, Plan(**{**common, "steps": steps, **fields}))
+    schedule = build_schedule("constant", 99, 0.0, 9)
+    fields = {"eval_every": 1000, "device": tiny.CPU, **fields}
+    return Lane(made, batches, optimizer, schedule, steps, **fields)
 
 
 def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
-    return [EvalDone(lane.training.progress.step, 0.0, {}, 0.0, None) for lane in lanes]
+    return [EvalDone(lane.step, 0.0, {}, 0.0, None) for lane in lanes]
 
 
 def carried(
     lanes: list[Lane], sharing: Sharing | None = None, evaluating: Any = evaluate
 ) -> dict[Lane, list[Event]]:
     found: dict[Lane, list[Event]] = {each: [] for each in lanes}
-    for events in fit(lanes, sharing or Sharing(0), evaluating):
+    for events in fit(lanes, sharing or Sharing(), evaluating):
         for at, event in events:
             found[at].append(event)
     return found
@@ -114,7 +114,7 @@ def test_passes_are_as_few_as_fit(folder_of: FolderOf, passes: list[int]) -> Non
     ):
         lanes = [lane(backbone, 2, size, steps=1) for size in sizes]
         passes.clear()
-        carried(lanes, Sharing(0, limit))
+        carried(lanes, Sharing(limit))
         assert passes == expected, limit
 
 
@@ -146,7 +146,7 @@ def test_who_leaves_and_who_joins(folder_of: FolderOf, passes: list[int]) -> Non
     lanes = [first, second]
     passes.clear()  # those of the probe
     taken: list[tuple[int, ...]] = []
-    for events in fit(lanes, Sharing(0), evaluate):
+    for events in fit(lanes, Sharing(), evaluate):
         done = [event for _, event in events if isinstance(event, StepDone)]
         if done:
             taken.append(tuple(event.step for event in done))
@@ -155,14 +155,14 @@ def test_who_leaves_and_who_joins(folder_of: FolderOf, passes: list[int]) -> Non
             lanes.append(third)
     assert passes == [7, 7, 5, 5, 2, 2]
     assert taken == [(1, 1), (2, 2), (3, 1), (4, 2), (3,), (4,)]
-    assert first.training.progress.step == 2
+    assert first.step == 2
 
 
 def test_one_that_is_not_finite_leaves_the_others_as_they_are(folder_of: FolderOf) -> None:
     backbone = tiny.load(folder_of("bert"))
     bad = lane(backbone, 2, 4, steps=6, eval_every=2)
     with torch.no_grad():
-        for parameter in bad.training.learner.own_parameters("method"):
+        for parameter in bad.learner.own_parameters("method"):
             parameter.fill_(float("nan"))
     good = lane(backbone, 3, 4, steps=6, eval_every=2)
     found = carried([bad, good])
@@ -193,7 +193,7 @@ def test_predictions_share_passes(
         made = learner(backbone, at + 1, seed=at)
         predictor = Predictor(made, "sequence", 0, size, "fp32", tiny.CPU)
         told: list[int] = []
-        wanted.append(Wanted(predictor, features(count), told.append))
+        wanted.append(PredictionRequest(predictor, features(count), told.append))
     passes.clear()  # those of the probes
     trainer = [answered.outputs for answered in predict(wanted, limit)]
     shared = list(passes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import tiny
@@ -13,7 +14,7 @@ from ptv2_cli.learner import Learner
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.events import EvalDone, Event, StepDone, Stopped
-from ptv2_cli.training.lane import Lane, Plan, Training
+from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
 from ptv2_cli.training.optim import LearningRates, build_optimizer, build_schedule
 
@@ -29,35 +30,27 @@ def features(count: int = 8, kind: str = "sequence") -> list[Feature]:
     return made
 
 
-def training(learner: Learner, size: int, accumulate: int = 1, rows: int = 8) -> Training:
+def make_lane(
+    learner: Learner, size: int, steps: int, accumulate: int = 1, rows: int = 8, **fields: Any
+) -> Lane:
     kind = learner.head.kind
     batches = BatchPlan(features(rows, kind), size, accumulate, 3, pad_id=0, kind=kind)
     optimizer = build_optimizer(learner, LearningRates(0.1, 0.1, 0.1), 0.0)
-    return Training(learner, batches, optimizer, build_schedule("constant", 99, 0.0, 9))
-
-
-def plan(steps: int, **fields) -> Plan:
-    common = {"eval_every": 1000, "clip": None, "precision": "fp32", "device": tiny.CPU}
-    return Plan(**{**common, "steps": steps, **fields})
+    fields = {"eval_every": 1000, "device": tiny.CPU, **fields}
+    schedule = build_schedule("constant", 99, 0.0, 9)
+    return Lane(learner, batches, optimizer, schedule, steps, **fields)
 
 
 def evaluation() -> EvalDone:
     return EvalDone(0, 0.0, {"accuracy": 0.5}, 0.0, None)
 
 
-def alone(
-    made: Training, which: Plan, evaluate: Callable[[], EvalDone] = evaluation
-) -> Iterator[Event]:
+def alone(lane: Lane, evaluate: Callable[[], EvalDone] = evaluation) -> Iterator[Event]:
     """The events of one lane by itself."""
-    lane = Lane(made, which)
-    for events in fit([lane], Sharing(0), lambda lanes: [evaluate() for _ in lanes]):
+    for events in fit([lane], Sharing(), lambda lanes: [evaluate() for _ in lanes]):
         for at, event in events:
             assert at is lane
             yield event
-
-
-def run(made: Training, which: Plan, evaluate: Callable[[], EvalDone] = evaluation) -> list:
-    return list(alone(made, which, evaluate))
 
 
 @pytest.mark.parametrize("kind", ["sequence", "token"])
@@ -66,13 +59,13 @@ def test_accumulating_equals_one_large_batch(kind, folder_of, monkeypatch) -> No
     losses = []
     for size, accumulate in ((8, 1), (4, 2), (3, 3)):
         learner = tiny.make_learner(tiny.load(folder_of("bert")), kind=kind)
-        made = training(learner, size, accumulate)
+        made = make_lane(learner, size, 1, accumulate)
         own = list(learner.own_parameters("method")) + list(learner.own_parameters("head"))
         seen: list[torch.Tensor] = []
         monkeypatch.setattr(
             made.optimizer, "step", lambda seen=seen, own=own: seen.extend(p.grad for p in own)
         )
-        first = next(event for event in run(made, plan(1)) if isinstance(event, StepDone))
+        first = next(event for event in alone(made) if isinstance(event, StepDone))
         losses.append(first.loss)
         gradients.append(seen)
         assert first.rows == 8
@@ -84,7 +77,7 @@ def test_accumulating_equals_one_large_batch(kind, folder_of, monkeypatch) -> No
 
 def test_clip_limits_the_norm_of_all_gradients_together(folder_of, monkeypatch) -> None:
     learner = tiny.make_learner(tiny.load(folder_of("bert")))
-    made = training(learner, 8)
+    made = make_lane(learner, 8, 1)
     norms = []
 
     def note() -> None:
@@ -92,9 +85,9 @@ def test_clip_limits_the_norm_of_all_gradients_together(folder_of, monkeypatch) 
         norms.append(torch.cat(every).norm().item())
 
     monkeypatch.setattr(made.optimizer, "step", note)
-    run(made, plan(1))
-    made.progress.step = 0
-    run(made, plan(1, clip=norms[0] / 3))
+    list(alone(made))
+    made.step, made.evaluated, made.clip = 0, -1, norms[0] / 3
+    list(alone(made))
     assert norms[1] == pytest.approx(norms[0] / 3, rel=1e-3)
 
 
@@ -102,16 +95,17 @@ def test_clip_limits_the_norm_of_all_gradients_together(folder_of, monkeypatch) 
     ("steps", "every", "expected"), [(6, 2, [2, 4, 6]), (7, 3, [3, 6, 7]), (2, 9, [2])]
 )
 def test_evaluates_every_so_many_steps_and_at_the_end(steps, every, expected, folder_of) -> None:
-    made = training(tiny.make_learner(tiny.load(folder_of("bert"))), 4)
+    learner = tiny.make_learner(tiny.load(folder_of("bert")))
+    made = make_lane(learner, 4, steps, eval_every=every)
     modes = []
 
     def evaluate() -> EvalDone:
-        modes.append(made.progress.step)
+        modes.append(made.step)
         made.learner.eval()
         return evaluation()
 
     events = []
-    for event in alone(made, plan(steps, eval_every=every), evaluate):
+    for event in alone(made, evaluate):
         events.append(event)
         # An evaluation leaves the learner in the other mode, in which nothing must train.
         assert made.learner.training is made.learner.backbone.model.training
@@ -124,9 +118,8 @@ def test_evaluates_every_so_many_steps_and_at_the_end(steps, every, expected, fo
 
 def test_a_loss_that_is_not_finite_ends_the_run_unevaluated(folder_of, monkeypatch) -> None:
     learner = tiny.make_learner(tiny.load(folder_of("bert")))
-    made = training(learner, 4)
     events = []
-    for event in alone(made, plan(6, eval_every=3)):
+    for event in alone(make_lane(learner, 4, 6, eval_every=3)):
         events.append(event)
         if isinstance(event, StepDone) and event.step == 2:
             with torch.no_grad():
@@ -137,8 +130,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_unevaluated(folder_of, monkeypat
 
 
 def test_epochs_take_their_own_batches(folder_of) -> None:
-    made = training(tiny.make_learner(tiny.load(folder_of("bert"))), 4, rows=12)
-    events = [event for event in run(made, plan(6)) if isinstance(event, StepDone)]
+    made = make_lane(tiny.make_learner(tiny.load(folder_of("bert"))), 4, 6, rows=12)
+    events = [event for event in alone(made) if isinstance(event, StepDone)]
     assert [event.epoch for event in events] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
     assert sum(event.rows for event in events[:3]) == 12
     sizes = [[len(b) for g in made.batches.groups(e) for b in g] for e in range(2)]
@@ -151,11 +144,11 @@ def test_low_precision_trains_and_keeps_parameters_fp32(precision, folder_of) ->
     seen = set()
     dense = learner.backbone.model.encoder.layer[0].output.dense
     dense.register_forward_hook(lambda *call: seen.add(call[2].dtype))
-    made = training(learner, 4, rows=24)
+    made = make_lane(learner, 4, 36, rows=24, precision=precision)
     if precision == "fp16":
         made.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
     before = {name: value.clone() for name, value in learner.own_state().items()}
-    events = run(made, plan(36, precision=precision))
+    events = list(alone(made))
     losses = [event.loss.item() for event in events if isinstance(event, StepDone)]
     assert seen == {torch.bfloat16 if precision == "bf16" else torch.float16}
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
@@ -173,9 +166,8 @@ def test_gradients_are_clipped_without_the_scale_of_fp16(folder_of) -> None:
         torch.amp.GradScaler("cpu", enabled=True, init_scale=2.0**14),
     ):
         learner = tiny.make_learner(tiny.load(folder_of("bert")))
-        made = training(learner, 4)
-        made.scaler = scaler
-        run(made, plan(1, clip=0.01))
+        made = make_lane(learner, 4, 1, clip=0.01, scaler=scaler)
+        list(alone(made))
         moments = [state["exp_avg"] for state in made.optimizer.state.values()]
         norms.append(float(torch.cat([moment.flatten() for moment in moments]).norm()) / 0.1)
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)

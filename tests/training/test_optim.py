@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from ptv2_cli.runs.session import set_up
 from ptv2_cli.training.optim import LearningRates, build_optimizer, build_schedule, set_rates
 
 
@@ -70,10 +69,9 @@ def test_the_head_trains_at_its_own_rate(folder_of, tmp_path) -> None:
         section = {"name": "sequence"} if head is None else {"name": "sequence", "lr": head}
         config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, head=section)
         session = tiny.opened(config, tmp_path / f"runs{number}")
-        made, _ = set_up(session)
         own = {
             parameter: group["lr"]
-            for group in made.optimizer.param_groups
+            for group in session.new_lane().optimizer.param_groups
             for parameter in group["params"]
         }
         rates = [

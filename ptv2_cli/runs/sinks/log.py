@@ -47,19 +47,17 @@ def _waited(patience: int | None) -> str:
 
 
 class LogFile:
-    """Appends the lines of a run's events to its log.txt."""
+    """The sink that appends a line for each event to the run's log.txt."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pending: list[str] = []
+        self._file = open(path, "a", encoding="utf-8", buffering=1, opener=no_link)  # noqa: SIM115
 
-    def __call__(self, event: RunEvent) -> None:
-        """Write the event's line; lines before the directory exists wait for it."""
+    def on(self, event: RunEvent) -> None:
+        """Write the event's line."""
         line = describe(event)
-        if line is None:
-            return
-        self._pending.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {visible(line)}\n")
-        if self._path.parent.is_dir():
-            with open(self._path, "a", encoding="utf-8", opener=no_link) as file:
-                file.writelines(self._pending)
-            self._pending.clear()
+        if line is not None:
+            self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {visible(line)}\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

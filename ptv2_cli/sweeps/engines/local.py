@@ -6,8 +6,8 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -20,9 +20,8 @@ from ptv2_cli.errors import (
     StoppedAtOnce,
     out_of_memory,
 )
-from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.runs.trainer import Trainer
-from ptv2_cli.runs.training import TrainingRun
 from ptv2_cli.sweeps.capacity import Group, grouped
 from ptv2_cli.sweeps.folder import finished
 from ptv2_cli.sweeps.lane_count import Lanes
@@ -30,7 +29,7 @@ from ptv2_cli.sweeps.session_pool import Opener, free
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import DONE, Outcome
 from ptv2_cli.sweeps.trials import Trial
-from ptv2_cli.training.events import EvalDone, Listener, RunEvent
+from ptv2_cli.training.events import EvalDone
 
 Prune = Callable[[Trial, EvalDone], bool]
 """Whether a trial is to be stopped after an evaluation."""
@@ -39,8 +38,8 @@ Prune = Callable[[Trial, EvalDone], bool]
 class Watcher(Protocol):
     """Whoever shows how the sweep goes on."""
 
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> AbstractContextManager[Listener]:
-        """A trial begins or goes on; what it tells goes to the listener until it ends."""
+    def began(self, trial: Trial) -> MakeSink:
+        """A trial begins or goes on; the sink that this gives follows it until it ends."""
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
@@ -101,8 +100,6 @@ class _Running:
 
     trial: Trial
     before: Outcome
-    until: ExitStack
-    """What is to be closed when it ends."""
 
 
 class _Unnoted(Exception):
@@ -122,7 +119,8 @@ class _Engine:
         self.opener = opener
         self.prune = prune
         self._places = 1
-        self._running: dict[TrainingRun, _Running] = {}
+        self._running: dict[str, _Running] = {}
+        """By fingerprint."""
         self._waiting: deque[Trial] = deque()
 
     def run(self, group: Group) -> None:
@@ -161,7 +159,7 @@ class _Engine:
                     else:
                         self._part(trainer)
                 finally:
-                    self._leave()
+                    self._running.clear()
             if shared > 1:
                 # Whose fault it is shows when fewer share: they go on from where they are.
                 self._places = shared // 2
@@ -169,59 +167,45 @@ class _Engine:
 
     def _drive(self, trainer: Trainer) -> None:
         def refill() -> None:
-            while self._waiting and len(trainer.runs) < self._places:
+            while self._waiting and len(trainer) < self._places:
                 self._start(self._waiting.popleft(), trainer)
 
-        for run, _ in trainer.carry_out(refill):
-            running = self._running.pop(run)
-            self._end(running, finished(run.directory, running.before))
+        for session, _ in trainer.train(refill):
+            running = self._running.pop(session.resolved_run.fingerprint)
+            self._end(running, finished(session.resolved_run.directory, running.before))
 
     def _start(self, trial: Trial, trainer: Trainer) -> None:
         """Open a trial and let it join; one that cannot begin has failed."""
         before = self.store.outcomes[trial.entry.fingerprint]
-        running = _Running(trial, before, ExitStack())
+        running = _Running(trial, before)
         if trial.resolved_run is None:
             self._end(running, _refused(trial, before))
             return
         name = trial.resolved_run.directory.path.name
         self._note(trial, Outcome("running", run=name, attempts=before.attempts))
-        run = None
+        mark = trial.entry.fingerprint
+        make_sink = self.watcher.began(trial)
         try:
-            listen = running.until.enter_context(self.watcher.trial(trial, trial.resolved_run))
-            with trainer.apart():
+            with trainer.generator_preserved():
                 session = self.opener.open(trial.resolved_run)
-                run = TrainingRun(session, self._pruning(trial, trainer, listen))
-            self._running[run] = running
-            trainer.join(run, resume=True)
+            self._running[mark] = running
+            trainer.add(session, [make_sink], resume=True, stop_after=partial(self._prune, trial))
         except (Interrupted, MachineError, KeyboardInterrupt):
             raise
         except Exception as error:
-            if run is not None:
-                del self._running[run]
-            if out_of_memory(error) and trainer.runs:  # there is no room beside the others
-                running.until.close()
+            self._running.pop(mark, None)
+            if out_of_memory(error) and len(trainer):  # there is no room beside the others
                 self._note(trial, before)
                 self._waiting.appendleft(trial)
-                self._places = len(trainer.runs)
+                self._places = len(trainer)
             else:
                 self._end(running, _failed(trial, before, error))
 
-    def _pruning(self, trial: Trial, trainer: Trainer, listen: Listener) -> Listener:
-        """The trial's listener, which also asks whether the trial is to go on."""
-        prune = self.prune
-        if prune is None:
-            return listen
-
-        def told(event: RunEvent) -> None:
-            listen(event)
-            if isinstance(event, EvalDone) and prune(trial, event):
-                trainer.stop(trial.entry.fingerprint)
-
-        return told
+    def _prune(self, trial: Trial, event: EvalDone) -> bool:
+        return self.prune is not None and self.prune(trial, event)
 
     def _end(self, running: _Running, outcome: Outcome) -> None:
         """A trial is over: note it, tell it, give back what it held."""
-        running.until.close()
         self._note(running.trial, outcome)
         if running.trial.resolved_run is not None:
             self.opener.close(running.trial.resolved_run)
@@ -235,14 +219,8 @@ class _Engine:
 
     def _part(self, trainer: Trainer) -> None:
         """Let all running trials wait again, saved, before those that have not begun."""
-        trainer.park()
+        trainer.save_and_release()
         self._waiting.extendleft(running.trial for running in reversed(self._running.values()))
-
-    def _leave(self) -> None:
-        """Close what trials that are under way hold."""
-        for running in self._running.values():
-            running.until.close()
-        self._running.clear()
 
     def _interrupted(self, error: BaseException) -> Interrupted:
         for running in self._running.values():

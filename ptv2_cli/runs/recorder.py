@@ -1,8 +1,8 @@
-"""One run while it trains: what it makes of the loop's events, and what it writes."""
+"""What a run writes and tells while it trains; `Trainer` is the other half, which trains it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,7 +19,7 @@ from ptv2_cli.files import (
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data_warnings import data_warnings
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.evaluation import Asked, Evaluation
+from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
 from ptv2_cli.runs.lock import locked, unlocked_warning
 from ptv2_cli.runs.results import (
     build_metrics,
@@ -31,26 +31,42 @@ from ptv2_cli.runs.results import (
     write_json,
     write_predictions,
 )
-from ptv2_cli.runs.session import Session, set_up
-from ptv2_cli.training.checkpoint import Save, load_checkpoint, settle
-from ptv2_cli.training.events import EvalDone, Listener, Saved, Started, StepDone, Ticked, Warned
-from ptv2_cli.training.lane import Lane, capture, restore
+from ptv2_cli.runs.session import Session
+from ptv2_cli.runs.sinks.base import MakeSink, Sinks
+from ptv2_cli.runs.sinks.log import LogFile
+from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, settle
+from ptv2_cli.training.events import (
+    EvalDone,
+    Finished,
+    RunEvent,
+    Saved,
+    Started,
+    StepDone,
+    Ticked,
+    Warned,
+)
 
 UNSYNCED = (
     "the file system cannot sync folders: a kill loses nothing, a power cut may lose the last save"
 )
 
+StopAfter = Callable[[EvalDone], bool]
+"""Whether a run is to end early, with an evaluation that still counts."""
 
-class TrainingRun:
-    """A run on its way from its first step to its metrics.json; `Trainer` drives it."""
 
-    def __init__(self, session: Session, listen: Listener) -> None:
+class RunRecorder:
+    """The records of a run while it trains: its directory, its scores so far and its sinks.
+
+    `Trainer` drives it: `begin`, then the `after_...` methods as its lane goes on, then `conclude`;
+    `close` in any case.
+    """
+
+    def __init__(self, session: Session, stop_after: StopAfter) -> None:
         self.session = session
-        self.listen = listen
+        self.stop_after = stop_after
         self.resolved_run = session.resolved_run
         self.directory = session.resolved_run.directory
-        config = session.resolved.config
-        self.config = config
+        self.config = config = session.resolved.config
         assert config.selection.metric is not None
         stopping = config.train.early_stopping
         self.tracker = Tracker(
@@ -58,59 +74,77 @@ class TrainingRun:
             mode=config.selection.mode,
             patience=stopping.patience if stopping else None,
         )
-        self.training, self.plan = set_up(session)
-        self.lane = Lane(self.training, self.plan)
+        self.lane = session.new_lane()
         self.loss = torch.zeros((), device=session.device)
         """Losses of the steps since the last evaluation, added up."""
         self._task_state: dict[str, float] = {}
         """What the task tuned at the evaluation under way."""
-        self._saved: tuple[int, int, int] | None = None
-        """Where it was when it was last saved."""
+        self._saved_at: tuple[int, int, int] | None = None
+        """The lane's position at the last save; None: not saved yet."""
         self._new_best = False
         """Whether the weights are the best so far, and not saved as such."""
-        self._held = ExitStack()
+        self._sinks = Sinks(self.warn)
+        self._until_closed = ExitStack()
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that are scored at the chosen epoch."""
         return tuple(dict.fromkeys((self.config.selection.split, *(self.config.report or ()))))
 
-    def begin(self, resume: bool, *, alone: bool) -> None:
+    def begin(self, make_sinks: Sequence[MakeSink], *, resume: bool, alone: bool) -> None:
         """Take hold of the directory; start anew, or go on from its last checkpoint.
 
-        `alone`: nobody else draws from the global generator.
+        Args:
+            make_sinks: make the run's sinks, beside its log file.
+            resume: whether to go on, if there is a checkpoint.
+            alone: whether nobody else draws from the global generator.
 
         Raises:
             RunError: another process writes the directory, or a folder of it is a link.
             CheckpointError: the checkpoint to go on from is damaged, or another run's.
+            InputError: a sink refuses the run.
         """
-        notes = (*self.session.resolved.notes, *self.session.learner.method.notes)
-        for text in (*notes, *self._about_data()):
-            self.warn(text)
-        self._take_hold()
-        folder, at = self.directory.checkpoints, 0
+        notes = [*self.session.resolved.notes, *self.session.learner.method.notes]
+        notes += self._about_data()  # encodes the text, before anything is written
+        about_folder = self._take_hold()
+        checkpoint = None
         if resume and self.resolved_run.started:
-            checkpoint = load_checkpoint(folder, "last", self.resolved_run.fingerprint)
-            where = folder / "last.json"
-            restore(self.lane, checkpoint, where, self.session.device, alone=alone)
-            self.tracker = Tracker(**checkpoint.state["tracker"])
-            said = self.session.warnings
-            said += [text for text in checkpoint.state["warnings"] if text not in said]
-            self.loss += self.tracker.loss_sum
-            at = self.training.progress.step
+            mark = self.resolved_run.fingerprint
+            checkpoint = load_checkpoint(self.directory.checkpoints, "last", mark)
         else:
             _clear(self.directory)
+        self._sinks.add(LogFile(self.directory.log))
+        for make in make_sinks:
+            self._sinks.make(make, self.resolved_run)
+        for text in about_folder:
+            self.emit(Warned(text))
+        for text in notes:
+            self.warn(text)
+        if checkpoint is None:
             self.tracker.started = now()
+        else:
+            self._restore(checkpoint, alone=alone)
         git_state()  # as it is now; what is edited while the run goes on is not in it
         write_atomic(self.directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
         write_history(self.directory.history, self.tracker.history)
         for name, split in self.resolved_run.data.splits.items():
             write_bad_rows(self.directory.bad_rows(name), split.bad)
-        self.listen(Started(self.directory.path, self.plan.steps, at, self.tracker.metric))
+        lane = self.lane
+        self.emit(Started(self.directory.path, lane.steps, lane.step, self.tracker.metric))
 
     def close(self) -> None:
-        """Let go of the directory."""
-        self._held.close()
+        """Close the sinks and release the directory."""
+        self._until_closed.close()
+
+    def emit(self, event: RunEvent) -> None:
+        """Tell the sinks."""
+        self._sinks.on(event)
+
+    def warn(self, text: str) -> None:
+        """Tell the user something, once; metrics.json lists it."""
+        if text not in self.session.warnings:
+            self.session.warnings.append(text)
+            self.emit(Warned(text))
 
     def after_step(self, event: StepDone) -> None:
         """Add up what the step did."""
@@ -119,38 +153,41 @@ class TrainingRun:
         self.tracker.rows += event.rows
         self.tracker.tokens += event.tokens
 
-    def asked(self, split: str, state: dict[str, float] | None, check: Callable[[], None]) -> Asked:
-        """An evaluation of a split that tells of its progress; `check` may raise to stop it."""
+    def request(
+        self, split: str, state: dict[str, float] | None, check: Callable[[], None]
+    ) -> EvaluationRequest:
+        """The evaluation of a split, which tells the sinks how far it is.
+
+        `check` is called after every batch and may raise to stop it.
+        """
         total, done = len(self.resolved_run.data.features(split)), 0
 
         def tick(count: int) -> None:
             nonlocal done
             done += count
-            self.listen(Ticked(split, done, total))
+            self.emit(Ticked(split, done, total))
             check()
 
-        return self.session.asked(split, state, tick)
+        return self.session.request(split, state, tick)
 
-    def scored(self, found: Evaluation) -> EvalDone:
+    def scored(self, evaluation: Evaluation) -> EvalDone:
         """The event of an evaluation that was due."""
-        self._task_state = found.state
-        step = self.training.progress.step
-        epoch = step / self.training.batches.steps_per_epoch
+        self._task_state = evaluation.state
         return EvalDone(
-            step,
-            epoch,
-            found.scores.metrics,
-            found.seconds,
-            found.collapsed,
-            found.loss,
-            found.losses,
+            self.lane.step,
+            self.lane.step / self.lane.batches.steps_per_epoch,
+            evaluation.scores.metrics,
+            evaluation.seconds,
+            evaluation.collapsed,
+            evaluation.loss,
+            evaluation.losses,
             self.tracker.train_loss,
         )
 
     def after_evaluation(self, event: EvalDone) -> None:
         """Note the scores; `save` keeps the weights if they are the best so far."""
-        peak = float(self.training.optimizer.param_groups[0]["peak_lr"])
-        lr = peak * self.training.scale(event.step - 1)
+        peak = float(self.lane.optimizer.param_groups[0]["peak_lr"])
+        lr = peak * self.lane.schedule(event.step - 1)
         self._new_best |= self.tracker.add(event, lr, self._task_state)
         self.loss.zero_()
         write_history(self.directory.history, self.tracker.history)
@@ -160,7 +197,7 @@ class TrainingRun:
     def add_to(self, save: Save) -> None:
         """Write all that the run needs to go on from here; it counts once `save` is committed."""
         folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
-        tensors, state = capture(self.lane, self.session.device)
+        tensors, state = self.lane.state()
         state["tracker"] = self.tracker.state()
         state["warnings"] = list(self.session.warnings)
         save.add(folder, "last", mark, tensors, state)
@@ -169,21 +206,15 @@ class TrainingRun:
 
     def saved(self) -> None:
         """What was added counts."""
-        self._saved = self._place
+        self._saved_at = self.lane.position
         for role in ("last", "best") if self._new_best else ("last",):
-            self.listen(Saved(self.directory.checkpoints / f"{role}.json", role))
+            self.emit(Saved(self.directory.checkpoints / f"{role}.json", role))
         self._new_best = False
 
     @property
     def unsaved(self) -> bool:
         """Whether it has gone on since it was saved."""
-        return self._saved != self._place
-
-    @property
-    def _place(self) -> tuple[int, int, int]:
-        """Step, last evaluation, batches of a step under way."""
-        progress = self.training.progress
-        return progress.step, progress.evaluated, self.lane.taken
+        return self._saved_at != self.lane.position
 
     def conclude(
         self,
@@ -220,28 +251,36 @@ class TrainingRun:
             warnings=self.session.warnings,
         )
         write_json(self.directory.metrics, metrics)
+        self.emit(Finished(metrics))
         return metrics
 
-    def warn(self, text: str) -> None:
-        """Tell the user something, once."""
-        if text not in self.session.warnings:
-            self.session.warnings.append(text)
-            self.listen(Warned(text))
+    def _take_hold(self) -> list[str]:
+        """Make the directory, lock it, and put in order what a killed process has left there.
 
-    def _take_hold(self) -> None:
-        """Make the directory, lock it, and put in order what a killed process has left there."""
-        folder = self.directory
+        Returns what the user should know about its file system.
+        """
+        folder, warnings = self.directory, []
         folder.path.parent.mkdir(parents=True, exist_ok=True)
         make_folder(folder.path)
-        if not self._held.enter_context(locked(folder.path)):
-            self.listen(Warned(unlocked_warning(folder.path)))
+        if not self._until_closed.enter_context(locked(folder.path)):
+            warnings.append(unlocked_warning(folder.path))
+        self._until_closed.callback(self._sinks.close)
         if not sync_folder(folder.path):
-            self.listen(Warned(UNSYNCED))
+            warnings.append(UNSYNCED)
         for inner in folder.folders:
             refuse_link(inner)
         settle(folder.checkpoints)
         for inner in (folder.path, *folder.folders):
             remove_temporary(inner)
+        return warnings
+
+    def _restore(self, checkpoint: Checkpoint, *, alone: bool) -> None:
+        """Go on from the checkpoint `last`."""
+        self.lane.restore(checkpoint, self.directory.checkpoints / "last.json", alone=alone)
+        self.tracker = Tracker(**checkpoint.state["tracker"])
+        self.loss += self.tracker.loss_sum
+        warnings = self.session.warnings
+        warnings += [text for text in checkpoint.state["warnings"] if text not in warnings]
 
     def _best(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         assert self.tracker.best is not None

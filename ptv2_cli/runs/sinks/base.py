@@ -1,0 +1,97 @@
+"""Sinks: whatever follows a run while it trains, such as a log file or an experiment tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ptv2_cli.errors import Ptv2Error
+from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.training.events import RunEvent
+
+
+class Sink(Protocol):
+    """Follows one run.
+
+    `MakeSink` makes it when the run begins or goes on: the run's directory exists then. It gets
+    every event of `ptv2_cli.training.events` in order, in the thread that trains: `Started`, which
+    says at which step a run goes on, then `StepDone`, `Ticked`, `EvalDone`, `Saved` and `Warned`,
+    then `Stopped`, and last `Finished` with the content of metrics.json. A run that is interrupted
+    or fails ends without the last two.
+
+    A sink cannot stop a run: if `on` raises, the run warns, closes the sink and goes on. Only
+    `MakeSink` may refuse a run, by an `InputError`, before it trains.
+    """
+
+    def on(self, event: RunEvent) -> None:
+        """Take one event. `StepDone.loss` is a tensor; reading its value waits for the device."""
+
+    def close(self) -> None:
+        """Give back what it holds. Called once, however the run ends."""
+
+
+MakeSink = Callable[[ResolvedRun], Sink]
+"""Makes the sink of a run; a class whose instances take the run alone is one."""
+
+
+class Sinks:
+    """The open sinks of a run."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._open: list[Sink] = []
+        self._warn = warn
+        """Is told which sink failed."""
+
+    def add(self, sink: Sink) -> None:
+        """Keep one open until `close`."""
+        self._open.append(sink)
+
+    def make(self, make: MakeSink, run: ResolvedRun) -> None:
+        """Make one and keep it open.
+
+        Raises:
+            Ptv2Error: it refuses the run. Any other error is a warning.
+        """
+        try:
+            self.add(make(run))
+        except Ptv2Error:
+            raise
+        except Exception as error:
+            self._warn(f"{_name(make)} cannot follow the run: {_reason(error)}")
+
+    def on(self, event: RunEvent) -> None:
+        """Give an event to all; one that raises gets no further ones."""
+        for sink in tuple(self._open):
+            if sink not in self._open:  # it failed over the warning about another
+                continue
+            try:
+                sink.on(event)
+            except Exception as error:
+                self._open.remove(sink)
+                self._warn(f"{_name(sink)} failed and no longer follows the run: {_reason(error)}")
+                self._close(sink)
+
+    def close(self) -> None:
+        """Close all, the last one first, so that the first can still note what fails."""
+        try:
+            while self._open:
+                self._close(self._open.pop())
+        finally:
+            if self._open:  # a second signal: the others are closed all the same
+                self.close()
+
+    def _close(self, sink: Sink) -> None:
+        try:
+            sink.close()
+        except Exception as error:
+            self._warn(f"{_name(sink)} could not be closed: {_reason(error)}")
+
+
+def _name(sink: object) -> str:
+    """What to call it: the name of a class or a function, else of the class."""
+    return f"the sink {getattr(sink, '__name__', type(sink).__name__)}"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
