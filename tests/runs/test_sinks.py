@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ def on_step(step: int, act: Callable[[], Any]) -> Callable[[Any], None]:
     return lambda event: act() if isinstance(event, StepDone) and event.step == step else None
 
 
+def about_sinks(texts: Iterable[str]) -> list[str]:
+    return [text for text in texts if "sink" in text]
+
+
 def broken() -> None:
     raise ValueError("no connection\nand more")
 
@@ -72,14 +76,13 @@ def test_a_sink_gets_every_event_and_the_content_of_metrics_json(
     assert [type(event) for event in sink.events[:2]] == [Started, StepDone]
     assert len(sink.of(StepDone)) == 2
     assert len(sink.of(EvalDone)) == 1
-    assert isinstance(sink.events[-2], Stopped)
+    assert len(sink.of(Stopped)) == 1
     assert sink.events[-1] == Finished(metrics)
     assert sink.closed == 1
     # The log is a sink of the run: nobody had to ask for it.
     log = session.resolved_run.directory.log.read_text().splitlines()
-    assert [line[20:].split(":")[0] for line in log] == [
-        "training for 2 steps", "epoch 1, step 2", "finished",
-    ]  # fmt: skip
+    said = [line[20:].split(":")[0] for line in log if "warning" not in line]
+    assert said == ["training for 2 steps", "epoch 1, step 2", "finished"]
 
 
 def test_one_that_raises_is_dropped_and_the_run_goes_on(config: Path, tmp_path: Path) -> None:
@@ -88,8 +91,8 @@ def test_one_that_raises_is_dropped_and_the_run_goes_on(config: Path, tmp_path: 
     metrics = train(session, [bad, good])
     assert metrics["status"] == "finished"
     told = "the sink Recording failed and no longer follows the run: ValueError: no connection"
-    assert metrics["warnings"] == [told]
-    assert good.of(Warned) == [Warned(told)]
+    assert about_sinks(metrics["warnings"]) == [told]
+    assert about_sinks(event.text for event in good.of(Warned)) == [told]
     assert told in session.resolved_run.directory.log.read_text()
     assert len(bad.of(StepDone)) == 1
     assert len(good.of(StepDone)) == 2
@@ -108,9 +111,9 @@ def test_one_that_cannot_be_made_or_closed_is_warned_of(config: Path, tmp_path: 
     session = tiny.opened(config, tmp_path / "runs", *SHORT)
     metrics = train(session, [last, unmade, Unclosable()])
     made = "the sink unmade cannot follow the run: OSError: the server is down"
-    assert metrics["warnings"] == [made]
+    assert about_sinks(metrics["warnings"]) == [made]
     closed = "the sink Unclosable could not be closed: ValueError: no connection"
-    assert last.of(Warned) == [Warned(made), Warned(closed)]
+    assert about_sinks(event.text for event in last.of(Warned)) == [made, closed]
     assert last.closed == 1
     assert closed in session.resolved_run.directory.log.read_text()
 
