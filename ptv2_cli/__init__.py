@@ -2,43 +2,37 @@
 
 From Python:
 
-    from ptv2_cli import load
+    from ptv2_cli import evaluate, load, sweep, train
 
-    run = load("runs/NAME")                 # no name: the newest finished run under runs/
-    print(run.metrics["metrics"], run.config.train.lr)
-    print(run.predict([{"premise": "It rains.", "hypothesis": "It is dry."}]))
+    run = train("config.yaml", prompt_len=20)       # as ptv2 train does; see help(train)
+    print(run, run.metrics["metrics"], run.history)
+    print(run.predict("One text."), run.predict([("It rains.", "It is dry.")]))
+
+Importing this package imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ptv2_cli.api import Sweep as Sweep
+from ptv2_cli.api import evaluate as evaluate
+from ptv2_cli.api import load as load
+from ptv2_cli.api import sweep as sweep
+from ptv2_cli.api import train as train
 from ptv2_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from ptv2_cli.config.schema import RunConfig as RunConfig
+    from ptv2_cli.runs.predict import Run as Run
 
-    from ptv2_cli.runs.predict import Run
+_WHERE = {"Run": "ptv2_cli.runs.predict", "RunConfig": "ptv2_cli.config.schema"}
+"""Classes whose modules are imported when somebody asks for them."""
 
 
-def load(run: str | Path | None = None, *, device: str = "auto", offline: bool = False) -> Run:
-    """A finished run, to predict with: see `Run.predict`, `Run.metrics`, `Run.config`.
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-    Args:
-        run: its folder, or a sweep's for its best trial; None: the newest finished run under
-            `runs/`.
-        device: auto, cpu, cuda or cuda:N.
-        offline: never touch the network.
-
-    Raises:
-        RunError: there is no such run, it has not finished, or its files are broken.
-    """
-    # Here, so that `import ptv2_cli` costs nothing: torch alone takes seconds.
-    from pathlib import Path
-
-    from ptv2_cli.runs.directory import DEFAULT_OUTPUT, newest_finished
-    from ptv2_cli.runs.predict import Run
-    from ptv2_cli.sweeps.folder import open_named
-
-    directory = newest_finished(DEFAULT_OUTPUT) if run is None else open_named(Path(run))
-    return Run(directory, device=device, offline=offline)
+    return getattr(import_module(_WHERE[name]), name)

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ptv2_cli import __version__
 from ptv2_cli.cli import (
     check,
     clean,
@@ -39,6 +38,7 @@ from ptv2_cli.errors import (
     out_of_memory,
 )
 from ptv2_cli.files import DISK_FAILED
+from ptv2_cli.version import __version__
 
 _NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
 """Errors of the system that are about a path that somebody gave."""

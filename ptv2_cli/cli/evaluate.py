@@ -44,20 +44,14 @@ def evaluate(
 ) -> int:
     """Score a finished run again and compare with what was logged."""
     settle(offline)
-    from ptv2_cli.config.suggestions import SPLITS
-    from ptv2_cli.errors import EXIT_DEFECT, InputError
+    from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
     from ptv2_cli.runs.rescore import reload_run
 
-    canonical = None if split is None else SPLITS.get(split, split)
-    if canonical not in {None, "train", "validation", "test", "holdout"}:
-        raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
     directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
-    if data is not None and canonical is None:
-        canonical = "validation"
     reloaded = reload_run(
-        directory, split=canonical, data=data, device=choose_device(device), offline=offline
+        directory, split=split, data=data, device=choose_device(device), offline=offline
     )
     splits = reloaded.session.resolved_run.data.splits
     for text in skipped_rows(reloaded.session.resolved_run.data):

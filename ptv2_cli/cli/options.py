@@ -13,6 +13,7 @@ import typer
 from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
 from ptv2_cli.config.origins import Places
+from ptv2_cli.config.overrides import SHORTCUTS
 from ptv2_cli.errors import ConfigError, Problem
 
 ConfigArgument = Annotated[
@@ -52,14 +53,6 @@ BatchSizeOption = Annotated[
     str | None,
     typer.Option("--batch-size", metavar="N", help="Short for --set train.batch_size=N."),
 ]
-SHORTCUTS = {
-    "--prompt-len": "prompt_len",
-    "--lr": "train.lr",
-    "--seed": "train.seed",
-    "--epochs": "train.epochs",
-    "--batch-size": "train.batch_size",
-}
-"""Flags that fix one key each."""
 OutputOption = Annotated[
     Path, typer.Option("--output", metavar="DIR", help="Folder that holds the run directories.")
 ]
@@ -97,7 +90,7 @@ def read_config(
         ConfigError: with all that is wrong with the file and the flags.
     """
     overrides = read_overrides(sets, unsets, short or {})
-    return load_config(path, overrides, also=_unknown_task)
+    return load_config(path, overrides, also=unknown_task)
 
 
 def read_overrides(
@@ -148,7 +141,7 @@ def without(command: list[str], *keys: str) -> list[str]:
     return kept
 
 
-def _unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
+def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
     """A task that does not exist, told beside the config's other problems."""
     from ptv2_cli.tasks.catalog import load_definition
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.summary import percent
+from ptv2_cli.config.overrides import FLAGS
 from ptv2_cli.errors import EXIT_DEFECT
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.text_table import p_value
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweeps.axes import FLAGS, SEED
+from ptv2_cli.sweeps.axes import SEED
 from ptv2_cli.sweeps.capacity import Group
 from ptv2_cli.sweeps.compatibility import groups
 from ptv2_cli.sweeps.lane_count import Asked

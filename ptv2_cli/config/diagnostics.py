@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ptv2_cli.config import suggestions
 from ptv2_cli.config.faults import RAISED, Fault, better, grouped, read_fault, seen, wanted
 from ptv2_cli.config.origins import KeyPath, Place, Places, dotted
-from ptv2_cli.config.overrides import Override
+from ptv2_cli.config.overrides import FLAGS, Override
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml import Document
 from ptv2_cli.errors import Problem
@@ -23,13 +23,6 @@ _EXAMPLES = {
     "task": "write task: superglue/rte (ptv2 list tasks shows all)",
 }
 _SAMPLES = {"prompt_len": "20", "train.lr": "5e-3"}
-_SWEPT = {
-    "prompt_len": "--prompt-len",
-    "train.lr": "--lr",
-    "train.seed": "--seed",
-    "train.epochs": "--epochs",
-    "train.batch_size": "--batch-size",
-}
 _RANGE = re.compile(r"(\d+) *(?:-|:|\.\.+) *(\d+)")
 _LIST = re.compile(r"[-+.\deE]+(?: *[, ] *[-+.\deE]+)+")
 
@@ -175,14 +168,19 @@ def _problem(group: list[Fault], scene: _Scene) -> Problem:
         return Problem(place, f"{key} is missing", hint)
     context = fault.details.get("ctx", {})
     if "what" in context:
-        return Problem(place, f"{key}: {context['what']}", str(context.get("hint", "")))
+        return Problem(place, _of(key, place) + context["what"], str(context.get("hint", "")))
     parts = list(dict.fromkeys(wanted(member) for member in group))
     value = fault.details["input"]
     if fault.kind in RAISED and not parts[0].startswith("must be "):
-        return Problem(place, f"{key}: {parts[0]}", _hint(fault, scene, value))
+        return Problem(place, _of(key, place) + parts[0], _hint(fault, scene, value))
     text = " or ".join(part.removeprefix("must be ") for part in parts)
     what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
     return Problem(place, what, _hint(fault, scene, value))
+
+
+def _of(key: str, place: str) -> str:
+    """What begins a message about a key: the key, unless its place ends with it."""
+    return "" if place.endswith(f" {key}") else f"{key}: "
 
 
 def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
@@ -192,11 +190,11 @@ def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
         run = "type --set method=head_only" if argument else "write method: head_only"
         return f"{run}; head_only is the run without prompts"
     if isinstance(value, list) and fault.kind not in ("list_type", "tuple_type"):
-        flag = _SWEPT.get(key)
+        flag = FLAGS.get(key)
         return "to try several, type ptv2 sweep " + (f"{flag} A,B" if flag else f"--grid {key}=A,B")
-    several = _several(key, str(value)) if key in _SWEPT else None
+    several = _several(key, str(value)) if key in FLAGS else None
     if several:
-        return f"several values have commas between them: ptv2 sweep {_SWEPT[key]} {several}"
+        return f"several values have commas between them: ptv2 sweep {FLAGS[key]} {several}"
     meant = better(fault, value) or _SAMPLES.get(key)
     if meant:
         return (

@@ -23,12 +23,16 @@ from ptv2_cli.config.diagnostics import (
 from ptv2_cli.config.origins import Places
 from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.config.yaml import Document, read_yaml
+from ptv2_cli.config.yaml import Document, from_python, read_yaml
 from ptv2_cli.errors import ConfigError, Problem
 from ptv2_cli.registry import Source
 
-__all__ = ["LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
+__all__ = ["ConfigSource", "LoadedConfig", "Override", "load_config", "parse_set", "parse_unset"]
 _M = TypeVar("_M", bound=BaseModel)
+ConfigSource = Path | Mapping[str, Any] | RunConfig
+"""A YAML file or the folder of a run; a mapping with the same keys; or a config as an object."""
+IN_PYTHON = Path("config")
+"""What a config that was not read from a file is called, in messages and in a run's name."""
 MAX_FILES = 30
 """Most config files that may build on each other."""
 
@@ -55,20 +59,26 @@ Also = Callable[[Mapping[str, Any], Places], Iterable[Problem]]
 
 
 def load_config(
-    path: Path, overrides: Sequence[Override] = (), also: Also | None = None
+    source: ConfigSource, overrides: Sequence[Override] = (), also: Also | None = None
 ) -> LoadedConfig:
     """Read a config, or a run directory's resolved config, with everything it extends.
 
     Args:
-        path: the file, or the folder of a run.
+        source: the file, the folder of a run, or the config itself, whose relative paths are
+            relative to the working folder.
         overrides: what the command line says.
         also: asked only when there are problems, so that all of them are told at once.
 
     Raises:
         ConfigError: with every problem that the files and the overrides have.
     """
-    path = _existing(path)
-    document = applied(_chain(path, ()), overrides)
+    if isinstance(source, Path):
+        path = _existing(source)
+        document = _chain(read_yaml(path), path.parent, (path,))
+    else:
+        path = IN_PYTHON
+        document = _chain(_in_python(source), Path(), ())
+    document = applied(document, overrides)
     document.data.pop("extends", None)
     included = tuple(plugins.include(Path(name)) for name in _included(document))
     unset = tuple(override for override in overrides if override.unset)
@@ -135,10 +145,27 @@ def _others(path: Path) -> str:
     return f"{path.parent} has {shown}; {listing}"
 
 
-def _chain(path: Path, above: tuple[Path, ...]) -> Document:
-    """The document of `path` on top of those it extends; `above` are the files that led here."""
-    own = merge.anchored(merge.normalised(read_yaml(path)), path.absolute().parent)
-    plugins.require_below(_included(own), path.absolute().parent, own.places.where("include"))
+def _in_python(source: Mapping[str, Any] | RunConfig) -> Document:
+    """The document of a config that is no file.
+
+    Raises:
+        ConfigError: it holds a value that no config can hold.
+    """
+    data = source.model_dump(mode="json") if isinstance(source, RunConfig) else source
+    return Document(from_python(data, str(IN_PYTHON)), Places(str(IN_PYTHON)))
+
+
+def _chain(document: Document, folder: Path, seen: tuple[Path, ...]) -> Document:
+    """A document on top of those it extends.
+
+    Args:
+        document: what one file, or the config itself, says.
+        folder: relative paths in it are relative to this.
+        seen: the files that led to it, its own at the end.
+    """
+    own = merge.anchored(merge.normalised(document), folder.absolute())
+    if seen:  # Python code that gives a config may include what it likes
+        plugins.require_below(_included(own), folder.absolute(), own.places.where("include"))
     target = own.data.get("extends")
     if target is None:
         return own
@@ -146,8 +173,7 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Document:
     if not isinstance(target, str) or not target:
         hint = "write extends: other.yaml"
         raise ConfigError.at(where, "extends must be the name of one file", hint)
-    parent = path.parent / merge.expanded(target)
-    seen = (*above, path)
+    parent = folder / merge.expanded(target)
     try:
         there = parent.is_file()
     except OSError:  # a name too long for the file system
@@ -161,4 +187,4 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Document:
     if len(seen) == MAX_FILES:
         what = f"extends one file too many: at most {MAX_FILES} may build on each other"
         raise ConfigError.at(where, what, f"write the keys of {seen[0]} into fewer files")
-    return merge.merged(_chain(parent, seen), own)
+    return merge.merged(_chain(read_yaml(parent), parent.parent, (*seen, parent)), own)

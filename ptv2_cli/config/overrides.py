@@ -1,4 +1,4 @@
-"""Keys fixed on the command line: `--set train.lr=1e-2`, `--unset train.lr` and shortcuts."""
+"""Keys fixed on the command line (`--set train.lr=1e-2`, `--unset train.lr`) or in Python."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from typing import Any
 
 from ptv2_cli.config import merge
 from ptv2_cli.config.origins import Place, Places, dotted
-from ptv2_cli.config.yaml import MAX_DEPTH, Document, parse_value, unusable
+from ptv2_cli.config.yaml import MAX_DEPTH, Document, from_python, parse_value, unusable
 from ptv2_cli.errors import ConfigError
 
 INCLUDE = "--include"
 """The flag whose files are included beside those of the config."""
+FLAGS = {
+    "prompt_len": "--prompt-len",
+    "train.lr": "--lr",
+    "train.seed": "--seed",
+    "train.epochs": "--epochs",
+    "train.batch_size": "--batch-size",
+}
+"""Keys that have a flag on the command line, and in Python a keyword of the same name."""
+SHORTCUTS = {flag: key for key, flag in FLAGS.items()}
+KEYWORDS = {flag[2:].replace("-", "_"): key for key, flag in FLAGS.items()}
 
 
 @dataclass(frozen=True)
 class Override:
-    """One key fixed on the command line; `origin` is what messages call it."""
+    """One key fixed outside the config; `origin` is what messages call it."""
 
     path: tuple[str, ...]
     value: Any
@@ -42,6 +52,15 @@ def parse_set(text: str, flag: str | None = None) -> Override:
         hint = f"type --unset {dotted(path)} for its default, or --set {dotted(path)}=null"
         raise ConfigError.at(origin, f"{dotted(path)} is given no value", hint)
     return Override(path, parse_value(value, origin), origin)
+
+
+def override_of(key: str, value: Any, origin: str) -> Override:
+    """A key that Python fixes to a value, such as `train.lr` to 1e-2.
+
+    Raises:
+        ConfigError: not a dotted key, or a value that no config can hold.
+    """
+    return Override(parse_key(key, origin), from_python(value, origin), origin)
 
 
 def parse_unset(text: str) -> Override:

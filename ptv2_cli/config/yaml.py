@@ -8,7 +8,9 @@ is an error, and keys are always text. See https://yaml.org/spec/1.2.2/#103-core
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,42 @@ def parse_value(text: str, file: str) -> Any:
         hint = f"""to give it as text, quote it twice: '"{text}"'"""
         raise ConfigError.at(file, what, hint) from error
     return value
+
+
+def from_python(value: Any, where: str) -> Any:
+    """A value that Python gave, as if it had been read: plain, numbers with their source.
+
+    Paths become text, tuples and ranges lists, numpy's numbers Python's.
+
+    Args:
+        value: any value of a config, or a whole one.
+        where: what messages call it.
+
+    Raises:
+        ConfigError: no config can hold it.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if value is None or isinstance(value, bool | Int | Float):
+        return value
+    if isinstance(value, str | PathLike):
+        text = fspath(value)
+        bad = unusable(text) if isinstance(text, str) else "is bytes"
+        if bad is None:
+            return text
+        raise ConfigError.at(where, f"its value {bad}", "give it as UTF-8 text")
+    if isinstance(value, int):
+        return Int(value)
+    if isinstance(value, float):
+        return Float(value)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: from_python(inner, where) for key, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [from_python(inner, where) for inner in value]
+    name = f"a value of the type {type(value).__name__}"
+    name = "a mapping whose keys are not text" if isinstance(value, Mapping) else name
+    hint = "a config holds text, numbers, true and false, None, lists and dicts of these"
+    raise ConfigError.at(where, f"{name} cannot stand in a config", hint)
 
 
 class _Loader(yaml.SafeLoader):

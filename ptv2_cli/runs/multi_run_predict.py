@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ptv2_cli.data.formats import RawRow, Record
@@ -13,8 +13,8 @@ from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.build import load_for
-from ptv2_cli.runs.predict import BATCHES, Run
-from ptv2_cli.runs.prediction_stream import Chunk, gathered
+from ptv2_cli.runs.predict import BATCHES, Run, ignore
+from ptv2_cli.runs.prediction_stream import Chunk, chunks
 from ptv2_cli.runs.results import plain
 from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.multi import TASK
@@ -68,15 +68,10 @@ class MixedRuns:
     ) -> Iterator[Chunk]:
         """Predict rows as they are read; see Run.chunks."""
         size = batch_size or self.runs[0].config.train.eval_batch_size
-        told = tick or (lambda count: None)
-        for rows, bad in gathered(self, records, BATCHES * size, skip_bad):
-            yield Chunk(self._lines(rows, size, told), bad)
-            if bad and not skip_bad:
-                raise bad[0].error
+        answer = partial(self._lines, size=size, tick=tick or ignore)
+        return chunks(self, answer, records, BATCHES * size, skip_bad)
 
     def _lines(self, rows: list[Row], size: int, tick: Callable[[int], None]) -> list[Prediction]:
-        if not rows:
-            return []
         sessions = self._sessions
         tick(0)
         lines: list[Prediction] = [{} for _ in rows]
@@ -121,48 +116,48 @@ def _without_task(row: Row) -> Row:
 
 def _check_alike(first: Run, run: Run) -> None:
     """Raise ConfigError unless both read the same frozen weights in the same way."""
+    one, other = first.config, run.config
+    problem = ""
     if run.resolved.method.tunes_backbone(run.resolved.method_options):
-        raise ConfigError.at(
-            f"--run {run.path}", f"the backbone of a {run.config.method.name} run trained", HINT
+        problem = f"the backbone of a {other.method.name} run trained"
+    elif run.resolved.verbalizes:
+        problem = "a verbalizer needs the backbone's own LM head beside it"
+    elif first.resolved.located.identity != run.resolved.located.identity:
+        problem = (
+            f"its backbone is {other.backbone.name}, that of {first.directory} is "
+            f"{one.backbone.name}: one copy cannot serve both"
         )
-    if run.resolved.verbalizes:
-        raise ConfigError.at(
-            f"--run {run.path}", "a verbalizer needs the backbone's own LM head beside it", HINT
-        )
-    one, other = first.config.backbone, run.config.backbone
-    same = first.resolved.located.identity == run.resolved.located.identity
-    if not same or (one.dtype, one.quantize) != (other.dtype, other.quantize):
-        raise ConfigError.at(
-            f"--run {run.path}",
-            f"its backbone is {other.name}, that of {first.path} is "
-            f"{one.name}: one copy cannot serve both"
-            if not same
-            else f"its backbone is held in another type than that of {first.path}",
-            HINT,
-        )
-    if first.config.train.precision != run.config.train.precision:
-        raise ConfigError.at(
-            f"--run {run.path}",
-            f"computes in {run.config.train.precision}, {first.path} in "
-            f"{first.config.train.precision}",
-            HINT,
-        )
+    elif (one.backbone.dtype, one.backbone.quantize) != (
+        other.backbone.dtype,
+        other.backbone.quantize,
+    ):
+        problem = f"its backbone is held in another type than that of {first.directory}"
+    elif one.train.precision != other.train.precision:
+        problem = f"computes in {other.train.precision}, {first.directory} in {one.train.precision}"
+    if problem:
+        raise ConfigError.at(f"--run {run.directory}", problem, HINT)
 
 
 def _names(runs: Sequence[Run]) -> dict[str, int]:
     """What rows may call the runs; a name of two runs is nobody's.
 
     Raises:
-        ConfigError: one run stands there twice.
+        ConfigError: a run is named twice.
     """
-    paths = Counter(run.path.resolve() for run in runs)
+    paths = Counter(run.directory.resolve() for run in runs)
     twice = next((path for path, count in paths.items() if count > 1), None)
     if twice is not None:
-        raise ConfigError.at(f"--run {twice}", "stands there twice", "name each run once")
-    found: list[tuple[str, int]] = []
+        raise ConfigError.at(f"--run {twice}", "is named twice", "name each run once")
+    named: list[tuple[str, int]] = []
     for number, run in enumerate(runs):
         full = run.config.task.name
-        own = {full, full.rsplit("/", 1)[-1], run.path.name, str(run.path), run.config.name or full}
-        found += [(name, number) for name in own]
-    counts = Counter(name for name, _ in found)
-    return {name: number for name, number in found if counts[name] == 1}
+        names = {
+            full,
+            full.rsplit("/", 1)[-1],
+            run.directory.name,
+            str(run.directory),
+            run.config.name or full,
+        }
+        named += [(name, number) for name in names]
+    counts = Counter(name for name, _ in named)
+    return {name: number for name, number in named if counts[name] == 1}

@@ -1,13 +1,13 @@
-"""Predict new rows with a finished run, a chunk at a time: a million rows need one chunk's memory.
+"""A finished run, and its predictions of new rows: a million rows need the memory of one chunk.
 
-This is what `ptv2_cli.load` gives to Python and what `ptv2 predict` reads files for.
+`ptv2_cli.train` and `ptv2_cli.load` return it, and `ptv2 predict` uses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,12 +16,14 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.config.load import load_config
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.data.formats import Record
 from ptv2_cli.data.rows import Row
-from ptv2_cli.errors import ConfigError, MachineError, Problem, out_of_memory
+from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunError, out_of_memory
 from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.prediction_stream import Chunk, gathered, record_of
+from ptv2_cli.runs.prediction_stream import Chunk, chunks, record_of
+from ptv2_cli.runs.read_back import read_predictions
 from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.results import plain
@@ -29,6 +31,8 @@ from ptv2_cli.runs.session import Session
 from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.base import Task
 
+NewRow = str | tuple[str, ...] | Mapping[str, Any]
+"""A row to predict: a text, several texts, or a dict of columns."""
 BATCHES = 8
 """Batches in a chunk: rows are sorted by length among so many."""
 
@@ -39,7 +43,7 @@ class Run:
     def __init__(
         self, directory: RunDirectory, *, device: str = "auto", offline: bool = False
     ) -> None:
-        """Read what the run left.
+        """Read the run's files.
 
         Args:
             directory: the run's folder, see `open_run`.
@@ -49,22 +53,67 @@ class Run:
         Raises:
             RunError: the run has not finished, or its files are broken or of another version.
         """
-        self.directory = directory
+        self.files = directory
         self.metrics: dict[str, Any] = directory.read_metrics()
         """The content of metrics.json."""
         self._loaded = load_config(directory.config)
         self._device = device
-        self._offline = offline
+        self.offline = offline
+
+    def __repr__(self) -> str:
+        """The run in one line: its method, backbone, task and score."""
+        metrics = self.metrics
+        chosen = metrics["selection"]
+        value = chosen["value"]
+        score = "no score" if value is None else f"{chosen['metric']} {100 * value:.1f}"
+        diverged = ", diverged" if metrics["status"] == "diverged" else ""
+        return (
+            f"<Run {metrics['method']} on {metrics['backbone']['name']}, {metrics['task']['name']} "
+            f"{chosen['split']}: {score}{diverged}, {str(self.directory)!r}>"
+        )
 
     @property
-    def path(self) -> Path:
+    def directory(self) -> Path:
         """The run's folder."""
-        return self.directory.path
+        return self.files.path
 
     @property
     def config(self) -> RunConfig:
         """The resolved config: `run.config.train.lr`; `run.config.model_dump()` is plain data."""
         return self._loaded.config
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of history.jsonl, one per evaluation: step, epoch, losses, metrics.
+
+        Raises:
+            RunError: the file is missing or broken.
+        """
+        return self.files.read_history()
+
+    def predictions(self, split: str | None = None) -> list[dict[str, Any]]:
+        """The run's predictions of a split that it reports, as in `predictions/<split>.jsonl`.
+
+        Args:
+            split: default: the split that chose the epoch if it is reported, else the first.
+
+        Raises:
+            RunError: the run does not report the split, or the file is broken.
+        """
+        reported = list(self.metrics["metrics"])
+        if split is None and reported:
+            chosen = self.metrics["selection"]["split"]
+            split = chosen if chosen in reported else reported[0]
+        split = SPLITS.get(split or "", split)
+        if split is None or split not in reported:
+            what = f"the run reports no predictions of {split}"
+            hint = f"it reports: {', '.join(reported) or 'nothing, it has diverged'}"
+            raise RunError.at(str(self.directory), what, hint)
+        path = self.files.predictions(split)
+        try:
+            return read_predictions(path, self.files.repeat_hint, lambda line: ())
+        except FileNotFoundError:
+            raise RunError.at(str(path), "is missing", self.files.repeat_hint) from None
 
     @cached_property
     def resolved(self) -> ResolvedConfig:
@@ -73,8 +122,8 @@ class Run:
         Raises:
             RunError: the backbone is gone, or is another one now.
         """
-        loaded = open_config(self.directory)
-        return trained_recipe(self.directory, self.metrics, loaded, offline=self._offline)
+        loaded = open_config(self.files)
+        return trained_recipe(self.files, self.metrics, loaded, offline=self.offline)
 
     @property
     def task(self) -> Task:
@@ -92,36 +141,49 @@ class Run:
 
     def open(self, shared: Backbone | None) -> tuple[Session, dict[str, float]]:
         """The model with its best weights, over a view of a loaded backbone if one is given."""
-        return open_best(self.directory, self.metrics, self.resolved, {}, self.device, shared)
+        return open_best(self.files, self.metrics, self.resolved, {}, self.device, shared)
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, rows: str | Mapping[str, Any] | tuple[str, ...], *, batch_size: int | None = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(self, rows: list[Any], *, batch_size: int | None = None) -> list[Prediction]: ...
 
     @overload
     def predict(
-        self, rows: list[Any] | tuple[Any, ...], *, batch_size: int | None = None
-    ) -> list[Prediction]: ...
-
-    @overload
-    def predict(
-        self, rows: Iterable[Mapping[str, Any]], *, batch_size: int | None = None
+        self, rows: Iterable[NewRow], *, batch_size: int | None = None
     ) -> Iterator[Prediction]: ...
 
     def predict(
-        self, rows: Iterable[Mapping[str, Any]], *, batch_size: int | None = None
-    ) -> list[Prediction] | Iterator[Prediction]:
-        """A dict per row: the row and what the run says of it, as in `predictions/<split>.jsonl`.
+        self, rows: NewRow | Iterable[NewRow], *, batch_size: int | None = None
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """The row and its prediction, a dict for each row, as in `predictions/<split>.jsonl`.
 
         Args:
-            rows: dicts of the task's text columns (a sentence to tag: `tokens` or `text`). A list
-                gives a list; any other iterable gives an iterator, which takes a chunk of rows
-                at a time.
+            rows: one row, a list of rows, or any other iterable of rows. One row gives one dict, a
+                list gives a list, an iterable gives an iterator, which reads a chunk of rows at a
+                time. A row is a dict of the task's columns; a text, where the task reads one (a
+                sentence to tag included); or a tuple of texts, where it reads several.
             batch_size: rows of one forward pass; default: the run's `train.eval_batch_size`.
 
         Raises:
             DataError: a row is bad; it is named `rows:N`, from 1.
             InputError: the backbone, the checkpoint or the device cannot be used.
         """
-        records = (record_of(row, number) for number, row in enumerate(rows, start=1))
-        lines = (line for chunk in self.chunks(records, batch_size) for line in chunk.lines)
-        return list(lines) if isinstance(rows, list | tuple) else lines
+        if isinstance(rows, str | Mapping | tuple):
+            lines = list(self._answers([rows], batch_size))
+            if len(lines) != 1:
+                what = f"holds {len(lines)} rows in one"
+                raise DataError.at("rows:1", what, "give it in a list: predict([row])")
+            return lines[0]
+        found = self._answers(rows, batch_size)
+        return list(found) if isinstance(rows, list) else found
+
+    def _answers(self, rows: Iterable[Any], batch_size: int | None) -> Iterator[Prediction]:
+        records = (record_of(self.task, row, number) for number, row in enumerate(rows, start=1))
+        return (line for chunk in self.chunks(records, batch_size) for line in chunk.lines)
 
     def chunks(
         self,
@@ -136,29 +198,23 @@ class Run:
         Args:
             records: rows and bad rows, see `read_records`.
             batch_size: see `predict`.
-            skip_bad: go on after a bad row. Else it ends the rows: all before it are predicted,
-                then its error is raised.
-            tick: told the number of rows done since it was last told; 0 before each chunk, when
-                the model is there.
+            skip_bad: continue after a bad row. Else the rows before it are predicted, then its
+                error is raised.
+            tick: called with the number of rows done since the last call; with 0 before each
+                chunk, when the model is loaded.
 
         Raises:
             DataError: see `skip_bad`; or nothing can be read at all.
         """
-        size = self._batch_size(batch_size)
-        # The model is loaded behind the first rows: what is wrong with them is said at once.
-        for rows, bad in gathered(self.task, records, BATCHES * size, skip_bad):
-            yield Chunk(self._lines(rows, size, tick or (lambda count: None)), bad)
-            if bad and not skip_bad:
-                raise bad[0].error
-
-    def _batch_size(self, asked: int | None) -> int:
-        if asked is not None and asked < 1:
-            raise ConfigError.at("batch_size", f"{asked} rows are no batch", "give 1 or more")
-        return asked or self.config.train.eval_batch_size
+        if batch_size is not None and batch_size < 1:
+            what = f"a batch cannot have {batch_size} rows"
+            raise ConfigError.at("batch_size", what, "give 1 or more")
+        size = batch_size or self.config.train.eval_batch_size
+        # The first rows are checked before the model is loaded: a bad one is reported at once.
+        answer = partial(self._lines, size=size, tick=tick or ignore)
+        return chunks(self.task, answer, records, BATCHES * size, skip_bad)
 
     def _lines(self, rows: list[Row], size: int, tick: Callable[[int], None]) -> list[Prediction]:
-        if not rows:
-            return []
         session, state = self._best
         tick(0)
         encoder = session.resolved_run.data.encoder
@@ -173,12 +229,16 @@ class Run:
             hint = f"--batch-size {max(size // 2, 1)} needs less"
             what = f"out of memory over batches of {size} rows"
             raise MachineError(Problem(str(session.device), what, hint)) from error
-        found = self.task.decode(rows, features, outputs, state)
-        return [plain({**row, **line}) for row, line in zip(rows, found, strict=True)]
+        answers = self.task.decode(rows, features, outputs, state)
+        return [plain({**row, **line}) for row, line in zip(rows, answers, strict=True)]
+
+
+def ignore(rows: int) -> None:
+    """A tick for callers that follow nothing."""
 
 
 def _per_row(rows: int, features: int, tick: Callable[[int], None]) -> Callable[[int], None]:
-    """A tick of features that tells one of rows; a long row is several features."""
+    """A tick that takes features and passes on rows; a long row is several features."""
     done = 0
 
     def told(count: int) -> None:

@@ -1,9 +1,9 @@
-"""New rows in groups: checked, in order, the bad ones set apart."""
+"""New rows in groups: checked, answered in their order, the bad ones kept apart."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
 from ptv2_cli.scoring.scores import Prediction
+from ptv2_cli.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class NewRows(Protocol):
 
 
 def bad_line(bad: BadRow) -> dict[str, Any]:
-    """A line of FILE.bad.jsonl: `line`, `reason`, `hint` and what was read of the row."""
+    """A line of FILE.bad.jsonl: `line`, `reason`, `hint` and the row as far as it was read."""
     problem = bad.error.problems[0]
     reason, hint = visible(problem.what), visible(problem.hint)
     return {"line": bad.number, "reason": reason, "hint": hint, "row": visible(bad.row)}
 
 
 def visible(value: Any) -> Any:
-    """A value that can be written as UTF-8: bytes that were none read `\\xe9`, as in Python."""
+    """A value that can be written as UTF-8: other bytes become `\\xe9`, as in Python."""
     if isinstance(value, Mapping):
         return {visible(key): visible(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -59,28 +60,63 @@ def _shown(character: str) -> str:
     return f"\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else character
 
 
-def record_of(row: Any, number: int) -> Record:
-    """What Python gave as a row, as if it were read."""
+def record_of(task: Task, row: Any, number: int) -> Record:
+    """A row that Python gave, as if it had been read: a dict of columns, a text, or texts."""
     path = Path("rows")
 
     def make() -> RawRow:
-        if not isinstance(row, Mapping):
-            what = f"a {type(row).__name__} is no row"
-            raise DataError.at(f"{path}:{number}", what, "a row is a dict of columns")
-        line = RawRow(dict(row), path, number)
+        line = RawRow(_columns(task, row, f"{path}:{number}"), path, number)
         check_unicode(json.dumps(line.values, ensure_ascii=False, default=str), line.where)
         return line
 
     return tried(make, number, row)
 
 
-def gathered(
-    task: NewRows, records: Iterable[Record], size: int, skip_bad: bool
-) -> Iterator[tuple[list[Row], list[BadRow]]]:
-    """Checked rows in groups of `size`; a bad row that is not skipped ends the last.
+def _columns(task: Task, row: Any, where: str) -> dict[str, Any]:
+    """The row as a dict; a text or a tuple of texts stands for the task's text columns."""
+    if isinstance(row, Mapping):
+        return dict(row)
+    texts = (row,) if isinstance(row, str) else row
+    if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+        what = f"is of the type {type(row).__name__}"
+        raise DataError.at(where, what, "a row is a dict of columns, a text, or a tuple of texts")
+    names = {"token": ("text",), "choice": ()}.get(task.kind, task.columns)
+    if task.parts or not names:
+        raise DataError.at(where, f"a row of {task.name} is not plain text", "give a dict")
+    if len(texts) != len(names):
+        read = "1 text" if len(names) == 1 else f"{len(names)} texts"
+        given = "1 text" if len(texts) == 1 else f"{len(texts)} texts"
+        wanted = f'"{names[0]}"' if len(names) == 1 else f"({', '.join(names)})"
+        hint = f"give {wanted}, or a dict of these columns"
+        what = f"holds {given}, and {task.name} reads {read}: {', '.join(names)}"
+        raise DataError.at(where, what, hint)
+    return dict(zip(names, texts, strict=True))
+
+
+def chunks(
+    task: NewRows,
+    answer: Callable[[list[Row]], list[Prediction]],
+    records: Iterable[Record],
+    size: int,
+    skip_bad: bool,
+) -> Iterator[Chunk]:
+    """Check rows, in groups of `size`, and answer them.
 
     A group is longer by the rest of its last record where records hold several rows.
+
+    Raises:
+        DataError: a row is bad and is not to be skipped, or the rest cannot be read; what came
+            before it is answered first.
     """
+    for rows, bad in _groups(task, records, size, skip_bad):
+        yield Chunk(answer(rows) if rows else [], bad)
+        if bad and not skip_bad:
+            raise bad[0].error
+
+
+def _groups(
+    task: NewRows, records: Iterable[Record], size: int, skip_bad: bool
+) -> Iterator[tuple[list[Row], list[BadRow]]]:
     rows: list[Row] = []
     bad: list[BadRow] = []
     try:

@@ -12,8 +12,9 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.load import LoadedConfig, load_config
+from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.data.rows import Split
-from ptv2_cli.errors import MachineError, Problem, RunError
+from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 from ptv2_cli.runs.data import RunData, read_split
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.resolve.offline_rules import require_offline
@@ -126,14 +127,27 @@ def reload_run(
     device: torch.device,
     offline: bool,
 ) -> Reloaded:
-    """Open a finished run, with `split` or all the splits that it reports.
+    """Open a finished run to score it again.
+
+    Args:
+        directory: the run.
+        split: default: validation of other data, else all splits that the run reports.
+        data: other data than the run's own.
+        device: where it computes.
+        offline: never touch the network.
 
     Raises:
+        InputError: there is no such split.
         RunError: it has not finished, or its backbone is another one now, or its holdout cannot be
             drawn again.
         CheckpointError: its checkpoint is missing or damaged.
         DataError: the data cannot be read.
     """
+    if split is None and data is not None:
+        split = "validation"
+    split = SPLITS.get(split or "", split)
+    if split not in {None, "train", "validation", "test", "holdout"}:
+        raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
     metrics = directory.read_metrics()
     loaded = open_config(directory)
     require_offline(loaded, offline=offline)

@@ -14,8 +14,8 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from ptv2_cli import __version__
 from ptv2_cli.backbones.locate import is_offline
+from ptv2_cli.version import __version__
 
 State = Literal["ok", "warning", "missing"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,14 @@ from ptv2_cli.config import merge
 from ptv2_cli.config.faults import seen
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.origins import Places, dotted
-from ptv2_cli.config.overrides import Override, parse_key
-from ptv2_cli.config.yaml import Document, parse_value
+from ptv2_cli.config.overrides import FLAGS, KEYWORDS, Override, parse_key
+from ptv2_cli.config.yaml import Document, from_python, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.sweeps.lane_count import KEY as LANES
 from ptv2_cli.sweeps.lane_count import lanes_of_section
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""
-FLAGS = {
-    "prompt_len": "--prompt-len",
-    "train.lr": "--lr",
-    "train.seed": "--seed",
-    "train.epochs": "--epochs",
-    "train.batch_size": "--batch-size",
-}
 SEED = "train.seed"
 _SAMPLES = {
     "prompt_len": "20,100",
@@ -98,6 +91,31 @@ def from_flags(
             problems += error.problems
     problems += _misplaced(axes)
     gather(problems, ConfigError)
+    return axes
+
+
+def from_grid(grid: Mapping[str, Any]) -> list[Axis]:
+    """The axes that Python gives: a key, or a keyword such as `lr`, with its values.
+
+    Raises:
+        ConfigError: with every key and value that is wrong.
+    """
+    problems: list[Problem] = []
+    axes: list[Axis] = []
+    for name, values in grid.items():
+        key, where = KEYWORDS.get(name, name), f"grid {name}"
+        found = from_python(values, where)
+        if not isinstance(found, list) or not found:
+            kind = "an empty list" if found == [] else seen(found, "a list")
+            samples = "[" + ", ".join(_SAMPLES.get(key, "A,B").split(",")) + "]"
+            problems.append(
+                Problem(where, f"must be a list of values, not {kind}", f"give {samples}")
+            )
+            continue
+        path = parse_key(key, where)
+        anchored = tuple(_anchored(path, item, Path.cwd()) for item in found)
+        axes.append(Axis(path, anchored, where, "", in_file=True))
+    gather([*problems, *_misplaced(axes)], ConfigError)
     return axes
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ptv2_cli.config.faults import seen
-from ptv2_cli.config.load import LoadedConfig, Override, load_config
+from ptv2_cli.config.load import ConfigSource, LoadedConfig, Override, load_config
 from ptv2_cli.errors import ConfigError
 
 Lanes = int | Literal["auto"]
@@ -70,7 +69,9 @@ def lanes_of_section(loaded: LoadedConfig) -> Lanes | None:
     )
 
 
-def asked_lanes(flag: str | None, configs: Sequence[Path], base: Sequence[Override]) -> Asked:
+def asked_lanes(
+    flag: str | None, configs: Sequence[ConfigSource], base: Sequence[Override]
+) -> Asked:
     """What the flag says, else what the configs say, else one trial after another.
 
     Raises:

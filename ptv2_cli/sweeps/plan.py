@@ -12,10 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ptv2_cli.config.load import LoadedConfig, Override, load_config
+from ptv2_cli.config.load import ConfigSource, LoadedConfig, Override, load_config
+from ptv2_cli.config.overrides import FLAGS
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweeps.axes import FLAGS, SEED, Axis, from_section, in_section, joined
+from ptv2_cli.sweeps.axes import SEED, Axis, from_section, in_section, joined
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 _SET = re.compile(r"type --set ([^\s=]+)=([^;]+)")
@@ -38,12 +39,12 @@ class Candidate:
 
 
 def make_candidates(
-    configs: Sequence[Path], base: Sequence[Override], flags: Sequence[Axis]
+    configs: Sequence[ConfigSource], base: Sequence[Override], flags: Sequence[Axis]
 ) -> list[Candidate]:
     """All combinations of all configs, the seed changing fastest.
 
     Args:
-        configs: the files, each with its own `sweep:` or without.
+        configs: the files, or configs themselves; each with its own `sweep:` or without.
         base: what the command line fixes for all trials.
         flags: what the command line sweeps; in place of the section's list of the same key.
 
@@ -54,7 +55,7 @@ def make_candidates(
     read = [load_config(path, base) for path in configs]
     grids = [joined(from_section(loaded), flags) for loaded in read]
     if len(configs) == 1 and not grids[0]:
-        raise _nothing(configs[0], base)
+        raise _nothing(read[0].path, base)
     candidates: list[Candidate] = []
     problems: list[Problem] = []
     for path, axes in zip(configs, grids, strict=True):

@@ -168,7 +168,7 @@ def test_what_cannot_be_mixed(folder_of, data, tmp_path) -> None:
     tuned = trained(tmp_path / "c", folder_of("bert"), data, "ner/conll2003", method="finetune")
     assert "one copy cannot serve both" in refused([rte, other])
     assert "the backbone of a finetune run trained" in refused([rte, tuned])
-    assert "stands there twice" in refused([rte, rte])
+    assert "is named twice" in refused([rte, rte])
 
 
 def test_a_row_has_to_name_its_run(folder_of, data, tmp_path) -> None:
@@ -182,7 +182,7 @@ def test_a_row_has_to_name_its_run(folder_of, data, tmp_path) -> None:
             lines_of(trainer, [row])
         assert what in str(caught.value)
         assert "conll2003" in str(caught.value)
-    by_folder = {**ROWS[0], "task": runs[0].path.name}
+    by_folder = {**ROWS[0], "task": runs[0].directory.name}
     assert lines_of(trainer, [by_folder])[0]["label"] in {"entailment", "not_entailment"}
 
 
@@ -198,7 +198,7 @@ def test_the_command(folder_of, data, tmp_path, monkeypatch) -> None:
     output = tmp_path / "out.jsonl"
     words = ["predict", str(rows), "--output", str(output), "--offline"]
     for run in runs:
-        words += ["--run", str(run.path)]
+        words += ["--run", str(run.directory)]
     monkeypatch.setattr(sys, "argv", ["ptv2", *words])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -120,7 +120,7 @@ def test_batch_size_does_not_change_the_answers(
 
 def test_the_best_checkpoint_answers(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    rows = inputs(logged(run.path, "rte"))
+    rows = inputs(logged(run.directory, "rte"))
     session, _ = run._best
     for parameter in session.learner.head.parameters():
         parameter.data.zero_()
@@ -132,7 +132,7 @@ def test_the_best_checkpoint_answers(run_of: Callable[[str], Path]) -> None:
 def test_what_the_task_tuned_is_used(run_of: Callable[[str], Path]) -> None:
     """`null_threshold` of the checkpoint decides, not the config's."""
     run = load(run_of("squad"))
-    rows = inputs(logged(run.path, "squad"))
+    rows = inputs(logged(run.directory, "squad"))
     session, _ = run._best
     run.task.no_answer = True  # type: ignore[attr-defined]
     run.__dict__["_best"] = (session, {"null_threshold": -1e9})
@@ -150,7 +150,7 @@ def test_metrics_and_config(run_of: Callable[[str], Path]) -> None:
 
 def test_an_iterable_is_taken_a_chunk_at_a_time(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    (row, *_) = inputs(logged(run.path, "rte"))
+    (row, *_) = inputs(logged(run.directory, "rte"))
     taken = 0
 
     def endless() -> Iterator[dict[str, Any]]:
@@ -191,16 +191,16 @@ def test_no_rows(run_of: Callable[[str], Path]) -> None:
 
 def test_a_bad_row_comes_after_the_good_ones_before_it(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    good = inputs(logged(run.path, "rte"))[:3]
+    good = inputs(logged(run.directory, "rte"))[:3]
     lines = run.predict(iter([*good, {"premise": "a"}, *good]))
     assert [next(lines)["idx"] for _ in range(3)] == [row["idx"] for row in good]
     with pytest.raises(DataError, match="rows:4: no column 'hypothesis'"):
         next(lines)
 
 
-@pytest.mark.parametrize("row", ["text", 3, None, ["a"]])
+@pytest.mark.parametrize("row", [3, None, ["a"], ("a", 3)])
 def test_what_is_no_row(run_of: Callable[[str], Path], row: Any) -> None:
-    with pytest.raises(DataError, match=r"rows:1: a .* is no row"):
+    with pytest.raises(DataError, match=r"rows:1: is of the type \w+\n  -> a row is a dict"):
         load(run_of("rte")).predict([row])
 
 
@@ -210,7 +210,7 @@ def test_text_that_is_no_unicode(run_of: Callable[[str], Path]) -> None:
 
 
 def test_batch_size_of_nothing(run_of: Callable[[str], Path]) -> None:
-    with pytest.raises(InputError, match="0 rows are no batch"):
+    with pytest.raises(InputError, match="a batch cannot have 0 rows"):
         load(run_of("rte")).predict([{}], batch_size=0)
 
 
@@ -225,7 +225,7 @@ def test_out_of_memory_says_what_needs_less(
 
     monkeypatch.setattr(session.learner, "forward", fail)
     with pytest.raises(MachineError, match=r"(?s)batches of 8 rows.*--batch-size 4"):
-        run.predict(inputs(logged(run.path, "rte")))
+        run.predict(inputs(logged(run.directory, "rte")))
 
 
 def test_the_data_of_the_run_may_be_gone(tmp_path: Path, folder_of: Callable[[str], Path]) -> None:
@@ -243,7 +243,7 @@ def test_the_newest_run(
 ) -> None:
     path = run_of("rte")
     monkeypatch.chdir(path.parents[1])
-    assert load().path.resolve() == path.resolve()
+    assert load().directory.resolve() == path.resolve()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="runs: holds no finished run"):
         load()
@@ -259,7 +259,7 @@ def test_ticks_are_rows(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("ner"))
     rows = [{"tokens": ["dog"] * length} for length in (1, 90, 3, 60, 2)]
     ticks: list[int] = []
-    records = [record_of(row, at) for at, row in enumerate(rows, 1)]
+    records = [record_of(run.task, row, at) for at, row in enumerate(rows, 1)]
     list(run.chunks(records, 2, tick=ticks.append))
     assert sum(ticks) == 5
     assert len(ticks) > 3
@@ -268,7 +268,7 @@ def test_ticks_are_rows(run_of: Callable[[str], Path]) -> None:
 def test_runs_are_opened_apart(run_of: Callable[[str], Path]) -> None:
     """Two runs in one process do not mix."""
     one, other = load(run_of("rte")), load(run_of("ner"))
-    wanted = logged(one.path, "rte")
+    wanted = logged(one.directory, "rte")
     other.predict([{"text": "ann"}])
     assert one.predict(inputs(wanted)) == wanted
     assert replace(one._best[0].predictor).kind == "sequence"
