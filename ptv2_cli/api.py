@@ -7,7 +7,7 @@ nothing unless `progress=True`. This module imports nothing heavy until a functi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ptv2_cli.config.schema import RunConfig
     from ptv2_cli.runs.directory import RunDirectory
     from ptv2_cli.runs.predict import Run
-    from ptv2_cli.runs.resolved_run import ResolvedRun
+    from ptv2_cli.runs.sinks.base import MakeSink
     from ptv2_cli.sweeps.leaderboard import Board
     from ptv2_cli.sweeps.trial_record import Outcome
     from ptv2_cli.sweeps.trials import Trial
-    from ptv2_cli.training.events import Listener
+    from ptv2_cli.training.events import RunEvent
 
     Config = str | Path | Mapping[str, Any] | RunConfig
 
@@ -80,8 +80,7 @@ def train(
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
-    from ptv2_cli.runs.sinks.log import LogFile
-    from ptv2_cli.runs.trainer import train as carry_out
+    from ptv2_cli.runs.trainer import train as train_run
 
     chosen = choose_device(device)
     check_machine(loaded.config.backbone, chosen)
@@ -89,11 +88,8 @@ def train(
     directory = resolved_run.directory
     if not (directory.finished and resume):
         session = open_session(resolved_run, chosen)
-        with writing(directory, ELSEWHERE), ExitStack() as stack:
-            listen: Listener = LogFile(directory.log)
-            if progress:
-                listen = stack.enter_context(Progress(resolved_run))
-            carry_out(session, resume=resume, listen=listen)
+        with writing(directory, ELSEWHERE):
+            train_run(session, [Progress] if progress else [], resume=resume)
     return Run(directory, device=device, offline=offline)
 
 
@@ -171,7 +167,7 @@ def sweep(
             store.write_plan()
             watcher: Watcher = _Silent()
             if progress:
-                watcher = stack.enter_context(view(store, None, trainer=asked.count != 1))
+                watcher = stack.enter_context(view(store, None, several=asked.count != 1))
             run_groups(groups, store, watcher, opener)
             boards = store.judged_boards()
             store.save(boards)
@@ -296,16 +292,20 @@ def load(
 
 
 class _Silent:
-    """Follows a sweep without a display: every trial keeps its log."""
+    """Watches a sweep, and every trial of it, without showing anything."""
 
-    def trial(self, trial: Trial, resolved_run: ResolvedRun) -> AbstractContextManager[Listener]:
+    def began(self, trial: Trial) -> MakeSink:
         """A trial begins or goes on."""
-        from ptv2_cli.runs.sinks.log import LogFile
-
-        return nullcontext(LogFile(resolved_run.directory.log))
+        return lambda resolved_run: self
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has ended, well or not."""
+
+    def on(self, event: RunEvent) -> None:
+        """An event of a trial."""
+
+    def close(self) -> None:
+        """A trial has ended."""
 
 
 def _directory(run: Run | str | Path | None, output: str | Path) -> RunDirectory:
