@@ -238,7 +238,9 @@ def random_prompts(
 def context(backbone: Backbone, seed: int = 0, **changes: Any) -> Context:
     """What a method is built from."""
     fields: dict[str, Any] = {
+        "prompt_len": 4,
         "sites": backbone.sites,
+        "model": backbone.model,
         "hidden_size": backbone.shape.hidden_size,
         "dropout": 0.0,
         "word_embeddings": backbone.word_embeddings,
@@ -256,9 +258,8 @@ def make_method(
     backbone: Backbone, name: str, prompt_len: int | None, seed: int = 0, **options: Any
 ) -> Any:
     """A method by name; `dropout` is an option of ptuning_v2."""
-    made = METHODS.load(name)
-    parsed = made.Options.model_validate(options)
-    return made(parsed, prompt_len, context(backbone, seed))
+    spec = METHODS.load(name).model_validate(options)
+    return spec.build(context(backbone, seed, prompt_len=prompt_len or 0))
 
 
 def head_context(**changes: Any) -> HeadContext:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Stack = Literal["self", "encoder", "decoder", "cross"]
 """self: the one stack of a model that has one; cross: a decoder's attention to its encoder."""
 
-KeysValues = tuple[Tensor, Tensor]
+KeysValues: TypeAlias = "tuple[Tensor, Tensor]"
 """Prompt keys and values of one site, each [R, K, P, D]; R is 1, B or the number of owners."""
 
 

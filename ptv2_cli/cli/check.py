@@ -72,7 +72,7 @@ def check(
 
     require_offline(loaded, offline=offline)
     resolved, data = read_data(resolve_config(loaded, offline=offline), offline=offline)
-    inherited_identity(resolved.method_options)  # the run of init: {run: DIR} is there and whole
+    inherited_identity(resolved.method)  # the run of init: {run: DIR} is there and whole
     words = resolved.task.kind_spec.answer == "tags"
     tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
     data.encoder = make_encoder(resolved, tokenizer, data.demonstrations)

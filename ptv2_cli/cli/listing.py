@@ -51,7 +51,7 @@ def _methods() -> None:
     for name in METHODS.names():
         method = METHODS.load(name)
         rows.append((name, _first_paragraph(method)))
-        for key, info in method.Options.model_fields.items():
+        for key, info in method.model_fields.items():
             rows.append((f"  {key}", _meaning(info.description or "", info.default)))
     console.table("", ("method", "what trains, and its options"), rows)
 

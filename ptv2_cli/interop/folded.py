@@ -16,7 +16,7 @@ from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.interop.to_peft import Written
-from ptv2_cli.methods.ptuning_v2 import Reparameterized
+from ptv2_cli.methods.prefix import Reparameterized
 from ptv2_cli.rng import generator
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.results import write_json

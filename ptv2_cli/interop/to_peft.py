@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.interop.opened import (
     FinishedRun,
@@ -31,14 +32,7 @@ from ptv2_cli.interop.stock_models import (
     takes_prefix,
     window_of,
 )
-from ptv2_cli.methods.base import parse_layers
 from ptv2_cli.runs.session import Session
-
-_NO_ADAPTER = {
-    "ptuning_v1": "PEFT puts prompt vectors before the text, not at the places of a template",
-    "finetune": "fine-tuning changed the whole backbone: there is no prompt to export",
-    "head_only": "a head alone is no adapter: there is no prompt to export",
-}
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,8 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     resolved = run.resolved
     where = str(run.directory.path)
     hint = "train such a run anew, or keep it with ptv2: ptv2 predict"
-    name, options = resolved.config.method.name, resolved.method_options
-    if name in _NO_ADAPTER:
-        yield Problem(where, f"method {name}: {_NO_ADAPTER[name]}", hint)
+    if not resolved.method.uses_prompt:
+        yield Problem(where, f"{resolved.config.method.name}: there is no prompt to export", hint)
         return
     if resolved.task.kind_spec.peft is None:
         yield Problem(where, f"PEFT has no place for a {resolved.task.kind} head", hint)
@@ -71,22 +64,8 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         )
         yield Problem(where, what, hint)
         return
-    if getattr(options, "position_offset", "shift") == "keep":
-        what = (
-            "position_offset: keep: PEFT's prefix is a past of the text, whose positions begin "
-            "after it (shift); the logits would not be those of the run"
-        )
-        yield Problem(where, what, "train it with --set method.position_offset=shift")
-    layers = getattr(options, "layers", None)
-    if (
-        layers is not None
-        and len(parse_layers(layers, resolved.shape.layers)) < resolved.shape.layers
-    ):
-        what = f"layers: {layers}: PEFT has a prefix for every layer, and no way to leave one out"
-        yield Problem(where, what, "train it with --unset method.layers")
-    if getattr(options, "place", None) == "after_cls":
-        what = "place: after_cls: PEFT puts prompt vectors before everything, the first token too"
-        yield Problem(where, what, "train it with --set method.place=before_cls")
+    for what, fix in resolved.method.peft_obstacles(resolved.shape.layers):
+        yield Problem(where, what, fix or hint)
 
 
 def express(run: FinishedRun, session: Session) -> Adapter:
@@ -95,8 +74,12 @@ def express(run: FinishedRun, session: Session) -> Adapter:
     Raises:
         RunError: the backbone takes it in another way than PEFT gives it.
     """
-    prefix = run.resolved.config.method.name == "ptuning_v2"
-    return _prefix(run, session) if prefix else _vectors(session)
+    with torch.no_grad():
+        prompts: Prompts = session.learner.method()
+    if prompts.keys_values is not None:
+        return _prefix(run, session, prompts)
+    assert prompts.inputs is not None
+    return _vectors(session, prompts.inputs.vectors)
 
 
 def refused(run: FinishedRun, what: str) -> RunError:
@@ -104,11 +87,9 @@ def refused(run: FinishedRun, what: str) -> RunError:
     return RunError.at(str(run.directory.path), what, "ptv2 predict and ptv2 eval use it as it is")
 
 
-def _prefix(run: FinishedRun, session: Session) -> Adapter:
+def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
     """Keys and values of all layers; PEFT keeps them without the network that made them."""
     backbone = session.learner.backbone
-    with torch.no_grad():
-        prompts = session.learner.method()
     sites = {(site.heads, site.head_size) for site in backbone.sites}
     family = backbone.shape.family.name
     if not takes_prefix(backbone.model):
@@ -154,12 +135,9 @@ def _check_window(run: FinishedRun, window: int | None) -> None:
         )
 
 
-def _vectors(session: Session) -> Adapter:
-    """Vectors beside the word embeddings, before the first token."""
-    with torch.no_grad():
-        inputs = session.learner.method().inputs
-    assert inputs is not None
-    length, size = inputs.vectors.shape
+def _vectors(session: Session, vectors: Tensor) -> Adapter:
+    """Vectors [P, E] beside the word embeddings, before the first token."""
+    length, size = vectors.shape
     shape = session.learner.backbone.shape
     config = {
         "peft_type": "PROMPT_TUNING",
@@ -170,7 +148,7 @@ def _vectors(session: Session) -> Adapter:
         "num_attention_heads": session.learner.backbone.sites[0].heads,
         "prompt_tuning_init": "RANDOM",
     }
-    return Adapter(inputs.vectors, config, in_input=True)
+    return Adapter(vectors, config, in_input=True)
 
 
 CONFIG_FILE = "adapter_config.json"
@@ -223,7 +201,7 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
         text = readme(_assembly(run, session, folder, adapter, stock))
         (partial / "README.md").write_text(text, encoding="utf-8")
         files = tuple(sorted(path.name for path in partial.iterdir()))
-    return Written(folder, files, tuple(_notes(run, stock)))
+    return Written(folder, files, tuple(_notes(run, session, stock)))
 
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
@@ -288,8 +266,8 @@ def _assembly(
     )
 
 
-def _notes(run: FinishedRun, stock: StockHead | None) -> Iterator[str]:
-    if getattr(run.resolved.method_options, "reparam", "none") == "mlp":
+def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Iterator[str]:
+    if session.learner.method.counts()["reparam"]:
         yield "the MLP is folded into the prompt: PEFT keeps prefixes that way"
     if stock is None:
         yield f"the head is in {HEAD_FILE}: README.md has the lines that put it on"

@@ -1,19 +1,23 @@
-"""Where the keys and values of a prompt begin: drawn, computed by the frozen model, or a run's."""
+"""Where the keys and values of a prompt begin: drawn, computed by the frozen model, or a run's.
+
+Functions that compute import torch themselves: the option's type is read without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticKnownError
-from torch import Tensor
 
-from ptv2_cli.backbones.sites import KeysValues, Site
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.methods.base import Context
-from ptv2_cli.rng import normal_
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ptv2_cli.backbones.sites import KeysValues, Site
+    from ptv2_cli.methods.base import Context
 
 PUBLISHED_STD = 0.02
 COMPUTED = ("vocab", "labels", "unused")
@@ -82,6 +86,10 @@ def first_values(
             prompt for these sites.
         RunError: `{run: DIR}` is no finished run.
     """
+    import torch
+
+    from ptv2_cli.rng import normal_
+
     std = drawn_std(init)
     if std is not None:
         values = torch.empty(length, sum(site.width for site in sites.values()))
@@ -96,26 +104,28 @@ def first_values(
 def _of_run(
     folder: str, length: int, sites: Mapping[int, Site], context: Context
 ) -> tuple[Tensor, str | None]:
-    found = context.trained(folder)
-    for at, site in sites.items():
-        there = found.get(at)
-        if there is None or (there[0].shape[1], there[0].shape[3]) != (site.heads, site.head_size):
+    prompt = context.trained(folder)
+    for number, site in sites.items():
+        part = prompt.get(number)
+        if part is None or (part[0].shape[1], part[0].shape[3]) != (site.heads, site.head_size):
             raise ConfigError.at(
                 KEY,
                 f"the prompt of {folder} has nothing that fits layer {site.layer + 1}",
                 "name a run of ptuning_v2 on the same backbone with these layers and sites",
             )
-    values = _flat(found, sites)
+    values = _flat(prompt, sites)
     trained = len(values)
     note = None
     if trained != length:
-        done = "its first are kept" if trained > length else "its own are repeated"
+        done = "the first of them are used" if trained > length else "they are repeated"
         note = f"init: the prompt of {folder} has {trained} positions, this run {length}: {done}"
     return _fitted(values, length), note
 
 
 def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | None]:
-    """P token ids."""
+    """P token ids, and what the user should know of them."""
+    import torch
+
     if init == "unused":
         unused = context.vocabulary.unused
         if len(unused) < length:
@@ -131,7 +141,7 @@ def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | 
             raise ConfigError.at(KEY, f"the text {init['text']!r} has no token")
         note = None
         if len(ids) != length:
-            done = "its first are taken" if len(ids) > length else "they are repeated"
+            done = "the first of them are used" if len(ids) > length else "they are repeated"
             note = f"init: the text has {len(ids)} tokens, the prompt {length} positions: {done}"
         return _fitted(torch.tensor(ids), length).tolist(), note
     labels = [piece for pieces in context.label_pieces for piece in pieces]
@@ -148,11 +158,13 @@ def _fitted(values: Tensor, length: int) -> Tensor:
 
 
 def _flat(
-    found: Mapping[int, KeysValues] | Sequence[KeysValues], sites: Mapping[int, Site]
+    prompt: Mapping[int, KeysValues] | Sequence[KeysValues], sites: Mapping[int, Site]
 ) -> Tensor:
     """Keys and values [1, K, P, D] of the chosen sites as [P, W]."""
+    import torch
+
     parts = [
-        torch.stack([found[at][0][0], found[at][1][0]]).permute(2, 0, 1, 3).flatten(1)
-        for at in sites
+        torch.stack([keys[0], values[0]]).permute(2, 0, 1, 3).flatten(1)
+        for keys, values in (prompt[number] for number in sites)
     ]
     return torch.cat(parts, dim=1).float().clone()

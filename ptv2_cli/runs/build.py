@@ -107,7 +107,9 @@ def choose_device(name: str) -> torch.device:
 def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Method:
     seed = resolved.config.train.seed
     context = Context(
+        prompt_len=resolved.config.prompt_len or 0,
         sites=backbone.sites,
+        model=backbone.model,
         hidden_size=backbone.shape.hidden_size,
         dropout=backbone.dropout,
         word_embeddings=backbone.word_embeddings,
@@ -123,7 +125,7 @@ def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Met
         ),
         trained=lambda folder: trained_prompt(folder, resolved, context),
     )
-    return resolved.method(resolved.method_options, resolved.config.prompt_len, context)
+    return resolved.method.build(context)
 
 
 def _head(

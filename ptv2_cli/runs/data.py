@@ -291,7 +291,7 @@ def _template(resolved: ResolvedConfig) -> Template | None:
         if question is None:
             return None
         return parse_template(question, resolved.task.columns, TEMPLATE, prompted=False)
-    given = resolved.method_options.template  # type: ignore[attr-defined]
+    given = resolved.method.given_template
     if given is not None:
         return parse_template(given, resolved.task.columns)
     masked = resolved.config.head.pooling == "mask"

@@ -118,7 +118,7 @@ def _check_alike(first: Run, run: Run) -> None:
     """Raise ConfigError unless both read the same frozen weights in the same way."""
     one, other = first.config, run.config
     problem = ""
-    if run.resolved.method.tunes_backbone(run.resolved.method_options):
+    if run.resolved.method.changes_backbone:
         problem = f"the backbone of a {other.method.name} run trained"
     elif run.resolved.verbalizes:
         problem = "a verbalizer needs the backbone's own LM head beside it"

@@ -65,7 +65,7 @@ def _short(gold: Any) -> str:
 def _pieces(resolved: ResolvedConfig, feature: Feature, tokenizer: Any) -> Iterator[str]:
     """Tokens with the prompts among them and the label each is trained with."""
     marked = list(_marked(resolved, feature, tokenizer))
-    column = resolved.method.input_column(resolved.method_options)
+    column = resolved.method.input_column
     if column is not None:
         marked.insert(column, f"<prompt 1-{resolved.config.prompt_len}>")
     yield from marked

@@ -172,8 +172,7 @@ def trained_recipe(
     resolved = resolve_config(loaded, offline=offline)
     located = locate(resolved.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located)
-    options = resolved.method.to_load(resolved.method_options)
-    return replace(resolved, located=located, method_options=options)
+    return replace(resolved, located=located, method=resolved.method.without_init())
 
 
 def open_best(

@@ -76,7 +76,7 @@ def _identities(resolved: ResolvedConfig, data: RunData) -> dict[str, str]:
     return {
         **data.identities,
         **({"holdout.drawn": str(DRAWN)} if "holdout" in data.splits else {}),
-        **inherited_identity(resolved.method_options),
+        **inherited_identity(resolved.method),
         "backbone": resolved.located.identity,
         "task.version": str(resolved.task.version),
     }

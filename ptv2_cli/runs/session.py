@@ -110,7 +110,7 @@ class Session:
         """
         resolved, data = self.resolved, self.resolved_run.data
         config, folder = resolved.config, self.resolved_run.directory.path.parent
-        tunes = resolved.method.tunes_backbone(resolved.method_options)
+        tunes = resolved.method.changes_backbone
         if config.backbone.dropout != "off" or tunes:
             return None
         keep = config.train.cache

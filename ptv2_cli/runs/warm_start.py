@@ -5,32 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ptv2_cli.backbones.sites import KeysValues
-from ptv2_cli.config.load import load_config, options_from
+from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import RunError
 from ptv2_cli.methods.base import Context
+from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.training.checkpoint import Checkpoint, fit_into, load_checkpoint
 
 
-def inherited_run(options: Any) -> str | None:
-    """The folder that `init: {run: DIR}` names."""
-    init = getattr(options, "init", None)
-    return str(init["run"]) if isinstance(init, dict) and "run" in init else None
-
-
-def inherited_identity(options: Any) -> dict[str, str]:
-    """What the fingerprint knows that prompt by.
+def inherited_identity(method: MethodSpec) -> dict[str, str]:
+    """What the fingerprint says of the prompt of another run that the method begins with.
 
     Raises:
         RunError: it is no finished run.
         CheckpointError: its checkpoint is missing or damaged.
     """
-    folder = inherited_run(options)
+    folder = method.inherited_run
     if folder is None:
         return {}
     directory = _finished(folder)
@@ -57,13 +51,8 @@ def trained_prompt(
         )
     loaded = load_config(directory.config)
     config = loaded.config
-    method_class = METHODS.load(config.method.name)
-    options, _ = options_from(method_class.Options, config.method.options, loaded, section="method")
-    method = method_class(
-        method_class.to_load(options),
-        config.prompt_len,
-        replace(context, trained=lambda again: trained_prompt(again, resolved, context)),
-    )
+    spec: MethodSpec = METHODS.load(config.method.name).model_validate(config.method.options)
+    method = spec.without_init().build(replace(context, prompt_len=config.prompt_len or 0))
     tensors = _best(directory).part("learner")
     own = {
         name.removeprefix("method."): tensor

@@ -48,7 +48,7 @@ def schema_text(schema: Schema) -> str:
 
 def method_options() -> dict[str, Schema]:
     """The options of every method, by its name."""
-    return {name: _options(METHODS.load(name).Options) for name in METHODS.names()}
+    return {name: _options(METHODS.load(name)) for name in METHODS.names()}
 
 
 def task_options() -> dict[type[BaseModel], list[str]]:

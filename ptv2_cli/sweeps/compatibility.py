@@ -34,10 +34,9 @@ def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
     name = resolved.config.method.name
     if not resolved.method.trains:
         return "method", f"{name} trains nothing"
-    if resolved.method.tunes_backbone(resolved.method_options):
-        option = "train_backbone"
-        key = f"method.{option}" if hasattr(resolved.method_options, option) else "method"
-        return key, f"{name} trains the backbone"
+    if resolved.method.changes_backbone:
+        verb = "trains" if resolved.method.trains_backbone else "changes"
+        return "method", f"{name} {verb} the backbone"
     if resolved.verbalizes:
         return "head", "the verbalizer's words come out of the backbone's own head"
     return None

@@ -138,7 +138,7 @@ def test_lists(screen: None, ptv2: Ptv2, what: str, names: list[str]) -> None:
 def test_methods_show_their_options(ptv2: Ptv2) -> None:
     text = ptv2("list", "methods").out
     for name in METHODS.names():
-        for option in METHODS.load(name).Options.model_fields:
+        for option in METHODS.load(name).model_fields:
             assert f"\n  {option} " in text
 
 

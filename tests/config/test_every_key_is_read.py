@@ -34,7 +34,7 @@ def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
 def every_key() -> dict[str, None]:
     found = dict.fromkeys(keys(RunConfig))
     for name in METHODS.names():
-        found |= dict.fromkeys(keys(METHODS.load(name).Options, "method."))
+        found |= dict.fromkeys(keys(METHODS.load(name), "method."))
     for name in task_names():
         found |= dict.fromkeys(keys(task_class(name).options_model, "task."))
     return found

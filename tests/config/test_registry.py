@@ -98,7 +98,7 @@ def test_every_kind_has_a_head_and_learning_rates() -> None:
         assert spec.name == name
         assert spec.head_name in HEADS.names()
         for method in METHODS.names():
-            rate = METHODS.load(method).defaults(name, METHODS.load(method).Options()).lr
+            rate = METHODS.load(method)().defaults(spec).lr
             assert rate or method == "none"
 
 

@@ -147,7 +147,7 @@ def test_the_files_are_those_that_peft_writes(tmp_path: Path, folder_of: FolderO
         ("bert", {"method": {"position_offset": "keep"}}, "positions begin after it (shift)"),
         ("bert", {"method": {"layers": "2-3"}}, "no way to leave one out"),
         ("bert", {"method": {"name": "prompt_tuning"}}, "before everything, the first token too"),
-        ("bert", {"method": {"name": "ptuning_v1"}}, "not at the places of a template"),
+        ("bert", {"method": {"name": "ptuning_v1"}}, "not at the slots of a template"),
         (
             "bert",
             {"method": {"name": "head_only"}, "prompt_len": None},

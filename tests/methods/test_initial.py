@@ -8,7 +8,7 @@ import torch
 
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.methods.ptuning_v2 import PTuningV2, PTuningV2Options
+from ptv2_cli.methods.ptuning_v2 import PTuningV2
 
 CAUSAL = ["gpt2", "opt", "bloom", "gpt_neox", "llama", "qwen3", "glm4"]
 IDS = [7, 9, 8, 12]
@@ -25,9 +25,10 @@ class Words:
 
 
 def method_of(backbone, init, length: int = 4, seed: int = 0, **changes):
-    options = PTuningV2Options.model_validate({"init": init})
-    context = tiny.context(backbone, seed, **{"vocabulary": Words(), **changes})
-    return PTuningV2(options, length, context)
+    context = tiny.context(
+        backbone, seed, **{"vocabulary": Words(), "prompt_len": length, **changes}
+    )
+    return PTuningV2(init=init).build(context)
 
 
 def keys(method) -> torch.Tensor:
@@ -102,7 +103,7 @@ def test_unused_tokens_in_their_own_order(backbone_of) -> None:
 
 @pytest.mark.parametrize(
     ("length", "text", "note"),
-    [(2, "7 9", "its first are taken"), (6, "7 9 8 7 9 8", "they are repeated"), (3, "7 9 8", "")],
+    [(2, "7 9", "the first of them are used"), (6, "7 9 8 7 9 8", "they are repeated"), (3, "7 9 8", "")],
 )
 def test_a_text_is_cut_or_repeated(length, text, note, backbone_of) -> None:
     backbone = backbone_of("bert")
@@ -121,8 +122,9 @@ def test_a_text_without_a_token_is_an_error(backbone_of) -> None:
 
 def test_the_network_refuses_a_computed_start() -> None:
     for init in ("vocab", {"text": "a"}, {"run": "r"}):
-        options = PTuningV2Options.model_validate({"init": init, "reparam": "mlp"})
-        assert "reparam: mlp makes out of its network" in PTuningV2.check(options, {"self": 3})[1]
+        ((key, what),) = PTuningV2(init=init, reparam="mlp").problems(None, {"self": 3})
+        assert key == "init"
+        assert "with reparam: mlp the network sets them" in what
 
 
 def test_a_vocabulary_tells_words_from_special_and_unused_tokens() -> None:
@@ -163,10 +165,10 @@ def test_sites_of_an_encoder_decoder(backbone_of) -> None:
     ],
 )
 def test_sites_and_layers_that_do_not_exist(options, stacks, message) -> None:
-    complaint = PTuningV2.check(PTuningV2Options.model_validate(options), stacks)
+    complaints = list(PTuningV2(**options).problems(None, stacks))
     if message is None:
-        assert complaint is None
+        assert complaints == []
     else:
-        key, what = complaint
+        ((key, what),) = complaints
         assert message in what
         assert key == next(iter(options))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ptv2_cli.backbones.sites import InputVectors, Prompts
+from ptv2_cli.methods.ptuning_v1 import PTuningV1
 from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 SLOTS = torch.tensor([[-1, 0, 1, -1, -1, 2, -1], [-1, 0, 1, -1, 2, -1, -1]])
@@ -43,9 +44,8 @@ def test_vectors_without_slots_are_an_error(backbone_of) -> None:
 
 @pytest.mark.parametrize("size", [32, 33])
 def test_lstm_encoder_shapes_even_and_odd(size, backbone_of) -> None:
-    made = tiny.METHODS.load("ptuning_v1")
-    context = tiny.context(backbone_of("bert"), word_embeddings=torch.zeros(5, size))
-    method = made(made.Options(), 6, context)
+    context = tiny.context(backbone_of("bert"), word_embeddings=torch.zeros(5, size), prompt_len=6)
+    method = PTuningV1().build(context)
     lstm = method.lstm
     assert (lstm.num_layers, lstm.bidirectional, lstm.hidden_size) == (2, True, size // 2)
     assert [type(layer) for layer in method.mlp] == [nn.Linear, nn.ReLU, nn.Linear]

@@ -9,9 +9,8 @@ import tiny
 import torch
 from pydantic import ValidationError
 
-from ptv2_cli.methods.base import parse_layers
-from ptv2_cli.methods.ptuning_v2 import PTuningV2, PTuningV2Options
-from ptv2_cli.registry import METHODS
+from ptv2_cli.methods.layers import parse_layers
+from ptv2_cli.methods.ptuning_v2 import PTuningV2
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_layers_that_do_not_exist(text, message) -> None:
 @pytest.mark.parametrize("given", [3, [1, 3], "1,3"])
 def test_layers_may_be_a_number_or_a_list(given) -> None:
     expected = "3" if given == 3 else "1,3"
-    assert PTuningV2Options.model_validate({"layers": given}).layers == expected
+    assert PTuningV2.model_validate({"layers": given}).layers == expected
 
 
 @pytest.mark.parametrize("family", ["bert", "albert", "gpt2"])
@@ -103,12 +102,13 @@ def test_init_zero(backbone_of) -> None:
 @pytest.mark.parametrize("init", ["uniform", {"normal": 0}, {"normal": "x"}, {"std": 1}, 3])
 def test_init_that_means_nothing(init) -> None:
     with pytest.raises(ValidationError, match="normal, zero, vocab"):
-        PTuningV2Options.model_validate({"init": init})
+        PTuningV2.model_validate({"init": init})
 
 
 def test_init_zero_behind_a_network_is_refused() -> None:
-    options = PTuningV2Options.model_validate({"init": "zero", "reparam": "mlp"})
-    assert "equal for ever" in PTuningV2.check(options, {"self": 3})[1]
+    ((key, what),) = PTuningV2(init="zero", reparam="mlp").problems(None, {"self": 3})
+    assert key == "init"
+    assert "equal throughout training" in what
 
 
 def test_seed_decides_the_values(backbone_of) -> None:
@@ -123,7 +123,7 @@ def test_seed_decides_the_values(backbone_of) -> None:
 def test_position_offset(word, offset, backbone_of) -> None:
     method = tiny.make_method(backbone_of("bert"), "ptuning_v2", 6, position_offset=word)
     assert method().offset == offset
-    assert PTuningV2.shifts_positions(method.Options(position_offset=word)) == (word == "shift")
+    assert PTuningV2(position_offset=word).shifts_positions == (word == "shift")
 
 
 def test_dropout_comes_from_its_own_generator(backbone_of) -> None:
@@ -149,8 +149,7 @@ def test_dropout_comes_from_its_own_generator(backbone_of) -> None:
 
 
 def test_dropout_defaults_to_the_backbones(backbone_of) -> None:
-    made = METHODS.load("ptuning_v2")
     context = tiny.context(backbone_of("bert"), dropout=0.25)
-    assert made(made.Options(), 4, context).dropout.probability == 0.25
-    assert made(made.Options(dropout=0.1), 4, context).dropout.probability == 0.1
-    assert made(made.Options(dropout="off"), 4, context).dropout.probability == 0.0
+    assert PTuningV2().build(context).dropout.probability == 0.25
+    assert PTuningV2(dropout=0.1).build(context).dropout.probability == 0.1
+    assert PTuningV2(dropout="off").build(context).dropout.probability == 0.0

@@ -15,6 +15,7 @@ import yaml
 from ptv2_cli import load
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.data.rows import Split
+from ptv2_cli.kinds import kind_spec
 from ptv2_cli.report.compare import compare, open_finished
 from ptv2_cli.runs.row_selection import hold_out
 from ptv2_cli.sweeps.estimate import _tokens
@@ -131,7 +132,7 @@ def test_every_method_runs(
     assert len(features) == 96
     assert sum(len(feature.inputs) for feature in features) == 48 * 2 + 48 * 3
     assert all((item.mask_at is None) == (name != "ptuning_v1") for item in features[0].inputs)
-    lr = session.resolved.method.defaults("choice", session.resolved.method_options).lr
+    lr = session.resolved.method.defaults(kind_spec("choice")).lr
     assert lr == {"ptuning_v2": 9e-3, "prompt_tuning": 3e-2, "finetune": 2e-5}.get(name, 1e-3)
 
 

@@ -17,7 +17,7 @@ from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import LoadedConfig, load_config, options_from
 from ptv2_cli.data.source import FileSource
 from ptv2_cli.errors import InputError
-from ptv2_cli.methods.ptuning_v2 import PTuningV2Options
+from ptv2_cli.methods.ptuning_v2 import PTuningV2
 from ptv2_cli.setup import dialogue
 from ptv2_cli.setup.draft import DEMO, draft, scalar
 from ptv2_cli.setup.propose import propose
@@ -71,7 +71,7 @@ def checked(path: Path) -> LoadedConfig:
     assert problems == []
     load_task(task.name, task.options)
     if loaded.config.method.name == "ptuning_v2":
-        assert options_from(PTuningV2Options, loaded.config.method.options, loaded, "method")[0]
+        assert options_from(PTuningV2, loaded.config.method.options, loaded, "method")[0]
     for split in ("train", "validation", "test"):
         named = getattr(task, split)
         assert named is None or Path(named).is_file()

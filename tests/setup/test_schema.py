@@ -134,7 +134,7 @@ def test_methods_and_tasks_are_all_there() -> None:
     assert set(METHODS.spellings()) == set(keys["method.name"].choices)
     assert list(keys["task.name"].choices) == task_names()
     for name in METHODS.names():
-        for option in METHODS.load(name).Options.model_fields:
+        for option in METHODS.load(name).model_fields:
             assert any(
                 key.path == f"method.{option}" and name in key.group.split(", ")
                 for key in flat_keys(SCHEMA)

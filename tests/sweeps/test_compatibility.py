@@ -49,7 +49,7 @@ def lanes(config: Path, *grid: str, sets: Sequence[str] = ()) -> list[list[str]]
         (["method=finetune"], "method", "finetune trains the backbone"),
         (
             ["method={name: ptuning_v1, train_backbone: true}"],
-            "method.train_backbone",
+            "method",
             "ptuning_v1 trains the backbone",
         ),
         (["head.name=verbalizer"], "head", "the backbone's own head"),

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from ptv2_cli.backbones.families import Shape
 from ptv2_cli.backbones.sites import Stack
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import Section
 from ptv2_cli.errors import Problem
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.methods.base import Method
+from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from ptv2_cli.backbones.frozen_cache.activation_store import Keep
 
 
-def caching_problems(
-    loaded: LoadedConfig, method: type[Method], options: Section, task: Task, shape: Shape
+def cache_problems(
+    loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape
 ) -> Iterator[Problem]:
     """What forbids `train.cache`, known from the config and config.json alone."""
     config = loaded.config
@@ -36,11 +35,11 @@ def caching_problems(
             "add backbone: {name: ..., dropout: off}, or leave cache out",
         )
     stacks = shape.prompted(decodes=task.kind_spec.pooled)
-    if method.check(options, stacks) is not None:
-        return  # told by another rule
-    below, name = method.unprompted(options, stacks), config.method.name
+    if any(method.problems(config, stacks)):
+        return  # another rule reports them
+    below, name = method.unprompted_layers(stacks), config.method.name
     if below == 0:
-        yield Problem(where, *_nothing_below(name, method, options, stacks))
+        yield Problem(where, *_nothing_below(name, method, stacks))
     elif below < max(stacks.values()) and not shape.family.parts:
         yield Problem(
             where,
@@ -50,13 +49,11 @@ def caching_problems(
         )
 
 
-def _nothing_below(
-    name: str, method: type[Method], options: Section, stacks: Mapping[Stack, int]
-) -> tuple[str, str]:
+def _nothing_below(name: str, method: MethodSpec, stacks: Mapping[Stack, int]) -> tuple[str, str]:
     """Why no layer of a run gives the same in every epoch, and what could be done."""
     if not method.trains:
         return f"{name} trains nothing: no row is read twice", "leave cache out"
-    if method.tunes_backbone(options):
+    if method.changes_backbone:
         what = f"{name} trains the backbone: no layer gives the same in every epoch"
         return what, "leave cache out, or choose a method that keeps the backbone frozen"
     if "cross" in stacks:

@@ -6,25 +6,22 @@ from collections.abc import Iterator
 
 from ptv2_cli.backbones.quantize import Held
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import Section
 from ptv2_cli.errors import Problem
-from ptv2_cli.methods.base import Method
+from ptv2_cli.methods.spec import MethodSpec
 
 INT4_DTYPE = "bf16"
 """The one type that torchao's int4 layers compute in."""
 
 
-def holding_problems(
-    loaded: LoadedConfig, method: type[Method], options: Section, held: Held
-) -> Iterator[Problem]:
+def dtype_problems(loaded: LoadedConfig, method: MethodSpec, held: Held) -> Iterator[Problem]:
     """What forbids to hold the weights so, known from the config and config.json alone.
 
     Only a frozen backbone can be held in fewer bits: the small steps of training would be lost in
     them. `held` is the type that `backbone.dtype` comes to.
     """
     section, name = loaded.config.backbone, loaded.config.method.name
-    tunes = method.tunes_backbone(options)
-    if tunes and held != "fp32":
+    trains = method.trains_backbone
+    if trains and held != "fp32":
         meant = f"auto, here {held}," if section.dtype == "auto" else held
         yield Problem(
             loaded.where("backbone", "dtype"),
@@ -32,13 +29,13 @@ def holding_problems(
             "but in fp32 alone",
             "write dtype: fp32; train.precision: bf16 still computes in bf16",
         )
-    if tunes and section.quantize is not None:
+    if trains and section.quantize is not None:
         yield Problem(
             loaded.where("backbone", "quantize"),
             f"{name} trains the backbone, and quantized weights cannot train",
             "leave quantize out, or choose a method that keeps the backbone frozen",
         )
-    if not tunes and section.quantize == "int4" and held != INT4_DTYPE:
+    if not trains and section.quantize == "int4" and held != INT4_DTYPE:
         yield Problem(
             loaded.where("backbone", "quantize"),
             f"int4 layers compute in {INT4_DTYPE}, and the weights are held in {held}",

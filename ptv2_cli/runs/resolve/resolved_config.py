@@ -13,13 +13,13 @@ from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.backbones.quantize import Held, held_dtype
 from ptv2_cli.backbones.remote_code import check_own_code
 from ptv2_cli.config.load import LoadedConfig, options_from
-from ptv2_cli.config.schema import RunConfig, Section, plain_name
+from ptv2_cli.config.schema import RunConfig, plain_name
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.inputs.template import parse_template
-from ptv2_cli.methods.base import Method
+from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.registry import METHODS
-from ptv2_cli.runs.resolve.cache_rules import caching_problems
-from ptv2_cli.runs.resolve.dtype_rules import holding_problems
+from ptv2_cli.runs.resolve.cache_rules import cache_problems
+from ptv2_cli.runs.resolve.dtype_rules import dtype_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import (
     VERBALIZER,
     head_misfits,
@@ -44,8 +44,7 @@ class ResolvedConfig:
     """One run, decided: what `config.yaml` in its directory will say, and what its names mean."""
 
     config: RunConfig
-    method: type[Method]
-    method_options: Section
+    method: MethodSpec
     task: Task
     located: Located
     """The backbone's files; weights only where they were already there."""
@@ -59,12 +58,12 @@ class ResolvedConfig:
     def places(self) -> str:
         """One line that says where prompts enter."""
         stacks = self.shape.prompted(decodes=self.task.kind_spec.pooled)
-        return self.method.places(self.method_options, self.config.prompt_len, stacks)
+        return self.method.describe(self.config.prompt_len, stacks)
 
     @property
     def room(self) -> int:
         """The greatest `max_len` that fits beside the prompt."""
-        taken = _positions_taken(self.config, self.method, self.method_options, self.task)
+        taken = _positions_taken(self.config, self.method, self.task)
         return self.shape.room(taken)
 
     @property
@@ -100,29 +99,28 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
         BackboneError: the backbone cannot be found, is of no known family, or asks to run code
             that the config does not ask for.
     """
-    method, options, task = resolve_names(loaded)
+    method, task = resolve_names(loaded)
     config = loaded.config
-    gather(_clashes(loaded, method, options, task), ConfigError)
+    gather(_clashes(loaded, method, task), ConfigError)
     located = locate(config.backbone, offline=offline, weights=False)
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
     held = held_dtype(config.backbone, located.config)
     gather(
         [
-            *_misfits(loaded, method, options, task, shape),
-            *head_misfits(loaded, options, task, shape),
-            *holding_problems(loaded, method, options, held),
-            *caching_problems(loaded, method, options, task, shape),
+            *_misfits(loaded, method, task, shape),
+            *head_misfits(loaded, method, task, shape),
+            *dtype_problems(loaded, method, held),
+            *cache_problems(loaded, method, task, shape),
         ],
         ConfigError,
     )
     if config.head.name == VERBALIZER:
         check_has_head(located, shape.family)
-    filled = _resolved(_holding(config, held), method, options, task, shape)
+    filled = _resolved(_holding(config, held), method, task, shape)
     return ResolvedConfig(
         filled,
         method,
-        options,
         task,
         located,
         shape,
@@ -131,7 +129,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     )
 
 
-def resolve_names(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
+def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
     """What `method:` and `task:` name, with their options.
 
     Raises:
@@ -139,17 +137,16 @@ def resolve_names(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
     """
     problems: list[Problem] = []
     config = loaded.config
-    method: type[Method] | None = None
-    options: Section | None = None
+    method: MethodSpec | None = None
     task: Task | None = None
     try:
-        method = METHODS.load(METHODS.canonical(config.method.name, loaded.where("method")))
+        spec: type[MethodSpec] = METHODS.load(
+            METHODS.canonical(config.method.name, loaded.where("method"))
+        )
     except ConfigError as error:
         problems += error.problems
     else:
-        options, found = options_from(
-            method.Options, config.method.options, loaded, section="method"
-        )
+        method, found = options_from(spec, config.method.options, loaded, section="method")
         problems += found
     try:
         model = task_class(config.task.name)
@@ -166,23 +163,20 @@ def resolve_names(loaded: LoadedConfig) -> tuple[type[Method], Section, Task]:
         problems += [Problem(where, item.what, item.hint) for item in error.problems]
     gather(problems, ConfigError)
     assert method is not None
-    assert options is not None
     assert task is not None
-    return method, options, task
+    return method, task
 
 
-def _clashes(
-    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
-) -> Iterator[Problem]:
+def _clashes(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     """Combinations that cannot work, whatever the backbone."""
     config = loaded.config
-    if method.uses_prompt and _prompt_len(config, options, task) is None:
+    if method.uses_prompt and _prompt_len(config, method, task) is None:
         yield Problem(
             loaded.where("method"),
             f"{config.method.name} needs a prompt_len",
             "add prompt_len: 20, or pass --prompt-len 20",
         )
-    template = getattr(options, "template", None)
+    template = method.given_template
     if template is not None and config.prompt_len is not None:
         places = parse_template(template, task.columns).length
         if places != config.prompt_len:
@@ -191,14 +185,14 @@ def _clashes(
                 f"prompt_len is {config.prompt_len}, the template has places for {places}",
                 "prompt_len is the total over the template: correct one, or leave prompt_len out",
             )
-    yield from head_problems(loaded, method, options, task)
+    yield from head_problems(loaded, method, task)
     if config.head.name not in {None, task.kind_spec.head_name, VERBALIZER}:
         yield Problem(
             loaded.where("head", "name"),
             f"{task.name} needs a {task.kind_spec.head_name} head, not {config.head.name!r}",
             "leave head.name out: the task chooses it",
         )
-    asked = config.head.name == VERBALIZER or _may_mask(method, template)
+    asked = config.head.name == VERBALIZER or method.may_have_mask
     if config.head.pooling == "mask" and not asked:
         yield Problem(
             loaded.where("head", "pooling"),
@@ -248,12 +242,7 @@ def _naming(loaded: LoadedConfig) -> Iterator[Problem]:
         yield Problem(str(loaded.path), what, "type --set name=NAME, or write name: NAME into it")
 
 
-def _may_mask(method: type[Method], template: str | None) -> bool:
-    """Whether the input may hold a {mask}; the default template does if the tokenizer can."""
-    return method.uses_template and (template is None or "{mask}" in template)
-
-
-def _weighting(loaded: LoadedConfig, method: type[Method], task: Task) -> Iterator[Problem]:
+def _weighting(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     """Class weights where nothing trains, or of a task that has no such classes."""
     setting, where = loaded.config.train.class_weights, loaded.where("train", "class_weights")
     if setting is None:
@@ -297,15 +286,13 @@ def _sampling(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
 
 
 def _misfits(
-    loaded: LoadedConfig, method: type[Method], options: Section, task: Task, shape: Shape
+    loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape
 ) -> Iterator[Problem]:
     """What the backbone's config.json forbids."""
     config = loaded.config
-    complaint = method.check(options, shape.prompted(decodes=task.kind_spec.pooled))
-    if complaint is not None:
-        key, what = complaint
+    for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.pooled)):
         yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
-    taken = _positions_taken(config, method, options, task)
+    taken = _positions_taken(config, method, task)
     room = shape.room(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
     limit = config.task.max_len or LEAST_TEXT
@@ -325,7 +312,7 @@ def _misfits(
         )
     pooling = config.head.pooling
     if shape.family.two_stacks and task.kind_spec.pooled:
-        template = getattr(options, "template", None) or ""
+        template = method.given_template or ""
         if pooling not in {None, "cls"} or "{mask}" in template:
             yield Problem(
                 loaded.where("head", "pooling") if pooling else loaded.where("method"),
@@ -342,21 +329,21 @@ def _fitting(shape: Shape, room: int) -> str:
     return f"use a prompt_len of at most {shape.positions - LEAST_TEXT}, and leave max_len out"
 
 
-def _positions_taken(config: RunConfig, method: type[Method], options: Section, task: Task) -> int:
+def _positions_taken(config: RunConfig, method: MethodSpec, task: Task) -> int:
     """Positions of the backbone that the prompt uses up."""
-    if method.in_input or method.shifts_positions(options):
-        return _prompt_len(config, options, task) or 0
+    if method.takes_positions:
+        return _prompt_len(config, method, task) or 0
     return 0
 
 
-def _prompt_len(config: RunConfig, options: Section, task: Task) -> int | None:
-    template = getattr(options, "template", None)
+def _prompt_len(config: RunConfig, method: MethodSpec, task: Task) -> int | None:
+    template = method.given_template
     if config.prompt_len is None and template is not None:
         return parse_template(template, task.columns).length
     return config.prompt_len
 
 
-def _notes(config: RunConfig, method: type[Method]) -> Iterator[str]:
+def _notes(config: RunConfig, method: MethodSpec) -> Iterator[str]:
     if config.prompt_len is not None and not method.uses_prompt:
         yield f"prompt_len {config.prompt_len} means nothing to {config.method.name}: ignored"
     if config.backbone.revision and config.backbone.name.startswith(("/", "package:")):
@@ -367,27 +354,25 @@ def _notes(config: RunConfig, method: type[Method]) -> Iterator[str]:
             yield f"train.{key} {value:g} means nothing to {config.method.name}: ignored"
 
 
-def _resolved(
-    config: RunConfig, method: type[Method], options: Section, task: Task, shape: Shape
-) -> RunConfig:
+def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -> RunConfig:
     """The config with nothing left to defaults that another version could choose otherwise."""
-    defaults = method.defaults(task.kind, options)
+    defaults = method.defaults(task.kind_spec)
     train, selection = config.train, config.selection
-    room = shape.room(_positions_taken(config, method, options, task))
+    room = shape.room(_positions_taken(config, method, task))
     filled: dict[str, Any] = {
         **config.model_dump(),
-        "method": {"name": METHODS.canonical(config.method.name), **options.model_dump()},
+        "method": {"name": METHODS.canonical(config.method.name), **method.model_dump()},
         "task": {
             **config.task.model_dump(exclude=set(config.task.options)),
             **task.options.model_dump(),
             "max_len": config.task.max_len or min(task.max_len or room, room),
             "truncation": config.task.truncation or task.truncation,
         },
-        "prompt_len": _prompt_len(config, options, task) if method.uses_prompt else None,
+        "prompt_len": _prompt_len(config, method, task) if method.uses_prompt else None,
         "head": {
             **config.head.model_dump(),
             "name": task.kind_spec.head_name,
-            "pooling": _pooling(config, method, options, shape) if task.kind_spec.pooled else None,
+            "pooling": _pooling(config, method, shape) if task.kind_spec.pooled else None,
             **(resolved_head(config, method, task) if config.head.name == VERBALIZER else {}),
         },
         "train": {
@@ -415,12 +400,12 @@ def _holding(config: RunConfig, held: Held) -> RunConfig:
     )
 
 
-def _pooling(config: RunConfig, method: type[Method], options: Section, shape: Shape) -> str:
+def _pooling(config: RunConfig, method: MethodSpec, shape: Shape) -> str:
     """What the head reads: the {mask} of a template that has one, else the family's vector."""
     if config.head.pooling is not None:
         return config.head.pooling
-    template = getattr(options, "template", None)
-    if _may_mask(method, template) and not (template is None and not shape.family.masks):
+    template = method.given_template
+    if method.may_have_mask and not (template is None and not shape.family.masks):
         return "mask"
     return shape.family.pooling
 

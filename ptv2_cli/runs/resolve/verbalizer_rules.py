@@ -7,11 +7,11 @@ from typing import Any
 
 from ptv2_cli.backbones.families import Shape
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.inputs.template import Mask, Template, parse_template
 from ptv2_cli.inputs.verbalizer import TEMPLATE, WORDS, word_problems
-from ptv2_cli.methods.base import Method
+from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.tasks.base import Task
 
 VERBALIZER = "verbalizer"
@@ -39,9 +39,7 @@ def default_question(task: Task) -> str | None:
     return " ".join([*(f"{{{name}}}" for name in task.columns), "Answer: {mask}"])
 
 
-def head_problems(
-    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
-) -> Iterator[Problem]:
+def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     """What is wrong with `head: verbalizer`, or with its keys beside another head."""
     if loaded.config.head.name != VERBALIZER:
         yield from _without(loaded, method)
@@ -53,13 +51,13 @@ def head_problems(
             "leave head out: the task chooses it",
         )
     else:
-        yield from _idle(loaded, method, options)
+        yield from _idle(loaded, method)
         yield from _words(loaded, task)
-        yield from _template(loaded, method, options, task)
+        yield from _template(loaded, method, task)
 
 
 def head_misfits(
-    loaded: LoadedConfig, options: Section, task: Task, shape: Shape
+    loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape
 ) -> Iterator[Problem]:
     """What the backbone's config.json forbids."""
     if loaded.config.head.name != VERBALIZER:
@@ -71,7 +69,7 @@ def head_misfits(
             "a {mask}",
             "name an encoder or a causal model, or leave head out",
         )
-    given = getattr(options, "template", None)
+    given = method.given_template
     text = given or loaded.config.head.template
     if shape.family.causal and text is not None:
         template = parse_template(text, task.columns, prompted=given is not None)
@@ -84,7 +82,7 @@ def head_misfits(
             )
 
 
-def resolved_head(config: RunConfig, method: type[Method], task: Task) -> dict[str, Any]:
+def resolved_head(config: RunConfig, method: MethodSpec, task: Task) -> dict[str, Any]:
     """What the resolved config's `head:` says beside lr and dropout."""
     head = config.head
     own = not method.uses_template
@@ -107,7 +105,7 @@ def settled_words(words: Mapping[str, str] | None, task: Task) -> dict[str, str]
     return found
 
 
-def _without(loaded: LoadedConfig, method: type[Method]) -> Iterator[Problem]:
+def _without(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
     """What means nothing under another head."""
     config = loaded.config
     hint = "write name: verbalizer beside it, or leave it out"
@@ -129,13 +127,13 @@ def _without(loaded: LoadedConfig, method: type[Method]) -> Iterator[Problem]:
         )
 
 
-def _idle(loaded: LoadedConfig, method: type[Method], options: Section) -> Iterator[Problem]:
+def _idle(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
     """Keys that do nothing, and runs in which nothing trains or what should not."""
     head, name = loaded.config.head, loaded.config.method.name
     if not method.trains and head.train:
         hint = "write method: head_only, or leave head.train out"
         yield Problem(loaded.where("head", "train"), f"{name} trains nothing", hint)
-    alone = method.trains and not method.uses_prompt and not method.tunes_backbone(options)
+    alone = method.trains and not method.uses_prompt and not method.trains_backbone
     if alone and not head.train:
         yield Problem(
             loaded.where("method"),
@@ -163,13 +161,11 @@ def _words(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
         yield Problem(where, what, f"write head: {{name: verbalizer, words: {{{hint}}}}}")
 
 
-def _template(
-    loaded: LoadedConfig, method: type[Method], options: Section, task: Task
-) -> Iterator[Problem]:
+def _template(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     given, where = loaded.config.head.template, loaded.where("head", "template")
     places = " ".join(f"{{{name}}}" for name in task.columns)
     if method.uses_template:
-        own = getattr(options, "template", None)
+        own = method.given_template
         if given is not None:
             what = f"{loaded.config.method.name} has a template of its own"
             yield Problem(where, what, "write it as method.template, with {p:N} and {mask}")

@@ -1,0 +1,151 @@
+"""What a method says before any weight is loaded: options, defaults and checks. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.kinds import KindSpec
+
+if TYPE_CHECKING:
+    from ptv2_cli.backbones.sites import Stack
+    from ptv2_cli.methods.base import Context, Method
+
+
+@dataclass(frozen=True)
+class TrainDefaults:
+    """What `train:` says when the config does not; the source is each method's paper or ours.
+
+    None: the key has no meaning, because nothing trains.
+    """
+
+    lr: float | None
+    epochs: int | None
+    warmup: float | None = 0.0
+    weight_decay: float | None = 0.0
+
+
+def frozen_defaults(rates: Mapping[str, float], kind: KindSpec) -> TrainDefaults:
+    """Defaults of a method whose backbone stays frozen: no warm-up, no weight decay."""
+    return TrainDefaults(lr=rates[kind.rates_name], epochs=kind.epochs)
+
+
+class MethodSpec(Section):
+    """The section `method:` of a config, for one method. Its fields are the method's options.
+
+    To add a method, derive a class from this one and register it, in `registry.py` or with
+    `METHODS.add("gated", "my_package.gated:Gated")`:
+
+        class Gated(MethodSpec):
+            \"\"\"Trains ... (`ptv2 list methods` shows this paragraph).\"\"\"
+
+            gate: Literal["zero", "one"] = Field("zero", description="value the gate begins at")
+
+            def defaults(self, kind):
+                return frozen_defaults({"sequence": 1e-2, ...}, kind)
+
+            def describe(self, prompt_len, stacks):
+                return f"{prompt_len} gated vectors in every layer"
+
+            def build(self, context):
+                from my_package.gated_module import GatedModule
+
+                return GatedModule(self.gate, context)
+
+    `defaults` and `build` must be defined, the rest has defaults. `ptv2 check`, `ptv2 schema`
+    and completion read specs without torch: import torch inside `build` alone, and keep the
+    module that it makes in another file.
+    """
+
+    uses_prompt: ClassVar[bool] = True
+    """Whether `prompt_len` has a meaning."""
+    uses_template: ClassVar[bool] = False
+    """Whether prompt vectors stand in a template, which has {p:N} for N vectors."""
+    in_input: ClassVar[bool] = False
+    """Whether prompt vectors take up positions of the model's input."""
+    trains: ClassVar[bool] = True
+    """Whether a run takes any step at all."""
+
+    def defaults(self, kind: KindSpec) -> TrainDefaults:
+        """Training defaults for a kind of task."""
+        raise NotImplementedError
+
+    def build(self, context: Context) -> Method:
+        """The module that trains.
+
+        Its forward gives the prompts. A method that changes the backbone in place does so here,
+        through `context.model`, and says so with `changes_backbone`.
+        """
+        raise NotImplementedError
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether the backbone's weights train."""
+        return False
+
+    @property
+    def changes_backbone(self) -> bool:
+        """Whether the backbone differs from its files, so that no other run can share it."""
+        return self.trains_backbone
+
+    @property
+    def shifts_positions(self) -> bool:
+        """Whether the text's absolute positions begin after the prompt."""
+        return False
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the prompt uses up positions of the backbone."""
+        return self.in_input or self.shifts_positions
+
+    @property
+    def given_template(self) -> str | None:
+        """The template that the config gives; None: it gives none."""
+        return None
+
+    @property
+    def may_have_mask(self) -> bool:
+        """Whether the template may hold {mask}; the default one does if the tokenizer can."""
+        given = self.given_template
+        return self.uses_template and (given is None or "{mask}" in given)
+
+    @property
+    def inherited_run(self) -> str | None:
+        """The folder of the run whose prompt this one begins with."""
+        return None
+
+    @property
+    def input_column(self) -> int | None:
+        """The token column before which input vectors stand; None: there is none."""
+        return None
+
+    def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
+        """Options that cannot work, each with what is wrong.
+
+        Args:
+            config: the whole config.
+            stacks: the model's stacks that get prompts, and their numbers of layers.
+        """
+        yield from ()
+
+    def without_init(self) -> MethodSpec:
+        """The same method for a module whose values will be loaded from a checkpoint."""
+        return self
+
+    def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
+        """How many layers, from the lowest, compute the same throughout training."""
+        return 0
+
+    def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
+        """One line that says where prompts enter."""
+        return "no prompts"
+
+    def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
+        """Why PEFT cannot express the prompt, each with what to do, or "".
+
+        Args:
+            layers: number of layers of the model.
+        """
+        yield "PEFT has no adapter that computes the same", ""
