@@ -61,9 +61,11 @@ class Registry:
         aliases: Mapping[str, str] | None = None,
         hints: Mapping[str, str] | None = None,
         group: str | None = None,
+        listing: str = "",
     ) -> None:
         self.what = what
         self._group = group
+        self._listing = listing or f"the {what}s are"
         self._entries = dict(entries)
         self._sources = dict.fromkeys(entries, BUILT_IN)
         self._aliases = dict(aliases or {})
@@ -155,7 +157,7 @@ class Registry:
         if name in self._hints:
             return self._hints[name]
         near = difflib.get_close_matches(name, self.spellings(), n=1)
-        known = f"the {self.what}s are {', '.join(self._entries)}"
+        known = f"{self._listing} {', '.join(self._entries)}"
         return f"did you mean {near[0]!r}? {known}" if near else known
 
 
@@ -180,6 +182,7 @@ METHODS = Registry(
         "method: {name: ptuning_v2, reparam: mlp}"
     },
     group="ptv2.methods",
+    listing="ptv2 list methods shows all:",
 )
 
 HEADS = Registry(

@@ -20,7 +20,6 @@ from ptv2_cli.backbones.quantize import (
     DTYPES,
     check_machine,
     give_back,
-    held_dtype,
     keep_fp32,
     quantize,
 )
@@ -150,7 +149,7 @@ def _loaded(
                 located.folder,
                 config=config,
                 attn_implementation=NAME if shape.family.registry else "eager",
-                dtype=DTYPES[held_dtype(section, located.config)],
+                dtype=DTYPES[section.held_dtype(located.config)],
                 output_loading_info=True,
                 trust_remote_code=section.trust_remote_code,
             )

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import util
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from ptv2_cli.config.schema import BackboneSection, HeldDtype
 from ptv2_cli.errors import BackboneError, ConfigError
-
-if TYPE_CHECKING:
-    from ptv2_cli.config.schema import BackboneSection
-
 
 Kind = Literal["int8", "int4"]
 Dense = Callable[[Tensor, torch.dtype], Tensor]
@@ -158,25 +155,11 @@ def _has_int4(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= INT4_CAPABILITY
 
 
-Held = Literal["fp32", "bf16", "fp16"]
-
-DTYPES: dict[Held, torch.dtype] = {
+DTYPES: dict[HeldDtype, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-_NAMES: dict[str, Held] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-
-
-def held_dtype(section: BackboneSection, config: Mapping[str, Any]) -> Held:
-    """What `backbone.dtype` means for a model whose parsed config.json is `config`.
-
-    `auto` is the type that config.json names, fp32 if it names none that weights are held in.
-    """
-    if section.dtype != "auto":
-        return section.dtype
-    named = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
-    return _NAMES.get(named, "fp32")
 
 
 def give_back(module: nn.Module) -> None:

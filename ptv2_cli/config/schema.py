@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -161,6 +162,10 @@ class MethodSection(OpenNamed):
     )
 
 
+HeldDtype = Literal["fp32", "bf16", "fp16"]
+_DTYPES: dict[str, HeldDtype] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
 class BackboneSection(Named):
     """`backbone:` - a hub id, a folder or package:NAME/FOLDER, and how to load it."""
 
@@ -199,6 +204,16 @@ class BackboneSection(Named):
             }
             raise PydanticCustomError("impossible", "{what}", context)
         return value
+
+    def held_dtype(self, model: Mapping[str, Any]) -> HeldDtype:
+        """What `dtype` means for a model whose config.json is `model`.
+
+        `auto` is the type that config.json names; fp32 if it names none of ours.
+        """
+        if self.dtype != "auto":
+            return self.dtype
+        named = str(model.get("dtype") or model.get("torch_dtype")).removeprefix("torch.")
+        return _DTYPES.get(named, "fp32")
 
 
 class LimitSection(Section):

@@ -53,7 +53,9 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     where = str(run.directory.path)
     hint = "train such a run anew, or keep it with ptv2: ptv2 predict"
     if not resolved.method.uses_prompt:
-        yield Problem(where, f"{resolved.config.method.name}: there is no prompt to export", hint)
+        changed = "changed the whole backbone: " if resolved.method.changes_backbone else ""
+        what = f"{resolved.config.method.name}: {changed}there is no prompt to export"
+        yield Problem(where, what, hint)
         return
     if resolved.task.kind_spec.peft is None:
         yield Problem(where, f"PEFT has no place for a {resolved.task.kind} head", hint)

@@ -10,7 +10,6 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.backbones.quantize import held_dtype
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.registry import HEADS
 
@@ -42,8 +41,8 @@ def test_weights_are_held_in_the_type_and_the_pooler_in_fp32(dtype, folder_of) -
 )
 def test_auto_is_what_config_json_names(named, held) -> None:
     section = BackboneSection(name="x", dtype="auto")
-    assert held_dtype(section, named) == held
-    assert held_dtype(BackboneSection(name="x", dtype="fp16"), named) == "fp16"
+    assert section.held_dtype(named) == held
+    assert BackboneSection(name="x", dtype="fp16").held_dtype(named) == "fp16"
 
 
 def test_auto_loads_what_config_json_names(folder_of, tmp_path) -> None:

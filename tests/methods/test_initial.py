@@ -103,7 +103,11 @@ def test_unused_tokens_in_their_own_order(backbone_of) -> None:
 
 @pytest.mark.parametrize(
     ("length", "text", "note"),
-    [(2, "7 9", "the first of them are used"), (6, "7 9 8 7 9 8", "they are repeated"), (3, "7 9 8", "")],
+    [
+        (2, "7 9", "the first of them are used"),
+        (6, "7 9 8 7 9 8", "they are repeated"),
+        (3, "7 9 8", ""),
+    ],
 )
 def test_a_text_is_cut_or_repeated(length, text, note, backbone_of) -> None:
     backbone = backbone_of("bert")

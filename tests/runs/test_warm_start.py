@@ -56,7 +56,9 @@ def test_the_prompt_is_taken_over(first, folder_of, data, tmp_path) -> None:
     assert session.learner.method.notes == ()
 
 
-@pytest.mark.parametrize(("length", "done"), [(2, "its first are kept"), (7, "are repeated")])
+@pytest.mark.parametrize(
+    ("length", "done"), [(2, "the first of them are used"), (7, "are repeated")]
+)
 def test_another_length_is_cut_or_repeated_and_said(
     length, done, first, folder_of, data, tmp_path
 ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ptv2_cli.backbones.quantize import Held
 from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import HeldDtype
 from ptv2_cli.errors import Problem
 from ptv2_cli.methods.spec import MethodSpec
 
@@ -13,7 +13,7 @@ INT4_DTYPE = "bf16"
 """The one type that torchao's int4 layers compute in."""
 
 
-def dtype_problems(loaded: LoadedConfig, method: MethodSpec, held: Held) -> Iterator[Problem]:
+def dtype_problems(loaded: LoadedConfig, method: MethodSpec, held: HeldDtype) -> Iterator[Problem]:
     """What forbids to hold the weights so, known from the config and config.json alone.
 
     Only a frozen backbone can be held in fewer bits: the small steps of training would be lost in

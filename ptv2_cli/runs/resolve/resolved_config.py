@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.backbones.families import Shape, shape_of
-from ptv2_cli.backbones.lm_head import check_has_head
 from ptv2_cli.backbones.locate import Located, locate
-from ptv2_cli.backbones.quantize import Held, held_dtype
 from ptv2_cli.backbones.remote_code import check_own_code
 from ptv2_cli.config.load import LoadedConfig, options_from
-from ptv2_cli.config.schema import RunConfig, plain_name
+from ptv2_cli.config.schema import HeldDtype, RunConfig, plain_name
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.methods.spec import MethodSpec
@@ -105,7 +103,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     located = locate(config.backbone, offline=offline, weights=False)
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
-    held = held_dtype(config.backbone, located.config)
+    held = config.backbone.held_dtype(located.config)
     gather(
         [
             *_misfits(loaded, method, task, shape),
@@ -116,6 +114,8 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
         ConfigError,
     )
     if config.head.name == VERBALIZER:
+        from ptv2_cli.backbones.lm_head import check_has_head
+
         check_has_head(located, shape.family)
     filled = _resolved(_holding(config, held), method, task, shape)
     return ResolvedConfig(
@@ -393,7 +393,7 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
     return RunConfig.model_validate(filled)
 
 
-def _holding(config: RunConfig, held: Held) -> RunConfig:
+def _holding(config: RunConfig, held: HeldDtype) -> RunConfig:
     """The config with what `backbone.dtype: auto` means."""
     return config.model_copy(
         update={"backbone": config.backbone.model_copy(update={"dtype": held})}
