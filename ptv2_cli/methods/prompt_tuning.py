@@ -12,8 +12,7 @@ from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
-    from ptv2_cli.methods.base import Context
-    from ptv2_cli.methods.input_vectors import WordVectors
+    from ptv2_cli.methods.base import Context, Method
 
 LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "choice": 3e-2, "token": 1e-2, "span": 1e-2}
 
@@ -33,7 +32,7 @@ class PromptTuning(MethodSpec):
         """Our starting points: 3e-2, 1e-2 for tags and spans."""
         return frozen_defaults(LEARNING_RATES, kind)
 
-    def build(self, context: Context) -> WordVectors:
+    def build(self, context: Context) -> Method:
         """P vectors [P, E]."""
         from ptv2_cli.methods.input_vectors import WordVectors
 

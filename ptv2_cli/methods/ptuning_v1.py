@@ -13,8 +13,7 @@ from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
-    from ptv2_cli.methods.base import Context
-    from ptv2_cli.methods.input_vectors import EncodedVectors
+    from ptv2_cli.methods.base import Context, Method
 
 FROZEN_LR = 1e-3
 TUNED_LR = 1e-4
@@ -40,7 +39,7 @@ class PTuningV1(MethodSpec):
         """1e-3 beside a frozen backbone, 1e-4 beside one that trains too."""
         return TrainDefaults(lr=TUNED_LR if self.train_backbone else FROZEN_LR, epochs=kind.epochs)
 
-    def build(self, context: Context) -> EncodedVectors:
+    def build(self, context: Context) -> Method:
         """P vectors [P, E] for the batch's slots."""
         from ptv2_cli.methods.input_vectors import EncodedVectors
 

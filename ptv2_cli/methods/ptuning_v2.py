@@ -15,8 +15,7 @@ from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
-    from ptv2_cli.methods.base import Context
-    from ptv2_cli.methods.prefix import Prefix
+    from ptv2_cli.methods.base import Context, Method
 
 LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
 
@@ -50,7 +49,7 @@ class PTuningV2(MethodSpec):
         """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
         return frozen_defaults(LEARNING_RATES, kind)
 
-    def build(self, context: Context) -> Prefix:
+    def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""
         from ptv2_cli.methods.prefix import Prefix
 
