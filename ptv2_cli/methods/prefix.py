@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.methods.initial import PUBLISHED_STD, drawn_std, first_values
-from ptv2_cli.methods.ptuning_v2 import PTuningV2
 from ptv2_cli.rng import SeededDropout, normal_
 
 
@@ -49,32 +49,49 @@ class Reparameterized(nn.Module):
 
 
 class Prefix(Method):
-    """Keys and values of the chosen sites: forward gives [1, K, P, D] for each."""
+    """Keys and values of the chosen sites: forward gives [1, K, P, D] for each.
 
-    def __init__(self, spec: PTuningV2, context: Context) -> None:
+    Args:
+        context: of the run.
+        layers: of each stack that get prompts, from 0.
+        init: where the values begin; see `initial`.
+        hidden: hidden width of the network that computes the values; None: they train as they are.
+        dropout: on keys and values, or off; None: the backbone's.
+        offset: positions by which the text's own are shifted.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        layers: Mapping[Stack, Sequence[int]],
+        *,
+        init: Any,
+        hidden: int | None,
+        dropout: float | Literal["off"] | None,
+        offset: int,
+    ) -> None:
         super().__init__()
         length = context.prompt_len
-        layers = spec.layers_by_stack(Counter(site.stack for site in context.sites))
         self.sites = {
             number: site
             for number, site in enumerate(context.sites)
             if site.layer in layers.get(site.stack, ())
         }
         self.lowest = min(site.layer for site in self.sites.values())
-        self.offset = length if spec.shifts_positions else 0
+        self.offset = offset
         self.source: Direct | Reparameterized
-        if spec.reparam == "mlp":
+        if hidden is not None:
             width = sum(site.width for site in self.sites.values())
-            std = drawn_std(spec.init)
+            std = drawn_std(init)
             assert std is not None
             self.source = Reparameterized(
-                length, context.hidden_size, spec.reparam_hidden, width, std, context.init
+                length, context.hidden_size, hidden, width, std, context.init
             )
         else:
-            values, note = first_values(spec.init, length, self.sites, context)
+            values, note = first_values(init, length, self.sites, context)
             self.source = Direct(values)
             self.notes = (note,) if note else ()
-        probability = context.dropout if spec.dropout is None else spec.dropout
+        probability = context.dropout if dropout is None else dropout
         self.dropout = SeededDropout(
             0.0 if probability == "off" else probability, context.seed, "dropout/prompt"
         )

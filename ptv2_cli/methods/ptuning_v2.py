@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -53,7 +54,14 @@ class PTuningV2(MethodSpec):
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""
         from ptv2_cli.methods.prefix import Prefix
 
-        return Prefix(self, context)
+        return Prefix(
+            context,
+            self.layers_by_stack(Counter(site.stack for site in context.sites)),
+            init=self.init,
+            hidden=self.reparam_hidden if self.reparam == "mlp" else None,
+            dropout=self.dropout,
+            offset=context.prompt_len if self.shifts_positions else 0,
+        )
 
     @property
     def shifts_positions(self) -> bool:
