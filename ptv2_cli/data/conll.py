@@ -2,82 +2,109 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
+from typing import Any, TypeVar
 
-from ptv2_cli.data.formats import BadRow, RawRow, Record, short, tried
+from ptv2_cli.data.formats import (
+    BadRow,
+    RawRow,
+    Record,
+    read_each_line,
+    row_or_bad,
+    short,
+    unknown_column,
+)
 from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 
-Place = int | str
+T = TypeVar("T")
+ColumnKey = int | str
 """A column by its index (from 0, or from -1 backwards) or by its name in the first line."""
+NumberedLine = tuple[int, str]
+_SKIPPED = ("-DOCSTART-", "#begin document", "#end document")
+"""How lines begin that belong to no sentence."""
 
 
-def read_columns(text: TextLines, token: Place = 0, tag: Place = -1) -> Iterator[Record]:
-    """Sentences of a file; the columns of their words and tags are the first and the last.
+def split_columns(text: str) -> list[str]:
+    """The columns of a line; none if it is blank, or begins or ends a document."""
+    line = text.strip("\r\n \t")
+    if not line or line.startswith(_SKIPPED):
+        return []
+    return [part.strip() for part in re.split(r"\t+" if "\t" in line else r" +", line)]
 
-    Columns are parted by tabs, or by spaces in lines without a tab. -DOCSTART- lines are
-    skipped, and the comments of CoNLL-U, see `without_comments`. Columns given by name are
-    looked for in the first line that is not blank, which may begin with `#`, and with
-    `global.columns =` as CoNLL-U Plus has it. Values are `tokens` and `tags`. A sentence with a
-    line that lacks a column is bad.
+
+def sentence_blocks(lines: Iterable[NumberedLine]) -> Iterator[list[NumberedLine]]:
+    """The lines of each sentence; lines without columns separate sentences."""
+    for filled, block in groupby(lines, key=lambda line: bool(split_columns(line[1]))):
+        if filled:
+            yield list(block)
+
+
+def sentence_or_bad(
+    make: Callable[[list[NumberedLine]], T], block: list[NumberedLine]
+) -> T | BadRow:
+    """What `make` gives of a sentence's lines, or the sentence as a bad row."""
+    read = [line.rstrip("\r\n") for _, line in block]
+    return row_or_bad(partial(make, block), block[0][0], read)
+
+
+def read_columns(text: TextLines, token: ColumnKey = 0, tag: ColumnKey = -1) -> Iterator[Record]:
+    """Sentences of a file as rows of `tokens` and `tags`.
+
+    Tabs separate columns; spaces do in lines without a tab. Lines that begin or end a document
+    are skipped, and so are the comments of CoNLL-U, see `without_comments`. Named columns are
+    looked up in the first line that is not blank. It may begin with `#`, or with
+    `global.columns =` as CoNLL-U Plus has it. A sentence with a line that lacks a column is bad.
+
+    Args:
+        text: the lines.
+        token: the column of the words.
+        tag: the column of the tags.
 
     Raises:
-        DataError: a file that does not name the columns.
+        DataError: the file does not name the columns.
     """
-    lines = enumerate(chain(text, [""]), start=1)
-    places = _places(lines, text, token, tag)
-    sentence: list[tuple[int, str]] = []
-    for number, line in without_comments(lines):
-        if split_columns(line):
-            sentence.append((number, line))
-        elif sentence:
-            yield _record(sentence, text, places)
-            sentence = []
+    lines = enumerate(text, start=1)
+    indices = (0, -1)
+    if isinstance(token, int) and isinstance(tag, int):
+        indices = token, tag
+    else:
+        first = next((line for line in lines if split_columns(line[1])), None)
+        if first is not None:
+            where = f"{text.path}:{first[0]}"
+            text.check(first[1], where)
+            indices = named_columns(where, first[1], (token, tag))
 
-
-def _record(lines: list[tuple[int, str]], text: TextLines, places: tuple[int, int]) -> Record:
-    def make() -> RawRow:
-        pairs = [_pair(line, f"{text.path}:{number}", text, places) for number, line in lines]
+    def row(block: list[NumberedLine]) -> RawRow:
+        pairs = []
+        for number, line in block:
+            where = f"{text.path}:{number}"
+            text.check(line, where)
+            pairs.append(pick_columns(where, split_columns(line), indices))
         tokens, tags = map(list, zip(*pairs, strict=True))
-        numbers = [number for number, _ in lines]
+        numbers = [number for number, _ in block]
         return RawRow({"tokens": tokens, "tags": tags}, text.path, numbers[0], numbers)
 
-    return tried(make, lines[0][0], [line.rstrip("\r\n") for _, line in lines])
+    for block in sentence_blocks(without_comments(lines)):
+        yield sentence_or_bad(row, block)
 
 
-def _pair(line: str, where: str, text: TextLines, places: tuple[int, int]) -> tuple[str, str]:
-    text.check(line, where)
-    return pick_columns(where, split_columns(line), places)
+def without_comments(lines: Iterable[NumberedLine], inside: bool = False) -> Iterator[NumberedLine]:
+    """The lines without CoNLL-U's comments: those before a sentence that begin with `# `.
 
+    The word `#` is no comment. Its line has as many columns as the sentence's next line, or as the
+    sentence before; if there is neither, its second column is a tag.
 
-def _places(
-    lines: Iterator[tuple[int, str]], text: TextLines, token: Place, tag: Place
-) -> tuple[int, int]:
-    """The indices of the columns; of named ones the first line that is not blank is read."""
-    if isinstance(token, int) and isinstance(tag, int):
-        return token, tag
-    for number, line in lines:
-        if split_columns(line):
-            text.check(line, f"{text.path}:{number}")
-            return named_columns(f"{text.path}:{number}", line, (token, tag))
-    return 0, -1
-
-
-def without_comments(
-    lines: Iterable[tuple[int, str]], inside: bool = False
-) -> Iterator[tuple[int, str]]:
-    """Numbered lines without CoNLL-U's comments: those before a sentence that begin with `# `.
-
-    The word `#` is no comment. It has the columns of the sentence's next line, or of the sentence
-    before; where neither is there, a tag behind it. `inside`: the lines begin within a sentence.
+    Args:
+        lines: with their numbers.
+        inside: whether the lines begin within a sentence.
     """
-    waiting: list[tuple[int, str]] = []
+    waiting: list[NumberedLine] = []
     shape: tuple[bool, int] | None = None
     for number, text in lines:
         columns = split_columns(text)
@@ -101,31 +128,12 @@ def _is_word(text: str, shape: tuple[bool, int] | None) -> bool:
 
 
 def _shape(text: str, columns: Sequence[str]) -> tuple[bool, int]:
-    """Whether tabs part a line, and into how many columns."""
+    """Whether tabs separate the columns, and how many there are."""
     return "\t" in text, len(columns)
 
 
-def split_columns(text: str) -> list[str]:
-    """The columns of a line of CoNLL; none of a blank one and of -DOCSTART-."""
-    line = text.strip("\r\n \t")
-    if not line or line.startswith("-DOCSTART-"):
-        return []
-    return [part.strip() for part in re.split(r"\t+" if "\t" in line else r" +", line)]
-
-
-def unknown_column(where: str, name: str, present: Iterable[str]) -> DataError:
-    """The error of a column that a file does not have."""
-    known = [column for column in present if column]
-    spelled = {column.casefold(): column for column in known}
-    near = difflib.get_close_matches(name.casefold(), spelled, n=1)
-    guess = f"did you mean {spelled[near[0]]!r}? " if near else ""
-    return DataError.at(
-        where, f"no column {name!r}", f"{guess}columns here: {', '.join(known) or 'none'}"
-    )
-
-
-def named_columns(where: str, line: str, wanted: Sequence[Place]) -> tuple[int, int]:
-    """The indices of columns that the first line names.
+def named_columns(where: str, line: str, wanted: Sequence[ColumnKey]) -> tuple[int, int]:
+    """The indices of two columns that the first line names.
 
     Raises:
         DataError: it does not name one of them.
@@ -134,29 +142,29 @@ def named_columns(where: str, line: str, wanted: Sequence[Place]) -> tuple[int, 
     missing = next((name for name in wanted if isinstance(name, str) and name not in header), None)
     if missing is not None:
         raise unknown_column(where, missing, header)
-    first, second = (header.index(at) if isinstance(at, str) else at for at in wanted)
+    first, second = (header.index(key) if isinstance(key, str) else key for key in wanted)
     return first, second
 
 
-def pick_columns(where: str, parts: list[str], places: tuple[int, int]) -> tuple[str, str]:
+def pick_columns(where: str, columns: list[str], indices: tuple[int, int]) -> tuple[str, str]:
     """Two of a line's columns.
 
     Raises:
         DataError: the line has one column, or not these.
     """
-    if len(parts) < 2:
+    if len(columns) < 2:
         raise DataError.at(
             where,
-            f"one column: {short(parts[0])}",
+            f"one column: {short(columns[0])}",
             "a line is WORD TAG (further columns between them are skipped)",
         )
     try:
-        return parts[places[0]], parts[places[1]]
+        return columns[indices[0]], columns[indices[1]]
     except IndexError:
-        far = next(at for at in places if not -len(parts) <= at < len(parts))
+        far = next(index for index in indices if not -len(columns) <= index < len(columns))
         raise DataError.at(
             where,
-            f"no column {far}: {short(' '.join(parts))} has {len(parts)}",
+            f"no column {far}: {short(' '.join(columns))} has {len(columns)}",
             "columns count from 0, or from -1 backwards: task.token_column, task.tag_column",
         ) from None
 
@@ -167,7 +175,8 @@ a column of arguments for each predicate, coreference."""
 FRAMESET_2012 = 7
 ENTITIES_2012 = 10
 LEAST_2012 = 12
-_DOCUMENT = ("#begin document", "#end document")
+"""Columns of a sentence without a predicate."""
+BAR = "|||"
 
 
 @dataclass(frozen=True)
@@ -189,61 +198,39 @@ class Sentence:
         """`file:line` of a word."""
         return f"{self.path}:{self.numbers[word]}"
 
-    def column(self, at: int) -> list[str]:
+    def column(self, index: int) -> list[str]:
         """One column over all words."""
-        return [columns[at] for columns in self.lines]
+        return [columns[index] for columns in self.lines]
 
-    def tags(self, at: int) -> list[str]:
+    def tags(self, index: int) -> list[str]:
         """The BIO tags of a column of brackets; see `bracket_tags`."""
-        return bracket_tags(self.column(at), self.where)
+        return bracket_tags(self.column(index), self.where)
 
 
-def read_sentences(text: TextLines) -> Iterator[Sentence | BadRow]:
-    """The sentences of a file; lines that begin or end a document are skipped.
+def _read_sentences(
+    text: TextLines, rows_of: Callable[[Sentence], Iterable[RawRow]]
+) -> Iterator[Record]:
+    """The rows that `rows_of` gives of each sentence; one bad row if it refuses the sentence.
 
     A sentence with a line of more or fewer columns than its first is bad.
     """
-    words: list[tuple[int, str]] = []
-    for number, line in enumerate(chain(text, [""]), start=1):
-        if not is_document(line) and split_columns(line):
-            words.append((number, line))
-        elif words:
-            read = [line.rstrip("\r\n") for _, line in words]
-            yield tried(partial(_sentence, words, text), words[0][0], read)
-            words = []
 
+    def rows(block: list[NumberedLine]) -> list[RawRow]:
+        lines = [split_columns(line) for _, line in block]
+        for (number, line), columns in zip(block, lines, strict=True):
+            text.check(line, f"{text.path}:{number}")
+            if len(columns) != len(lines[0]):
+                raise DataError.at(
+                    f"{text.path}:{number}",
+                    f"{len(columns)} columns, but line {block[0][0]}, the first of its sentence, "
+                    f"has {len(lines[0])}",
+                    "every word of a sentence has as many columns; an empty line ends a sentence",
+                )
+        return list(rows_of(Sentence(text.path, [number for number, _ in block], lines)))
 
-def _sentence(words: list[tuple[int, str]], text: TextLines) -> Sentence:
-    numbers = [number for number, _ in words]
-    lines = [split_columns(line) for _, line in words]
-    for number, (_, line), columns in zip(numbers, words, lines, strict=True):
-        text.check(line, f"{text.path}:{number}")
-        if len(columns) != len(lines[0]):
-            raise DataError.at(
-                f"{text.path}:{number}",
-                f"{len(columns)} columns, where line {numbers[0]}, the first of its sentence, "
-                f"has {len(lines[0])}",
-                "every word of a sentence has as many columns; an empty line ends a sentence",
-            )
-    return Sentence(text.path, numbers, lines)
-
-
-def rows_of(
-    sentences: Iterable[Sentence | BadRow], make: Callable[[Sentence], Iterable[RawRow]]
-) -> Iterator[Record]:
-    """The rows that `make` gives of each sentence; all of a sentence are one bad row, or none."""
-    for sentence in sentences:
-        if isinstance(sentence, BadRow):
-            yield sentence
-            continue
-        read = [" ".join(columns) for columns in sentence.lines]
-        found = tried(lambda: list(make(sentence)), sentence.numbers[0], read)  # noqa: B023
-        yield from [found] if isinstance(found, BadRow) else found
-
-
-def is_document(text: str) -> bool:
-    """Whether a line of a CoNLL-2012 file begins or ends a document."""
-    return text.startswith(_DOCUMENT)
+    for block in sentence_blocks(enumerate(text, start=1)):
+        made = sentence_or_bad(rows, block)
+        yield from [made] if isinstance(made, BadRow) else made
 
 
 def is_conll2012(columns: Sequence[str]) -> bool:
@@ -251,17 +238,7 @@ def is_conll2012(columns: Sequence[str]) -> bool:
     return len(columns) >= LEAST_2012 and columns[1].isdecimal() and columns[2].isdecimal()
 
 
-def first_line(text: TextLines) -> str:
-    """The first line that is neither blank nor about a document; "" if there is none."""
-    return text.first(lambda line: line.strip() and not is_document(line))
-
-
-def require_conll2012(sentence: Sentence) -> None:
-    """See that a sentence has CoNLL-2012's columns.
-
-    Raises:
-        DataError: it has others.
-    """
+def _require_conll2012(sentence: Sentence) -> None:
     for index, columns in enumerate(sentence.lines):
         if not is_conll2012(columns):
             raise DataError.at(
@@ -272,21 +249,18 @@ def require_conll2012(sentence: Sentence) -> None:
             )
 
 
-BAR = "|||"
-
-
 def read_entities_2012(text: TextLines) -> Iterator[Record]:
-    """Sentences with `tokens` and `tags` of CoNLL-2012's entity column, or of WORD TAG lines.
+    """Rows of `tokens` and `tags`: CoNLL-2012's entity column, or lines of WORD TAG.
 
     A line without its columns, or brackets that do not pair, make a sentence bad.
     """
-    if not is_conll2012(split_columns(first_line(text))):
+    if not is_conll2012(split_columns(text.first(split_columns))):
         return read_columns(text)
-    return rows_of(read_sentences(text), _entities_2012)
+    return _read_sentences(text, _entities_2012)
 
 
 def _entities_2012(sentence: Sentence) -> Iterator[RawRow]:
-    require_conll2012(sentence)
+    _require_conll2012(sentence)
     values = {"tokens": sentence.column(WORD_2012), "tags": sentence.tags(ENTITIES_2012)}
     yield RawRow(values, sentence.path, sentence.numbers[0], sentence.numbers)
 
@@ -294,55 +268,28 @@ def _entities_2012(sentence: Sentence) -> Iterator[RawRow]:
 def read_roles_2005(text: TextLines) -> Iterator[Record]:
     """A row of `tokens`, `predicate` (a word's index) and `tags` for every predicate.
 
-    The words are the first column. The last columns are brackets, one column for each predicate of
-    the sentence; the column before these has the predicates' lemmas, `-` at all other words
-    (CoNLL-2005 shared task, Carreras and Marquez 2005). The columns between do not matter. Columns
-    that do not fit together, or brackets that do not pair, make a sentence bad.
+    The first column holds the words. The last columns hold brackets, one column for each predicate
+    of the sentence. The column before these holds the predicates' lemmas, and `-` at all other
+    words (CoNLL-2005 shared task, Carreras and Marquez 2005). The columns between do not matter.
+    Columns that do not fit together, or brackets that do not pair, make a sentence bad.
     """
-    if BAR in first_line(text):
-        return _read_bars(text)
-    return rows_of(read_sentences(text), _roles_2005)
-
-
-def _roles_2005(sentence: Sentence) -> Iterator[RawRow]:
-    first = _first_arguments(sentence)
-    predicates = [at for at, lemma in enumerate(sentence.column(first - 1)) if lemma != "-"]
-    if len(predicates) != sentence.width - first:
-        raise DataError.at(
-            sentence.where(0),
-            f"{sentence.width - first} columns of arguments, but column {first} has "
-            f"{len(predicates)} predicates in this sentence",
-            "a column of brackets follows for each word whose predicate column is not -",
-        )
-    for at, predicate in enumerate(predicates, start=first):
-        yield _row(sentence, 0, predicate, sentence.tags(at))
+    return _read_roles(text, _roles_2005)
 
 
 def read_roles_2012(text: TextLines) -> Iterator[Record]:
     """As `read_roles_2005`, of CoNLL-2012's columns; the predicate is where its `(V*` begins."""
-    if BAR in first_line(text):
-        return _read_bars(text)
-    return rows_of(read_sentences(text), _roles_2012)
+    return _read_roles(text, _roles_2012)
 
 
-def _roles_2012(sentence: Sentence) -> Iterator[RawRow]:
-    require_conll2012(sentence)
-    columns = range(ENTITIES_2012 + 1, sentence.width - 1)
-    framed = [at for at, name in enumerate(sentence.column(FRAMESET_2012)) if name != "-"]
-    for number, column in enumerate(columns):
-        tags = sentence.tags(column)
-        if "B-V" in tags:
-            predicate = tags.index("B-V")
-        elif len(framed) == len(columns):
-            predicate = framed[number]
-        else:
-            what = f"column {column + 1} of this sentence has no (V*: no predicate"
-            raise DataError.at(sentence.where(0), what, "(V*) stands at the predicate's word")
-        yield _row(sentence, WORD_2012, predicate, tags)
+def _read_roles(
+    text: TextLines, rows_of: Callable[[Sentence], Iterable[RawRow]]
+) -> Iterator[Record]:
+    if BAR in text.first(split_columns):
+        return read_each_line(text, text, _bar_values)
+    return _read_sentences(text, rows_of)
 
 
-def _first_arguments(sentence: Sentence) -> int:
-    """The first of the columns of brackets at the end of a CoNLL-2005 sentence."""
+def _roles_2005(sentence: Sentence) -> Iterator[RawRow]:
     first = sentence.width
     while first > 1 and all("*" in value for value in sentence.column(first - 1)):
         first -= 1
@@ -353,70 +300,85 @@ def _first_arguments(sentence: Sentence) -> int:
             "columns are the word, any others, the predicate's lemma or -, and a column of "
             "brackets for each predicate",
         )
-    return first
+    predicates = [word for word, lemma in enumerate(sentence.column(first - 1)) if lemma != "-"]
+    if len(predicates) != sentence.width - first:
+        raise DataError.at(
+            sentence.where(0),
+            f"{sentence.width - first} columns of arguments, but column {first} has "
+            f"{len(predicates)} predicates in this sentence",
+            "a column of brackets follows for each word whose predicate column is not -",
+        )
+    for column, predicate in enumerate(predicates, start=first):
+        yield _role_row(sentence, 0, predicate, sentence.tags(column))
 
 
-def _row(sentence: Sentence, words: int, predicate: int, tags: list[str]) -> RawRow:
+def _roles_2012(sentence: Sentence) -> Iterator[RawRow]:
+    _require_conll2012(sentence)
+    columns = range(ENTITIES_2012 + 1, sentence.width - 1)
+    framed = [word for word, name in enumerate(sentence.column(FRAMESET_2012)) if name != "-"]
+    for number, column in enumerate(columns):
+        tags = sentence.tags(column)
+        if "B-V" in tags:
+            predicate = tags.index("B-V")
+        elif len(framed) == len(columns):
+            predicate = framed[number]
+        else:
+            what = f"column {column + 1} of this sentence has no (V*: no predicate"
+            raise DataError.at(sentence.where(0), what, "write (V*) at the predicate's word")
+        yield _role_row(sentence, WORD_2012, predicate, tags)
+
+
+def _role_row(sentence: Sentence, words: int, predicate: int, tags: list[str]) -> RawRow:
     values = {"tokens": sentence.column(words), "predicate": predicate, "tags": tags}
     return RawRow(values, sentence.path, sentence.numbers[predicate], sentence.numbers)
 
 
-def _read_bars(text: TextLines) -> Iterator[Record]:
-    for number, line in enumerate(text, start=1):
-        if line.strip():
-            yield tried(partial(_bar, line, text, number), number, line.rstrip("\r\n"))
-
-
-def _bar(line: str, text: TextLines, number: int) -> RawRow:
-    text.check(line, f"{text.path}:{number}")
+def _bar_values(line: str, where: str) -> dict[str, Any]:
+    """The values of a line `INDEX WORDS ||| TAGS`; the tags may be missing."""
     left, bar, right = line.partition(BAR)
     head, *words = left.split() or [""]
     if not bar or not head.isdecimal() or len(head) > 9:
         what = f"no line of a predicate: {short(line.strip())}"
         hint = f"it is: index of the predicate from 0, the words, {BAR}, a tag for each word"
-        raise DataError.at(f"{text.path}:{number}", what, hint)
+        raise DataError.at(where, what, hint)
     tags = {"tags": right.split()} if right.strip() else {}
-    return RawRow({"tokens": words, "predicate": int(head), **tags}, text.path, number)
+    return {"tokens": words, "predicate": int(head), **tags}
 
 
 _BRACKET = re.compile(r"((?:\([^()*\s]+)*)\*((?:[^()*\s]*\))*)")
-_HINT = "(TYPE* begins a span, * goes on with it, *) ends it, (TYPE*) is a span of one word"
+_BRACKET_HINT = "(TYPE* begins a span, * continues it, *) ends it, (TYPE*) is a span of one word"
 
 
 def bracket_tags(values: Sequence[str], where: Callable[[int], str]) -> list[str]:
-    """The BIO tags of a column of brackets, in which no span stands inside another.
+    """The BIO tags of a column of brackets, in which no span lies inside another.
 
     Args:
         values: the column over the words of one sentence. `*TYPE)` may end a span as `*)` does.
-        where: the place of a word's line, by the word's index, for messages.
+        where: `file:line` of a word, by the word's index, for messages.
 
     Raises:
         DataError: a value that is no bracket, or brackets that do not pair.
     """
     tags: list[str] = []
-    kind, opened = "", 0
+    kind, start = "", 0
     for index, value in enumerate(values):
-        begun, ended = _parts(value, where(index))
+        match = _BRACKET.fullmatch(value)
+        if match is None:
+            raise DataError.at(where(index), f"{value!r} is no bracket", _BRACKET_HINT)
+        begun, ended = match[1].split("(")[1:], match[2].split(")")[:-1]
         if begun and (kind or len(begun) > 1):
             what = f"{value!r} begins a span inside {kind or begun[0]}"
-            raise DataError.at(where(index), what, "spans of one column stand side by side")
+            raise DataError.at(where(index), what, "a column holds no span inside another")
         if begun:
-            kind, opened = begun[0], index
+            kind, start = begun[0], index
         tags.append(f"{'B' if begun else 'I'}-{kind}" if kind else "O")
         if len(ended) > bool(kind):
-            raise DataError.at(where(index), f"{value!r} ends a span that nothing began", _HINT)
+            what = f"{value!r} ends a span that nothing began"
+            raise DataError.at(where(index), what, _BRACKET_HINT)
         if ended and ended[0] not in {"", kind}:
-            raise DataError.at(where(index), f"{value!r} ends a span of {kind}", _HINT)
+            raise DataError.at(where(index), f"{value!r} ends a span of {kind}", _BRACKET_HINT)
         kind = "" if ended else kind
     if kind:
         what = f"the span ({kind}* that begins here does not end in its sentence"
-        raise DataError.at(where(opened), what, _HINT)
+        raise DataError.at(where(start), what, _BRACKET_HINT)
     return tags
-
-
-def _parts(value: str, where: str) -> tuple[list[str], list[str]]:
-    """The types that begin at a word, and those (mostly not named) that end there."""
-    found = _BRACKET.fullmatch(value)
-    if found is None:
-        raise DataError.at(where, f"{value!r} is no bracket", _HINT)
-    return found[1].split("(")[1:], found[2].split(")")[:-1]

@@ -1,11 +1,13 @@
-"""File formats: jsonl, SQuAD json, parquet. What a row means is not known here."""
+"""Rows as files hold them, and the formats jsonl, json, SQuAD json and parquet."""
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RawRow:
-    """The values of one row as read, and where they stand."""
+    """The values of one row as read, and where they were read."""
 
     values: dict[str, Any]
     path: Path
@@ -29,11 +31,11 @@ class RawRow:
     header: int | None = None
     """Line that names the columns, for formats that have one."""
     part: str | None = None
-    """Which row of several that the line holds, for formats that nest them."""
+    """Which row of the line this is, for formats whose lines hold several."""
 
     @property
     def where(self) -> str:
-        """`file:line`, and which of the line's rows where it holds several."""
+        """`file:line`, and which of the line's rows if it holds several."""
         return self.at(None)
 
     def at(self, number: int | None) -> str:
@@ -48,52 +50,55 @@ class BadRow:
     """A row that cannot be used."""
 
     number: int | None
-    """Its (first) line, from 1; None where rows have no line."""
+    """Its (first) line, from 1; None if rows have no line."""
     error: DataError
     row: Any = None
-    """What was read of it: its values, or its text where that is no row at all."""
+    """What was read of it: its values, or its text if that is no row at all."""
 
 
 Record = RawRow | BadRow
 
 
-def tried(make: Callable[[], T], number: int | None, row: Any) -> T | BadRow:
-    """What `make` gives, or the row as a bad one."""
+def row_or_bad(make: Callable[[], T], number: int | None, read: Any) -> T | BadRow:
+    """What `make` gives, or a bad row with its line `number` and what was `read` of it."""
     try:
         return make()
     except DataError as error:
-        return BadRow(number, error, row)
+        return BadRow(number, error, read)
+
+
+def read_each_line(
+    lines: Iterable[str], text: TextLines, values_of: Callable[[str, str], dict[str, Any]]
+) -> Iterator[Record]:
+    """A row per line that is not blank.
+
+    Args:
+        lines: the lines.
+        text: where they come from.
+        values_of: `values_of(line, where)` gives the values of a line.
+    """
+
+    def row(line: str, number: int) -> RawRow:
+        where = f"{text.path}:{number}"
+        text.check(line, where)
+        return RawRow(values_of(line, where), text.path, number)
+
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            bare = line.rstrip("\r\n")
+            yield row_or_bad(partial(row, bare, number), number, bare)
 
 
 def read_jsonl(text: TextLines) -> Iterator[Record]:
     """A JSON object per line; blank lines are skipped."""
-    return _json_lines(text, text)
-
-
-def _json_lines(lines: Iterable[str], text: TextLines) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _json_line(line.rstrip("\r\n"), text, number)
-
-
-def _json_line(line: str, text: TextLines, number: int) -> Record:
-    where = f"{text.path}:{number}"
-
-    def make() -> RawRow:
-        text.check(line, where)
-        values = json_object(line, where)
-        if "\\u" in line:  # an escape may be half a pair, which the text itself does not show
-            check_unicode(json.dumps(values, ensure_ascii=False), where)
-        return RawRow(values, text.path, number)
-
-    return tried(make, number, line)
+    return read_each_line(text, text, json_object)
 
 
 def json_object(text: str, where: str) -> dict[str, Any]:
     """The object that a line of jsonl holds.
 
     Raises:
-        DataError: it is no JSON, or no object.
+        DataError: it is no JSON, or no object, or it cannot be written as UTF-8.
     """
     try:
         values = json.loads(text)
@@ -108,21 +113,23 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError.at(where, f"no JSON object: {short(text)}", 'such as {"label": "x"}')
     if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_fit(values, where)
+        _check_writable(values, where)
+    if "\\u" in text:  # an escape may be half a pair, which the text itself does not show
+        check_unicode(json.dumps(values, ensure_ascii=False), where)
     return values
 
 
-def _check_fit(values: Any, where: str) -> None:
-    """See that predictions can hold what a file does."""
-    bad = not_writable(values)
-    if bad is not None:
-        raise DataError.at(where, bad, "shorten the value, or leave it out")
+def _check_writable(values: Any, where: str) -> None:
+    """Check that predictions can hold what a file does."""
+    reason = not_writable(values)
+    if reason is not None:
+        raise DataError.at(where, reason, "shorten the value, or leave it out")
 
 
 def read_json(text: TextLines, squad: bool) -> Iterator[Record]:
-    """A list of objects, each a row; SQuAD's layout where `squad`; or lines of JSON after all.
+    """A list of objects, each a row; with `squad` SQuAD's layout; or lines of JSON after all.
 
-    It is read as a whole.
+    The file is read as a whole.
 
     Raises:
         DataError: it is neither.
@@ -132,7 +139,7 @@ def read_json(text: TextLines, squad: bool) -> Iterator[Record]:
         content = json.loads(whole)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            yield from _json_lines(whole.split("\n"), text)
+            yield from read_each_line(whole.split("\n"), text, json_object)
             return
         what = f"no JSON: {error.msg} at column {error.colno}"
         raise DataError.at(f"{path}:{error.lineno}", what) from None
@@ -141,40 +148,39 @@ def read_json(text: TextLines, squad: bool) -> Iterator[Record]:
     if isinstance(content, list):
         for number, values in enumerate(content, start=1):
             yield _json_item(values, text, number)
-    elif isinstance(content, dict) and "\n" not in whole.strip() and _is_row(content, squad):
-        yield from _json_lines([whole], text)
+    elif (
+        isinstance(content, dict)
+        and "\n" not in whole.strip()
+        and ("context" in content or not squad)
+    ):
+        yield from read_each_line([whole], text, json_object)  # a file of one row
     elif squad:
         text.check(whole, str(path))
-        _check_fit(content, str(path))
+        _check_writable(content, str(path))
         yield from squad_lines(content, path)
     else:
         raise DataError.at(str(path), "no list of rows", "it is a list of objects: [{...}, {...}]")
-
-
-def _is_row(content: Mapping[str, Any], squad: bool) -> bool:
-    """Whether the one object of a file is a row: a file of one line."""
-    return not squad or "context" in content
 
 
 def _json_item(values: Any, text: TextLines, number: int) -> Record:
     where = f"{text.path}: row {number}"
 
     def make() -> RawRow:
-        _check_fit(values, where)
+        _check_writable(values, where)
         if not isinstance(values, dict):
             what = f"no JSON object: {short(json.dumps(values))}"
             raise DataError.at(where, what, 'a row is such as {"label": "x"}')
         text.check(json.dumps(values, ensure_ascii=False), where)
         return RawRow(values, text.path, part=f"row {number}")
 
-    return tried(make, number, values)
+    return row_or_bad(make, number, values)
 
 
 def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[RawRow]:
     """SQuAD's nested JSON, 1.1 or 2.0: a row per question, with its paragraph as `context`.
 
     Raises:
-        DataError: it is not of SQuAD's layout.
+        DataError: it has another layout.
     """
     try:
         for article in content["data"]:
@@ -194,10 +200,14 @@ def squad_lines(content: Mapping[str, Any], path: Path) -> Iterator[RawRow]:
 def read_parquet(
     path: Path, columns: Mapping[str, str], values: Mapping[str, str]
 ) -> Iterator[RawRow]:
-    """A parquet file as the hub converts data sets; read in memory, nothing is cached.
+    """A parquet file as the hub converts data sets, read in memory.
 
-    Class numbers become their names by the file's own metadata, -1 becomes None. `columns`
-    maps our column names to the file's, `values` the file's class names to ours.
+    Class numbers become their names by the file's own metadata, -1 becomes None.
+
+    Args:
+        path: the file.
+        columns: our column names to the file's.
+        values: the file's class names to ours.
 
     Raises:
         DataError: the file is no parquet file.
@@ -214,9 +224,9 @@ def read_parquet(
         ) from None
     ours = {theirs: name for name, theirs in columns.items() if theirs in table.column_names}
     names = {
-        column: [values.get(name, name) for name in found]
+        column: [values.get(name, name) for name in classes]
         for column, feature in Features.from_arrow_schema(table.schema).items()
-        if (found := _class_names(feature)) is not None
+        if (classes := _class_names(feature))
     }
     for number, row in enumerate(table.to_pylist(), start=1):
         named = {key: _named(_as_json(value), names.get(key)) for key, value in row.items()}
@@ -236,12 +246,10 @@ def _as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    """Names of a ClassLabel or of a list of them."""
-    found = getattr(feature, "names", None) or getattr(
-        getattr(feature, "feature", None), "names", None
-    )
-    return list(found) if found else None
+def _class_names(feature: Any) -> list[str]:
+    """Names of a ClassLabel or of a list of them; none of any other column."""
+    own = getattr(feature, "names", None)
+    return list(own or getattr(getattr(feature, "feature", None), "names", None) or ())
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
@@ -250,6 +258,17 @@ def _named(value: Any, names: list[str] | None) -> Any:
     if isinstance(value, list):
         return [_named(item, names) for item in value]
     return names[value] if 0 <= value < len(names) else None
+
+
+def unknown_column(where: str, name: str, present: Iterable[str]) -> DataError:
+    """The error of a column that a file does not have."""
+    known = [column for column in present if column]
+    spelled = {column.casefold(): column for column in known}
+    near = difflib.get_close_matches(name.casefold(), spelled, n=1)
+    guess = f"did you mean {spelled[near[0]]!r}? " if near else ""
+    return DataError.at(
+        where, f"no column {name!r}", f"{guess}columns here: {', '.join(known) or 'none'}"
+    )
 
 
 def short(text: str) -> str:

@@ -8,31 +8,98 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ptv2_cli.config.fingerprint import file_sha256
-from ptv2_cli.data.bad_rows import BadRows
 from ptv2_cli.data.conll import (
-    Place,
+    ColumnKey,
     read_columns,
     read_entities_2012,
     read_roles_2005,
     read_roles_2012,
-    unknown_column,
 )
-from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, read_parquet
+from ptv2_cli.data.formats import (
+    BadRow,
+    RawRow,
+    Record,
+    read_json,
+    read_jsonl,
+    read_parquet,
+    row_or_bad,
+)
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, Split
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import TextLines, open_text
-from ptv2_cli.errors import DataError
+from ptv2_cli.errors import DataError, Problem
 
-COLUMNS: dict[str, tuple[str, Callable[[TextLines], Iterator[Record]]]] = {
+T = TypeVar("T")
+COLUMN_LAYOUTS: dict[str, tuple[str, Callable[[TextLines], Iterator[Record]]]] = {
     "entities_2012": ("CoNLL-2012 columns or lines of WORD TAG", read_entities_2012),
     "roles_2005": ("CoNLL-2005 columns", read_roles_2005),
     "roles_2012": ("CoNLL-2012 columns", read_roles_2012),
 }
-"""Layouts of columns that a task names in its definition, and what reads them."""
+"""Layouts of columns that a task names in its definition: what messages call them, the reader."""
+_NO_COLUMNS = {".json", ".csv", ".xlsx"}
+SHOWN = 10
+"""Bad rows that an error names."""
+
+
+class BadRows:
+    """The bad rows of some files: left out, or named together in one error."""
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self.rows: list[BadRow] = []
+        """Those that are left out."""
+        self._shown: list[Problem] = []
+        self._seen: set[int] = set()
+        """Hashes of their errors: a column that is missing from a header is missing once."""
+
+    def good(self, records: Iterable[Record], make: Callable[[RawRow], T]) -> Iterator[T]:
+        """What `make` gives of each record that is good; the bad ones are kept here."""
+        for record in records:
+            made: T | BadRow
+            if isinstance(record, BadRow):
+                made = record
+            else:
+                made = row_or_bad(partial(make, record), record.number, record.values)
+            if isinstance(made, BadRow):
+                self._note(made)
+            else:
+                yield made
+
+    def check(self, files: Sequence[Path], good: Sequence[object]) -> None:
+        """Raise what is wrong, after all is read.
+
+        Raises:
+            DataError: bad rows are not left out, or there are no others.
+        """
+        if self.skip:
+            if self.rows and not good:
+                what = f"no row of {len(self.rows)} can be used"
+                raise DataError(Problem(_joined(files), what), *self._shown[:1])
+        elif self._seen:
+            raise DataError(*self.problems(files))
+
+    def problems(self, files: Sequence[Path]) -> list[Problem]:
+        """The bad rows, `SHOWN` at most, and how many there are."""
+        more, count = len(self._seen) - len(self._shown), len(self._seen)
+        if count < 2:
+            return self._shown
+        what = f"and {more:,} more bad rows" if more else f"{count} bad rows"
+        hint = "fix them; or ptv2 train --skip-bad leaves bad rows out and counts them"
+        return [*self._shown, Problem(_joined(files), what, hint)]
+
+    def _note(self, bad: BadRow) -> None:
+        problem = bad.error.problems[0]
+        key = hash((problem.where, problem.what))
+        if key not in self._seen:
+            self._seen.add(key)
+            if len(self._shown) < SHOWN:
+                self._shown.append(problem)
+        if self.skip:
+            self.rows.append(bad)
 
 
 def read_split(
@@ -42,12 +109,12 @@ def read_split(
     limit: int | None,
     formats: Sequence[str],
     make_row: Callable[[RawRow], Row],
-    columns: tuple[Place, Place] = (0, -1),
+    columns: tuple[ColumnKey, ColumnKey] = (0, -1),
 ) -> Split:
     """Read the first `limit` rows of a split with `make_row`, which checks each.
 
-    Rows that are scored together, as the answers to a question, count as one. Where the source
-    is read with `skip_bad` bad rows are left out.
+    Rows that are scored together, as the answers to a question, count as one. If the source has
+    `skip_bad`, bad rows are left out.
 
     `formats` are what the task's shape can read: ".csv", ".tsv", ".jsonl", ".parquet", ".json",
     ".xlsx", "squad" (.json too) and "conll" (any other name), whose `columns` hold the words and
@@ -63,35 +130,36 @@ def read_split(
             source.describe(split),
             f"no {split} data",
             f"give task.data a folder that holds it, or task.{split} a file; {task.name} reads "
-            f"{_known(formats)}",
+            f"{_spelled(formats)}",
         )
 
     def read(reading: Reading) -> tuple[list[Row], BadRows]:
         bad = BadRows(reading.skip_bad)
-        lines = chain.from_iterable(
-            read_lines(task, path, formats, columns, reading) for path in files
+        made = bad.good(
+            read_files(task, files, formats, columns, reading),
+            lambda raw: [make_row(row) for row in task.expand(raw)],
         )
-        made = bad.without(lines, partial(_rows_of_line, task, make_row))
         rows = list(first_units(task, chain.from_iterable(made), limit))
-        bad.settle(files, rows)
+        bad.check(files, rows)
         return rows, bad
 
     rows, bad = read(source.reading)
     if not rows:
-        names = ", ".join(str(path) for path in files)
-        raise DataError.at(names, f"the {split} data is empty", "a split needs at least one row")
+        raise no_rows(files, split)
     same = not bad.rows and _same_by_default(rows, source.reading, read)
     return Split(rows, content_sha256(files) if same else rows_sha256(rows), files, (*bad.rows,))
 
 
-def _rows_of_line(task: RowReader, make_row: Callable[[RawRow], Row], line: RawRow) -> list[Row]:
-    return [make_row(row) for row in task.expand(line)]
+def no_rows(files: Sequence[Path], split: str) -> DataError:
+    """The error of a split whose files hold nothing."""
+    what = f"the {split} data is empty"
+    return DataError.at(_joined(files), what, "a split needs at least one row")
 
 
 def _same_by_default(
     rows: list[Row], reading: Reading, read: Callable[[Reading], tuple[list[Row], BadRows]]
 ) -> bool:
-    """Whether the files give the same rows where the config says nothing of how to read them."""
+    """Whether the files give the same rows without the config's delimiter and encoding."""
     if reading.delimiter is None and reading.encoding is None:
         return True
     try:
@@ -101,7 +169,7 @@ def _same_by_default(
 
 
 def first_units(task: RowReader, rows: Iterable[Row], limit: int | None) -> Iterator[Row]:
-    """The first `limit` rows, or all rows of the first `limit` units where a task has such."""
+    """The first `limit` rows; of a task whose rows form units, all rows of the first units."""
     if limit is None:
         yield from rows
         return
@@ -136,132 +204,25 @@ def rows_sha256(rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def check_text(line: RawRow, column: str) -> str:
-    """The text in a column.
-
-    Raises:
-        DataError: the column is missing or holds no text.
-    """
-    if column not in line.values:
-        raise unknown_column(line.at(line.header), column, line.values)
-    value = line.values[column]
-    if not isinstance(value, str):
-        raise DataError.at(
-            line.where, f"column {column!r} holds {value!r}", "it must be text in quotes"
-        )
-    return value
+def read_files(
+    task: RowReader,
+    files: Iterable[Path],
+    formats: Sequence[str],
+    columns: tuple[ColumnKey, ColumnKey] = (0, -1),
+    reading: Reading = AS_FOUND,
+) -> Iterator[Record]:
+    """The rows of all files as read, each in the format that its name and the task's shape say."""
+    for path in files:
+        yield from _read_file(task, path, formats, columns, reading)
 
 
-def check_label(line: RawRow, value: Any, labels: Sequence[str], number: int | None = None) -> str:
-    """The label as text (JSON's true and false as such); `number`: its own line, if it has one.
-
-    Raises:
-        DataError: the task has no such label.
-    """
-    label = str(value).lower() if isinstance(value, bool) else value
-    if label not in labels:
-        raise DataError.at(
-            line.at(number), f"label {value!r}", f"labels of this task: {', '.join(labels)}"
-        )
-    return str(label)
-
-
-def check_words(line: RawRow, labels: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
-    """Words and tags of a sentence; tags are None if it has none. `labels` None: any tags.
-
-    Raises:
-        DataError: no words, tags of another number, or a tag that the task does not have.
-    """
-    tokens, tags = line.values.get("tokens"), line.values.get("tags")
-    if not _is_texts(tokens) or not tokens:
-        raise DataError.at(line.where, "no words", "column tokens must be a list of words")
-    if tags is None:
-        return tokens, None
-    if not isinstance(tags, list) or len(tags) != len(tokens):
-        seen = len(tags) if isinstance(tags, list) else "no"
-        raise DataError.at(
-            line.where, f"{len(tokens)} words but {seen} tags", "every word has one tag"
-        )
-    if labels is None:
-        if not _is_texts(tags):
-            raise DataError.at(line.where, f"tags {tags!r}", "column tags must be a list of texts")
-        return tokens, tags
-    numbers: Sequence[int | None] = line.numbers or [None] * len(tags)
-    return tokens, [
-        check_label(line, tag, labels, number) for tag, number in zip(tags, numbers, strict=True)
-    ]
-
-
-def check_question(
-    line: RawRow, no_answer: bool, hint: str = "use task: qa/squad_v2 for such"
-) -> Row:
-    """A question with its context and answers; `no_answer`: it may have none, else `hint`.
-
-    Raises:
-        DataError: a missing column, an answer that does not stand where it says, or a question
-            without an answer in a task where all have one.
-    """
-    row: Row = {
-        name: line.values[name] for name in ("id", "title") if line.values.get(name) is not None
-    }
-    row["question"] = check_text(line, "question")
-    row["context"] = check_text(line, "context")
-    where = question_place(line)
-    if line.values.get("is_impossible"):
-        answers: Any = []
-    else:
-        answers = line.values.get("answers")
-    if answers is None:
-        return row
-    if isinstance(answers, dict):
-        answers = _rows_of_columns(answers, where)
-    if not isinstance(answers, list):
-        hint = 'write "answers": [{"text": "...", "answer_start": CHARACTER}]'
-        raise DataError.at(where, f"answers {answers!r} are no list", hint)
-    if not answers and not no_answer:
-        raise DataError.at(where, "the question has no answer", hint)
-    row["answers"] = [_check_answer(answer, row["context"], where) for answer in answers]
-    return row
-
-
-def question_place(line: RawRow) -> str:
-    """Where a question stands: the file, its line if it has one, its id if it has one."""
-    return f"{line.where}: question {line.values['id']}" if line.values.get("id") else line.where
-
-
-def _check_answer(answer: Any, context: str, where: str) -> dict[str, Any]:
-    text = answer.get("text") if isinstance(answer, dict) else None
-    start = answer.get("answer_start") if isinstance(answer, dict) else None
-    if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
-        raise DataError.at(
-            where, f"answer {answer!r}", 'an answer is {"text": "...", "answer_start": CHARACTER}'
-        )
-    if not text or start < 0 or not context.startswith(text, start):
-        found = context.find(text) if text else -1
-        raise DataError.at(
-            where,
-            f"answer {text!r} does not stand at character {start} of its context",
-            f"its first place there is {found}" if found >= 0 else "it stands nowhere in it",
-        )
-    return {"text": text, "answer_start": start}
-
-
-def _rows_of_columns(answers: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    """`{text: [...], answer_start: [...]}`, as parquet files have answers, to a list."""
-    texts, starts = answers.get("text"), answers.get("answer_start")
-    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-        raise DataError.at(where, f"answers {answers!r}", "text and answer_start are equal lists")
-    return [{"text": text, "answer_start": at} for text, at in zip(texts, starts, strict=True)]
-
-
-def read_lines(
+def _read_file(
     task: RowReader,
     path: Path,
     formats: Sequence[str],
-    columns: tuple[Place, Place] = (0, -1),
-    reading: Reading = AS_FOUND,
+    columns: tuple[ColumnKey, ColumnKey],
+    reading: Reading,
 ) -> Iterator[Record]:
-    """The rows of one file, read in the format that its name and the task's shape say."""
     suffix = data_suffix(path)
     if suffix == ".parquet":
         hub = task.hub
@@ -275,25 +236,26 @@ def read_lines(
         return read_jsonl(text)
     if suffix == ".json" and {"squad", ".jsonl"} & set(formats):
         return read_json(text, "squad" in formats)
-    columned = next((name for name in formats if name in COLUMNS), None)
-    if columned is not None and suffix not in {".json", ".csv", ".xlsx"}:
-        return COLUMNS[columned][1](text)
-    if suffix not in {".json", ".csv", ".xlsx"} and "conll" in formats:
-        return read_columns(text, *columns)
-    hint = f"it reads {_known(formats)}"
+    if suffix not in _NO_COLUMNS:
+        layout = next((name for name in formats if name in COLUMN_LAYOUTS), None)
+        if layout is not None:
+            return COLUMN_LAYOUTS[layout][1](text)
+        if "conll" in formats:
+            return read_columns(text, *columns)
+    hint = f"it reads {_spelled(formats)}"
     if "conll" in formats:
         hint += (
-            "; CoNLL columns are WORD TAG lines, parted by tabs or spaces, with an empty line "
+            "; CoNLL columns are WORD TAG lines, separated by tabs or spaces, with an empty line "
             f"after a sentence, in a file such as {path.stem}.conll"
         )
     raise DataError.at(str(path), f"{task.name} does not read {suffix or 'such'} files", hint)
 
 
-def _known(formats: Sequence[str]) -> str:
+def _spelled(formats: Sequence[str]) -> str:
     names = {"conll": "CoNLL columns", "squad": "SQuAD .json"}
-    names |= {layout: name for layout, (name, _) in COLUMNS.items()}
+    names |= {layout: name for layout, (name, _) in COLUMN_LAYOUTS.items()}
     return ", ".join(names.get(name, name) for name in formats)
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _joined(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files))

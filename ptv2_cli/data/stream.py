@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ptv2_cli.data.conll import (
     WORD_2012,
-    Place,
+    ColumnKey,
+    NumberedLine,
     is_conll2012,
-    is_document,
     named_columns,
     pick_columns,
+    sentence_blocks,
+    sentence_or_bad,
     split_columns,
     without_comments,
 )
-from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, short, tried
+from ptv2_cli.data.formats import RawRow, Record, read_each_line, read_json, read_jsonl, short
 from ptv2_cli.data.rows import AS_FOUND, Reading
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
@@ -67,7 +69,7 @@ def read_records(
     stream: Iterable[bytes],
     path: Path,
     layout: str | None,
-    token: Place = 0,
+    token: ColumnKey = 0,
     reading: Reading = AS_FOUND,
 ) -> Iterator[Record]:
     """Rows of a stream in the format `layout`; `path` is what messages call the stream.
@@ -88,27 +90,26 @@ def read_records(
     if layout in {"csv", "tsv"}:
         return read_table(text, DELIMITERS[f".{layout}"], reading.delimiter)
     if layout == "text" or (layout is None and not _holds_columns(text)):
-        return _plain_lines(text)
+        return read_each_line(text, text, lambda line, where: {"text": line.strip()})
     return _sentences(text, token)
 
 
 def _holds_columns(text: TextLines) -> bool:
-    """Whether lines hold a word and its columns each, and not a sentence.
+    """Whether each line holds a word and its columns, and not a sentence.
 
-    Columns are parted by tabs, or are one, or end in a tag, or are those of CoNLL-2012. Lines
-    are sentences where neighbours differ in their number of words, or have no neighbour.
+    They are columns if tabs separate them, if there is one, if the last is a tag, or if they are
+    those of CoNLL-2012. They are sentences if neighbours differ in their number of words, or if
+    no line has a neighbour.
 
     Raises:
         DataError: they may be either.
     """
-    blocks: list[list[list[str]]] = [[]]
-    tabbed = 0
-    for line in text.head(LOOKED_AT):
-        columns = [] if is_document(line) or line.startswith("# ") else split_columns(line)
-        tabbed += bool(columns) and "\t" in line.strip()
-        blocks[-1] += [columns] if columns else []
-        blocks += [] if columns or not blocks[-1] else [[]]
+    lines = ["" if line.startswith("# ") else line for line in text.head(LOOKED_AT)]
+    blocks = [
+        [split_columns(line) for _, line in block] for block in sentence_blocks(enumerate(lines))
+    ]
     rows = [columns for block in blocks for columns in block]
+    tabbed = sum("\t" in line.strip() for line in lines if split_columns(line))
     if len(rows) == tabbed or all(len(columns) == 1 for columns in rows):
         return True
     if all(len(columns) > 1 and _TAG.fullmatch(columns[-1]) for columns in rows):
@@ -116,7 +117,7 @@ def _holds_columns(text: TextLines) -> bool:
     if is_conll2012(rows[0]):
         return True
     widths = [{len(columns) for columns in block} for block in blocks if len(block) > 1]
-    if not widths or any(len(found) > 1 for found in widths):
+    if not widths or any(len(different) > 1 for different in widths):
         return False
     raise DataError.at(
         str(text.path),
@@ -126,60 +127,32 @@ def _holds_columns(text: TextLines) -> bool:
     )
 
 
-def _plain_lines(text: TextLines) -> Iterator[Record]:
-    """A row per line that is not blank, of its text."""
-    for number, line in enumerate(text, start=1):
-        if line.strip():
-            yield tried(partial(_plain_line, line.strip(), text, number), number, line.strip())
+def _sentences(text: TextLines, token: ColumnKey) -> Iterator[Record]:
+    """Rows of `tokens` from CoNLL columns, or from a word per line; blank lines end sentences."""
+    lines = enumerate(text, start=1)
+    index = token if isinstance(token, int) else 0
+    first_word: list[NumberedLine] = []
+    if isinstance(token, str):
+        first = next((line for line in lines if split_columns(line[1])), None)
+        columns = split_columns(first[1]) if first else []
+        # The first line names the columns, unless it holds just the first word.
+        if first and (len(columns) > 1 or columns[0] == token):
+            index = named_columns(f"{text.path}:{first[0]}", first[1], (token, 0))[0]
+        elif first:
+            first_word = [first]
 
+    def row(block: list[NumberedLine]) -> RawRow:
+        conll2012 = index == 0 and is_conll2012(split_columns(block[0][1]))
+        place = WORD_2012 if conll2012 else index
+        return RawRow({"tokens": [_word(*line, place) for line in block]}, text.path, block[0][0])
 
-def _plain_line(line: str, text: TextLines, number: int) -> RawRow:
-    text.check(line, f"{text.path}:{number}")
-    return RawRow({"text": line}, text.path, number)
+    def _word(number: int, line: str, place: int) -> str:
+        where, columns = f"{text.path}:{number}", split_columns(line)
+        alone = len(columns) == 1
+        word = columns[0] if alone else pick_columns(where, columns, (place, place))[0]
+        text.check(word, where)
+        return word
 
-
-def _sentences(text: TextLines, token: Place) -> Iterator[Record]:
-    """CoNLL columns, or a word per line; blank lines end sentences.
-
-    CoNLL-2012's columns are known by their numbers, and their words found.
-    """
-    lines = ("" if is_document(line) else line for line in text)
-    place = token if isinstance(token, int) else None
-    words: list[tuple[int, list[str]]] = []
-    numbered = enumerate(lines, start=1)
-    for number, line in numbered if place is None else ():
-        columns = split_columns(line)
-        if columns:
-            # The first line names the columns, unless it holds just the first word.
-            if len(columns) > 1 or columns[0] == token:
-                place = named_columns(f"{text.path}:{number}", line, (token, 0))[0]
-            else:
-                words.append((number, columns))
-            break
-    for number, line in without_comments(numbered, inside=bool(words)):
-        columns = split_columns(line)
-        if columns:
-            words.append((number, columns))
-        elif words:
-            yield _sentence(words, text, place or 0)
-            words = []
-    if words:
-        yield _sentence(words, text, place or 0)
-
-
-def _sentence(lines: list[tuple[int, list[str]]], text: TextLines, place: int) -> Record:
-    first, columns = lines[0]
-    place = WORD_2012 if place == 0 and is_conll2012(columns) else place
-
-    def make() -> RawRow:
-        tokens = [_word(text, number, columns, place) for number, columns in lines]
-        return RawRow({"tokens": tokens}, text.path, first)
-
-    return tried(make, first, [" ".join(columns) for _, columns in lines])
-
-
-def _word(text: TextLines, number: int, columns: list[str], place: int) -> str:
-    where = f"{text.path}:{number}"
-    word = columns[0] if len(columns) == 1 else pick_columns(where, columns, (place, place))[0]
-    text.check(word, where)
-    return word
+    rest = without_comments(lines, inside=bool(first_word))
+    for block in sentence_blocks(chain(first_word, rest)):
+        yield sentence_or_bad(row, block)

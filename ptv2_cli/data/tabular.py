@@ -1,4 +1,4 @@
-"""Tables: csv and tsv files whose first line names the columns."""
+"""Tables: csv, tsv and xlsx files whose first line names the columns."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.data.formats import RawRow, Record, short, tried
+from ptv2_cli.data.formats import RawRow, Record, row_or_bad, short
 from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-FIELD = 1 << 24
-"""Longest field, in characters: a quote that is never closed must end somewhere."""
-_OPEN = re.compile("end of data|field limit")
+LONGEST_FIELD = 1 << 24
+"""In characters: a quote that is never closed must end somewhere."""
+_UNCLOSED = re.compile("end of data|field limit")
 """What the csv module says of a quote that is never closed."""
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -27,87 +27,66 @@ _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 def read_table(text: TextLines, usual: str, asked: str | None = None) -> Iterator[Record]:
     """Rows of a text whose first line names the columns; every value is text.
 
-    Fields in double quotes may hold the delimiter and line ends (RFC 4180). Where every line of a
-    file has as many tabs as the header a quote inside a field is a quote, as in GLUE's files.
+    Fields in double quotes may hold the delimiter and line ends (RFC 4180). If every line of a
+    file has as many tabs as the header, a quote inside a field is a quote, as in GLUE's files.
     Blank lines are skipped.
 
     Args:
         text: the text.
-        usual: the delimiter that the file's name says: taken if it parts the header, or if none
-            of the others does.
+        usual: the delimiter that the file's name says. It is taken if it occurs in the header, or
+            if none of the others does.
         asked: the delimiter that the user says.
 
     Raises:
         DataError: the header cannot be used.
     """
-    header = text.first(str.strip).strip().splitlines()
-    delimiter = asked or sniffed_delimiter(header[0] if header else "", usual)
+    first = text.first(str.strip).strip().splitlines()
+    delimiter = asked or sniffed_delimiter(first[0] if first else "", usual)
     quoted = delimiter != "\t" or not _is_plain(text.again())
-    for row in _rows(text, delimiter, quoted):
-        yield tried(row.line, row.place.number, row.cells or None)
+    header: list[str] = []
+    header_line = 0
+
+    def row(number: int, fields: list[str], broken: DataError | None) -> RawRow:
+        if broken is not None:
+            raise broken
+        where = f"{text.path}:{number}"
+        text.check("".join(fields), where)
+        if len(fields) != len(header):
+            raise DataError.at(
+                where,
+                f"{len(fields)} field{'' if len(fields) == 1 else 's'}, but the header names "
+                f"{len(header)}: {', '.join(header)}",
+                f'put a field that holds {_named(delimiter)} or line ends in quotes: "a, b"',
+            )
+        values = dict(zip(header, fields, strict=True))
+        return RawRow(values, text.path, number, header=header_line)
+
+    for number, cells, broken in _fields(text, delimiter, quoted):
+        if not header and broken is None:
+            text.check(" ".join(cells), f"{text.path}:{number}")
+            header, header_line = _header(f"{text.path}:{number}", cells, delimiter), number
+        else:
+            fields = cells if quoted else [_unquoted(cell) for cell in cells]
+            yield row_or_bad(partial(row, number, fields, broken), number, fields or None)
 
 
 def sniffed_delimiter(header: str, usual: str) -> str:
-    """What parts a header: the usual delimiter, or another one where that stands nowhere in it."""
+    """The delimiter of a header: the usual one, or another one if that occurs nowhere in it."""
     bare = re.sub(r'"[^"]*"', "", header)
     if usual in bare:
         return usual
-    found = max(_NAMES, key=bare.count)
-    return found if found in bare else usual
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row as read, which may be none."""
-
-    text: TextLines
-    place: RawRow
-    """Where it stands, without values."""
-    cells: list[str]
-    header: list[str]
-    delimiter: str
-    broken: DataError | None = None
-
-    def line(self) -> RawRow:
-        """The row's values by the names of the header.
-
-        Raises:
-            DataError: it is no csv, no UTF-8, or has more or fewer fields than the header.
-        """
-        if self.broken is not None:
-            raise self.broken
-        self.text.check("".join(self.cells), self.place.where)
-        named = table_values(self.place.where, self.cells, self.header, self.delimiter)
-        return replace(self.place, values=named)
-
-
-def _rows(text: TextLines, delimiter: str, quoted: bool) -> Iterator[TableRow]:
-    """The rows below the header, read one at a time.
-
-    `quoted`: quotes may hold delimiters and line ends; else they are undone only where they
-    surround a whole field.
-
-    Raises:
-        DataError: the header cannot be used.
-    """
-    header: list[str] = []
-    place = RawRow({}, text.path)
-    for number, cells, broken in _fields(text, delimiter, quoted):
-        at = replace(place, number=number)
-        if not header and broken is None:
-            text.check(" ".join(cells), at.where)
-            header = table_header(at.where, cells, delimiter)
-            place = replace(place, header=number)
-        else:
-            fields = cells if quoted else [unquoted(cell) for cell in cells]
-            yield TableRow(text, at, fields, header, delimiter, broken)
+    frequent = max(_NAMES, key=bare.count)
+    return frequent if frequent in bare else usual
 
 
 def _fields(
     text: TextLines, delimiter: str, quoted: bool
 ) -> Iterator[tuple[int, list[str], DataError | None]]:
-    """First line and fields of each row that is not blank; or the error of one that is no csv."""
-    csv.field_size_limit(FIELD)
+    """First line and fields of each row that is not blank, or the error of one that is no csv.
+
+    `quoted`: quotes may hold delimiters and line ends.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(
         _ended(text),
         delimiter=delimiter,
@@ -121,11 +100,15 @@ def _fields(
         except StopIteration:
             return
         except csv.Error as error:
-            found = unreadable(f"{text.path}:{number}", error)
-            # A quote that nothing closes takes in all rows behind it: they must not be lost as one.
-            if reader.line_num > number and _OPEN.search(str(error)):
-                raise found from None
-            yield number, [], found
+            broken = DataError.at(
+                f"{text.path}:{number}",
+                f"a row that begins here cannot be read: {error}",
+                'a quote inside a quoted field is written twice: "he said ""no"""',
+            )
+            # A quote that nothing closes takes in all later rows: they must not be lost as one.
+            if reader.line_num > number and _UNCLOSED.search(str(error)):
+                raise broken from None
+            yield number, [], broken
             continue
         if any(cell.strip() for cell in cells):
             yield number, cells, None
@@ -141,39 +124,12 @@ def _ended(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _is_plain(text: TextLines | None) -> bool:
-    """Whether every line is a whole row, with as many tabs as all; taken for granted of None."""
+    """Whether every line is a whole row, with as many tabs as all; assumed of None."""
     counts = {line.count("\t") for line in _ended(text or ()) if line.strip()}
     return len(counts) <= 1
 
 
-def unreadable(where: str, error: csv.Error) -> DataError:
-    """The error of a row that is no csv."""
-    return DataError.at(
-        where,
-        f"a row that begins here cannot be read: {error}",
-        'a quote inside a quoted field is written twice: "he said ""no"""',
-    )
-
-
-def table_values(
-    where: str, fields: list[str], header: list[str], delimiter: str
-) -> dict[str, str]:
-    """A row's fields by the names of the header.
-
-    Raises:
-        DataError: there are more or fewer of them.
-    """
-    if len(fields) != len(header):
-        raise DataError.at(
-            where,
-            f"{len(fields)} field{'' if len(fields) == 1 else 's'}, but the header names "
-            f"{len(header)}: {', '.join(header)}",
-            f'a field that holds {named(delimiter)} or line ends stands in quotes: "a, b"',
-        )
-    return dict(zip(header, fields, strict=True))
-
-
-def unquoted(field: str) -> str:
+def _unquoted(field: str) -> str:
     """The content of a field that as a whole is quoted as RFC 4180 has it; else the field."""
     inner = field[1:-1]
     if len(field) < 2 or field[0] != '"' or field[-1] != '"' or '"' in inner.replace('""', ""):
@@ -181,11 +137,11 @@ def unquoted(field: str) -> str:
     return inner.replace('""', '"')
 
 
-def table_header(where: str, fields: list[str], delimiter: str) -> list[str]:
+def _header(where: str, fields: list[str], delimiter: str) -> list[str]:
     """The names of the columns.
 
     Raises:
-        DataError: another delimiter, or a name that stands twice.
+        DataError: another delimiter, or a name that occurs twice.
     """
     names = [field.strip() for field in fields]
     if len(names) == 1:
@@ -193,10 +149,10 @@ def table_header(where: str, fields: list[str], delimiter: str) -> list[str]:
         if other is not None:
             raise DataError.at(
                 where,
-                f"the header is one column, {names[0]!r}: it is parted by {_NAMES[other]}, not by "
-                f"{named(delimiter)}",
-                f"task.delimiter: {json.dumps(other)} (ptv2 predict: --delimiter), or none to have "
-                "it found",
+                f"the header is one column, {names[0]!r}: its names are separated by "
+                f"{_NAMES[other]}, not by {_named(delimiter)}",
+                f"task.delimiter: {json.dumps(other)} (ptv2 predict: --delimiter); without one "
+                "ptv2 looks for it",
             )
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
@@ -204,49 +160,43 @@ def table_header(where: str, fields: list[str], delimiter: str) -> list[str]:
     return names
 
 
-def named(delimiter: str) -> str:
-    """A delimiter in words."""
+def _named(delimiter: str) -> str:
     return _NAMES.get(delimiter, repr(delimiter))
 
 
 def read_workbook(path: Path, data: bytes | None = None) -> Iterator[Record]:
     """Rows of the first sheet; every value is text, as a csv file of the sheet would have it.
 
-    Empty rows are skipped. Of a formula its last result counts.
+    Empty rows are skipped. A formula's value is its last result.
 
     Args:
         path: the file, or what messages call it.
-        data: its content, where it is no file.
+        data: its content, if it is no file.
 
     Raises:
         DataError: it is no .xlsx file, openpyxl is not installed, or the header cannot be used.
     """
     header: list[str] = []
-    line = 1
-    for number, cells in enumerate(_sheet(path, data), start=1):
-        texts = [_text(cell) for cell in cells]
-        while texts and not texts[-1].strip():
-            texts.pop()
-        if not texts:
-            continue
-        if not header:
-            header, line = table_header(f"{path}:{number}", texts, ","), number
-            continue
-        yield _row(path, number, texts, header, line)
+    header_line = 1
 
-
-def _row(path: Path, number: int, texts: list[str], header: list[str], line: int) -> Record:
-    def make() -> RawRow:
+    def row(number: int, texts: list[str]) -> RawRow:
         if len(texts) > len(header):
             raise DataError.at(
                 f"{path}:{number}",
                 f"{len(texts)} cells, but the header names {len(header)}: {', '.join(header)}",
-                "name the further columns in the first row, or empty their cells",
+                "name the other columns in the first row, or empty their cells",
             )
         filled = [*texts, *[""] * (len(header) - len(texts))]
-        return RawRow(dict(zip(header, filled, strict=True)), path, number, header=line)
+        return RawRow(dict(zip(header, filled, strict=True)), path, number, header=header_line)
 
-    return tried(make, number, texts)
+    for number, cells in enumerate(_sheet(path, data), start=1):
+        texts = [_text(cell) for cell in cells]
+        while texts and not texts[-1].strip():
+            texts.pop()
+        if texts and not header:
+            header, header_line = _header(f"{path}:{number}", texts, ","), number
+        elif texts:
+            yield row_or_bad(partial(row, number, texts), number, texts)
 
 
 def _sheet(path: Path, data: bytes | None) -> Iterator[tuple[Any, ...]]:

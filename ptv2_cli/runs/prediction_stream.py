@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ptv2_cli.data.formats import BadRow, RawRow, Record, tried
+from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
@@ -69,7 +69,7 @@ def record_of(task: Task, row: Any, number: int) -> Record:
         check_unicode(json.dumps(line.values, ensure_ascii=False, default=str), line.where)
         return line
 
-    return tried(make, number, row)
+    return row_or_bad(make, number, row)
 
 
 def _columns(task: Task, row: Any, where: str) -> dict[str, Any]:
@@ -139,4 +139,4 @@ def _groups(
 def _checked(task: NewRows, record: Record) -> list[Row] | BadRow:
     if isinstance(record, BadRow):
         return record
-    return tried(lambda: task.new_rows(record), record.number, record.values)
+    return row_or_bad(lambda: task.new_rows(record), record.number, record.values)

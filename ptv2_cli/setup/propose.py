@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.data.bad_rows import BadRows
 from ptv2_cli.data.conll import read_columns
 from ptv2_cli.data.formats import RawRow, Record, read_json, read_jsonl, short
+from ptv2_cli.data.readers import BadRows
 from ptv2_cli.data.source import WORDS, data_suffix, split_files, split_of
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import open_text
@@ -149,11 +149,11 @@ def _of_records(path: Path, records: Iterable[Record], *, tabular: bool = False)
         DataError: no row is good.
     """
     bad = BadRows(skip=False)
-    rows = list(bad.without(islice(records, ROWS), lambda line: line))
+    rows = list(bad.good(islice(records, ROWS), lambda row: row))
     if not rows:
-        bad.settle([path], rows)
+        bad.check([path], rows)
         raise DataError.at(str(path), "holds no row", "a split needs at least one row")
-    return replace(_of_rows(path, rows, tabular=tabular), bad=tuple(bad.told([path])))
+    return replace(_of_rows(path, rows, tabular=tabular), bad=tuple(bad.problems([path])))
 
 
 def _of_rows(path: Path, rows: Sequence[RawRow], *, tabular: bool = False) -> Proposal:

@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.data.conll import unknown_column
-from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.readers import check_label, check_text, read_split
+from ptv2_cli.data.formats import RawRow, unknown_column
+from ptv2_cli.data.readers import read_split
+from ptv2_cli.data.row_checks import check_label, check_text
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder

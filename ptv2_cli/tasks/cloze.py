@@ -15,8 +15,8 @@ import numpy as np
 
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.nested import index_of, inner, numbered, span_of
-from ptv2_cli.data.readers import check_text, read_split
+from ptv2_cli.data.readers import read_split
+from ptv2_cli.data.row_checks import check_text, index_of, inner, numbered, span_of
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import Count, Flag, Section
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.readers import check_question, question_place, read_split
+from ptv2_cli.data.readers import read_split
+from ptv2_cli.data.row_checks import check_question, question_place
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder, Pieces

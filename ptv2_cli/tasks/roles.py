@@ -12,7 +12,8 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.readers import check_words, read_split
+from ptv2_cli.data.readers import read_split
+from ptv2_cli.data.row_checks import check_words
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.data.source import corpus_of
 from ptv2_cli.errors import ConfigError, DataError

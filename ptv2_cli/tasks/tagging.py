@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from ptv2_cli.config.schema import Section
-from ptv2_cli.data.conll import Place, unknown_column
-from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.readers import check_words, read_split
+from ptv2_cli.data.conll import ColumnKey
+from ptv2_cli.data.formats import RawRow, unknown_column
+from ptv2_cli.data.readers import read_split
+from ptv2_cli.data.row_checks import check_words
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
@@ -376,7 +377,7 @@ class OwnTagging(Tagging):
         return row
 
     @property
-    def _columns(self) -> tuple[Place, Place]:
+    def _columns(self) -> tuple[ColumnKey, ColumnKey]:
         return self.options.token_column, self.options.tag_column
 
     def _row(self, line: RawRow) -> Row:

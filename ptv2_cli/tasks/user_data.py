@@ -10,10 +10,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from ptv2_cli.config.schema import Section, Text
-from ptv2_cli.data.bad_rows import BadRows
-from ptv2_cli.data.conll import Place, unknown_column
-from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.readers import check_text, read_lines, read_split
+from ptv2_cli.data.conll import ColumnKey
+from ptv2_cli.data.formats import RawRow, unknown_column
+from ptv2_cli.data.readers import BadRows, no_rows, read_files, read_split
+from ptv2_cli.data.row_checks import check_text
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.scoring.named_metrics import ALWAYS, NAMED
@@ -146,7 +146,7 @@ def from_train(
     source: DataSource,
     formats: Sequence[str],
     make: Callable[[RawRow], T],
-    columns: tuple[Place, Place] = (0, -1),
+    columns: tuple[ColumnKey, ColumnKey] = (0, -1),
 ) -> list[T]:
     """What `make` gives of each row of the train files as read, whatever `limit` says.
 
@@ -159,15 +159,12 @@ def from_train(
             source.describe("train"), "no train data", "write task: {train: FILE}, or data: FOLDER"
         )
     bad = BadRows(source.reading.skip_bad)
-    lines = (
-        line for path in files for line in read_lines(task, path, formats, columns, source.reading)
-    )
-    found = list(bad.without(lines, make))
-    bad.settle(files, found)
-    if not found:
-        names = ", ".join(map(str, files))
-        raise DataError.at(names, "the train data is empty", "a split needs at least one row")
-    return found
+    records = read_files(task, files, formats, columns, source.reading)
+    made = list(bad.good(records, make))
+    bad.check(files, made)
+    if not made:
+        raise no_rows(files, "train")
+    return made
 
 
 def as_label(value: Any) -> str:

@@ -113,7 +113,7 @@ def answer(text: str, start: int) -> Spoil:
         pytest.param(
             "squad",
             answer("dora", 900),
-            ["answer 'dora' does not stand at character 900", "its first place there is"],
+            ["answer 'dora' does not stand at character 900", "it first stands at character"],
             id="answer elsewhere",
         ),
         pytest.param("squad", answer("", 0), ["use task: qa/squad_v2"], id="no answer"),

@@ -32,7 +32,7 @@ def test_every_bad_row_is_named(command: str, refused: Refused) -> None:
         "train.csv:6: 1 field, but the header names 2",
         "train.csv:7: not UTF-8: byte 0xff",
         "train.csv:8: column 'text' is empty",
-        "train.csv: 3 bad rows\n  -> mend them; or ptv2 train --skip-bad leaves",
+        "train.csv: 3 bad rows\n  -> fix them; or ptv2 train --skip-bad leaves",
     ]
     refused(command, "config.yaml", says=says)
 

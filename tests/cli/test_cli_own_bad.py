@@ -75,7 +75,7 @@ def write(material: Material, rows: str | bytes = GOOD, dev: str = GOOD, **task:
             GOOD.replace(",", ";"),
             GOOD,
             {"delimiter": ","},
-            ["train.csv:1: the header is one column", "parted by semicolons, not by commas"],
+            ["train.csv:1: the header is one column", "separated by semicolons, not by commas"],
             id="semicolons",
         ),
         pytest.param(

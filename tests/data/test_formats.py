@@ -253,7 +253,7 @@ def test_answer_not_in_its_context_names_file_and_question(corpus: Any) -> None:
     text = fails("qa/squad", corpus.source)
     assert f"{path}: question q7" in text
     assert "'sat' does not stand at character 0" in text
-    assert "its first place there is 4" in text
+    assert "it first stands at character 4" in text
 
 
 def test_a_question_of_squad_has_an_answer(corpus: Any) -> None:

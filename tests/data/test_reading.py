@@ -213,7 +213,7 @@ def test_all_bad_rows_are_named_up_to_a_limit(tmp_path: Path, count: int, says: 
     told = [str(problem) for problem in caught.value.problems]
     assert len(told) == min(count, 10) + 1
     assert "train.csv:6: label 'c' is none of the task's" in told[0]
-    assert f"train.csv: {says}\n  -> mend them; or ptv2 train --skip-bad" in told[-1]
+    assert f"train.csv: {says}\n  -> fix them; or ptv2 train --skip-bad" in told[-1]
 
 
 def test_a_column_that_is_missing_is_told_once(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_delimiter_that_is_asked_for_and_is_none(corpus: Any) -> None:
     with pytest.raises(DataError) as caught:
         lines_of(path, ",")
     assert f"{path}:1: the header is one column, 'text;label'" in str(caught.value)
-    assert "parted by semicolons, not by commas" in str(caught.value)
+    assert "separated by semicolons, not by commas" in str(caught.value)
     assert '-> task.delimiter: ";"' in str(caught.value)
 
 

@@ -102,7 +102,7 @@ def test_a_verb_of_two_words_and_a_sentence_without_predicates(corpus: Any) -> N
     ("task", "text", "place", "what"),
     [
         ("conll2005", "ann - (A0*)\nsat sit *\n\nx - *\ny y (V*\n", "5", "(V* that begins"),
-        ("conll2005", "ann - (A0*)\nsat sit\n", "2", "2 columns, where line 1"),
+        ("conll2005", "ann - (A0*)\nsat sit\n", "2", "2 columns, but line 1"),
         ("conll2005", "ann - (A0*) *\nsat sit (V*) *\n", "1", "2 columns of arguments"),
         ("conll2005", "ann O\nsat O\n", "1", "0 columns of arguments, but column 2 has 2"),
         ("conll2005", "ann - (B0*)\nsat sit (V*)\n", "1", "'B-B0' is no tag of a role"),
