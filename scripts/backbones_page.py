@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the tables of docs/backbones.md from what is known of each family."""
+"""Write the tables of docs/backbones.md from the table of families."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/keys.md and docs/schema.json from the models that read a config."""
+"""Write docs/keys.md and docs/schema.json from the schema of a config."""
 
 from __future__ import annotations
 

@@ -67,6 +67,7 @@ def main() -> None:
             for line in output(command, folder):
                 for part in wrapped(styled(line), WIDTH):
                     console.print(part)
+    console.print()
     svg = console.export_svg(title="ptv2", theme=DIMMED_MONOKAI, unique_id="quickstart")
     # rich loads a font from the network; use the reader's monospaced font instead.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

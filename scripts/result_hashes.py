@@ -1,12 +1,12 @@
-"""Print a sha256 of what a matrix of tiny runs computes: to show that a change computes the same.
+"""Print hashes of the results of tiny runs, to check that a change does not affect results.
 
     .venv/bin/python scripts/result_hashes.py > before.txt     # one commit
-    .venv/bin/python scripts/result_hashes.py > after.txt      # another
+    .venv/bin/python scripts/result_hashes.py > after.txt      # another commit
     diff before.txt after.txt
 
-For every run: its best checkpoint's tensors, the lines of its predictions and its scores, at one
-thread on the CPU. The runs are each head kind with each method, families of each way in, several
-tasks, the verbalizer, accumulation, a resumed run, lanes, an exported and an imported run, and
+A line is the sha256 of a run's best checkpoint, its predictions or its scores, with one thread on
+the CPU. The runs cover each head kind with each method, families with and without an adapter,
+several tasks, the verbalizer, accumulation, a resumed run, lanes, an exported and an imported run, and
 predictions of new rows.
 """
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The README's table of results: every method at its best of three learning rates.
+"""Make the README's table of results: every method at the best of three learning rates.
 
     PTV2_DATA=FOLDER scripts/results.py [--minutes M] [--only TASK]... [--output DIR]
 
-For each cell (method, prompt length, task) one seed chooses the learning rate on a tenth held out
-of train; then seeds 11-13 train with it and are scored on the official validation split. Finished
-runs are skipped, so that the script goes on where it stopped; with --minutes it begins no further
-cell after that time, and cells that are missing stay empty in the table.
+For each cell (method, prompt length, task) one seed chooses the learning rate on a held-out tenth
+of train; then seeds 11-13 train with it and are scored on the official validation split. Finished runs
+are skipped, so the script continues where it stopped. With --minutes it starts no cell after that
+time, and missing cells are empty in the table.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ METHODS = (
     ("ptuning_v1", 20),
     ("prompt_tuning", 100),
 )
-"""In the order of their weight for the comparison: what time does not allow is the last."""
+"""In the order of their importance for the comparison, because time may not suffice for all."""
 EPOCHS = {"cb": 10, "conll2003": 6, "sst2": 3, "squad": 3}
-"""The same for every method of a task: an evening on two cores for all but SQuAD."""
+"""The same for every method of a task. All but SQuAD take an evening on two cores."""
 KINDS = {"cb": "sequence", "sst2": "sequence", "conll2003": "token", "squad": "span"}
 
 
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What its runs and its sweeps are called."""
+        """The name of its runs and sweeps."""
         length = f"-p{self.prompt_len}" if self.prompt_len else ""
         return f"{self.task}-{self.method}{length}"
 
@@ -108,7 +108,7 @@ def cells(only: list[str]) -> Iterator[Cell]:
 
 
 def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
-    """Run one `ptv2 sweep`; end with it if it was stopped or refused."""
+    """Run one `ptv2 sweep`; exit if it fails or is stopped."""
     command = [
         "ptv2",
         "sweep",
@@ -139,7 +139,7 @@ def best_rate(cell: Cell, output: Path) -> str:
 
 
 def main() -> None:
-    """Fill the table as far as time allows, and print it."""
+    """Run the cells as far as time allows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", action="append", choices=list(FOLDERS), default=[])

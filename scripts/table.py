@@ -16,7 +16,7 @@ SPEED = ["task", "method", "device", "precision", "ms per step", "examples/s", "
 
 
 def scores(metrics: dict[str, Any]) -> list[str]:
-    """The cells of one run: what it reached with how much."""
+    """The cells of one run: its score and its parameters."""
     metric = metrics["selection"]["metric"]
     split = metrics["selection"]["split"]
     baseline = metrics["majority_baseline"]
@@ -34,7 +34,7 @@ def scores(metrics: dict[str, Any]) -> list[str]:
 
 
 def speed(metrics: dict[str, Any]) -> list[str]:
-    """The cells of one run: where it ran and how fast."""
+    """The cells of one run: its device and its speed."""
     environment, timing = metrics["environment"], metrics["timing"]
     train, rows = metrics["config"]["train"], metrics["data"]["train"]["rows"]
     steps = train["steps"] or train["epochs"] * -(-rows // train["batch_size"])
@@ -55,7 +55,7 @@ def _method(metrics: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read every finished run below the folders; tasks together, best first."""
+    """Print the finished runs in the folders, by task, best first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speed", action="store_true", help="time and memory instead of scores")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")

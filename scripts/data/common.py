@@ -1,7 +1,7 @@
 """Word lists and small helpers shared by the data generators.
 
-Every list is kept per split, so that no name, content verb or number of one split is ever used in
-another. The few words that splits do share inside names are listed in ``GENERIC_HEADS``.
+Every list has a separate part for each split, so that splits share no name, content verb or number.
+``GENERIC_HEADS`` lists the few words inside names that they share.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sentence templates of the entailment set.
 
-Slots: x is the value of which the claim holds, y a value of the same kind that belongs to something
-else; h (and k) are the values that the hypothesis names. Content verbs are always slots, so that
-each split can bring its own.
+Slots: x is the value for which the claim is true, y a value of the same kind that belongs to
+something else; h (and k) are the values in the hypothesis. Content verbs are always slots, so that
+each split can have its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Print how far a classifier gets on one side of the entailment set alone.
+"""Print the accuracy of a classifier that sees one side of the entailment set.
 
 Usage: python scripts/data/hypothesis_only.py [--data DIR] [--embeddings] [--model DIR]
 """

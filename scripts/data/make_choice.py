@@ -1,8 +1,8 @@
-"""Make the built-in questions with choices: which of two or three reports bears out a claim?
+"""Write the choice set: which of two or three reports supports a claim?
 
-Made of the scenes of the entailment set: the right report has the name, number, place or date
-that the claim says; the second tells of the same scene and has others; every other question has
-a third, of another scene. Run: python scripts/data/make_choice.py
+It uses the scenes of the entailment set. The right report has the name, number, place or date of
+the claim; the second describes the same scene with other values; every other question has a third
+report, of another scene. Run: python scripts/data/make_choice.py
 """
 
 from __future__ import annotations

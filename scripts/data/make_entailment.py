@@ -1,6 +1,6 @@
 """Write the entailment set: configs/data/entailment/{train,val}.jsonl in the format of RTE.
 
-Rows come in pairs that share one hypothesis: one premise bears it out, the other does not. A
+Rows come in pairs that share one hypothesis: one premise supports it, the other does not. The
 hypothesis alone therefore says nothing about the label, and premises of both labels come from the
 same templates.
 """

@@ -1,7 +1,7 @@
 """Write the entity set: configs/data/ner/{train,valid,test}.txt in two CoNLL columns, BIO tags.
 
 Many surnames are also towns and clubs or firms of the same split, so that a word alone does not
-give its tag away.
+determine its tag.
 """
 
 from __future__ import annotations

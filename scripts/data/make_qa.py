@@ -1,7 +1,7 @@
 """Write the question set: configs/data/qa/{train,dev}.json in the format of SQuAD 1.1.
 
 Every context has several candidates of the same kind (two dates, three people), so that the
-question has to be read.
+question decides.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sentence templates of the entity set; tokens are separated by spaces.
 
 PER, LOC and ORG draw a name of any form, FIRST a full name, LAST a surname, TEAM a club; DEM,
-CUP, PACT, FAIR and WORK are MISC. Content verbs are slots, so that each split can bring its own.
+CUP, PACT, FAIR and WORK are MISC. Content verbs are slots, so that each split can have its own.
 """
 
 TEMPLATES = [
