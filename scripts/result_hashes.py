@@ -6,8 +6,8 @@
 
 A line is the sha256 of a run's best checkpoint, its predictions or its scores, with one thread on
 the CPU. The runs cover each head kind with each method, families with and without an adapter,
-several tasks, the verbalizer, accumulation, a resumed run, lanes, an exported and an imported run, and
-predictions of new rows.
+several tasks, the verbalizer, accumulation, a resumed run, lanes, an exported and an imported run,
+and predictions of new rows.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     PTV2_DATA=FOLDER scripts/results.py [--minutes M] [--only TASK]... [--output DIR]
 
 For each cell (method, prompt length, task) one seed chooses the learning rate on a held-out tenth
-of train; then seeds 11-13 train with it and are scored on the official validation split. Finished runs
-are skipped, so the script continues where it stopped. With --minutes it starts no cell after that
-time, and missing cells are empty in the table.
+of train; then seeds 11-13 train with it and are scored on the official validation split. Finished
+runs are skipped, so the script continues where it stopped. With --minutes it starts no cell after
+that time, and missing cells are empty in the table.
 """
 
 from __future__ import annotations
