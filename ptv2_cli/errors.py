@@ -11,12 +11,30 @@ EXIT_INPUT = 2
 
 
 @dataclass(frozen=True)
+class Fix:
+    """The change of one key that a hint proposes, for code that words the hint in its own way."""
+
+    key: str
+    """Dotted."""
+    value: str | None
+    """As YAML writes it; None: the key's default."""
+    before: str = ""
+    """What the hint says before the change."""
+    after: str = ""
+    """What it says behind it."""
+    renames: bool = False
+    """Whether the key replaces an unknown one."""
+
+
+@dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: its place, what was seen there and how to mend it."""
+    """One thing that is wrong: where it is, what was seen there and how to fix it."""
 
     where: str
     what: str
     hint: str = ""
+    fix: Fix | None = None
+    """What the hint proposes, if that is to change one key."""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

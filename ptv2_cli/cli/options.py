@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,7 +154,7 @@ def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
         load_definition(name)
     except ConfigError as error:
         where = places.where("task", "name")
-        return [Problem(where, item.what, item.hint) for item in error.problems]
+        return [replace(problem, where=where) for problem in error.problems]
     return []
 
 

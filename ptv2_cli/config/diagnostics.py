@@ -15,7 +15,7 @@ from ptv2_cli.config.origins import KeyPath, Place, Places, dotted
 from ptv2_cli.config.overrides import FLAGS, Override
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml import Document
-from ptv2_cli.errors import Problem
+from ptv2_cli.errors import Fix, Problem
 
 _EXAMPLES = {
     "method": "write method: ptuning_v2 (ptv2 list methods shows all)",
@@ -78,8 +78,9 @@ def foreign_problems(document: Document) -> list[Problem]:
         for key, value in keys.items() if isinstance(keys, dict) else ():
             if suggestions.foreign(key):
                 place = str(document.places.find((section, key)))
-                hint = suggestions.suggest(key, value, argument=place.startswith("--")).hint
-                problems.append(Problem(place, f"unknown key {section}.{key}", hint))
+                found = suggestions.suggest(key, value, argument=place.startswith("--"))
+                what = f"unknown key {section}.{key}"
+                problems.append(Problem(place, what, found.hint, found.fix))
     return problems
 
 
@@ -155,7 +156,7 @@ def _problems(group: list[Fault], scene: _Scene) -> list[Problem]:
     if group[0].kind != "extra_forbidden":
         return [_problem(group, scene)]
     return [
-        Problem(str(scene.places.find(key)), f"unknown key {dotted(key)}", found.hint)
+        Problem(str(scene.places.find(key)), f"unknown key {dotted(key)}", found.hint, found.fix)
         for key, found in _suggestions(group[0], scene)
     ]
 
@@ -172,10 +173,10 @@ def _problem(group: list[Fault], scene: _Scene) -> Problem:
     parts = list(dict.fromkeys(wanted(member) for member in group))
     value = fault.details["input"]
     if fault.kind in RAISED and not parts[0].startswith("must be "):
-        return Problem(place, _of(key, place) + parts[0], _hint(fault, scene, value))
+        return _with_advice(place, _of(key, place) + parts[0], fault, scene)
     text = " or ".join(part.removeprefix("must be ") for part in parts)
     what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
-    return Problem(place, what, _hint(fault, scene, value))
+    return _with_advice(place, what, fault, scene)
 
 
 def _of(key: str, place: str) -> str:
@@ -183,12 +184,18 @@ def _of(key: str, place: str) -> str:
     return "" if place.endswith(f" {key}") else f"{key}: "
 
 
-def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
-    """The next thing to type."""
-    key, argument = scene.key(fault), scene.argument(fault)
+def _with_advice(place: str, what: str, fault: Fault, scene: _Scene) -> Problem:
+    advice = _advice(fault, scene, fault.details["input"])
+    if isinstance(advice, str):
+        return Problem(place, what, advice)
+    return Problem(place, what, suggestions.worded(advice, scene.argument(fault)), advice)
+
+
+def _advice(fault: Fault, scene: _Scene, value: Any) -> Fix | str:
+    """The change of a key, or else what to type next."""
+    key = scene.key(fault)
     if fault.path == ("prompt_len",) and not scene.prefix and fault.kind == "greater_than":
-        run = "type --set method=head_only" if argument else "write method: head_only"
-        return f"{run}; head_only is the run without prompts"
+        return Fix("method", "head_only", after="; head_only is the run without prompts")
     if isinstance(value, list) and fault.kind not in ("list_type", "tuple_type"):
         flag = FLAGS.get(key)
         return "to try several, type ptv2 sweep " + (f"{flag} A,B" if flag else f"--grid {key}=A,B")
@@ -197,13 +204,11 @@ def _hint(fault: Fault, scene: _Scene, value: Any) -> str:
         return f"several values have commas between them: ptv2 sweep {FLAGS[key]} {several}"
     meant = better(fault, value) or _SAMPLES.get(key)
     if meant:
-        return (
-            f"type --set {key}={meant}" if argument else f"write {suggestions.in_file(key, meant)}"
-        )
+        return Fix(key, meant)
     model = suggestions.model_at(scene.model, fault.path)
     if model:
         return f"the keys of {key} are: {', '.join(model.model_fields)}"
-    return _default(fault, scene, argument)
+    return _default(fault, scene)
 
 
 def _several(key: str, text: str) -> str | None:
@@ -216,7 +221,7 @@ def _several(key: str, text: str) -> str | None:
     return ",".join(map(str, range(first, last + 1) if every else (first, last)))
 
 
-def _default(fault: Fault, scene: _Scene, argument: bool) -> str:
+def _default(fault: Fault, scene: _Scene) -> Fix | str:
     """How to return to the default, or to give the value that a key without one wants."""
     key = scene.key(fault)
     holder = suggestions.model_at(scene.model, fault.path[:-1])
@@ -225,5 +230,4 @@ def _default(fault: Fault, scene: _Scene, argument: bool) -> str:
         return _EXAMPLES.get(key.removesuffix(".name"), f"edit {key} in {scene.places.file}")
     default = None if field.default_factory else suggestions.shown(field.default)
     value = f" ({default})" if default not in (None, "null") else ""
-    way = f"type --unset {key}" if argument else f"leave {key} out"
-    return f"{way} for its default{value}"
+    return Fix(key, None, after=value)

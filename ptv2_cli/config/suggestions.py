@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.origins import KeyPath
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import Fix
 
 _FOREIGN = {
     "prompt_len": "pre_seq_len num_virtual_tokens prompt_length prefix_length num_prompt_tokens",
@@ -49,6 +50,8 @@ class Suggestion:
 
     keys: tuple[str, ...]
     hint: str
+    fix: Fix | None = None
+    """What the hint proposes, if that is to set one of the keys."""
 
 
 def foreign(name: str) -> str | None:
@@ -72,11 +75,10 @@ def suggest(
         return Suggestion((key,), f"{name} is {key} here, and off by default: leave {name} out")
     if key:
         fixed = _FIXED.get(_plain(name), value)
-        return Suggestion((key,), f"{name} is {key} here: {_write(key, fixed, argument)}")
+        return _suggested((key,), f"{name} is {key} here: ", fixed, argument)
     keys = _meant(name, known, section)
     if keys:
-        question = f"did you mean {' or '.join(keys)}?"
-        return Suggestion(keys, f"{question} {_write(keys[0], value, argument)}")
+        return _suggested(keys, f"did you mean {' or '.join(keys)}? ", value, argument)
     if value is None and not _plain(name).isidentifier():
         return Suggestion((), 'text with a comma needs quotes inside { }: layers: "1,3,5"')
     place = f"{section} knows" if section else "a config knows"
@@ -95,7 +97,7 @@ def suggest_within(
     section = (*before, *near, *rest[:-1]) if near else ()
     if near and possible(RunConfig, (*section, rest[-1])):
         key = ".".join((*section, rest[-1]))
-        return Suggestion((key,), f"did you mean {key}? {_write(key, value, True)}")
+        return _suggested((key,), f"did you mean {key}? ", value, argument=True)
     model = model_at(RunConfig, section) if near else None
     fields = tuple(model.model_fields) if model else tuple(RunConfig.model_fields)
     return suggest(rest[-1], value, fields, ".".join(section) if model else "", argument=True)
@@ -151,11 +153,25 @@ def possible(model: type[BaseModel], path: KeyPath) -> bool:
     return not rest or "dict" in str(field.annotation)
 
 
-def _write(key: str, value: Any, argument: bool) -> str:
-    text = shown(value)
+def worded(fix: Fix, argument: bool) -> str:
+    """The hint that proposes a change, to a file or on the command line."""
+    if fix.value is None:
+        change = f"{'type --unset ' if argument else 'leave '}{fix.key}"
+        change += " for its default" if argument else " out for its default"
+    else:
+        value = fix.value
+        change = f"type --set {fix.key}={value}" if argument else f"write {in_file(fix.key, value)}"
+    return f"{fix.before}{change}{fix.after}"
+
+
+def _suggested(keys: tuple[str, ...], before: str, value: Any, argument: bool) -> Suggestion:
+    """The first of the keys, with the value that was given to the unknown one."""
+    key, text = keys[0], shown(value)
     if text is None:
-        return f"write it under {key}" if "." in key else f"write {key}: ..."
-    return f"type --set {key}={text}" if argument else f"write {in_file(key, text)}"
+        change = f"write it under {key}" if "." in key else f"write {key}: ..."
+        return Suggestion(keys, before + change)
+    fix = Fix(key, text, before, renames=True)
+    return Suggestion(keys, worded(fix, argument), fix)
 
 
 def _meant(name: str, known: Sequence[str], section: str) -> tuple[str, ...]:

@@ -195,15 +195,15 @@ class HubSource:
         """The commit that the revision stands for: the identity of the snapshot."""
         return self._snapshot.name
 
-    def missing(self) -> list[str]:
-        """What the cache lacks, with the command that brings it; never touches the network."""
+    def missing(self) -> str | None:
+        """What the cache lacks, which `command` fetches; never touches the network."""
         snapshot = self._cached()
         folder = snapshot / self.folder if snapshot else None
         what = f"data set {self.repo} ({self.folder}, revision {self.revision})"
         if folder is None or not folder.is_dir():
-            return [f"{what} is not in the cache: {self.command}"]
+            return f"{what} is not in the cache"
         lost = [split for split in ("train", "validation") if not split_files(folder, split)]
-        return [f"{what} is cached without {' and '.join(lost)}: {self.command}"] if lost else []
+        return f"{what} is cached without {' and '.join(lost)}" if lost else None
 
     def files(self, split: str) -> tuple[Path, ...]:
         """Parquet files of a split, downloaded on first use.
@@ -224,7 +224,7 @@ class HubSource:
             lacking = self.missing()
             cached = self._cached()
             if lacking or cached is None:
-                raise DataError.at(self.repo, f"offline, and {lacking[0]}", self._advice)
+                raise DataError.at(self.repo, f"offline, and {lacking}", self._advice)
             return cached
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.sweeps.axes import SEED, Axis, from_section, in_section, joined
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
-_SET = re.compile(r"type --set ([^\s=]+)=([^;]+)")
-_UNSET = re.compile(r"type --unset (\S+) for its default")
 
 
 @dataclass(frozen=True)
@@ -83,15 +80,14 @@ def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
 
 
 def _told(problem: Problem, axis: Axis) -> Problem:
-    unknown = problem.what.startswith("unknown key")
-
-    def listed(match: re.Match[str]) -> str:
-        if match[1] != axis.key and not unknown:  # another key, which is fixed and not swept
-            return match[0]
-        return _listed(axis, match[1], axis.text if unknown else match[2])
-
-    hint = _SET.sub(listed, problem.hint)
-    hint = _UNSET.sub(r"give it other values, or leave \1 out for its default", hint)
+    """A problem of the one value, with a hint that proposes other values for the axis."""
+    fix, hint = problem.fix, problem.hint
+    if fix is not None and fix.value is None:
+        change = f"give it other values, or leave {fix.key} out for its default"
+        hint = f"{fix.before}{change}{fix.after}"
+    elif fix is not None and (fix.renames or fix.key == axis.key):
+        text = axis.text if fix.renames else fix.value or ""
+        hint = f"{fix.before}{_listed(axis, fix.key, text)}{fix.after}"
     return Problem(axis.where, problem.what, hint)
 
 

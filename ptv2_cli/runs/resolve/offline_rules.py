@@ -53,5 +53,6 @@ def _missing_of(task: TaskSection, where: str) -> list[Problem]:
         return []  # an unknown task is reported with the config's other errors
     if hub is None:
         return []
-    lines = HubSource(hub.repo, hub.revision, hub.folder, offline=True).missing()
-    return [Problem(where, *line.rsplit(": ", 1)) for line in lines]
+    source = HubSource(hub.repo, hub.revision, hub.folder, offline=True)
+    what = source.missing()
+    return [] if what is None else [Problem(where, what, source.command)]

@@ -160,7 +160,7 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
                 task = task.measuring(config.selection.metric)
     except ConfigError as error:
         where = loaded.where("task", "name")
-        problems += [Problem(where, item.what, item.hint) for item in error.problems]
+        problems += [replace(problem, where=where) for problem in error.problems]
     gather(problems, ConfigError)
     assert method is not None
     assert task is not None

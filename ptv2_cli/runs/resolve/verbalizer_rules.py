@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ptv2_cli.backbones.families import Shape
@@ -182,7 +183,7 @@ def _template(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[
     try:
         template = parse_template(text, task.columns, TEMPLATE, prompted=False)
     except ConfigError as error:
-        yield from (Problem(where, item.what, item.hint) for item in error.problems)
+        yield from (replace(problem, where=where) for problem in error.problems)
         return
     yield from _incomplete(template, task, where)
 
