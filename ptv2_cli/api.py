@@ -345,7 +345,11 @@ def _table(boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 
 def _settle() -> None:
-    """Keep libraries from printing; before they are imported."""
+    """Keep libraries from printing; call it before they are imported."""
+    import warnings
+
     from ptv2_cli.cli.options import settle
 
     settle(offline=False)
+    # tqdm's, in a notebook without widgets: no bar of it is shown.
+    warnings.filterwarnings("ignore", "IProgress not found")

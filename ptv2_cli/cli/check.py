@@ -22,6 +22,7 @@ from ptv2_cli.cli.options import (
     read_config,
     read_overrides,
     settle,
+    shortcuts,
 )
 
 if TYPE_CHECKING:
@@ -47,13 +48,7 @@ def check(
 ) -> int:
     """Check a config and its data without loading weights."""
     require_config(config)
-    short = {
-        "--prompt-len": prompt_len,
-        "--lr": lr,
-        "--seed": seed,
-        "--epochs": epochs,
-        "--batch-size": batch_size,
-    }
+    short = shortcuts(prompt_len, lr, seed, epochs, batch_size)
     loaded = read_config(config, sets=sets, unsets=unsets, short=short)
     settle(offline)
     trials = None

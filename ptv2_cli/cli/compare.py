@@ -47,7 +47,7 @@ def compare(
     ] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare runs, or seeds of two settings, by paired tests."""
+    """Compare two runs, or two settings over seeds, by paired tests."""
     from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.errors import InputError
     from ptv2_cli.report.compare import compare as run_comparison

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptv2_cli.cli import complete, console
+from ptv2_cli.cli import console
 from ptv2_cli.cli.chosen import chosen_run, newest_run
-from ptv2_cli.cli.options import OutputOption
+from ptv2_cli.cli.options import OutputOption, RunArgument, split_option
 
 if TYPE_CHECKING:
     from ptv2_cli.report.mistakes import Mistake
     from ptv2_cli.report.predictions import Predicted
 
 SHOWN = 10
-"""Rows that people are shown unless they ask for more."""
+"""Rows that the text shows unless `--limit` says otherwise."""
 LONGEST = 300
-"""Characters that are shown of a text."""
+"""Characters of a text that are shown."""
 
 
 class Order(StrEnum):
@@ -32,7 +32,7 @@ class Order(StrEnum):
     row = "row"
 
 
-class Format(StrEnum):
+class ErrorsFormat(StrEnum):
     """How the rows are written."""
 
     text = "text"
@@ -40,43 +40,30 @@ class Format(StrEnum):
 
 
 def errors(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="RUN",
-            help="A run, or a sweep: its best trial; default: newest.",
-            autocompletion=complete.runs,
-        ),
-    ] = None,
+    run: RunArgument = None,
     split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="S",
-            help="A split; default: validation if reported.",
-            autocompletion=complete.splits,
-        ),
+        str | None, split_option("Split to show; default: validation if reported.")
     ] = None,
     cell: Annotated[
         tuple[str, str] | None,
         typer.Option(
             "--cell",
             metavar="GOLD PREDICTED",
-            help="Rows of the first class that were taken for the second; O: no entity.",
+            help="Only rows of class GOLD that got class PREDICTED; O: no entity.",
         ),
     ] = None,
     sort: Annotated[
-        Order, typer.Option("--sort", help="What comes first; row: as in the file.")
+        Order, typer.Option("--sort", help="Order of the rows; row: as in the file.")
     ] = Order.worst,
     limit: Annotated[
         int | None,
         typer.Option(
-            "--limit", metavar="N", min=0, help=f"Rows to show; default: {SHOWN}, in jsonl all."
+            "--limit", metavar="N", min=0, help=f"Rows to show; default: {SHOWN}, with jsonl all."
         ),
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Text for people, JSON lines for programs.")
-    ] = Format.text,
+        ErrorsFormat, typer.Option("--format", help="Text for people, JSON lines for programs.")
+    ] = ErrorsFormat.text,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the confusion matrix (.png, .svg)."),
@@ -103,9 +90,9 @@ def errors(
         made = [in_cell(view, own, cell) for view, own in zip(views, made, strict=True)]
     if plot is not None:
         _draw(views, plot)
-    most = limit if limit is not None else SHOWN if format_ is Format.text else None
+    most = limit if limit is not None else SHOWN if format_ is ErrorsFormat.text else None
     for view, own in zip(views, made, strict=True):
-        if format_ is Format.jsonl:
+        if format_ is ErrorsFormat.jsonl:
             console.lines(json.dumps(_content(one), ensure_ascii=False) for one in own[:most])
         else:
             _show(view, own, own[:most], cell)

@@ -7,42 +7,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptv2_cli.cli import complete, console
+from ptv2_cli.cli import console
 from ptv2_cli.cli.chosen import chosen_run, newest_run
-from ptv2_cli.cli.options import DeviceOption, OfflineOption, OutputOption, settle
+from ptv2_cli.cli.options import (
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    OutputOption,
+    RunArgument,
+    settle,
+    split_option,
+)
 
 if TYPE_CHECKING:
     from ptv2_cli.runs.rescore import Compared, Reloaded
 
 
 def evaluate(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="RUN",
-            help="A run, or a sweep: its best trial; default: newest.",
-            autocompletion=complete.runs,
-        ),
-    ] = None,
+    run: RunArgument = None,
     split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="S",
-            help="One split; default: those the run reports.",
-            autocompletion=complete.splits,
-        ),
+        str | None, split_option("Split to score; default: all that the run reports.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="PATH", help="Another data folder or file to score on."),
+        typer.Option("--data", metavar="PATH", help="Score on this data folder or file instead."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    json_: JsonOption = False,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> int:
-    """Score a finished run again and compare with what was logged."""
+    """Score a finished run again and compare with its logged scores."""
     settle(offline)
     from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device
@@ -68,16 +63,16 @@ def evaluate(
     for problem in reloaded.unwritten:
         told = ": ".join((problem.where, problem.what))
         console.warn(
-            "; ".join(filter(None, (f"the scores above are not kept: {told}", problem.hint)))
+            "; ".join(filter(None, (f"the scores above are not saved: {told}", problem.hint)))
         )
     if reloaded.exact and any(line.verdict == "differs" for line in lines):
-        console.warn("the scores are not those that were logged, on the same data and device")
+        console.warn("the scores differ from the logged ones, on the same data and device")
         return EXIT_DEFECT
     return 0
 
 
 def _print_data(reloaded: Reloaded, data: Path) -> None:
-    """What was scored in place of the run's own data, and where that is written."""
+    """The data that was scored instead of the run's own, and the file with the scores."""
     for split in reloaded.session.resolved_run.data.splits:
         found = reloaded.scored(split)
         file = Path(found["files"][0]).name if data.is_dir() and len(found["files"]) == 1 else ""

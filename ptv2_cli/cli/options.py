@@ -17,6 +17,15 @@ from ptv2_cli.config.origins import Places
 from ptv2_cli.config.overrides import SHORTCUTS
 from ptv2_cli.errors import ConfigError, Problem
 
+RunArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A run, or a sweep for its best trial; default: the newest run.",
+        autocompletion=complete.runs,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML config; a run's config.yaml works too.")
 ]
@@ -25,7 +34,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Fix any key, such as train.lr=1e-2.",
+        help="Set any key, such as train.lr=1e-2.",
         autocompletion=complete.settings,
     ),
 ]
@@ -34,7 +43,7 @@ UnsetOption = Annotated[
     typer.Option(
         "--unset",
         metavar="KEY",
-        help="Return a key to its default.",
+        help="Reset a key to its default.",
         autocompletion=complete.keys,
     ),
 ]
@@ -54,6 +63,24 @@ BatchSizeOption = Annotated[
     str | None,
     typer.Option("--batch-size", metavar="N", help="Short for --set train.batch_size=N."),
 ]
+
+
+def split_option(meaning: str) -> Any:
+    """`--split` of a command, with its help."""
+    return typer.Option("--split", metavar="S", help=meaning, autocompletion=complete.splits)
+
+
+def shortcuts(
+    prompt_len: str | None,
+    lr: str | None,
+    seed: str | None,
+    epochs: str | None,
+    batch_size: str | None,
+) -> dict[str, str | None]:
+    """Flag -> what was typed behind it, for the flags that fix one key each."""
+    return dict(zip(SHORTCUTS, (prompt_len, lr, seed, epochs, batch_size), strict=True))
+
+
 OutputOption = Annotated[
     Path, typer.Option("--output", metavar="DIR", help="Folder that holds the run directories.")
 ]
@@ -66,7 +93,7 @@ OfflineOption = Annotated[
 
 
 class Resume(StrEnum):
-    """What to do with what an earlier start of the same run left."""
+    """Whether to continue the run where an earlier command left it."""
 
     auto = "auto"
     never = "never"
@@ -79,16 +106,16 @@ def read_config(
     unsets: list[str] | None = None,
     short: Mapping[str, str | None] | None = None,
 ) -> LoadedConfig:
-    """Load a config under the command line's overrides; later flags win.
+    """Load a config with the overrides of the command line; later flags win.
 
     Args:
         path: the file, or the folder of a run.
-        sets: what stands behind `--set`.
-        unsets: what stands behind `--unset`.
-        short: what stands behind the flags of SHORTCUTS.
+        sets: the values of `--set`.
+        unsets: the values of `--unset`.
+        short: see `shortcuts`.
 
     Raises:
-        ConfigError: with all that is wrong with the file and the flags.
+        ConfigError: with every problem of the file and the flags.
     """
     overrides = read_overrides(sets, unsets, short or {})
     return load_config(path, overrides, also=unknown_task)
@@ -99,10 +126,10 @@ def read_overrides(
     unsets: list[str] | None,
     short: Mapping[str, str | None],
 ) -> list[Override]:
-    """What the command line fixes, in the order in which it wins.
+    """The overrides of the command line; later ones win.
 
     Raises:
-        ConfigError: a flag is broken.
+        ConfigError: a flag cannot be read.
     """
     overrides: list[Override] = [parse_set(text) for text in sets or []]
     overrides += [parse_unset(text) for text in unsets or []]
@@ -119,7 +146,7 @@ def same_command(
     output: Path,
     offline: bool,
 ) -> list[str]:
-    """The words of a `ptv2 train` that says the same; flags may be added, later ones win."""
+    """The words of an equal `ptv2 train`; more flags may follow, later ones win."""
     words = ["ptv2", "train", str(path)]
     words += [word for text in sets or [] for word in ("--set", text)]
     words += [word for text in unsets or [] for word in ("--unset", text)]
@@ -129,7 +156,7 @@ def same_command(
 
 
 def without(command: list[str], *keys: str) -> list[str]:
-    """The words of `same_command` without what they say of some keys and of keys below those."""
+    """The words of `same_command` without the flags for some keys and for the keys below them."""
     kept, rest = command[:3], iter(command[3:])
     for flag in rest:
         if flag == "--offline":
@@ -143,13 +170,13 @@ def without(command: list[str], *keys: str) -> list[str]:
 
 
 def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
-    """A task that does not exist, told beside the config's other problems."""
+    """A task that does not exist, reported with the config's other problems."""
     from ptv2_cli.tasks.catalog import load_definition
 
     section = data.get("task")
     name = section.get("name") if isinstance(section, Mapping) else section
     if not isinstance(name, str):
-        return []  # a missing name is told already
+        return []  # a missing name is reported already
     try:
         load_definition(name)
     except ConfigError as error:
@@ -159,7 +186,7 @@ def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
 
 
 def settle(offline: bool) -> None:
-    """Settle what libraries read from the environment; call before they are imported."""
+    """Set what libraries read from the environment; call it before they are imported."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,4 +1,4 @@
-"""`ptv2 predict`: a finished run's answers for new rows, as they are read."""
+"""`ptv2 predict`: predict the rows of a file with a finished run, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 
-class Format(StrEnum):
-    """How new rows are written down."""
+class InputFormat(StrEnum):
+    """Formats of the rows to predict."""
 
     jsonl = "jsonl"
     csv = "csv"
@@ -41,46 +41,58 @@ class Format(StrEnum):
 
 def predict(
     input_: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="File of rows without labels; -: from stdin.")
+        Path,
+        typer.Argument(metavar="INPUT", help="File of rows, labels not needed; - reads stdin."),
     ],
     run: Annotated[
         list[Path] | None,
         typer.Option(
             "--run",
             metavar="RUN",
-            help="A run, or a sweep: its best; default: newest. Several: each row names its own.",
+            help="A run, or a sweep for its best trial; default: the newest run. Several: each row "
+            "names its run.",
             autocompletion=complete.runs,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", metavar="FILE", help="A .jsonl, .json, .csv or .tsv file; else stdout."
+            "--output",
+            metavar="FILE",
+            help="Write a .jsonl, .json, .csv or .tsv file; default: stdout.",
         ),
     ] = None,
     format_: Annotated[
-        Format | None,
-        typer.Option("--format", help="Of INPUT; default: by its name, jsonl from stdin."),
+        InputFormat | None,
+        typer.Option("--format", help="Format of INPUT; default: by its name, jsonl for stdin."),
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option("--delimiter", metavar="SIGN", help="Of a csv or tsv INPUT; default: found."),
+        typer.Option(
+            "--delimiter",
+            metavar="SIGN",
+            help="Delimiter of a csv or tsv INPUT; default: detected.",
+        ),
     ] = None,
     encoding: Annotated[
         str | None,
-        typer.Option("--encoding", metavar="NAME", help="Of INPUT; default: UTF-8, or found."),
+        typer.Option(
+            "--encoding", metavar="NAME", help="Encoding of INPUT; default: UTF-8 or detected."
+        ),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Put bad rows into FILE.bad.jsonl and go on.")
+        bool, typer.Option("--skip-bad", help="Write bad rows to FILE.bad.jsonl and continue.")
     ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", min=1, help="Rows at once; default: the run's."),
+        typer.Option(
+            "--batch-size", metavar="N", min=1, help="Rows per batch; default: the run's."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Predict new rows, a line of JSON or a row of a table each."""
+    """Predict the rows of a file with a finished run."""
     settle(offline)
     from ptv2_cli.errors import DataError
     from ptv2_cli.runs.directory import DEFAULT_OUTPUT
@@ -110,7 +122,7 @@ def predict(
 
 
 def _reading(delimiter: str | None, encoding: str | None) -> Reading:
-    """What the flags say of how the input is read, checked as the config's keys are."""
+    """How to read the input, from the flags, which are checked like the config's keys."""
     from ptv2_cli.config.schema import one_sign, text_encoding
     from ptv2_cli.data.rows import Reading
     from ptv2_cli.errors import ConfigError
@@ -126,10 +138,10 @@ def _reading(delimiter: str | None, encoding: str | None) -> Reading:
     )
 
 
-def _layout(runs: list[Run], path: Path, asked: Format | None) -> str | None:
-    """How the rows are written down; rows of several runs name their own, which jsonl can.
+def _layout(runs: list[Run], path: Path, asked: InputFormat | None) -> str | None:
+    """The format of the rows. With several runs it is jsonl, because each row names its run.
 
-    None: the lines will show it.
+    None: the lines of the file will show it.
     """
     from ptv2_cli.data.stream import format_by_name, formats_of
     from ptv2_cli.errors import ConfigError
@@ -149,7 +161,7 @@ def _layout(runs: list[Run], path: Path, asked: Format | None) -> str | None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     if path == STDIN:
         if sys.stdin.isatty():
-            console.note("reading rows from the keyboard; Ctrl-D ends them")
+            console.note("type rows; Ctrl-D ends the input")
         yield sys.stdin.buffer
         return
     with path.open("rb") as stream:
@@ -167,7 +179,7 @@ def _carry_out(
     bad: PartFile | None,
     batch_size: int | None,
 ) -> None:
-    """Read, predict and write; what was written stays, whatever happens."""
+    """Read, predict and write; the rows written so far stay if it fails."""
     from ptv2_cli.cli.progress import Counting
     from ptv2_cli.data.stream import read_records
 
@@ -184,13 +196,13 @@ def _carry_out(
                 _write(chunk, good, bad)
                 counting.wrote(len(chunk.lines), len(chunk.bad))
                 if chunk.bad and bad is None:  # its error comes next
-                    console.note("stopped at a bad row: --skip-bad goes on without such rows")
+                    console.note("stopped at a bad row: --skip-bad leaves such rows out")
         _finish(counting, name, good, bad)
     finally:
         for file in files:
             file.stop()
         if good is not None and good.kept:
-            console.note(f"{good.lines:,} rows were predicted; they are in {good.part}")
+            console.note(f"the {good.lines:,} rows predicted so far are in {good.part}")
 
 
 def _write(chunk: Chunk, good: RowFile | None, bad: PartFile | None) -> None:
@@ -206,7 +218,7 @@ def _write(chunk: Chunk, good: RowFile | None, bad: PartFile | None) -> None:
 
 
 def _finish(counting: Counting, name: Path, good: RowFile | None, bad: PartFile | None) -> None:
-    """Name the files and say what is in them."""
+    """Give the files their names and report what they hold."""
     from ptv2_cli.errors import DataError
 
     if bad is not None:
@@ -214,9 +226,11 @@ def _finish(counting: Counting, name: Path, good: RowFile | None, bad: PartFile 
     if not counting.rows and counting.bad:
         assert bad is not None
         what = f"no row of {counting.bad:,} can be used"
-        raise DataError.at(str(name), what, f"{bad.path} says why, row by row")
+        raise DataError.at(str(name), what, f"{bad.path} has the reason for each row")
     if not counting.rows:
-        raise DataError.at(str(name), "holds no row", "a row is a line of jsonl, or below a header")
+        raise DataError.at(
+            str(name), "holds no rows", "a row is a line of jsonl, or a line below a header"
+        )
     if good is not None:
         good.finish()
     where = f" to {good.path}" if good is not None else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptv2_cli.cli import complete, console
+from ptv2_cli.cli.options import split_option
 
 if TYPE_CHECKING:
     from ptv2_cli.report.detail import Detail
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ptv2_cli.report.text_table import Grid
 
 
-class Format(StrEnum):
+class TableFormat(StrEnum):
     """How the table is written."""
 
     table = "table"
@@ -31,25 +32,21 @@ def report(
         list[Path] | None,
         typer.Argument(
             metavar="DIR",
-            help="Folders of runs, or runs; default: runs/.",
+            help="Runs, or folders that hold runs; default: runs/.",
             autocompletion=complete.runs,
         ),
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="How to write the table.")
-    ] = Format.table,
+        TableFormat, typer.Option("--format", help="How to write the table.")
+    ] = TableFormat.table,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", metavar="M", help="A metric; default: that of the selection."),
+        typer.Option(
+            "--metric", metavar="M", help="Metric to show; default: the one that chose the epoch."
+        ),
     ] = None,
     split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="S",
-            help="A split; default: validation if reported.",
-            autocompletion=complete.splits,
-        ),
+        str | None, split_option("Split to show; default: validation if reported.")
     ] = None,
     detail: Annotated[
         bool, typer.Option("--detail", help="Add scores per class or type, and confusions.")
@@ -66,8 +63,10 @@ def report(
     from ptv2_cli.report.detail import details
     from ptv2_cli.report.runs import find_runs
 
-    if detail and format_ is Format.csv:
-        raise InputError.at("--detail", "does not fit into one csv", "add --format json instead")
+    if detail and format_ is TableFormat.csv:
+        raise InputError.at(
+            "--detail", "does not fit into one csv file", "add --format json instead"
+        )
     if plots is not None:
         # Before any work: the folder and matplotlib may be missing.
         from ptv2_cli.report.plots import require_matplotlib
@@ -131,15 +130,15 @@ def _json(made: Report, more: list[Detail]) -> None:
 
 
 _WRITERS = {
-    Format.table: _table,
-    Format.markdown: _markdown,
-    Format.csv: _csv,
-    Format.json: _json,
+    TableFormat.table: _table,
+    TableFormat.markdown: _markdown,
+    TableFormat.csv: _csv,
+    TableFormat.json: _json,
 }
 
 
 def _grid(table: Grid) -> None:
-    """A grid as wide as the terminal at most: what does not fit beside stands below."""
+    """A grid at most as wide as the terminal: columns that do not fit are printed below."""
     from ptv2_cli.report.text_table import blocks
 
     for number, block in enumerate(blocks(table, console.width())):
@@ -149,7 +148,7 @@ def _grid(table: Grid) -> None:
 
 
 def _plus_minus() -> str:
-    """The sign if standard output can say it."""
+    """The sign if standard output can encode it."""
     try:
         "±".encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -26,6 +26,7 @@ from ptv2_cli.cli.options import (
     read_config,
     same_command,
     settle,
+    shortcuts,
 )
 from ptv2_cli.errors import ConfigError
 
@@ -40,34 +41,30 @@ def train(
     sets: SetOption = None,
     unsets: UnsetOption = None,
     resume: Annotated[
-        Resume, typer.Option("--resume", help="auto: continue what was begun; never: start over.")
+        Resume,
+        typer.Option("--resume", help="auto: continue an unfinished run; never: start over."),
     ] = Resume.auto,
     output: OutputOption = Path("runs"),
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad rows out; RUN/SPLIT.bad.jsonl has them.")
+        bool, typer.Option("--skip-bad", help="Leave out bad rows; RUN/SPLIT.bad.jsonl lists them.")
     ] = False,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show what would train, stop.")
+        bool,
+        typer.Option("--dry-run", help="Check everything and show what would train, then stop."),
     ] = False,
 ) -> None:
-    """Train a run, or continue it; a finished one shows its score."""
+    """Train a run or continue it; show the score if it is finished."""
     require_config(config)
     if skip_bad:
         sets = [*(sets or []), "task.skip_bad=true"]
-    short = {
-        "--prompt-len": prompt_len,
-        "--lr": lr,
-        "--seed": seed,
-        "--epochs": epochs,
-        "--batch-size": batch_size,
-    }
+    short = shortcuts(prompt_len, lr, seed, epochs, batch_size)
     loaded = read_config(config, sets=sets, unsets=unsets, short=short)
     if loaded.config.sweep:
         raise ConfigError.at(
             loaded.where("sweep"),
-            "the config lists values to sweep over, and ptv2 train is one run",
+            "the config lists values to sweep over, and ptv2 train makes one run",
             f"type ptv2 sweep {shlex.quote(str(config))}, or add --unset sweep for one run "
             "without the lists",
         )

@@ -198,7 +198,7 @@ def test_eval_of_a_run_that_cannot_be_written_shows_its_scores(
     told = " ".join(result.err.split())
     for split in ("validation", "test"):
         place = finished / "eval" / f"{split}.json"
-        assert f"warning: the scores above are not kept: {place}: {says}" in told
+        assert f"warning: the scores above are not saved: {place}: {says}" in told
 
 
 @pytest.mark.parametrize(

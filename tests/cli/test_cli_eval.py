@@ -145,7 +145,7 @@ def test_scores_that_differ(finished: Path, ptv2: Ptv2, json_: bool) -> None:
     change(finished, accuracy=0.123)
     result = ptv2("eval", finished, *(["--json"] if json_ else []))
     assert result.code == 1
-    assert "warning: the scores are not those that were logged" in result.err
+    assert "warning: the scores differ from the logged ones" in result.err
     if json_:
         verdicts = [score["verdict"] for score in json.loads(result.out)["scores"]]
     else:

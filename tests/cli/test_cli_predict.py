@@ -274,7 +274,7 @@ def test_a_bad_row_leaves_the_output_of_before(spoilt: Path, ptv2: Ptv2) -> None
     assert result.code == 2
     assert Path("out.jsonl").read_text() == "older\n"
     assert [line["idx"] for line in read("out.jsonl.part")] == [0, 1]
-    assert "2 rows were predicted; they are in out.jsonl.part" in result.err
+    assert "the 2 rows predicted so far are in out.jsonl.part" in result.err
 
 
 @pytest.mark.usefixtures("finished")
@@ -332,7 +332,7 @@ def test_nothing_but_bad_rows(ptv2: Ptv2) -> None:
     result = ptv2("predict", "new.jsonl", "--skip-bad", "--output", "out.jsonl")
     assert result.code == 2
     assert "no row of 2 can be used" in result.err
-    assert "out.jsonl.bad.jsonl says why" in result.err
+    assert "out.jsonl.bad.jsonl has the reason for each row" in result.err
     assert len(read("out.jsonl.bad.jsonl")) == 2
     assert not Path("out.jsonl").exists()
 
@@ -451,7 +451,7 @@ def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert "24 rows were predicted; they are in out.jsonl.part" in said
+    assert "the 24 rows predicted so far are in out.jsonl.part" in said
     assert len(read(part)) == 24
     assert not Path("out.jsonl").exists()
 
