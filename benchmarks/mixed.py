@@ -27,12 +27,13 @@ def rows_of(runs: list[Any], repeat: int) -> list[dict[str, Any]]:
     """The runs' validation rows without their answers, each naming its run, shuffled."""
     rows = []
     for run in runs:
-        answers = {*run.task.gold_columns, "label", "tags", "answers", "gold", "entities"}
-        answers |= {"probabilities", "answer", "start", "probability", "nbest"}
         text = run.directory.predictions("validation").read_text(encoding="utf-8")
         for line in text.splitlines():
-            row = {key: value for key, value in json.loads(line).items() if key not in answers}
-            rows.append({"task": run.path.name, **row})
+            row = json.loads(line)["row"]
+            answers = run.task.gold_columns
+            rows.append(
+                {"task": run.path.name, **{k: v for k, v in row.items() if k not in answers}}
+            )
     rows *= repeat
     random.Random(SEED).shuffle(rows)
     return rows

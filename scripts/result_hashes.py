@@ -4,10 +4,11 @@
     .venv/bin/python scripts/result_hashes.py > after.txt      # another commit
     diff before.txt after.txt
 
-A line is the sha256 of a run's best checkpoint, its predictions or its scores, with one thread on
-the CPU. The runs cover each head kind with each method, families with and without an adapter,
-several tasks, the verbalizer, accumulation, a resumed run, lanes, an exported and an imported run,
-and predictions of new rows.
+A line has the sha256 of a run's best checkpoint, of its predictions with their gold answers
+(whatever the layout of their file) and of its scores, with one thread on the CPU. The runs cover
+each head kind with each method, families with and without an adapter, several tasks, the
+verbalizer, accumulation, a resumed run, lanes, an exported and an imported run, and predictions of
+new rows.
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ METHODS: dict[str, Any] = {
     "head_only": "head_only",
 }
 FAMILIES = ("t5", "bart", "gpt2", "llama", "bloom", "deberta-v2", "deberta", "mpnet", "big_bird")
+WRITTEN = (
+    ("label", "probabilities"),
+    ("tags", "entities"),
+    ("answer", "start", "probability", "nbest"),
+    ("prediction",),
+)
+"""The keys that a prediction adds to a line of schema 1, by kind."""
 COMMAND = (sys.executable, "-c", "from ptv2_cli.cli.app import main; main()")
 TRAIN = {"lr": 0.05, "epochs": 3, "batch_size": 4, "eval_batch_size": 8, "seed": 11}
 
@@ -172,13 +180,25 @@ def hashes(folder: Path) -> Iterator[str]:
         [*folder.glob("checkpoints/best-*.safetensors"), *folder.glob("*.safetensors")]
     )
     yield f"weights={digest(b''.join(path.read_bytes() for path in weights))}"
-    lines = [path.read_bytes() for path in sorted(folder.glob("predictions/*.jsonl"))]
-    yield f"predictions={digest(b''.join(lines))}"
+    texts = [path.read_text("utf-8") for path in sorted(folder.glob("predictions/*.jsonl"))]
+    lines = [flat(json.loads(line)) for text in texts for line in text.splitlines()]
+    yield f"predictions={digest(''.join(lines).encode())}"
     path = folder / "metrics.json"
     if path.is_file():
         metrics = json.loads(path.read_text())
         scores = {key: metrics[key] for key in ("selection", "metrics", "final", "parameters")}
         yield f"scores={digest(json.dumps(scores, sort_keys=True).encode())}"
+
+
+def flat(line: dict[str, Any]) -> str:
+    """The prediction and the gold answer of a line of schema 2, or of the flat schema 1."""
+    if isinstance(line.get("row"), dict):
+        answer = line["prediction"]
+        answer = answer if isinstance(answer, dict) else {"prediction": answer}
+    else:
+        written = next(keys for keys in WRITTEN if set(keys) <= set(line))
+        answer = {key: line[key] for key in (*written, "null_score") if key in line}
+    return json.dumps({**answer, "gold": line["gold"]}, sort_keys=True) + "\n"
 
 
 def digest(data: bytes) -> str:

@@ -50,7 +50,10 @@ class Left:
     def predictions(self) -> list[dict[str, Any]]:
         """Of the validation split, at the chosen epoch; of several answers the best."""
         found = _lines(self.folder / "predictions" / "validation.jsonl")
-        return [{**line, "nbest": line.get("nbest", [])[:1]} for line in found]
+        for line in found:
+            if isinstance(line["prediction"], dict) and "nbest" in line["prediction"]:
+                del line["prediction"]["nbest"][1:]
+        return found
 
 
 @dataclass

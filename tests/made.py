@@ -14,6 +14,12 @@ from ptv2_cli.runs.read_back import SCHEMA_VERSION
 
 METRIC = {"ner/conll2003": "f1"}
 
+PREDICTED = {
+    *("label", "probabilities", "tags", "entities", "answer", "start", "probability", "nbest"),
+    *("null_score", "prediction"),
+}
+"""What a prediction adds to a flat line."""
+
 
 def content(
     task: str = "superglue/cb",
@@ -100,10 +106,18 @@ def write(
     history: Sequence[float] = (),
     losses: Sequence[tuple[float, float]] = (),
     name: str | None = None,
+    schema: int = 2,
     **made: Any,
 ) -> Path:
-    """Write a finished run; `made` goes to `content`, `lines` are the predictions."""
+    """Write a finished run.
+
+    `made` goes to `content`; `lines` are the predictions, flat as schema 1 has them, and written
+    as `schema` has them.
+    """
     metrics = content(**made) if metrics is None else metrics
+    if schema > 1:
+        metrics = {**metrics, "predictions_schema": schema}
+        lines = [nested(line) for line in lines]
     named = f"run-{metrics['method']}-p{metrics['prompt_len'] or 0}-s{metrics['seed']}"
     folder = output / (name or f"{named}-{metrics['fingerprint']}")
     (folder / "predictions").mkdir(parents=True)
@@ -121,6 +135,39 @@ def write(
         line |= {"train_loss": train, "validation_loss": validation}
     (folder / "history.jsonl").write_text("".join(json.dumps(x) + "\n" for x in evaluations))
     return folder
+
+
+def nested(line: dict[str, Any]) -> dict[str, Any]:
+    """A flat line of predictions as schema 2 has it; a row that has `task` is one of several."""
+    answer: Any = {key: value for key, value in line.items() if key in PREDICTED}
+    row = {key: value for key, value in line.items() if key not in {*PREDICTED, "task", "gold"}}
+    task = {"task": line["task"]} if "task" in line else {}
+    if "prediction" in line:
+        row |= {"label": line["label"]}
+        answer = line["prediction"]
+    return {**task, "row": row, "prediction": answer, "gold": line["gold"]}
+
+
+def flat(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of predictions of schema 2 as schema 1 had it."""
+    answer = line["prediction"]
+    answer = answer if isinstance(answer, dict) else {"prediction": answer}
+    return {key: line[key] for key in ("task",) if key in line} | {
+        **line["row"],
+        **answer,
+        "gold": line["gold"],
+    }
+
+
+def in_schema_1(run: Path) -> Path:
+    """A finished run of today with its metrics and predictions as schema 1 had them."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["predictions_schema"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    for path in (run / "predictions").glob("*.jsonl"):
+        lines = [flat(json.loads(line)) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
 
 
 def unfinished(output: Path, name: str = "killed") -> Path:

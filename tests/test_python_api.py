@@ -202,7 +202,7 @@ def test_one_row_gives_one_prediction(trained: Any) -> None:
     rows = [("ann sat", "bob ran"), ("a dog", "a cat")]
     dicts = [{"premise": premise, "hypothesis": text} for premise, text in rows]
     one = trained.predict(dicts[0])
-    assert one["label"] in one["probabilities"]
+    assert one["prediction"]["label"] in one["prediction"]["probabilities"]
     assert trained.predict(rows[0]) == one
     assert trained.predict([dicts[0]]) == [one]
     both = trained.predict(dicts)
@@ -377,8 +377,8 @@ run: Run = train("config.yaml", prompt_len=20, lr=1e-2, train={"epochs": 3}, pro
 again: Run = train({"method": "ptuning_v2"}, set={"train.lr": 1e-2}, output=Path("runs"))
 config: RunConfig = run.config
 folder: Path = run.directory
-label: str = run.predict("one text")["label"]
-labels = [line["label"] for line in run.predict([("a", "b"), {"text": "c"}])]
+label: str = run.predict("one text")["prediction"]["label"]
+labels = [line["prediction"]["label"] for line in run.predict([("a", "b"), {"text": "c"}])]
 lazily = next(run.predict(text for text in "abc"))
 scores: dict[str, dict[str, float]] = evaluate(run)
 found: Sweep = sweep(config, {"lr": [1e-2, 2e-2]}, lanes="auto")

@@ -59,6 +59,8 @@ def compare(
     found = run_comparison(first, second, asked, metric)
     if show and not found.single:
         raise InputError.at("--show", "rows are shown of two runs alone", "name one run a side")
+    if found.note is not None:
+        console.note(found.note)
     if json_:
         console.as_json(_content(found, show))
         return
@@ -178,8 +180,7 @@ def _row(row: Disagreement) -> None:
 
 def _tags(row: Disagreement) -> None:
     """The words on whose tags the runs differ."""
-    words = row.row.get("tokens", [""] * len(row.a))
-    for word, gold, a, b in zip(words, row.gold, row.a, row.b, strict=True):
+    for word, gold, a, b in zip(row.words, row.gold, row.a, row.b, strict=True):
         if a != b:
             console.say(f"  {word}: gold {gold}, A {a}, B {b}")
 

@@ -74,7 +74,7 @@ def errors(
     from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.report.compare import open_finished
     from ptv2_cli.report.mistakes import in_cell, mistakes
-    from ptv2_cli.report.predictions import predicted
+    from ptv2_cli.report.predictions import earlier_schema, predicted
     from ptv2_cli.report.runs import parts
 
     if plot is not None:
@@ -85,6 +85,9 @@ def errors(
     whole = open_finished(directory.path)
     chosen = whole.default_split() if split is None else SPLITS.get(split, split)
     views = [predicted(view, chosen) for view in parts(whole)]
+    note = earlier_schema([whole])
+    if note is not None:
+        console.note(note)
     made = [mistakes(view, sort.value) for view in views]
     if cell is not None:
         made = [in_cell(view, own, cell) for view, own in zip(views, made, strict=True)]
@@ -153,9 +156,8 @@ def _row(found: Predicted, one: Mistake) -> None:
         console.say(f"row {one.number}: gold {one.gold}, predicted {one.predicted}{sure}")
     _inputs(found, one)
     for gold, guess in one.entities:
-        words = one.row["tokens"]
         texts = [
-            "O" if item is None else f"{item.type} {' '.join(words[item.start : item.end])!r}"
+            "O" if item is None else f"{item.type} {' '.join(one.words[item.start : item.end])!r}"
             for item in (gold, guess)
         ]
         console.say(f"  gold {texts[0]}, predicted {texts[1]}", hang=4)
@@ -163,17 +165,17 @@ def _row(found: Predicted, one: Mistake) -> None:
 
 def _inputs(found: Predicted, one: Mistake) -> None:
     """The row's columns, without those that hold the gold answer."""
-    hidden = {*found.task.gold_columns, "label", "tags", "answers"}
+    hidden = found.task.gold_columns
     for key, value in one.row.items():
         if key not in hidden:
-            text = " ".join(map(str, value)) if key == "tokens" else value
+            text = " ".join(one.words) if one.words and value == list(one.words) else value
             text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
             console.say(f"  {key}: {_excerpt(text, _place(one, text))}", hang=4)
 
 
 def _place(one: Mistake, text: str) -> int:
     """Where the gold answer stands in a text; 0 where it does not."""
-    golds = one.gold if isinstance(one.gold, list) and "tokens" not in one.row else []
+    golds = one.gold if isinstance(one.gold, list) and not one.words else []
     return next((at for gold in golds if gold and (at := text.find(gold)) >= 0), 0)
 
 

@@ -27,7 +27,7 @@ from ptv2_cli.data.formats import (
     read_parquet,
     row_or_bad,
 )
-from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, Split
+from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, SourceRow, Split
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import TextLines, open_text
@@ -137,7 +137,7 @@ def read_split(
         bad = BadRows(reading.skip_bad)
         made = bad.good(
             read_files(task, files, formats, columns, reading),
-            lambda raw: [make_row(row) for row in task.expand(raw)],
+            lambda raw: [SourceRow(make_row(row), row.values) for row in task.expand(raw)],
         )
         rows = list(first_units(task, chain.from_iterable(made), limit))
         bad.check(files, rows)

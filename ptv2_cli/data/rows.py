@@ -15,6 +15,28 @@ from ptv2_cli.data.formats import BadRow, RawRow
 
 SplitName = Literal["train", "validation", "test"]
 Row = dict[str, Any]
+"""A row under the names that its task has for its columns."""
+
+
+class SourceRow(Row):
+    """A row that remembers its columns as the file has them, and which of several tasks it is of.
+
+    The task's own names can then never hide a column of the file.
+    """
+
+    __slots__ = ("source", "task")
+
+    def __init__(
+        self, row: Mapping[str, Any], source: Mapping[str, Any], task: str | None = None
+    ) -> None:
+        super().__init__(row)
+        self.source = source
+        self.task = task
+
+
+def source_of(row: Row) -> Mapping[str, Any]:
+    """The columns of a row as its file has them; the row itself where it was not read."""
+    return row.source if isinstance(row, SourceRow) else row
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,26 @@ BLANK_LINE = "\n\n"
 
 
 def render(
-    encoder: Encoder, columns: Sequence[str], rows: Sequence[Row], words: Mapping[str, int]
+    encoder: Encoder,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    words: Mapping[str, int],
+    gold_key: str = "label",
 ) -> list[Demonstration]:
     """Labelled rows as demonstrations.
 
     Args:
         encoder: one with a template that has `{mask}`.
         columns: the task's text columns.
-        rows: rows with `label`.
+        rows: rows with these columns and their label.
         words: label -> the token of its word.
+        gold_key: the key of a row that holds its label.
     """
     end = encoder.tokenize([BLANK_LINE])[0]  # nothing where the tokenizer drops white space
     made = []
     for row in rows:
         texts = {name: str(row[name]) for name in columns}
-        ids = [*_filled(encoder, texts, words[row["label"]]), *end]
+        ids = [*_filled(encoder, texts, words[row[gold_key]]), *end]
         made.append(Demonstration(texts, tuple(ids)))
     return made
 

@@ -9,6 +9,7 @@ from typing import Any
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
 from ptv2_cli.report.noise import Contest
+from ptv2_cli.report.predictions import earlier_schema
 from ptv2_cli.report.runs import Found, Run, parts
 from ptv2_cli.report.settings import separating, unequal, values_of
 from ptv2_cli.report.table import Cell, Column, Line, Report, RowKey
@@ -146,6 +147,9 @@ def _notes(
     if without:
         asked = " on ".join(filter(None, (metric, split))) or "score"
         yield f"without {asked}, left out: {_listed([run.name for run in without])}"
+    earlier = earlier_schema(found.runs)
+    if earlier is not None:
+        yield earlier
     diverged = [run.name for run in found.runs if run.diverged]
     if diverged:
         yield f"diverged, in no mean: {_listed(diverged)}"

@@ -17,7 +17,7 @@ from ptv2_cli.report.comparability import (
     shared_split,
 )
 from ptv2_cli.report.paired import Bootstrap, McNemar, holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.report.predictions import Predicted, inputs, predicted, task_of
+from ptv2_cli.report.predictions import Predicted, earlier_schema, predicted, task_of
 from ptv2_cli.report.runs import Run, flatten, plain
 from ptv2_cli.runs.directory import open_run
 from ptv2_cli.tasks.base import Task
@@ -38,7 +38,9 @@ class Disagreement:
     number: int
     """Line of predictions/SPLIT.jsonl, from 1."""
     row: dict[str, Any]
-    """The input's columns."""
+    """The columns as the file has them, without those of the gold answer."""
+    words: tuple[str, ...]
+    """Tagging: the sentence."""
     gold: Any
     a: Any
     b: Any
@@ -82,6 +84,8 @@ class Comparison:
     """None where answers are no labels, or a side has several runs."""
     disagreements: tuple[Disagreement, ...]
     """Empty where a side has several runs."""
+    note: str | None
+    """What is to know of the files that were read; None: nothing."""
 
     @property
     def single(self) -> bool:
@@ -153,6 +157,7 @@ def compare(
         _tests(scores, labels, a, b, split),
         labels,
         tuple(_disagreements(task, first[0], second[0], metric)) if single else (),
+        earlier_schema(runs),
     )
 
 
@@ -205,19 +210,24 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _disagreements(
-    task: Task, first: Predicted, second: Predicted, metric: str
+    task: Task, first_side: Predicted, second_side: Predicted, metric: str
 ) -> list[Disagreement]:
-    a, b, each = first.lines, second.lines, (first.statistics, second.statistics)
+    sides = (first_side, second_side)
+    hidden = task.gold_columns
     # A correlation of one row is nothing: there the nearer number is the better one. Nor is the
     # score of a group that of each of its rows: there the right label is.
-    grouped = task.unit(a[0]) is not None
+    grouped = task.unit(first_side.rows[0]) is not None
     measured = task.kind_spec.answer != "number" and not grouped
-    scores = [task.from_statistics(x)[metric] if measured else np.zeros(len(a)) for x in each]
-    answers = [[task.answer(line) for line in lines] for lines in (a, b)]
+    nothing = np.zeros(len(first_side.lines))
+    scores = [
+        task.from_statistics(side.statistics)[metric] if measured else nothing for side in sides
+    ]
+    answers = [[task.answer(line) for line in side.lines] for side in sides]
     return [
         Disagreement(
             number + 1,
-            inputs(line),
+            {key: value for key, value in line["row"].items() if key not in hidden},
+            tuple(first_row["tokens"]) if task.kind_spec.answer == "tags" else (),
             line["gold"],
             first,
             second,
@@ -226,7 +236,9 @@ def _disagreements(
                 (float(scores[1][number]), _closeness(task, second, line["gold"])),
             ),
         )
-        for number, (line, first, second) in enumerate(zip(a, *answers, strict=True))
+        for number, (line, first_row, first, second) in enumerate(
+            zip(first_side.lines, first_side.rows, *answers, strict=True)
+        )
         if first != second
     ]
 

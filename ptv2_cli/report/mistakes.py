@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report.predictions import Predicted, inputs
+from ptv2_cli.report.predictions import Predicted
+from ptv2_cli.runs.read_back import PredictionLine
 from ptv2_cli.scoring.entities import entities
-from ptv2_cli.scoring.scores import Prediction
 
 NOTHING = "O"
 """Stands for no entity, in a cell and in the matrix of a tagging task."""
@@ -26,7 +26,7 @@ class Mistake:
     number: int
     """The row's place in its split, from 1; of several tasks that train together, in its task's."""
     row: Mapping[str, Any]
-    """The input's columns."""
+    """The columns as the file has them."""
     gold: Any
     predicted: Any
     confidence: float | None
@@ -35,6 +35,8 @@ class Mistake:
     """How wrong: 1 - p(gold) of labels, wrong entities, 1 - F1 of answers, |difference|."""
     cells: tuple[tuple[str, str], ...] = ()
     """Gold and predicted class, of tagging for each wrong entity; empty where there are none."""
+    words: tuple[str, ...] = ()
+    """Tagging: the sentence."""
     entities: tuple[tuple[Any, Any], ...] = ()
     """Tagging: gold entity and the predicted one that it was taken for; None: there is none."""
 
@@ -93,7 +95,7 @@ def confusion(found: Predicted) -> Confusion:
         what = f"the answers of {found.task.name} are no classes: there is nothing to confuse"
         raise InputError.at(found.run.name, what, "leave out --cell and --plot")
     else:
-        cells = [(str(line["gold"]), str(line["label"])) for line in found.lines]
+        cells = [(str(line["gold"]), str(found.task.answer(line))) for line in found.lines]
         names = [*found.task.labels]
     names = [*dict.fromkeys([*names, *(name for cell in sorted(cells) for name in cell)])]
     if NOTHING in names:  # last, whatever its first row says
@@ -108,7 +110,7 @@ def _found(found: Predicted) -> Iterator[Mistake]:
     statistics = found.statistics
     for number, line in enumerate(found.lines, 1):
         if found.task.kind_spec.answer == "tags":
-            mistake = _tags(number, line)
+            mistake = _tags(number, line, found.rows[number - 1]["tokens"])
         elif found.task.kind_spec.answer == "number":
             mistake = _number(number, line)
         elif isinstance(line["gold"], list):
@@ -120,58 +122,58 @@ def _found(found: Predicted) -> Iterator[Mistake]:
             yield mistake
 
 
-def _label(number: int, line: Prediction) -> Mistake | None:
-    gold, label = line["gold"], line["label"]
+def _label(number: int, line: PredictionLine) -> Mistake | None:
+    gold, label = line["gold"], line["prediction"]["label"]
     if gold == label:
         return None
-    shares = line.get("probabilities", {})
+    shares = line["prediction"].get("probabilities", {})
     confidence, right = shares.get(str(label)), shares.get(str(gold), 0.0)
     cell = (str(gold), str(label))
-    return Mistake(number, inputs(line), gold, label, confidence, 1 - right, (cell,))
+    return Mistake(number, line["row"], gold, label, confidence, 1 - right, (cell,))
 
 
-def _number(number: int, line: Prediction) -> Mistake | None:
+def _number(number: int, line: PredictionLine) -> Mistake | None:
     gold, value = line["gold"], line["prediction"]
     size = abs(value - gold)
-    return Mistake(number, inputs(line), gold, value, None, size) if size else None
+    return Mistake(number, line["row"], gold, value, None, size) if size else None
 
 
-def _answer(number: int, line: Prediction, exact: float, f1: float) -> Mistake | None:
+def _answer(number: int, line: PredictionLine, exact: float, f1: float) -> Mistake | None:
     if exact:
         return None
-    row, sure = inputs(line), line.get("probability")
-    return Mistake(number, row, line["gold"], line["answer"], sure, 1 - f1)
+    answer, sure = line["prediction"]["answer"], line["prediction"].get("probability")
+    return Mistake(number, line["row"], line["gold"], answer, sure, 1 - f1)
 
 
-def _tags(number: int, line: Prediction) -> Mistake | None:
+def _tags(number: int, line: PredictionLine, words: Sequence[str]) -> Mistake | None:
     wrong = [(gold, guess) for gold, guess in _pairs(line) if gold != guess]
     if not wrong:
         return None
     chances = {
         (item["type"], item["start"], item["end"]): item["probability"]
-        for item in line.get("entities", ())
+        for item in line["prediction"].get("entities", ())
     }
     sure = [chances[guess] for _, guess in wrong if guess in chances]
     cells = tuple((_type(gold), _type(guess)) for gold, guess in wrong)
-    row = {key: value for key, value in inputs(line).items() if key != "tags"}
     return Mistake(
         number,
-        row,
+        line["row"],
         line["gold"],
-        line["tags"],
+        line["prediction"]["tags"],
         max(sure, default=None),
         len(wrong),
         cells,
+        tuple(words),
         tuple(wrong),
     )
 
 
-def _pairs(line: Prediction) -> list[tuple[Any, Any]]:
+def _pairs(line: PredictionLine) -> list[tuple[Any, Any]]:
     """Every gold entity with the predicted one that it was taken for, then what is left of these.
 
     An equal entity comes first, then the first one left that shares a word.
     """
-    golds, guesses = entities(line["gold"]), entities(line["tags"])
+    golds, guesses = entities(line["gold"]), entities(line["prediction"]["tags"])
     left = [guess for guess in guesses if guess not in golds]
     made: list[tuple[Any, Any]] = []
     for gold in golds:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ptv2_cli.config.load import load_config
+from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.runs import Run
-from ptv2_cli.runs.read_back import read_predictions
+from ptv2_cli.runs.read_back import (
+    PREDICTIONS_SCHEMA,
+    PredictionLine,
+    predictions_schema,
+    read_predictions,
+)
 from ptv2_cli.scoring.scores import Prediction, Statistics
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task
-
-PREDICTED = {
-    *("label", "probabilities", "tags", "entities", "answer", "start", "probability", "nbest"),
-    *("null_score", "prediction"),
-}
-"""Keys of a prediction line that the model wrote; the others are the input row and `gold`."""
-
-_BY_SIGN = {
-    "probabilities": {"label", "probabilities"},
-    "nbest": {"answer", "start", "probability", "nbest", "null_score"},
-}
-"""A key that only the model writes -> all that it writes beside it."""
+from ptv2_cli.tasks.multi import TASK
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,24 @@ class Predicted:
     run: Run
     split: str
     task: Task
-    lines: list[Prediction]
+    lines: list[PredictionLine]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows under the task's own names, with their gold answers.
+
+        Raises:
+            RunError: the lines are damaged.
+        """
+        try:
+            return [self.task.labelled(line) for line in self.lines]
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise _damaged(self.run, self.split) from None
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """What the run said of each row."""
+        return [line["prediction"] for line in self.lines]
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -46,8 +58,7 @@ class Predicted:
             RunError: the lines are damaged.
         """
         try:
-            rows = [self.task.labelled(line) for line in self.lines]
-            return self.task.row_statistics(rows, self.lines)
+            return self.task.row_statistics(self.rows, self.predictions)
         except (KeyError, ValueError, TypeError, AttributeError):
             raise _damaged(self.run, self.split) from None
 
@@ -56,7 +67,7 @@ class Predicted:
         """1 for each row [n] whose label is right, else 0; None where answers are no labels."""
         if not self.task.classed:
             return None
-        return np.array([float(line["label"] == line["gold"]) for line in self.lines])
+        return np.array([float(self.task.answer(line) == line["gold"]) for line in self.lines])
 
 
 def predicted(run: Run, split: str, task: Task | None = None) -> Predicted:
@@ -70,7 +81,8 @@ def predicted(run: Run, split: str, task: Task | None = None) -> Predicted:
     Raises:
         RunError: the predictions are missing or damaged.
     """
-    return Predicted(run, split, task or task_of(run), read_lines(run, split))
+    task = task or task_of(run)
+    return Predicted(run, split, task, read_lines(run, split, task))
 
 
 def task_of(run: Run) -> Task:
@@ -82,14 +94,7 @@ def task_of(run: Run) -> Task:
     return task.parts[[f"{item['as']}." for item in task.identity["tasks"]].index(run.prefix)]
 
 
-def inputs(line: Prediction) -> dict[str, Any]:
-    """The input row's own columns in a prediction line."""
-    # A row may have columns of these names, as MultiRC's `answer` and ReCoRD's `entities`.
-    written = next((keys for sign, keys in _BY_SIGN.items() if sign in line), PREDICTED)
-    return {key: value for key, value in line.items() if key not in {*written, "gold"}}
-
-
-def read_lines(run: Run, split: str) -> list[Prediction]:
+def read_lines(run: Run, split: str, task: Task) -> list[PredictionLine]:
     """The run's predictions of a split; of a view those of the task that it shows.
 
     Raises:
@@ -97,21 +102,33 @@ def read_lines(run: Run, split: str) -> list[Prediction]:
     """
     path = run.directory.predictions(split)
     try:
-        lines = read_predictions(path, run.directory.repeat_hint, _written)
+        several = bool(run.prefix or task.parts)
+        hint = run.directory.repeat_hint
+        lines = read_predictions(path, run.metrics, task.kind_spec, several, hint)
     except FileNotFoundError:
         what = "is missing: the run reports no predictions of this split"
         raise RunError.at(str(path), what, splits_hint(run)) from None
     if run.prefix:
-        # Without the column that names the task, as a run of this task alone has them.
-        lines = [line for line in lines if f"{line.pop('task', None)}." == run.prefix]
+        lines = [line for line in lines if f"{line.get(TASK)}." == run.prefix]
     if not lines:
         raise _damaged(run, split)
     return lines
 
 
-def _written(line: Prediction) -> set[str]:
-    """The keys of a prediction line that the model wrote."""
-    return set(line) - set(inputs(line)) - {"gold"}
+def earlier_schema(runs: Iterable[Run]) -> str | None:
+    """What to say of runs whose files of predictions have an earlier schema; None: all have ours.
+
+    They are read all the same.
+    """
+    names = dict.fromkeys(
+        run.name for run in runs if predictions_schema(run.metrics) < PREDICTIONS_SCHEMA
+    )
+    if not names:
+        return None
+    return (
+        "predictions of schema 1 (one flat object per row) were read; their rows lack columns "
+        f"named like a key of the prediction: {', '.join(names)}"
+    )
 
 
 def difference(a: Predicted, b: Predicted) -> int | None:
@@ -119,11 +136,26 @@ def difference(a: Predicted, b: Predicted) -> int | None:
 
     Equal files are not enough: a holdout is another part of train for every seed.
     """
-    for number, (x, y) in enumerate(zip(a.lines, b.lines, strict=False), 1):
-        if inputs(x) != inputs(y) or x["gold"] != y["gold"]:
+    same = (
+        _equal if predictions_schema(a.run.metrics) == predictions_schema(b.run.metrics) else _alike
+    )
+    pairs = zip(zip(a.lines, a.rows, strict=True), zip(b.lines, b.rows, strict=True), strict=False)
+    for number, (x, y) in enumerate(pairs, 1):
+        if x[0]["gold"] != y[0]["gold"] or not same(a.task, x, y):
             return number
     counts = len(a.lines), len(b.lines)
     return None if counts[0] == counts[1] else min(counts) + 1
+
+
+def _equal(task: Task, a: tuple[PredictionLine, Row], b: tuple[PredictionLine, Row]) -> bool:
+    return bool(a[0]["row"] == b[0]["row"])
+
+
+def _alike(task: Task, a: tuple[PredictionLine, Row], b: tuple[PredictionLine, Row]) -> bool:
+    """Whether the model reads the same in both, as far as both rows have it."""
+    part = task.part_of(a[1])
+    contents = zip(part.content(a[1]), part.content(b[1]), strict=True)
+    return all(x == y or None in (x, y) for x, y in contents)
 
 
 def splits_hint(run: Run) -> str:

@@ -210,7 +210,9 @@ def make_encoder(
     if resolved.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
         task, tokens = resolved.task, label_tokens(resolved, encoder)
         words = dict(zip(task.labels, tokens, strict=True))
-        encoder = encoder.showing(render(encoder, task.columns, demonstrations, words))
+        encoder = encoder.showing(
+            render(encoder, task.columns, demonstrations, words, task.gold_key)
+        )
     return encoder
 
 

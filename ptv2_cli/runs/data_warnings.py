@@ -159,8 +159,8 @@ def _cells(task: Task, row: Row) -> Iterator[tuple[str, str]]:
     cells = list(part.texts_by_column(row).items())
     if part.kind_spec.answer == "choice":
         cells += [("choice", str(text)) for text in part.content(row)[len(cells) :]]
-    if isinstance(row.get("label"), str):
-        cells.append(("label", row["label"]))
+    if isinstance(part.gold(row), str):
+        cells.append(("label", part.gold(row)))
     yield from (cell for cell in cells if cell[1].strip().casefold() in MISSING)
 
 

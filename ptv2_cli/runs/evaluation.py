@@ -14,9 +14,6 @@ from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
 from ptv2_cli.training.evaluate import Predicted, PredictionRequest, Predictor, Tick, predict
 
-_ANSWERS = ("label", "prediction", "answer")
-"""Where a prediction line has its one answer."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -35,14 +32,23 @@ class Evaluation:
     def collapsed(self) -> str | None:
         """The one label, number or tag that every row was given; None if there are two or more."""
         seen: set[str] = set()
-        for line in self.predictions:
-            answer = next((line[key] for key in _ANSWERS if key in line), None)
-            seen.update(line["tags"] if "tags" in line else [str(answer)])
+        for prediction in self.predictions:
+            seen.update(_answers(prediction))
             if len(seen) > 1:
                 return None
         # Spans are free text: two rows with one and the same answer are no class.
-        answers = "answer" in self.predictions[0]
-        return None if answers and seen != {""} else seen.pop()
+        first = self.predictions[0]
+        spans = isinstance(first, Mapping) and "answer" in first
+        return None if spans and seen != {""} else seen.pop()
+
+
+def _answers(prediction: Prediction) -> list[str]:
+    """The label, number, answer or tags that a row was given."""
+    if not isinstance(prediction, Mapping):
+        return [str(prediction)]
+    if "tags" in prediction:
+        return list(prediction["tags"])
+    return [str(prediction.get("label", prediction.get("answer")))]
 
 
 @dataclass(frozen=True)

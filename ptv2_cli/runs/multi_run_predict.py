@@ -9,14 +9,14 @@ from functools import cached_property, partial
 from typing import Any
 
 from ptv2_cli.data.formats import RawRow, Record
-from ptv2_cli.data.rows import Row
+from ptv2_cli.data.rows import Row, SourceRow, source_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.predict import BATCHES, Run, ignore
 from ptv2_cli.runs.prediction_stream import Chunk, chunks
-from ptv2_cli.runs.results import plain
-from ptv2_cli.scoring.scores import Prediction
+from ptv2_cli.runs.read_back import PredictionLine
+from ptv2_cli.runs.results import prediction_line
 from ptv2_cli.tasks.multi import TASK
 from ptv2_cli.training.evaluate import PredictionRequest, predict
 
@@ -56,7 +56,9 @@ class MixedRuns:
             raise DataError.at(line.where, what, f"the key {TASK} of a row is one of {known}")
         rest = {key: value for key, value in line.values.items() if key != TASK}
         rows = self.runs[self.names[name]].task.new_rows(replace(line, values=rest))
-        return [{TASK: name, **row} for row in rows]
+        return [
+            SourceRow({TASK: name, **row}, {TASK: name, **source_of(row)}, name) for row in rows
+        ]
 
     def chunks(
         self,
@@ -71,10 +73,12 @@ class MixedRuns:
         answer = partial(self._lines, size=size, tick=tick or ignore)
         return chunks(self, answer, records, BATCHES * size, skip_bad)
 
-    def _lines(self, rows: list[Row], size: int, tick: Callable[[int], None]) -> list[Prediction]:
+    def _lines(
+        self, rows: list[Row], size: int, tick: Callable[[int], None]
+    ) -> list[PredictionLine]:
         sessions = self._sessions
         tick(0)
-        lines: list[Prediction] = [{} for _ in rows]
+        lines: list[PredictionLine] = [{} for _ in rows]
         shares: list[tuple[list[int], list[Feature]]] = []
         for number, (session, _) in enumerate(sessions):
             places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
@@ -92,7 +96,7 @@ class MixedRuns:
             task, state = self.runs[number].task, sessions[number][1]
             found = task.decode(own, features, answers[number].outputs, state) if own else []
             for at, line in zip(places, found, strict=True):
-                lines[at] = plain({**rows[at], **line})
+                lines[at] = prediction_line(rows[at], line)
         tick(len(rows))
         return lines
 

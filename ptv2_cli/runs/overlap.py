@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ptv2_cli.data.rows import Row
 from ptv2_cli.tasks.base import Task
-from ptv2_cli.tasks.multi import TASK
+from ptv2_cli.tasks.multi import task_of_row
 
 LONG = 60
 """UTF-8 bytes from which the text of one column counts by itself: about ten English words or
@@ -154,7 +154,7 @@ def _by_task(
     """The marks of each task's rows, by its name; None where the task is one alone."""
     found: dict[str | None, list[Marks]] = {}
     for row, own in zip(rows, marks, strict=True):
-        found.setdefault(row[TASK] if task.parts else None, []).append(own)
+        found.setdefault(task_of_row(row) if task.parts else None, []).append(own)
     return found
 
 

@@ -23,13 +23,13 @@ from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunEr
 from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.prediction_stream import Chunk, chunks, record_of
-from ptv2_cli.runs.read_back import read_predictions
+from ptv2_cli.runs.read_back import PredictionLine, read_predictions
 from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
-from ptv2_cli.runs.results import plain
+from ptv2_cli.runs.results import prediction_line
 from ptv2_cli.runs.session import Session
-from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.catalog import load_task
 
 NewRow = str | tuple[str, ...] | Mapping[str, Any]
 """A row to predict: a text, several texts, or a dict of columns."""
@@ -111,7 +111,9 @@ class Run:
             raise RunError.at(str(self.directory), what, hint)
         path = self.files.predictions(split)
         try:
-            return read_predictions(path, self.files.repeat_hint, lambda line: ())
+            task = load_task(self.config.task.name, self.config.task.options)
+            hint, several = self.files.repeat_hint, bool(task.parts)
+            return read_predictions(path, self.metrics, task.kind_spec, several, hint)
         except FileNotFoundError:
             raise RunError.at(str(path), "is missing", self.files.repeat_hint) from None
 
@@ -146,20 +148,22 @@ class Run:
     @overload
     def predict(  # type: ignore[overload-overlap]
         self, rows: str | Mapping[str, Any] | tuple[str, ...], *, batch_size: int | None = None
-    ) -> Prediction: ...
+    ) -> PredictionLine: ...
 
     @overload
-    def predict(self, rows: list[Any], *, batch_size: int | None = None) -> list[Prediction]: ...
+    def predict(
+        self, rows: list[Any], *, batch_size: int | None = None
+    ) -> list[PredictionLine]: ...
 
     @overload
     def predict(
         self, rows: Iterable[NewRow], *, batch_size: int | None = None
-    ) -> Iterator[Prediction]: ...
+    ) -> Iterator[PredictionLine]: ...
 
     def predict(
         self, rows: NewRow | Iterable[NewRow], *, batch_size: int | None = None
-    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
-        """The row and its prediction, a dict for each row, as in `predictions/<split>.jsonl`.
+    ) -> PredictionLine | list[PredictionLine] | Iterator[PredictionLine]:
+        """`{"row": ..., "prediction": ...}` for each row, as in `predictions/<split>.jsonl`.
 
         Args:
             rows: one row, a list of rows, or any other iterable of rows. One row gives one dict, a
@@ -181,7 +185,7 @@ class Run:
         found = self._answers(rows, batch_size)
         return list(found) if isinstance(rows, list) else found
 
-    def _answers(self, rows: Iterable[Any], batch_size: int | None) -> Iterator[Prediction]:
+    def _answers(self, rows: Iterable[Any], batch_size: int | None) -> Iterator[PredictionLine]:
         records = (record_of(self.task, row, number) for number, row in enumerate(rows, start=1))
         return (line for chunk in self.chunks(records, batch_size) for line in chunk.lines)
 
@@ -214,7 +218,9 @@ class Run:
         answer = partial(self._lines, size=size, tick=tick or ignore)
         return chunks(self.task, answer, records, BATCHES * size, skip_bad)
 
-    def _lines(self, rows: list[Row], size: int, tick: Callable[[int], None]) -> list[Prediction]:
+    def _lines(
+        self, rows: list[Row], size: int, tick: Callable[[int], None]
+    ) -> list[PredictionLine]:
         session, state = self._best
         tick(0)
         encoder = session.resolved_run.data.encoder
@@ -230,7 +236,7 @@ class Run:
             what = f"out of memory over batches of {size} rows"
             raise MachineError(Problem(str(session.device), what, hint)) from error
         answers = self.task.decode(rows, features, outputs, state)
-        return [plain({**row, **line}) for row, line in zip(rows, answers, strict=True)]
+        return [prediction_line(row, one) for row, one in zip(rows, answers, strict=True)]
 
 
 def ignore(rows: int) -> None:

@@ -12,7 +12,7 @@ from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
-from ptv2_cli.scoring.scores import Prediction
+from ptv2_cli.runs.read_back import PredictionLine
 from ptv2_cli.tasks.base import Task
 
 
@@ -20,7 +20,7 @@ from ptv2_cli.tasks.base import Task
 class Chunk:
     """Prediction lines of neighbouring rows, in their order, and the bad ones among them."""
 
-    lines: list[Prediction]
+    lines: list[PredictionLine]
     bad: list[BadRow]
 
 
@@ -95,7 +95,7 @@ def _columns(task: Task, row: Any, where: str) -> dict[str, Any]:
 
 def chunks(
     task: NewRows,
-    answer: Callable[[list[Row]], list[Prediction]],
+    answer: Callable[[list[Row]], list[PredictionLine]],
     records: Iterable[Record],
     size: int,
     skip_bad: bool,

@@ -6,21 +6,34 @@ Whoever reads a run may then index and compute with the values without looking a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from ptv2_cli.errors import RunError
+from ptv2_cli.kinds import Kind, KindSpec
 
 SCHEMA_VERSION = 1
+PREDICTIONS_SCHEMA = 2
+"""Of predictions/<split>.jsonl; 1 had row and prediction in one flat object."""
 SHOWN = 40
 """Most characters of a wrong value that a message shows."""
 _T = TypeVar("_T")
 Scores = dict[str, float | None]
 """None: not a number, such as a correlation of equal values."""
 Tables = dict[str, Scores]
+PredictionLine = dict[str, Any]
+"""`row` and `prediction`; in a run's own files `gold`, and of several tasks `task`."""
 
 
 class _Part(BaseModel):
@@ -128,6 +141,7 @@ class _Metrics(_Part):
     config: _Config
     environment: _Environment
     warnings: list[str]
+    predictions_schema: int = 1
 
     @model_validator(mode="after")
     def _whole(self) -> _Metrics:
@@ -164,6 +178,12 @@ class _Line(_Part):
     validation_losses: Scores = {}
 
 
+class _PredictionLine(_Part):
+    row: dict[str, Any]
+    prediction: Any
+    gold: Any
+
+
 class _Prediction(_Part):
     label: str | int | float | bool | None = None
     probabilities: Scores | None = None
@@ -174,11 +194,12 @@ class _Prediction(_Part):
     probability: float | None = None
     nbest: list[dict[str, Any]] | None = None
     null_score: float | None = None
-    prediction: str | float | None = None
 
 
 _METRICS = TypeAdapter(_Metrics)
+_PREDICTION_LINE = TypeAdapter(_PredictionLine)
 _PREDICTION = TypeAdapter(_Prediction)
+_NUMBER = TypeAdapter(Annotated[float, Strict()])
 _HISTORY = TypeAdapter(list[_Line])
 
 
@@ -238,30 +259,72 @@ def read_history(path: Path, hint: str) -> list[dict[str, Any]]:
     return lines
 
 
+def predictions_schema(metrics: Mapping[str, Any]) -> int:
+    """The schema of a run's files of predictions; metrics.json of earlier versions has none."""
+    return int(metrics.get("predictions_schema", 1))
+
+
 def read_predictions(
-    path: Path, hint: str, written: Callable[[dict[str, Any]], Iterable[str]]
+    path: Path, metrics: Mapping[str, Any], kind: KindSpec, several: bool, hint: str
 ) -> list[dict[str, Any]]:
-    """The lines of a predictions/<split>.jsonl.
+    """The lines of a predictions/<split>.jsonl: `row`, `prediction`, `gold`, of several `task`.
+
+    Lines of schema 1 come back as those of schema 2. Their rows lack the columns that schema 1
+    lost: those named like a key of the prediction, and the one of the gold answer.
 
     Args:
         path: the file.
-        hint: what to type if it is damaged.
-        written: the keys of a line that the model wrote; the others may hold anything.
+        metrics: the content of the run's metrics.json.
+        kind: the kind of the run's task.
+        several: whether the run is one of several tasks.
+        hint: what to type if the file is damaged.
 
     Raises:
         FileNotFoundError: there is none.
-        RunError: it cannot be read, is empty or broken.
+        RunError: it cannot be read, is empty, broken, or of an unknown schema.
     """
+    schema = predictions_schema(metrics)
     what = "holds no predictions of a ptv2 run"
+    if schema not in (1, PREDICTIONS_SCHEMA):
+        raise RunError.at(
+            str(path),
+            f"has predictions of schema {schema}, this ptv2 reads 1 to {PREDICTIONS_SCHEMA}",
+            "use the ptv2 that wrote it",
+        )
     lines: list[Any] = _parsed(path, what, hint, _json_lines)
     if not lines:
         raise RunError.at(str(path), what, hint)
     for number, line in enumerate(lines, start=1):
         place = path.with_name(f"{path.name}:{number}")
-        if not isinstance(line, dict) or "gold" not in line:
-            raise RunError.at(str(place), what, hint)
-        check(_PREDICTION, {key: line[key] for key in written(line)}, place, what, hint)
+        if schema == 1 and isinstance(line, dict) and "gold" in line:
+            line = lines[number - 1] = _of_schema_1(line, kind.name, several)
+        check(_PREDICTION_LINE, line, place, what, hint)
+        types: TypeAdapter[Any] = _NUMBER if kind.answer == "number" else _PREDICTION
+        check(types, line["prediction"], place, what, hint)
     return lines
+
+
+_LABEL = ("label", "probabilities")
+_ANSWER = ("answer", "start", "probability", "nbest", "null_score")
+_KEYS_OF_SCHEMA_1: dict[Kind, tuple[str, ...]] = {
+    "sequence": _LABEL,
+    "choice": _LABEL,
+    "token": ("tags", "entities"),
+    "span": _ANSWER,
+}
+
+
+def _of_schema_1(line: dict[str, Any], kind: Kind, several: bool) -> dict[str, Any]:
+    """A flat line, its keys divided into those of the row and those of the prediction."""
+    row = {key: value for key, value in line.items() if key != "gold"}
+    task = {"task": row.pop("task", None)} if several else {}
+    if kind == "regression":
+        number = row.pop("prediction", None)
+        return {**task, "row": row, "prediction": number, "gold": line["gold"]}
+    # The answers of a cloze are entities, although its head is that of a sequence.
+    keys = _KEYS_OF_SCHEMA_1[kind] if "probabilities" in row or kind != "sequence" else _ANSWER
+    prediction = {key: row.pop(key) for key in keys if key in row}
+    return {**task, "row": row, "prediction": prediction, "gold": line["gold"]}
 
 
 def check(types: TypeAdapter[_T], content: Any, path: Path, what: str, hint: str) -> _T:

@@ -20,16 +20,17 @@ import torch
 
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.data.formats import BadRow
-from ptv2_cli.data.rows import Row
+from ptv2_cli.data.rows import Row, source_of
 from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.prediction_stream import bad_line
-from ptv2_cli.runs.read_back import SCHEMA_VERSION
+from ptv2_cli.runs.read_back import PREDICTIONS_SCHEMA, SCHEMA_VERSION
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.scoring.scores import Prediction
 from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.multi import TASK, task_of_row
 from ptv2_cli.version import __version__
 
 PACKAGES = (
@@ -59,6 +60,7 @@ def build_metrics(
     reported = config.report or ()
     return {
         "schema_version": SCHEMA_VERSION,
+        "predictions_schema": PREDICTIONS_SCHEMA,
         "fingerprint": fingerprint,
         "status": status,
         "task": task.identity,
@@ -114,13 +116,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_predictions(
     path: Path, task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]
 ) -> None:
-    """A line per row: the row, its prediction, its gold answer."""
+    """A line per row: the row, its prediction, its gold answer; of several tasks its task too."""
     make_folder(path.parent)
     lines = [
-        as_line({**row, **line, "gold": task.gold(row)})
-        for row, line in zip(rows, predictions, strict=True)
+        as_line(
+            {
+                **({TASK: task_of_row(row)} if task.parts else {}),
+                **prediction_line(row, prediction),
+                "gold": task.gold(row),
+            }
+        )
+        for row, prediction in zip(rows, predictions, strict=True)
     ]
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def prediction_line(row: Row, prediction: Prediction) -> dict[str, Any]:
+    """The row as its file has it, and what is said of it: plain data for a line of JSON."""
+    return {"row": plain(source_of(row)), "prediction": plain(prediction)}
 
 
 def write_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
@@ -133,7 +146,7 @@ def write_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
 
 def as_line(content: Mapping[str, Any]) -> str:
     """JSON on one line, without its end; NaN becomes null."""
-    return json.dumps(plain(content), ensure_ascii=False)
+    return json.dumps(plain(content), ensure_ascii=False, default=str)
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

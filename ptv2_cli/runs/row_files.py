@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,6 @@ from ptv2_cli.files import no_link
 from ptv2_cli.runs.directory import writing_at
 from ptv2_cli.runs.results import as_line, plain
 from ptv2_cli.safe_text import guarded_cell
-from ptv2_cli.scoring.scores import Prediction
 
 ENDINGS = (".jsonl", ".json", *DELIMITERS)
 
@@ -87,11 +86,16 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
+PREFIX = "prediction"
+"""What the names of a table's columns begin with that a run predicted: `prediction.label`."""
+
+
 class RowFile(PartFile):
     """Lines of predictions, a group at a time.
 
-    In a table the columns are those of the first group: the input's, then the answer's. Lists and
-    mappings are JSON text in their cell, and no cell is a formula (see `guarded_cell`).
+    In a table the columns are those of the first group: the row's by their own names, then those
+    of the prediction as `prediction.KEY`, or `prediction` where it is a number. Lists and mappings
+    are JSON text in their cell, and no cell is a formula (see `guarded_cell`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,11 +114,12 @@ class RowFile(PartFile):
         if self._ending == ".json":
             self.head, self.tail = "[\n", "]\n"
 
-    def add(self, rows: Sequence[Prediction]) -> None:
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows.
 
         Raises:
-            InputError: a row has a column that the table's header, written before, has not.
+            InputError: a row of a table has a column that the header, written before, has not,
+                or one that is named as a column of the prediction.
         """
         if not rows:
             return
@@ -127,11 +132,12 @@ class RowFile(PartFile):
         else:
             self._add_cells(rows)
 
-    def _add_cells(self, rows: Sequence[Prediction]) -> None:
+    def _add_cells(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        cells = [self._flat(line) for line in rows]
         if not self._columns:
             self._columns = _in_order(rows)
             self.head = self._row(self._columns) + "\n"
-        for number, row in enumerate(rows, start=self.lines + 1):
+        for number, row in enumerate(cells, start=self.lines + 1):
             extra = next((key for key in row if key not in self._columns), None)
             if extra is not None:
                 raise InputError.at(
@@ -139,7 +145,19 @@ class RowFile(PartFile):
                     f"row {number} has a column {extra!r}, which no row of the header's had",
                     f"--output {self.path.stem}.jsonl, where rows may differ",
                 )
-        self.write(self._row([row.get(name) for name in self._columns]) for row in rows)
+        self.write(self._row([row.get(name) for name in self._columns]) for row in cells)
+
+    def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """The cells of a line by column."""
+        answer = _of_prediction(line)
+        twice = next((name for name in answer if name in line["row"]), None)
+        if twice is not None:
+            raise InputError.at(
+                str(self.path),
+                f"the rows have a column {twice!r}, which is what the prediction's is called",
+                f"--output {self.path.stem}.jsonl, which keeps them apart; or rename the column",
+            )
+        return {**line["row"], **answer}
 
     def _row(self, values: Sequence[Any]) -> str:
         out = io.StringIO()
@@ -148,15 +166,18 @@ class RowFile(PartFile):
         return out.getvalue()
 
 
-def _in_order(rows: Sequence[Prediction]) -> list[str]:
-    """The columns of all rows; what every row ends in, the answer, comes last."""
-    keys = [list(row) for row in rows]
-    same = 0
-    while same < min(map(len, keys)) and len({names[-1 - same] for names in keys}) == 1:
-        same += 1
-    first = dict.fromkeys(name for names in keys for name in names[: len(names) - same])
-    last = keys[0][len(keys[0]) - same :]
-    return [*(name for name in first if name not in last), *last]
+def _in_order(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, then those of their predictions."""
+    rows = dict.fromkeys(name for line in lines for name in line["row"])
+    return [*rows, *dict.fromkeys(name for line in lines for name in _of_prediction(line))]
+
+
+def _of_prediction(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a line's prediction by column."""
+    prediction = line["prediction"]
+    if not isinstance(prediction, Mapping):
+        return {PREFIX: prediction}
+    return {f"{PREFIX}.{key}": value for key, value in prediction.items()}
 
 
 def _cell(value: Any) -> Any:

@@ -16,7 +16,7 @@ from ptv2_cli.rng import derive, generator
 from ptv2_cli.runs.overlap import marks_of, related
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.tasks.base import Task
-from ptv2_cli.tasks.multi import TASK
+from ptv2_cli.tasks.multi import task_of_row
 
 Unit = list[int]
 """Indices of rows that are taken together: mostly one."""
@@ -73,7 +73,9 @@ def _pools(task: Task, rows: Sequence[Row]) -> list[list[Unit]]:
     for index, row in enumerate(rows):
         unit = task.unit(row)
         key = ("row", index) if unit is None else ("unit", unit)
-        pools.setdefault(row["task"] if task.parts else None, {}).setdefault(key, []).append(index)
+        pools.setdefault(task_of_row(row) if task.parts else None, {}).setdefault(key, []).append(
+            index
+        )
     return [list(units.values()) for units in pools.values()]
 
 
@@ -129,7 +131,7 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
 def _stratum(task: Task, row: Row) -> Hashable:
     """What has the same share on both sides: the row's label, if it has one alone."""
     gold = task.gold(row) if task.classed else None
-    return (row[TASK], gold) if task.parts else gold
+    return (task_of_row(row), gold) if task.parts else gold
 
 
 def _drawn(
@@ -175,7 +177,7 @@ def _drawn(
 def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
     """`task.demonstrations` rows of train in random order, as many of each label as can be.
 
-    They hold their text columns and their label alone.
+    They hold their text columns and their gold answer alone.
 
     Raises:
         DataError: train has fewer rows.
@@ -189,7 +191,7 @@ def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
     draws = generator(resolved.config.train.seed, "demonstrations")
     by_label: dict[str, list[Row]] = {label: [] for label in task.labels}
     for at in torch.randperm(len(rows), generator=draws).tolist():
-        by_label[rows[at]["label"]].append(rows[at])
+        by_label[task.gold(rows[at])].append(rows[at])
     labels = [task.labels[at] for at in torch.randperm(len(task.labels), generator=draws).tolist()]
     picked: list[Row] = []
     while len(picked) < count:
@@ -197,5 +199,5 @@ def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
             if by_label[label] and len(picked) < count:
                 picked.append(by_label[label].pop())
     order = torch.randperm(count, generator=draws).tolist()
-    kept = (*task.columns, "label")
+    kept = (*task.columns, task.gold_key)
     return [{name: picked[at][name] for name in kept} for at in order]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Prediction = dict[str, Any]
+Prediction = Any
+"""What is said of one row: a mapping, of which each kind of task has its own keys; or a number."""
 Array = npt.NDArray[np.float32]
 Statistics = npt.NDArray[np.float64]
 

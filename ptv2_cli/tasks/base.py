@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ptv2_cli.config.schema import Section, TaskSection
-from ptv2_cli.data.rows import DataSource, Row, Split, SplitName, counted, reading_of
+from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split, SplitName, counted, reading_of
 from ptv2_cli.data.source import open_source
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.features import Feature, Truncation
@@ -53,6 +53,8 @@ class Task(ABC):
     """Where the data is when no folder is given."""
     options: Section
     """The parsed open keys of `task:`."""
+    gold_key: str = "label"
+    """The key of a row that holds its gold answer."""
     parts: tuple[Task, ...] = ()
     """The tasks of which it is made, if it is several that train together."""
     mixing: Literal["proportional", "even"] = "proportional"
@@ -194,29 +196,24 @@ class Task(ABC):
     def new_row(self, line: RawRow) -> Row:
         """A row to predict: checked as `read` does, its gold answer neither needed nor looked at.
 
-        Columns that the task does not know stay, so that predictions can be joined to their rows.
-
         Raises:
             DataError: the row is bad.
         """
-        # Under the definition's own name a row carries gold, whatever the files call it.
-        gold = {self.definition.label, *self.gold_columns}
+        gold = self.gold_columns
         values = {name: value for name, value in line.values.items() if name not in gold}
-        return {**values, **self._row(replace(line, values=values))}
+        return SourceRow(self._row(replace(line, values=values)), line.values)
 
     def new_rows(self, line: RawRow) -> list[Row]:
         """The rows to predict that a line of a file holds; see `new_row`."""
         return [self.new_row(item) for item in self.expand(line)]
 
-    def answer(self, line: Prediction) -> Any:
+    def answer(self, line: Mapping[str, Any]) -> Any:
         """The answer that a line of predictions gives."""
-        return line[self.kind_spec.answer_key]
+        return line["prediction"][self.kind_spec.answer_key]
 
-    def labelled(self, line: Prediction) -> Row:
+    def labelled(self, line: Mapping[str, Any]) -> Row:
         """The row with its gold answer that a line of predictions was written of."""
-        if self.kind_spec.answer == "text":
-            return {**line, "answers": [{"text": text} for text in line["gold"]]}
-        return {**line, "tags" if self.kind_spec.answer == "tags" else "label": line["gold"]}
+        return {**line["row"], self.gold_key: line["gold"]}
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
@@ -234,7 +231,7 @@ class Task(ABC):
         outputs: Sequence[Mapping[str, Array]],
         state: Mapping[str, float],
     ) -> list[Prediction]:
-        """Turn head outputs (one mapping per feature, padding removed) into a line per row.
+        """Turn head outputs (one mapping per feature, padding removed) into a prediction per row.
 
         sequence: `{"probabilities": [C]}`; regression: `{"value": []}`;
         choice: `{"probabilities": [the row's choices]}`;
@@ -246,13 +243,13 @@ class Task(ABC):
         """Numbers fitted on the selection split and passed to later `decode` calls."""
         return {}
 
-    @abstractmethod
     def gold(self, row: Row) -> Any:
-        """The gold answer of a row in the form that prediction lines carry it.
+        """The gold answer of a row in the form that files of predictions have it.
 
         A label; a number; a choice's index; a list of tags; the list of accepted answers (empty:
         unanswerable). None for an unlabelled row.
         """
+        return row.get(self.gold_key)
 
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each class (entity type, role) is the gold answer; empty without classes."""
@@ -268,7 +265,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-        """Compare prediction lines with the rows' gold answers.
+        """Compare predictions with the rows' gold answers.
 
         Raises:
             InputError: a row has no gold answer.

@@ -29,6 +29,7 @@ from ptv2_cli.tasks.user_data import (
     Names,
     TableOptions,
     from_train,
+    gold_key,
     impossible,
     read_labelled,
     require_label,
@@ -103,7 +104,7 @@ class Choice(Task):
         ]
         inputs = iter(encode_texts(columns, texts, encoder))
         return [
-            _question(index, row.get("label"), [next(inputs) for _ in found])
+            _question(index, self.gold(row), [next(inputs) for _ in found])
             for index, (row, found) in enumerate(zip(rows, choices, strict=True))
         ]
 
@@ -133,18 +134,14 @@ class Choice(Task):
             }
         return lines
 
-    def gold(self, row: Row) -> Any:
-        """The index of the right choice, None if unlabelled."""
-        return row.get("label")
-
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often the right choice stands at each place; see Task.tally."""
-        return Counter(f"choice {row['label']}" for row in rows if "label" in row)
+        return Counter(f"choice {self.gold(row)}" for row in rows if self.gold_key in row)
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 2]: whether the row is right, and 1."""
         pairs = zip(rows, predictions, strict=True)
-        right = [float(row["label"] == line["label"]) for row, line in pairs]
+        right = [float(self.gold(row) == line["label"]) for row, line in pairs]
         return np.stack([np.array(right), np.ones(len(rows))], axis=1)
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
@@ -157,7 +154,7 @@ class Choice(Task):
 
         self.require_gold(rows)
         guess = [line["label"] for line in predictions]
-        truth = [row["label"] for row in rows]
+        truth = [self.gold(row) for row in rows]
         metrics = Accuracy().compute(predictions=guess, references=truth)
         error = mean_error(np.equal(guess, truth).astype(float))
         return Scores(
@@ -169,7 +166,7 @@ class Choice(Task):
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The index that is most often right in train, among those that the row has."""
-        counts = Counter(row["label"] for row in train if "label" in row)
+        counts = Counter(self.gold(row) for row in train if self.gold_key in row)
         if not counts:
             return None
         sizes = [len(choices_of(row, self.choice_columns)) for row in rows]
@@ -375,7 +372,7 @@ class OwnChoiceOptions(TableOptions):
     @field_validator("choices")
     @classmethod
     def _apart(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        taken = {*info.data.get("text", ()), info.data.get("label"), "label"}
+        taken = {*info.data.get("text", ()), info.data.get("label")}
         if not value or len(set(value)) != len(value) or taken & set(value):
             what = "names a column, or several different ones, that are neither text nor label"
             raise impossible(what, "write choices: [COLUMN, COLUMN]")
@@ -392,6 +389,7 @@ class OwnChoice(Choice):
         self.options: OwnChoiceOptions = cast(OwnChoiceOptions, options)
         self.label_column = self.options.label
         self._take_columns(self.options.text, self.options.choices)
+        self.gold_key = gold_key(self.label_column, (*self.text, *self.choice_columns))
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
@@ -414,7 +412,7 @@ class OwnChoice(Choice):
         def look(line: RawRow) -> None:
             nonlocal possible
             require_label(line, self.label_column)
-            _, value = table_row(line, self.text, self.label_column)
+            _, value = table_row(line, self.text, self.label_column, self.gold_key)
             choices = check_choices(line, self.choice_columns)
             means = _meanings(value, choices, self.choice_columns)
             possible = _still(line, value, choices, self.choice_columns, possible)
@@ -441,11 +439,11 @@ class OwnChoice(Choice):
         return read_labelled(self, self.label_column, source, split, limit)
 
     def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.text, self.label_column)
+        row, value = table_row(line, self.text, self.label_column, self.gold_key)
         choices = check_choices(line, self.choice_columns)
         if value is not None:
             form = self.options.label_is
-            row["label"] = _gold(line, value, choices, self.choice_columns, form)
+            row[self.gold_key] = _gold(line, value, choices, self.choice_columns, form)
         return row
 
 

@@ -32,6 +32,7 @@ from ptv2_cli.tasks.user_data import (
     as_label,
     check_known,
     from_train,
+    gold_key,
     impossible,
     in_order,
     read_labelled,
@@ -70,7 +71,7 @@ class Classification(TextTask):
         """auroc, where a class has no row; see Task.undefined."""
         if AUROC not in self.metrics:
             return {}
-        missing = set(self.labels) - {row["label"] for row in rows if "label" in row}
+        missing = set(self.labels) - set(self.tally(rows))
         absent = [label for label in self.labels if label in missing]
         return {AUROC: f"no row of the class {absent[0]!r}"} if absent else {}
 
@@ -89,7 +90,8 @@ class Classification(TextTask):
         return row
 
     def _label(self, row: Row) -> int | None:
-        return self.labels.index(row["label"]) if "label" in row else None
+        gold = self.gold(row)
+        return None if gold is None else self.labels.index(gold)
 
     def decode(
         self,
@@ -108,13 +110,9 @@ class Classification(TextTask):
             }
         return lines
 
-    def gold(self, row: Row) -> Any:
-        """The label, None if unlabelled."""
-        return row.get("label")
-
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each label stands; see Task.tally."""
-        return Counter(row["label"] for row in rows if "label" in row)
+        return Counter(self.gold(row) for row in rows if self.gold_key in row)
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The label, where there is one alone; see Task.only_answer."""
@@ -126,7 +124,7 @@ class Classification(TextTask):
         size = len(self.labels)
         place = {label: index for index, label in enumerate(self.labels)}
         cells = [
-            place[row["label"]] * size + place[line["label"]]
+            place[self.gold(row)] * size + place[line["label"]]
             for row, line in zip(rows, predictions, strict=True)
         ]
         found = np.zeros((len(rows), size * size))
@@ -149,7 +147,7 @@ class Classification(TextTask):
         self.require_gold(rows)
         place = {label: index for index, label in enumerate(self.labels)}
         guess = [place[line["label"]] for line in predictions]
-        truth = [place[row["label"]] for row in rows]
+        truth = [place[self.gold(row)] for row in rows]
         metrics = Accuracy().compute(predictions=guess, references=truth)
         if "f1_macro" in self.metrics:
             metrics |= MacroF1().compute(predictions=guess, references=truth)
@@ -191,7 +189,7 @@ class Classification(TextTask):
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The most frequent train label (the first in order of equals), with train's shares."""
-        counts = Counter(row["label"] for row in train if "label" in row)
+        counts = self.tally(train)
         total = sum(counts.values())
         if not total:
             return None
@@ -230,6 +228,7 @@ class OwnClassification(Classification):
         self.columns = self.options.text
         self.labels = self.options.labels or ()
         self.label_column = self.options.label
+        self.gold_key = gold_key(self.label_column, self.columns)
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
@@ -248,7 +247,7 @@ class OwnClassification(Classification):
 
     def _label_read(self, line: RawRow) -> str:
         require_label(line, self.label_column)
-        return as_label(table_row(line, self.columns, self.label_column)[1])
+        return as_label(table_row(line, self.columns, self.label_column, self.gold_key)[1])
 
     def _check_found(self, source: DataSource, found: set[str], rows: int) -> None:
         where = ", ".join(map(str, source.files("train")))
@@ -279,10 +278,10 @@ class OwnClassification(Classification):
         return replace(found, notes=(*found.notes, *notes))
 
     def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.columns, self.label_column)
+        row, value = table_row(line, self.columns, self.label_column, self.gold_key)
         if value is not None:
-            row["label"] = as_label(value)
-            check_known(line.where, "label", row["label"], self.labels)
+            row[self.gold_key] = as_label(value)
+            check_known(line.where, "label", row[self.gold_key], self.labels)
         return row
 
 
@@ -452,7 +451,7 @@ class Grouped(Templated):
             leader = first.setdefault(self.unit(row), at)
             if leader == at:
                 found[at, 3:] = 1
-            gold, guess = (self.labels.index(item["label"]) for item in (row, line))
+            gold, guess = map(self.labels.index, (self.gold(row), line["label"]))
             found[leader, :3] += (gold and guess, guess, gold)
             found[leader, 3] *= gold == guess
         return found
@@ -476,7 +475,7 @@ class Grouped(Templated):
                 {"question": question, "label": label}
                 for question, label in zip(questions, guess, strict=True)
             ],
-            references=[self.labels.index(row["label"]) for row in rows],
+            references=[self.labels.index(self.gold(row)) for row in rows],
         )
         statistics = self.row_statistics(rows, predictions)
         statistics = statistics[statistics[:, 4] > 0]
@@ -492,7 +491,7 @@ class Grouped(Templated):
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """Every answer is right: of the two constant answers the one of which F1a is not 0."""
-        counts = Counter(row["label"] for row in train if "label" in row)
+        counts = self.tally(train)
         total = sum(counts.values())
         if not total:
             return None

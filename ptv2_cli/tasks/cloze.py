@@ -44,6 +44,7 @@ class Cloze(Task):
 
     kind: ClassVar[Kind] = "sequence"
     unweighted = "its answers are entities, no classes"
+    gold_key: str = "answers"
     options_model: ClassVar[type[Section]] = ClozeOptions
     piece: ClassVar[str] = "entity"
     origin: ClassVar[str | None] = "passage"
@@ -125,17 +126,9 @@ class Cloze(Task):
             for row, chances in zip(rows, found, strict=True)
         ]
 
-    def gold(self, row: Row) -> Any:
-        """The accepted answers, None if unlabelled."""
-        return row.get("answers")
-
-    def answer(self, line: Prediction) -> Any:
+    def answer(self, line: Mapping[str, Any]) -> Any:
         """The entity; see Task.answer."""
-        return line["answer"]
-
-    def labelled(self, line: Prediction) -> Row:
-        """The row behind a line of predictions; see Task.labelled."""
-        return {**line, "answers": line["gold"]}
+        return line["prediction"]["answer"]
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Answers and entities of a query; see Task.describe_gold."""

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, Split
+from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, SourceRow, Split, source_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import Feature
@@ -28,7 +28,13 @@ from ptv2_cli.tasks.catalog import load_task
 from ptv2_cli.tasks.definition import Definition
 
 TASK = "task"
-"""The column of a row that names its task."""
+"""The key of a row that names its task."""
+
+
+def task_of_row(row: Mapping[str, Any]) -> Any:
+    """The name of a row's task; a column of its file may be called `task` too."""
+    known = row.task if isinstance(row, SourceRow) else None
+    return known or row.get(TASK)
 
 
 class MultiOptions(Section):
@@ -185,8 +191,8 @@ class MultiTask(Task):
                 self.parts, _sources(source), self.options.tasks, strict=True
             )
         ]
-        rows = [
-            {TASK: name, **row}
+        rows: list[Row] = [
+            SourceRow({TASK: name, **row}, source_of(row), name)
             for name, found in zip(self.names, splits, strict=True)
             for row in found.rows
         ]
@@ -203,19 +209,20 @@ class MultiTask(Task):
     def unit(self, row: Row) -> Hashable:
         """As its own task has it."""
         found = self._part_of(row, self.name).unit(row)
-        return None if found is None else (row[TASK], found)
+        return None if found is None else (task_of_row(row), found)
 
     def part_of(self, row: Row) -> Task:
         """The task that the row names."""
         return self._part_of(row, self.name)
 
-    def answer(self, line: Prediction) -> Any:
+    def answer(self, line: Mapping[str, Any]) -> Any:
         """As its own task has it."""
         return self._part_of(line, self.name).answer(line)
 
-    def labelled(self, line: Prediction) -> Row:
+    def labelled(self, line: Mapping[str, Any]) -> Row:
         """As its own task has it."""
-        return self._part_of(line, self.name).labelled(line)
+        row = self._part_of(line, self.name).labelled(line)
+        return SourceRow({TASK: line[TASK], **row}, line["row"], line[TASK])
 
     def expand(self, line: RawRow) -> Iterator[RawRow]:
         """As its own task has it."""
@@ -234,7 +241,8 @@ class MultiTask(Task):
         """A row of the task that its column `task` names."""
         part = self._part_of(line.values, line.where)
         rest = {key: value for key, value in line.values.items() if key != TASK}
-        return {TASK: line.values[TASK], **part.new_row(replace(line, values=rest))}
+        row = part.new_row(replace(line, values=rest))
+        return SourceRow({TASK: line.values[TASK], **row}, line.values)
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """Each by its own task, within its own `max_len` where that is shorter."""
@@ -389,7 +397,7 @@ class MultiTask(Task):
     def _shares(self, rows: Sequence[Row]) -> list[tuple[Task, list[int]]]:
         """Each task and the places of its rows."""
         return [
-            (part, [at for at, row in enumerate(rows) if row[TASK] == name])
+            (part, [at for at, row in enumerate(rows) if task_of_row(row) == name])
             for name, part in self._named()
         ]
 
@@ -408,7 +416,7 @@ class MultiTask(Task):
         ]
 
     def _part_of(self, row: Mapping[str, Any], where: str) -> Task:
-        name = row.get(TASK)
+        name = task_of_row(row)
         if name not in self.names:
             what = "names no task" if name is None else f"names an unknown task {name!r}"
             raise DataError.at(

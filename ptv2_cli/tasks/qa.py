@@ -55,6 +55,7 @@ class QuestionAnswering(Task):
 
     kind: ClassVar[Kind] = "span"
     unweighted = "the places of an answer are no classes"
+    gold_key: str = "answers"
     options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
     origin: ClassVar[str | None] = "context"
     compare: Compare = staticmethod(best_over)
@@ -189,6 +190,10 @@ class QuestionAnswering(Task):
         """The accepted answers (empty: unanswerable), None if unlabelled."""
         answers = row.get("answers")
         return None if answers is None else [answer["text"] for answer in answers]
+
+    def labelled(self, line: Mapping[str, Any]) -> Row:
+        """With the texts of the accepted answers; see Task.labelled."""
+        return {**line["row"], "answers": [{"text": text} for text in line["gold"]]}
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """How many questions have an answer; see Task.describe_gold."""

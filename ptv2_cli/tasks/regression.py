@@ -22,6 +22,7 @@ from ptv2_cli.tasks.texts import FORMATS, TextTask
 from ptv2_cli.tasks.user_data import (
     TableOptions,
     from_train,
+    gold_key,
     read_labelled,
     require_label,
     table_row,
@@ -54,6 +55,7 @@ class Regression(TextTask):
         self.options: RegressionOptions = cast(RegressionOptions, options)
         self.columns = self.options.text
         self.label_column = self.options.label
+        self.gold_key = gold_key(self.label_column, self.columns)
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
@@ -85,17 +87,16 @@ class Regression(TextTask):
 
     def _number_read(self, line: RawRow) -> float:
         require_label(line, self.label_column)
-        number: float = self._row(line)["label"]
-        return number
+        return float(self.gold(self._row(line)))
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read csv, tsv, jsonl or parquet files; see Task.read."""
         return read_labelled(self, self.label_column, source, split, limit)
 
     def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.columns, self.label_column)
+        row, value = table_row(line, self.columns, self.label_column, self.gold_key)
         if value is not None:
-            row["label"] = check_number(line, self.label_column, value)
+            row[self.gold_key] = check_number(line, self.label_column, value)
         return row
 
     @property
@@ -106,10 +107,11 @@ class Regression(TextTask):
         return mean, deviation
 
     def _label(self, row: Row) -> float | None:
-        if "label" not in row:
+        gold = self.gold(row)
+        if gold is None:
             return None
         mean, deviation = self._scale
-        return float((row["label"] - mean) / deviation)
+        return float((gold - mean) / deviation)
 
     def decode(
         self,
@@ -118,20 +120,20 @@ class Regression(TextTask):
         outputs: Sequence[Mapping[str, Array]],
         state: Mapping[str, float],
     ) -> list[Prediction]:
-        """`{prediction: NUMBER}` on the scale of the labels."""
+        """A number on the scale of the labels."""
         mean, deviation = self._scale
-        lines: list[Prediction] = [{} for _ in rows]
+        numbers = [0.0 for _ in rows]
         for feature, output in zip(features, outputs, strict=True):
-            lines[feature.row] = {"prediction": float(output["value"]) * deviation + mean}
-        return lines
+            numbers[feature.row] = float(output["value"]) * deviation + mean
+        return numbers
 
-    def gold(self, row: Row) -> Any:
-        """The number, None if unlabelled."""
-        return row.get("label")
+    def answer(self, line: Mapping[str, Any]) -> Any:
+        """The number; see Task.answer."""
+        return line["prediction"]
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 11]: moments of numbers and predictions and of their ranks among these rows."""
-        return moments(*_pairs(rows, predictions))
+        return moments(*self._pairs(rows, predictions))
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """pearson and spearman from summed moments [..., 11]."""
@@ -140,7 +142,7 @@ class Regression(TextTask):
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Mean, deviation and range of the numbers; see Task.describe_gold."""
-        found = np.array([row["label"] for row in rows if "label" in row])
+        found = np.array(self._golds(rows))
         if not found.size:
             return ""
         return (
@@ -150,13 +152,13 @@ class Regression(TextTask):
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The number, where there is one alone; see Task.only_answer."""
-        found = {row["label"] for row in rows if "label" in row}
+        found = set(self._golds(rows))
         return f"the number {found.pop():g}" if len(found) == 1 else None
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """pearson and spearman, 0 where all predictions are one; errors under detail."""
         self.require_gold(rows)
-        truth, guess = _pairs(rows, predictions)
+        truth, guess = self._pairs(rows, predictions)
         statistics = moments(truth, guess)
         found = self.from_statistics(statistics.sum(axis=0))
         errors = resampled_errors(statistics, self.from_statistics)
@@ -172,11 +174,19 @@ class Regression(TextTask):
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The mean of train for every row."""
-        values = [row["label"] for row in train if "label" in row]
+        values = self._golds(train)
         if not values:
             return None
         mean = float(np.mean(values))
-        return [{"prediction": mean} for _ in rows]
+        return [mean for _ in rows]
+
+    def _golds(self, rows: Sequence[Row]) -> list[float]:
+        return [self.gold(row) for row in rows if self.gold_key in row]
+
+    def _pairs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> tuple[Statistics, Statistics]:
+        return np.array(self._golds(rows), dtype=float), np.array(predictions, dtype=float)
 
 
 def check_number(line: RawRow, column: str, value: Any) -> float:
@@ -194,11 +204,6 @@ def check_number(line: RawRow, column: str, value: Any) -> float:
         meant = f"write {value.replace(',', '.')}" if comma else "write it as 3.5"
         raise DataError.at(line.where, f"column {column!r} holds {value!r}: no number", meant)
     return number
-
-
-def _pairs(rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[Statistics, Statistics]:
-    truth = np.array([row["label"] for row in rows], dtype=float)
-    return truth, np.array([line["prediction"] for line in predictions], dtype=float)
 
 
 def _rounded(value: float) -> float:

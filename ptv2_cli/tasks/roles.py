@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -136,13 +137,17 @@ class SemanticRoles(Tagging):
         """Read columns, `|||` lines, jsonl or parquet files; see Task.read."""
         return read_split(self, source, split, limit, self.formats, self._row)
 
+    def expand(self, line: RawRow) -> Iterator[RawRow]:
+        """The row with the corpus that its file is of, where a test set has several."""
+        corpus = corpus_of(line.path)
+        yield line if corpus is None else replace(line, values={**line.values, "corpus": corpus})
+
     def _row(self, line: RawRow) -> Row:
         tokens, tags = check_words(line, None)
         row: Row = {"id": line.values["id"]} if "id" in line.values else {}
         row |= {"tokens": tokens, PREDICATE: _predicate(line, tokens)}
-        corpus = corpus_of(line.path)
-        if corpus is not None:
-            row["corpus"] = corpus
+        if corpus_of(line.path) is not None:
+            row["corpus"] = line.values["corpus"]
         if tags is not None:
             self._check_roles(line, tags)
             row["tags"] = tags

@@ -61,6 +61,7 @@ class Tagging(Task):
     """Rows `{tokens: [...], tags: [...]}`; tags are absent if unlabelled."""
 
     kind: ClassVar[Kind] = "token"
+    gold_key: str = "tags"
     options_model: ClassVar[type[Section]] = TaggingOptions
     readings: ClassVar[Mapping[str, Callable[[Sequence[str]], Sequence[Any]]]] = {
         "": entities,
@@ -228,10 +229,6 @@ class Tagging(Task):
         ]
         return {"tags": tags, "entities": found}
 
-    def gold(self, row: Row) -> Any:
-        """The tags, None if unlabelled."""
-        return row.get("tags")
-
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each type of entity stands; see Task.tally."""
         read = self.readings[""]
@@ -370,6 +367,11 @@ class OwnTagging(Tagging):
         make = self._tagged if split in LABELLED else self._row
         return read_split(self, source, split, limit, FORMATS, make, self._columns)
 
+    def labelled(self, line: Mapping[str, Any]) -> Row:
+        """With the words as `tokens`; see Task.labelled."""
+        row, named = super().labelled(line), str(self.options.token_column)
+        return {**row, "tokens": row[named]} if named in row else row
+
     def _tagged(self, line: RawRow) -> Row:
         row = self._row(line)
         if "tags" not in row:
@@ -394,13 +396,22 @@ class OwnTagging(Tagging):
         return row
 
     def _words(self, line: RawRow) -> tuple[list[str], list[str] | None]:
-        """Words and tags as read; jsonl files may have them under the names of the columns."""
+        """Words and tags as read; jsonl files may have them under the names of the columns.
+
+        A row that has the named column of words has its tags in the named column too: another
+        column `tags` is none of ours.
+        """
         values = dict(line.values)
-        for ours, named in zip(("tokens", "tags"), self._columns, strict=True):
-            if isinstance(named, str) and line.numbers is None and ours not in values:
-                if named not in values and ours == "tokens":
-                    raise unknown_column(line.where, named, values)
-                values[ours] = values.get(named)
+        words, marks = (
+            named if isinstance(named, str) and line.numbers is None else ours
+            for named, ours in zip(self._columns, ("tokens", "tags"), strict=True)
+        )
+        if words in line.values:
+            values["tokens"] = line.values[words]
+        elif "tokens" not in line.values and words != "tokens":
+            raise unknown_column(line.where, words, values)
+        if marks in line.values or (words != "tokens" and words in line.values):
+            values["tags"] = line.values.get(marks)
         tokens, tags = check_words(RawRow(values, line.path, line.number, line.numbers), None)
         if not all(token.strip() for token in tokens):
             raise DataError.at(line.where, "an empty word", "leave it and its tag out")

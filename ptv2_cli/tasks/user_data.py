@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from ptv2_cli.config.schema import Section, Text
@@ -43,16 +43,21 @@ class TableOptions(Section):
     """Open keys of `task:` for rows of a table: which columns hold what."""
 
     text: Names = Field(("text",), description="column of the text, or [COLUMN, COLUMN] of a pair")
-    label: Text = Field("label", description="column of the gold answer")
+    label: Text = Field("label", description="column of the gold answer", validate_default=True)
 
     @field_validator("text")
     @classmethod
     def _one_or_two(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not 1 <= len(value) <= 2 or len(set(value)) != len(value):
             raise impossible("names one column or two different ones", "write text: [COLUMN]")
-        if "label" in value:
-            what = "has the column 'label', which is what rows call their gold answer"
-            raise impossible(what, "rename the column in the files")
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _no_text(cls, value: str, info: ValidationInfo) -> str:
+        if value in info.data.get("text", ()):
+            what = f"the gold answer's column {value!r} is a column of task.text too"
+            raise impossible(what, "write label: the column of the gold answer")
         return value
 
 
@@ -82,8 +87,22 @@ class NamedMetrics(Section):
         return tuple(dict.fromkeys(value)) if value else None
 
 
-def table_row(line: RawRow, columns: Sequence[str], label: str) -> tuple[Row, Any]:
+def gold_key(label: str, inputs: Sequence[str]) -> str:
+    """What rows call their gold answer: `label`, unless that is a column that the model reads.
+
+    The answer then has the name of its own column, `label`.
+    """
+    return label if "label" in inputs else "label"
+
+
+def table_row(line: RawRow, columns: Sequence[str], label: str, key: str) -> tuple[Row, Any]:
     """A checked row without its gold answer, and that answer as read (None: unlabelled).
+
+    Args:
+        line: the row as read.
+        columns: its text columns.
+        label: the column of the gold answer.
+        key: what the row will call it, see `gold_key`.
 
     Raises:
         DataError: a text column is missing, holds no text or an empty one.
@@ -95,7 +114,7 @@ def table_row(line: RawRow, columns: Sequence[str], label: str) -> tuple[Row, An
             )
     row = dict(line.values)
     value = row.pop(label, None)
-    row.pop("label", None)  # another column of this name would read as the gold answer
+    row.pop(key, None)  # another column of this name would read as the gold answer
     if isinstance(value, str):
         value = value.strip() or None
     return row, value

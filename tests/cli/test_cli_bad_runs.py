@@ -224,7 +224,15 @@ def test_metrics_that_are_a_folder(finished: Path, refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ['{"gold": "entailment"}', '{"gold": 1, "label": [], "probabilities": {}}', "5", "{"]
+    "line",
+    [
+        '{"gold": "entailment"}',
+        '{"row": {}, "gold": 1, "prediction": {"label": [], "probabilities": {}}}',
+        '{"row": [], "gold": "entailment", "prediction": {"label": "entailment"}}',
+        '{"row": {}, "gold": "entailment", "prediction": 5}',
+        "5",
+        "{",
+    ],
 )
 def test_predictions_with_values_of_other_types(
     line: str, finished: Path, refused: Refused

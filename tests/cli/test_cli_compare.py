@@ -46,11 +46,13 @@ def test_figures_agree_with_the_runs(pair: tuple[Path, Path], ptv2: Ptv2) -> Non
         for run in pair
     ]
     differ = [
-        n + 1 for n, (a, b) in enumerate(zip(*lines, strict=True)) if a["label"] != b["label"]
+        n + 1
+        for n, (a, b) in enumerate(zip(*lines, strict=True))
+        if a["prediction"]["label"] != b["prediction"]["label"]
     ]
     assert [row["number"] for row in found["shown"]] == differ
     assert found["rows_that_differ"] == len(differ)
-    right = [sum(line["label"] == line["gold"] for line in side) for side in lines]
+    right = [sum(line["prediction"]["label"] == line["gold"] for line in side) for side in lines]
     assert found["mcnemar"]["only_b"] - found["mcnemar"]["only_a"] == right[1] - right[0]
 
 
@@ -62,14 +64,15 @@ def test_rows_that_differ(pair: tuple[Path, Path], ptv2: Ptv2) -> None:
         for line in (pair[0] / "predictions" / "validation.jsonl").read_text().splitlines()
     ]
     for row, other in zip(rows, first, strict=True):
-        row["label"] = other["label"]
-    wrong = "not_entailment" if rows[4]["label"] == "entailment" else "entailment"
-    rows[4]["label"] = wrong
+        row["prediction"]["label"] = other["prediction"]["label"]
+    label = rows[4]["prediction"]["label"]
+    wrong = {"entailment": "not_entailment"}.get(label, "entailment")
+    rows[4]["prediction"]["label"] = wrong
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = ptv2("compare", *pair, "--show", 3).out
     assert "the answers differ on 1 of 6 rows" in text
     assert "row 5, better: " in text
-    assert f"  hypothesis: {rows[4]['hypothesis']}\n" in text
+    assert f"  hypothesis: {rows[4]['row']['hypothesis']}\n" in text
     assert f"  B: {wrong}\n" in text
     assert "row 1," not in text
 

@@ -19,10 +19,11 @@ def wrong(finished: Path) -> Path:
     lines = [json.loads(text) for text in path.read_text().splitlines()]
     for number, line in enumerate(lines, 1):
         right = number not in (2, 5)
-        line["label"] = line["gold"] if right else OTHER[line["gold"]]
+        label = line["gold"] if right else OTHER[line["gold"]]
         sure = 0.6 if number == 2 else 0.9
-        line["probabilities"] = {line["label"]: sure, OTHER[line["label"]]: 1 - sure}
-    lines[1]["premise"] = "word " * 200
+        chances = {label: sure, OTHER[label]: 1 - sure}
+        line["prediction"] = {"label": label, "probabilities": chances}
+    lines[1]["row"]["premise"] = "word " * 200
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return finished
 
@@ -81,7 +82,7 @@ def test_a_tagger(material: Material, ptv2: Ptv2) -> None:
     path = only_run() / "predictions" / "validation.jsonl"
     lines = [json.loads(text) for text in path.read_text().splitlines()]
     for line in lines:
-        line["tags"], line["entities"] = ["O"] * len(line["tokens"]), []
+        line["prediction"] = {"tags": ["O"] * len(line["row"]["tokens"]), "entities": []}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = ptv2("errors").out
     assert ", predicted O\n" in text

@@ -55,8 +55,9 @@ def same_as(whole: Path) -> None:
             lines(twin / "predictions/validation.jsonl"),
             strict=True,
         ):
-            assert one["label"] == other["label"]
-            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-3)
+            found, wanted = other["prediction"], one["prediction"]
+            assert found["label"] == wanted["label"]
+            assert wanted["probabilities"] == pytest.approx(found["probabilities"], abs=1e-3)
 
 
 @pytest.mark.parametrize(

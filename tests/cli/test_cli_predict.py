@@ -44,14 +44,17 @@ def write(path: str, rows: Lines) -> Path:
 def rows(finished: Path) -> Lines:
     """The validation rows of `finished`, without labels."""
     lines = read(finished / "predictions" / "validation.jsonl")
-    return [{key: line[key] for key in ("premise", "hypothesis", "idx")} for line in lines]
+    return [{k: line["row"][k] for k in ("premise", "hypothesis", "idx")} for line in lines]
 
 
 @pytest.fixture
-def wanted(finished: Path) -> Lines:
+def wanted(finished: Path, rows: Lines) -> Lines:
     """What the run itself predicted for them."""
     lines = read(finished / "predictions" / "validation.jsonl")
-    return [{key: value for key, value in line.items() if key != "gold"} for line in lines]
+    return [
+        {"row": row, "prediction": line["prediction"]}
+        for row, line in zip(rows, lines, strict=True)
+    ]
 
 
 @pytest.fixture
@@ -88,17 +91,21 @@ def test_to_a_file(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2) -> No
 
 @pytest.mark.parametrize("size", [1, 64])
 def test_to_a_table(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, size: int) -> None:
-    rows[0]["premise"] = "=cmd"
+    rows[0] = {**rows[0], "premise": "=cmd"}
     result = ptv2("predict", write("new.jsonl", rows), "--output", "o.csv", "--batch-size", size)
     assert result.code == 0, result.err
     assert "6 rows predicted to o.csv, " in result.err
     with Path("o.csv").open(newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
-    assert list(found[0]) == ["premise", "hypothesis", "idx", "label", "probabilities"]
-    assert [row["label"] for row in found[1:]] == [line["label"] for line in wanted[1:]]
+    assert list(found[0]) == [
+        *("premise", "hypothesis", "idx"),
+        *("prediction.label", "prediction.probabilities"),
+    ]
+    labels = [line["prediction"]["label"] for line in wanted]
+    assert [row["prediction.label"] for row in found[1:]] == labels[1:]
     assert found[0]["premise"] == "'=cmd"
-    told = json.loads(found[1]["probabilities"])
-    assert told == pytest.approx(wanted[1]["probabilities"], abs=1e-6)
+    told = json.loads(found[1]["prediction.probabilities"])
+    assert told == pytest.approx(wanted[1]["prediction"]["probabilities"], abs=1e-6)
 
 
 def test_equal_from_python(finished: Path, rows: Lines, ptv2: Ptv2) -> None:
@@ -110,7 +117,9 @@ def test_the_labels_of_a_labelled_file_mean_nothing(
     finished: Path, wanted: Lines, rows: Lines, ptv2: Ptv2
 ) -> None:
     labelled = [{**row, "label": "?"} for row in rows]
-    assert parsed(ptv2("predict", write("new.jsonl", labelled)).out) == wanted
+    lines = parsed(ptv2("predict", write("new.jsonl", labelled)).out)
+    assert [line["prediction"] for line in lines] == [line["prediction"] for line in wanted]
+    assert [line["row"] for line in lines] == labelled
 
 
 @pytest.mark.parametrize("layout", ["csv", "tsv"])
@@ -120,7 +129,9 @@ def test_tables(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, layout: 
     Path(f"new.{layout}").write_text("\n".join([mark.join(rows[0]), *body]))
     result = ptv2("predict", f"new.{layout}")
     assert result.code == 0, result.err
-    assert parsed(result.out) == [{**line, "idx": str(line["idx"])} for line in wanted]
+    assert parsed(result.out) == [
+        {**line, "row": {**line["row"], "idx": str(line["row"]["idx"])}} for line in wanted
+    ]
 
 
 @pytest.mark.usefixtures("finished")
@@ -133,7 +144,7 @@ def test_tables_as_people_have_them(ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "stdin", stream)
         result = ptv2("predict", *words)
         assert result.code == 0, result.err
-        return [{key: line[key] for key in wanted[0]} for line in parsed(result.out)]
+        return [{k: line["row"][k] for k in wanted[0]} for line in parsed(result.out)]
 
     for data in (text.encode("utf-16"), gzip.compress(text.encode("utf-8-sig"))):
         Path("new.csv").write_bytes(data)
@@ -164,7 +175,7 @@ def test_standard_input(
     assert parsed(ptv2("predict", "-").out) == wanted
     stdin("hypothesis,premise\nann big,a dog\n")
     (line,) = parsed(ptv2("predict", "-", "--format", "csv").out)
-    assert line["premise"] == "a dog"
+    assert line["row"]["premise"] == "a dog"
     stdin("{}\n")
     result = ptv2("predict", "-")
     assert result.code == 2
@@ -200,27 +211,29 @@ def other(folder: Path, name: str) -> Path:
 def test_words(others: Path, material: Material, ptv2: Ptv2, form: str, named: str) -> None:
     path = other(others, "ner")
     wanted = read(path / "predictions" / "validation.jsonl")
-    sentences = ["\n".join(form.format(word) for word in line["tokens"]) for line in wanted]
+    sentences = ["\n".join(form.format(word) for word in line["row"]["tokens"]) for line in wanted]
     Path(named).write_text("\n\n".join(sentences))
     result = ptv2("predict", named, "--run", path)
     assert result.code == 0, result.err
-    assert parsed(result.out) == [{k: v for k, v in x.items() if k != "gold"} for x in wanted]
+    assert parsed(result.out) == [
+        {"row": {"tokens": x["row"]["tokens"]}, "prediction": x["prediction"]} for x in wanted
+    ]
 
 
 def test_sentences_as_text(others: Path, ptv2: Ptv2) -> None:
     path = other(others, "ner")
     Path("new.csv").write_text("text\nann sat in paris\n")
     (line,) = parsed(ptv2("predict", "new.csv", "--run", path).out)
-    assert line["tokens"] == ["ann", "sat", "in", "paris"]
-    assert len(line["tags"]) == 4
+    assert line["row"]["tokens"] == ["ann", "sat", "in", "paris"]
+    assert len(line["prediction"]["tags"]) == 4
 
 
 def test_a_sentence_per_line(others: Path, ptv2: Ptv2) -> None:
     path = other(others, "ner")
     Path("new.txt").write_text("ann sat in paris .\nbob ran .\n")
     first, second = parsed(ptv2("predict", "new.txt", "--run", path).out)
-    assert first["tokens"] == ["ann", "sat", "in", "paris", "."]
-    assert (second["text"], len(second["tags"])) == ("bob ran .", 3)
+    assert first["row"]["tokens"] == ["ann", "sat", "in", "paris", "."]
+    assert (second["row"]["text"], len(second["prediction"]["tags"])) == ("bob ran .", 3)
 
 
 def test_lines_that_may_be_words_or_sentences(others: Path, ptv2: Ptv2, refused: Refused) -> None:
@@ -228,20 +241,20 @@ def test_lines_that_may_be_words_or_sentences(others: Path, ptv2: Ptv2, refused:
     Path("new.txt").write_text("ann sat\nbob ran\n")
     refused("predict", "new.txt", "--run", path, says=["new.txt: may hold words", "--format text"])
     words = parsed(ptv2("predict", "new.txt", "--run", path, "--format", "conll").out)
-    assert [line["tokens"] for line in words] == [["ann", "bob"]]
+    assert [line["row"]["tokens"] for line in words] == [["ann", "bob"]]
     lines = parsed(ptv2("predict", "new.txt", "--run", path, "--format", "text").out)
-    assert [line["tokens"] for line in lines] == [["ann", "sat"], ["bob", "ran"]]
+    assert [line["row"]["tokens"] for line in lines] == [["ann", "sat"], ["bob", "ran"]]
 
 
 def test_questions(others: Path, material: Material, ptv2: Ptv2) -> None:
     path = other(others, "squad")
     wanted = [
-        {k: v for k, v in line.items() if k not in {"gold", "answers"}}
+        {k: v for k, v in line.items() if k != "gold"}
         for line in read(path / "predictions" / "validation.jsonl")
     ]
     squad = ptv2("predict", material.squad / "dev.json", "--run", path)
     assert parsed(squad.out) == wanted
-    rows = [{key: line[key] for key in ("id", "title", "question", "context")} for line in wanted]
+    rows = [line["row"] for line in wanted]
     assert parsed(ptv2("predict", write("new.jsonl", rows), "--run", path).out) == wanted
 
 

@@ -179,7 +179,7 @@ def test_what_the_table_can_bear(config: Path, ptv2: Ptv2) -> None:
         lines = [json.loads(text) for text in path.read_text().splitlines()]
         other = {"entailment": "not_entailment", "not_entailment": "entailment"}
         for at, line in enumerate(lines):
-            line["label"] = line["gold"] if at < right else other[line["gold"]]
+            line["prediction"]["label"] = line["gold"] if at < right else other[line["gold"]]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         metrics = json.loads((run / "metrics.json").read_text())
         metrics["selection"]["value"] = metrics["metrics"]["validation"]["accuracy"] = right / 6

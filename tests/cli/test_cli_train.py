@@ -47,7 +47,7 @@ def test_what_a_run_leaves(finished: Path) -> None:
     for split, rows in (("validation", 6), ("test", 4)):
         lines = (finished / "predictions" / f"{split}.jsonl").read_text().splitlines()
         assert len(lines) == found["data"][split]["rows"] == rows
-        right = [json.loads(line)["label"] == json.loads(line)["gold"] for line in lines]
+        right = [line["prediction"]["label"] == line["gold"] for line in map(json.loads, lines)]
         assert sum(right) / rows == found["metrics"][split]["accuracy"]
     assert "training for 2 steps" in (finished / "log.txt").read_text()
 

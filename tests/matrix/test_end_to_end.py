@@ -91,12 +91,11 @@ def assert_predicts_the_same(folder: Path, capsys) -> None:
     assert "equal" in capsys.readouterr().out
     lines = (folder / "predictions" / "validation.jsonl").read_text().splitlines()
     expected = [json.loads(line) for line in lines]
-    known = {"label", "labels", "tags", "answer", "answers", "gold", "entities", "nbest", "start",
-             "probability", "probabilities"}  # fmt: skip
-    rows = [{key: row[key] for key in row.keys() - known} for row in expected]
+    rows = [line["row"] for line in expected]
     for found, line in zip(load(folder, device="cpu").predict(rows), expected, strict=True):
-        for key in {"label", "tags", "answer"} & found.keys():
-            assert found[key] == line[key]
+        assert found["row"] == line["row"]
+        for key in {"label", "tags", "answer"} & found["prediction"].keys():
+            assert found["prediction"][key] == line["prediction"][key]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +122,9 @@ def test_pieces_that_begin_with_their_space(kind, unigram, data, tmp_path, capsy
     lines = (folder / "predictions" / "validation.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         if kind == "span":
-            start = line["start"]
-            assert line["context"][start : start + len(line["answer"])] == line["answer"]
-            assert line["answer"] == line["answer"].strip()
+            start, answer = line["prediction"]["start"], line["prediction"]["answer"]
+            assert line["row"]["context"][start : start + len(answer)] == answer
+            assert answer == answer.strip()
     assert_predicts_the_same(folder, capsys)
 
 

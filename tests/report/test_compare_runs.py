@@ -268,7 +268,7 @@ def test_a_run_that_stands_twice_is_no_second_seed(tmp_path: Path) -> None:
 
 def test_texts_with_line_separators(tmp_path: Path) -> None:
     lines = [{**line, "premise": "a\u2028b\x85c"} for line in labels(GOLD, A)]
-    folder = write(tmp_path, lines=lines, rows=9)
+    folder = write(tmp_path, lines=lines, rows=9, schema=1)
     path = folder / "predictions" / "validation.jsonl"
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     run = open_finished(folder)

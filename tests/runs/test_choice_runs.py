@@ -85,20 +85,18 @@ def test_prediction_lines(runs: dict[str, Any], data: Path) -> None:
     rows = [json.loads(line) for line in (data / "val.jsonl").read_text().splitlines()]
     assert len(lines) == 48
     for row, line in zip(rows, lines, strict=True):
-        found = line["probabilities"]
+        found = line["prediction"]["probabilities"]
         assert [*found] == [str(at) for at in range(len(row["choices"]))]
         assert sum(found.values()) == pytest.approx(1)
-        assert found[str(line["label"])] == max(found.values())
+        assert found[str(line["prediction"]["label"])] == max(found.values())
         assert line["gold"] == row["label"]
-        assert {key: line[key] for key in ("id", "text", "choices")} == {
-            key: row[key] for key in ("id", "text", "choices")
-        }
-    right = sum(line["label"] == line["gold"] for line in lines) / 48
+        assert line["row"] == row
+    right = sum(line["prediction"]["label"] == line["gold"] for line in lines) / 48
     assert right == metrics["metrics"]["validation"]["accuracy"]
 
 
 def test_order_of_the_choices_permutes_their_probabilities(runs: dict[str, Any]) -> None:
-    rows = [{"text": row["text"], "choices": row["choices"]} for row in lines_of(runs["learnt"][0])]
+    rows = [line["row"] for line in lines_of(runs["learnt"][0])]
     run = load(runs["learnt"][0], device="cpu")
     plain = run.predict(rows)
     source = random.Random(3)
@@ -109,9 +107,10 @@ def test_order_of_the_choices_permutes_their_probabilities(runs: dict[str, Any])
     )
     assert any(order != sorted(order) for order in orders)
     for one, two, order in zip(plain, other, orders, strict=True):
-        wanted = [one["probabilities"][str(at)] for at in order]
-        assert list(two["probabilities"].values()) == pytest.approx(wanted, abs=1e-5)
-        assert order[two["label"]] == one["label"]
+        first, second = one["prediction"], two["prediction"]
+        wanted = [first["probabilities"][str(at)] for at in order]
+        assert list(second["probabilities"].values()) == pytest.approx(wanted, abs=1e-5)
+        assert order[second["label"]] == first["label"]
 
 
 @pytest.mark.parametrize(("name", "length", "options"), METHODS)

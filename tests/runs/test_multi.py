@@ -209,8 +209,11 @@ def test_predicted_rows_name_their_task(folder_of, data, tmp_path) -> None:
         {"task": "conll2003", "tokens": ["paris", "sat", "on"]},
     ]
     found = run.predict(rows)
-    assert [len(line["tags"]) for line in found] == [2, 3]
-    assert all(tag in {"O", "B-Who", "B-Place", "I-Who", "I-Place"} for tag in found[0]["tags"])
+    assert [len(line["prediction"]["tags"]) for line in found] == [2, 3]
+    assert all(
+        tag in {"O", "B-Who", "B-Place", "I-Who", "I-Place"}
+        for tag in found[0]["prediction"]["tags"]
+    )
     with pytest.raises(InputError, match="names no task"):
         run.predict([{"tokens": ["ann"]}])
 
@@ -219,8 +222,9 @@ def test_predictions_carry_their_task(folder_of, data, tmp_path) -> None:
     session, _ = tiny.trained(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
     path = session.resolved_run.directory.predictions("validation")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0].keys() == {"task", "row", "prediction", "gold"}
     assert [line["task"] for line in lines] == ["conll2003"] * 16 + ["tagging"] * 10
-    assert all(len(line["tags"]) == len(line["gold"]) for line in lines)
+    assert all(len(line["prediction"]["tags"]) == len(line["gold"]) for line in lines)
 
 
 def test_tasks_of_one_name_are_numbered(folder_of, data, tmp_path) -> None:

@@ -101,7 +101,8 @@ def test_a_mixed_batch_equals_each_run_alone(kind, family, folder_of, data, tmp_
     for row, line in zip(rows, found, strict=True):
         rest = {key: value for key, value in row.items() if key != "task"}
         (alone,) = lines_of(by_name[row["task"]], [rest])
-        assert same({"task": row["task"], **alone}, line), (alone, line)
+        assert line["row"] == row
+        assert same(alone["prediction"], line["prediction"]), (alone, line)
 
 
 @pytest.mark.parametrize("family", ["t5", "bart", "bloom"])
@@ -114,7 +115,7 @@ def test_families_that_count_positions_inside(family, folder_of, data, tmp_path)
     for row, line, run in zip(ROWS, found, [runs[0]] * 2 + [runs[1]] * 2, strict=False):
         rest = {key: value for key, value in row.items() if key != "task"}
         (alone,) = lines_of(run, [rest])
-        assert same({"task": row["task"], **alone}, line)
+        assert same(alone["prediction"], line["prediction"])
 
 
 def test_one_pass_serves_all_runs_of_a_batch(folder_of, data, tmp_path, monkeypatch) -> None:
@@ -183,7 +184,8 @@ def test_a_row_has_to_name_its_run(folder_of, data, tmp_path) -> None:
         assert what in str(caught.value)
         assert "conll2003" in str(caught.value)
     by_folder = {**ROWS[0], "task": runs[0].directory.name}
-    assert lines_of(trainer, [by_folder])[0]["label"] in {"entailment", "not_entailment"}
+    (line,) = lines_of(trainer, [by_folder])
+    assert line["prediction"]["label"] in {"entailment", "not_entailment"}
 
 
 def test_the_command(folder_of, data, tmp_path, monkeypatch) -> None:
@@ -204,6 +206,6 @@ def test_the_command(folder_of, data, tmp_path, monkeypatch) -> None:
         main()
     assert not ended.value.code
     lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [line["task"] for line in lines] == ["rte", "rte", "conll2003", "conll2003"]
-    assert "label" in lines[0]
-    assert "tags" in lines[2]
+    assert [line["row"]["task"] for line in lines] == ["rte", "rte", "conll2003", "conll2003"]
+    assert "label" in lines[0]["prediction"]
+    assert "tags" in lines[2]["prediction"]

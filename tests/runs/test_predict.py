@@ -30,17 +30,17 @@ def write_table(folder: Path, labels: tuple[str, str]) -> Path:
     return folder
 
 
-TASKS: dict[str, tuple[str, Any, set[str]]] = {
-    "rte": ("superglue/rte", tiny.write_rte, {"gold"}),
-    "ner": ("ner/conll2003", tiny.write_ner, {"gold"}),
-    "squad": ("qa/squad", tiny.write_squad, {"gold", "answers"}),
-    "own": ("text/classification", partial(write_table, labels=("y", "n")), {"gold"}),
-    "regression": ("text/regression", partial(write_table, labels=("0.5", "2")), {"gold", "label"}),
-    "choice": ("text/choice", tiny.write_choice, {"gold"}),
-    "own_ner": ("text/tagging", tiny.write_ner, {"gold"}),
-    "own_qa": ("text/qa", tiny.write_squad, {"gold", "answers"}),
+TASKS: dict[str, tuple[str, Any]] = {
+    "rte": ("superglue/rte", tiny.write_rte),
+    "ner": ("ner/conll2003", tiny.write_ner),
+    "squad": ("qa/squad", tiny.write_squad),
+    "own": ("text/classification", partial(write_table, labels=("y", "n"))),
+    "regression": ("text/regression", partial(write_table, labels=("0.5", "2"))),
+    "choice": ("text/choice", tiny.write_choice),
+    "own_ner": ("text/tagging", tiny.write_ner),
+    "own_qa": ("text/qa", tiny.write_squad),
 }
-"""The task, what writes its data, and the columns of predictions/<split>.jsonl that are gold."""
+"""The task, and what writes its data."""
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def run_of(
     def get(name: str) -> Path:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            task, write, _ = TASKS[name]
+            task, write = TASKS[name]
             data = write(folder / "data")
             section = {"name": task, "data": str(data), "max_len": 24}
             config = tiny.write_config(
@@ -67,18 +67,15 @@ def run_of(
     return get
 
 
-def logged(run: Path, name: str) -> list[dict[str, Any]]:
-    """The run's own prediction lines without what is gold."""
+def logged(run: Path) -> list[dict[str, Any]]:
+    """The run's own prediction lines without the gold answers."""
     lines = (run / "predictions" / "validation.jsonl").read_text().splitlines()
-    gold = TASKS[name][2]
-    return [{k: v for k, v in json.loads(line).items() if k not in gold} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k != "gold"} for line in lines]
 
 
 def inputs(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that prediction lines were made of."""
-    kept = {"id", "title", "text", "idx", "premise", "hypothesis", "tokens", "question", "context"}
-    kept |= {"choices"}
-    return [{k: v for k, v in line.items() if k in kept} for line in lines]
+    return [line["row"] for line in lines]
 
 
 def assert_close(found: Any, wanted: Any) -> None:
@@ -100,11 +97,10 @@ def assert_close(found: Any, wanted: Any) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_the_predictions_of_the_run_itself(run_of: Callable[[str], Path], name: str) -> None:
     path = run_of(name)
-    wanted = logged(path, name)
+    wanted = logged(path)
     found = load(path, device="cpu").predict(inputs(wanted))
     assert found == wanted
-    kinds = ("label", "tags", "answer", "prediction")
-    answers = {str([line[kind] for kind in kinds if kind in line]) for line in wanted}
+    answers = {str(line["prediction"]) for line in wanted}
     assert len(answers) > 1, "a run that says one thing proves nothing"
 
 
@@ -114,29 +110,30 @@ def test_batch_size_does_not_change_the_answers(
     run_of: Callable[[str], Path], name: str, size: int
 ) -> None:
     path = run_of(name)
-    wanted = logged(path, name)
+    wanted = logged(path)
     assert_close(load(str(path)).predict(inputs(wanted), batch_size=size), wanted)
 
 
 def test_the_best_checkpoint_answers(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    rows = inputs(logged(run.directory, "rte"))
+    rows = inputs(logged(run.directory))
     session, _ = run._best
     for parameter in session.learner.head.parameters():
         parameter.data.zero_()
     assert all(
-        line["probabilities"]["entailment"] == pytest.approx(0.5) for line in run.predict(rows)
+        line["prediction"]["probabilities"]["entailment"] == pytest.approx(0.5)
+        for line in run.predict(rows)
     )
 
 
 def test_what_the_task_tuned_is_used(run_of: Callable[[str], Path]) -> None:
     """`null_threshold` of the checkpoint decides, not the config's."""
     run = load(run_of("squad"))
-    rows = inputs(logged(run.directory, "squad"))
+    rows = inputs(logged(run.directory))
     session, _ = run._best
     run.task.no_answer = True  # type: ignore[attr-defined]
     run.__dict__["_best"] = (session, {"null_threshold": -1e9})
-    assert {line["answer"] for line in run.predict(rows)} == {""}
+    assert {line["prediction"]["answer"] for line in run.predict(rows)} == {""}
 
 
 def test_metrics_and_config(run_of: Callable[[str], Path]) -> None:
@@ -150,7 +147,7 @@ def test_metrics_and_config(run_of: Callable[[str], Path]) -> None:
 
 def test_an_iterable_is_taken_a_chunk_at_a_time(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    (row, *_) = inputs(logged(run.directory, "rte"))
+    (row, *_) = inputs(logged(run.directory))
     taken = 0
 
     def endless() -> Iterator[dict[str, Any]]:
@@ -161,7 +158,9 @@ def test_an_iterable_is_taken_a_chunk_at_a_time(run_of: Callable[[str], Path]) -
 
     lines = run.predict(endless(), batch_size=2)
     assert taken == 0
-    assert [next(lines)["idx"] for _ in range(2 * BATCHES)] == list(range(1, 2 * BATCHES + 1))
+    assert [next(lines)["row"]["idx"] for _ in range(2 * BATCHES)] == list(
+        range(1, 2 * BATCHES + 1)
+    )
     assert taken == 2 * BATCHES
     next(lines)
     assert taken == 4 * BATCHES
@@ -172,15 +171,18 @@ def test_rows_keep_their_order_whatever_their_length(run_of: Callable[[str], Pat
         {"tokens": ["dog"] * (1 + 7 * at % 30), "id": at} for at in range(40)
     ]
     found = load(run_of("ner")).predict(rows, batch_size=4)
-    assert [line["id"] for line in found] == list(range(40))
-    assert [len(line["tags"]) for line in found] == [len(row["tokens"]) for row in rows]
+    assert [line["row"]["id"] for line in found] == list(range(40))
+    assert [len(line["prediction"]["tags"]) for line in found] == [
+        len(row["tokens"]) for row in rows
+    ]
 
 
 def test_text_of_a_sentence(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("ner"))
     (of_text,) = run.predict([{"text": "ann sat in paris"}])
     (of_words,) = run.predict([{"tokens": ["ann", "sat", "in", "paris"]}])
-    assert of_text == {"text": "ann sat in paris", **of_words}
+    assert of_text["row"] == {"text": "ann sat in paris", **of_words["row"]}
+    assert of_text["prediction"] == of_words["prediction"]
 
 
 def test_no_rows(run_of: Callable[[str], Path]) -> None:
@@ -191,9 +193,9 @@ def test_no_rows(run_of: Callable[[str], Path]) -> None:
 
 def test_a_bad_row_comes_after_the_good_ones_before_it(run_of: Callable[[str], Path]) -> None:
     run = load(run_of("rte"))
-    good = inputs(logged(run.directory, "rte"))[:3]
+    good = inputs(logged(run.directory))[:3]
     lines = run.predict(iter([*good, {"premise": "a"}, *good]))
-    assert [next(lines)["idx"] for _ in range(3)] == [row["idx"] for row in good]
+    assert [next(lines)["row"]["idx"] for _ in range(3)] == [row["idx"] for row in good]
     with pytest.raises(DataError, match="rows:4: no column 'hypothesis'"):
         next(lines)
 
@@ -225,7 +227,7 @@ def test_out_of_memory_says_what_needs_less(
 
     monkeypatch.setattr(session.learner, "forward", fail)
     with pytest.raises(MachineError, match=r"(?s)batches of 8 rows.*--batch-size 4"):
-        run.predict(inputs(logged(run.directory, "rte")))
+        run.predict(inputs(logged(run.directory)))
 
 
 def test_the_data_of_the_run_may_be_gone(tmp_path: Path, folder_of: Callable[[str], Path]) -> None:
@@ -234,7 +236,7 @@ def test_the_data_of_the_run_may_be_gone(tmp_path: Path, folder_of: Callable[[st
     session, _ = tiny.trained(config, tmp_path / "runs")
     shutil.rmtree(data)
     path = session.resolved_run.directory.path
-    wanted = logged(path, "rte")
+    wanted = logged(path)
     assert load(path).predict(inputs(wanted)) == wanted
 
 
@@ -268,7 +270,7 @@ def test_ticks_are_rows(run_of: Callable[[str], Path]) -> None:
 def test_runs_are_opened_apart(run_of: Callable[[str], Path]) -> None:
     """Two runs in one process do not mix."""
     one, other = load(run_of("rte")), load(run_of("ner"))
-    wanted = logged(one.directory, "rte")
+    wanted = logged(one.directory)
     other.predict([{"text": "ann"}])
     assert one.predict(inputs(wanted)) == wanted
     assert replace(one._best[0].predictor).kind == "sequence"

@@ -173,7 +173,7 @@ def test_a_fresh_process_predicts_equal_bits(case, killed) -> None:
     mine = torch.stack([torch.as_tensor(row["probabilities"]) for row in outputs])
     assert torch.equal(load_file(case.root / "logits.safetensors")["probabilities"], mine)
     lines = (case.whole / "predictions" / "validation.jsonl").read_text().splitlines()
-    logged = [list(json.loads(line)["probabilities"].values()) for line in lines]
+    logged = [list(json.loads(line)["prediction"]["probabilities"].values()) for line in lines]
     assert torch.equal(torch.tensor(logged), mine)
 
 

@@ -67,6 +67,7 @@ def test_metrics_json_keeps_its_contract(kind, version, runs) -> None:
     session, metrics, _ = runs[kind]
     assert metrics.keys() >= KEYS
     assert metrics["schema_version"] == 1
+    assert metrics["predictions_schema"] == 2
     assert metrics["status"] == "finished"
     assert metrics["task"] == {"name": session.resolved.task.name, "version": version}
     assert metrics["method"] == "ptuning_v2"
@@ -137,7 +138,7 @@ def test_history_has_a_line_per_evaluation(runs) -> None:
     assert [line["epoch"] for line in history] == [1, 2]
     assert history[0].keys() >= {"step", "epoch", "train_loss", "lr", "metrics"}
     _, _, predictions = runs["sequence"]
-    wanted = [-math.log(line["probabilities"][line["gold"]]) for line in predictions]
+    wanted = [-math.log(line["prediction"]["probabilities"][line["gold"]]) for line in predictions]
     chosen = next(line for line in history if line["step"] == metrics["selection"]["step"])
     assert chosen["validation_loss"] == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
     assert max(line["metrics"]["accuracy"] for line in history) == metrics["selection"]["value"]
@@ -150,21 +151,22 @@ def test_sequence_predictions(runs) -> None:
     assert len(lines) == len(rows) == 12
     right = 0
     for row, line in zip(rows, lines, strict=True):
-        assert line.keys() >= {*row, "label", "probabilities", "gold"}
-        assert (line["premise"], line["gold"]) == (row["premise"], row["label"])
-        assert sum(line["probabilities"].values()) == pytest.approx(1)
-        assert line["label"] == max(line["probabilities"], key=line["probabilities"].get)
-        right += line["label"] == line["gold"]
+        assert line.keys() == {"row", "prediction", "gold"}
+        assert (line["row"], line["gold"]) == (row, row["label"])
+        found = line["prediction"]
+        assert found.keys() == {"label", "probabilities"}
+        assert sum(found["probabilities"].values()) == pytest.approx(1)
+        assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
+        right += found["label"] == line["gold"]
     assert right / 12 == metrics["metrics"]["validation"]["accuracy"]
 
 
 def test_token_predictions(runs) -> None:
     session, _, lines = runs["token"]
     for row, line in zip(session.resolved_run.data.rows("validation"), lines, strict=True):
-        assert line["tokens"] == row["tokens"]
-        assert line["gold"] == row["tags"]
-        assert len(line["tags"]) == len(row["tokens"])
-        for entity in line["entities"]:
+        assert (line["row"], line["gold"]) == (row, row["tags"])
+        assert len(line["prediction"]["tags"]) == len(row["tokens"])
+        for entity in line["prediction"]["entities"]:
             assert entity.keys() == {"type", "start", "end", "text", "probability"}
             assert entity["text"] == " ".join(row["tokens"][entity["start"] : entity["end"]])
 
@@ -172,9 +174,11 @@ def test_token_predictions(runs) -> None:
 def test_span_predictions(runs) -> None:
     session, _, lines = runs["span"]
     for row, line in zip(session.resolved_run.data.rows("validation"), lines, strict=True):
-        assert line.keys() >= {"question", "context", "answer", "start", "probability", "nbest"}
-        end = line["start"] + len(line["answer"])
-        assert row["context"][line["start"] : end] == line["answer"]
+        assert line["row"].keys() >= {"question", "context", "answers"}
+        found = line["prediction"]
+        assert found.keys() == {"answer", "start", "probability", "nbest"}
+        end = found["start"] + len(found["answer"])
+        assert row["context"][found["start"] : end] == found["answer"]
         assert line["gold"] == ["dora"]
 
 

@@ -88,20 +88,24 @@ def test_prediction_lines(runs: dict[str, Any]) -> None:
     lines = lines_of(runs["learnt"][0])
     assert len(lines) == 18
     for line in lines:
-        assert len(line["tokens"]) == len(line["tags"]) == len(line["gold"])
-        for entity in line["entities"]:
-            words = line["tokens"][entity["start"] : entity["end"]]
+        row, prediction = line["row"], line["prediction"]
+        assert len(row["tokens"]) == len(prediction["tags"]) == len(line["gold"])
+        for entity in prediction["entities"]:
+            words = row["tokens"][entity["start"] : entity["end"]]
             assert entity["text"].split() == words
             assert 0 < entity["probability"] <= 1
-    assert {line["corpus"] for line in lines_of(runs["learnt"][0], "test")} == {"wsj", "brown"}
+    assert {line["row"]["corpus"] for line in lines_of(runs["learnt"][0], "test")} == {
+        "wsj",
+        "brown",
+    }
 
 
 def test_the_answer_depends_on_the_predicate(runs: dict[str, Any]) -> None:
     tokens = ["ann", "likes", "bob", "who", "sees", "the", "cat"]
     run = load(runs["learnt"][0], device="cpu")
     one, other = run.predict([{"tokens": tokens, "predicate": at} for at in (1, 4)])
-    assert one["tags"] != other["tags"]
-    wanted = {line["predicate"]: line for line in lines_of(runs["learnt"][0])}
+    assert one["prediction"]["tags"] != other["prediction"]["tags"]
+    wanted = {line["row"]["predicate"]: line for line in lines_of(runs["learnt"][0])}
     assert wanted.keys() == {1, 4}
 
 
@@ -115,7 +119,7 @@ def test_the_command_line(
     shown = capsys.readouterr()
     assert "new.jsonl:2" in shown.err
     assert "predicate" in shown.err
-    assert json.loads(shown.out.splitlines()[0])["predicate"] == 1
+    assert json.loads(shown.out.splitlines()[0])["row"]["predicate"] == 1
     assert ptv2(["eval", path, "--split", "test", "--offline"]) == 0
     assert ptv2(["eval", path, "--data", str(data / "test.brown"), "--offline"]) == 0
     config = Path(path) / "config.yaml"

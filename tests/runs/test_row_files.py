@@ -15,9 +15,15 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.runs.row_files import RowFile
 from ptv2_cli.safe_text import guarded_cell
 
-ROWS = [
-    {"text": 'say "hi",\n\tplease', "n": 3, "label": "a", "probabilities": {"a": 0.75, "b": 0.25}},
-    {"text": "=1+1", "more": None, "label": "b", "probabilities": {"a": 0.5, "b": float("nan")}},
+ROWS: list[dict[str, Any]] = [
+    {
+        "row": {"text": 'say "hi",\n\tplease', "n": 3, "label": "x"},
+        "prediction": {"label": "a", "probabilities": {"a": 0.75, "b": 0.25}},
+    },
+    {
+        "row": {"text": "=1+1", "more": None},
+        "prediction": {"label": "b", "probabilities": {"a": 0.5, "b": float("nan")}},
+    },
 ]
 
 
@@ -36,9 +42,12 @@ def test_tables(tmp_path: Path, ending: str, sign: str) -> None:
     written(path, ROWS)
     with path.open(newline="", encoding="utf-8") as file:
         header, one, two = csv.reader(file, delimiter=sign)
-    assert header == ["text", "n", "more", "label", "probabilities"]
-    assert one == ['say "hi",\n\tplease', "3", "", "a", '{"a": 0.75, "b": 0.25}']
-    assert two == ["'=1+1", "", "", "b", '{"a": 0.5, "b": null}']
+    assert header == [
+        *("text", "n", "label", "more"),
+        *("prediction.label", "prediction.probabilities"),
+    ]
+    assert one == ['say "hi",\n\tplease', "3", "x", "", "a", '{"a": 0.75, "b": 0.25}']
+    assert two == ["'=1+1", "", "", "", "b", '{"a": 0.5, "b": null}']
     mark = DELIMITERS[f".{ending.lower()}"]
     assert [row.values for row in read_table(open_text(path), mark)] == [  # type: ignore[union-attr]
         dict(zip(header, cells, strict=True)) for cells in (one, two)
@@ -48,8 +57,8 @@ def test_tables(tmp_path: Path, ending: str, sign: str) -> None:
 @pytest.mark.parametrize("groups", [[ROWS], [ROWS[:1], [], ROWS[1:]]])
 def test_a_json_file_is_one_list(tmp_path: Path, groups: list[list[dict[str, Any]]]) -> None:
     text = written(tmp_path / "o.json", *groups)
-    assert [row["label"] for row in json.loads(text)] == ["a", "b"]
-    assert json.loads(text)[1]["probabilities"]["b"] is None
+    assert [row["prediction"]["label"] for row in json.loads(text)] == ["a", "b"]
+    assert json.loads(text)[1]["prediction"]["probabilities"]["b"] is None
 
 
 def test_a_column_that_comes_later(tmp_path: Path) -> None:
@@ -59,6 +68,24 @@ def test_a_column_that_comes_later(tmp_path: Path) -> None:
         file.add(ROWS[1:])
     file.stop()
     assert file.kept
+
+
+def test_a_number_is_one_column(tmp_path: Path) -> None:
+    text = written(tmp_path / "o.csv", [{"row": {"label": "x"}, "prediction": 0.5}])
+    assert text == "label,prediction\nx,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("column", "prediction"), [("prediction.label", {"label": "a"}), ("prediction", 0.5)]
+)
+def test_a_column_that_is_called_as_one_of_the_prediction(
+    tmp_path: Path, column: str, prediction: Any
+) -> None:
+    line = {"row": {"text": "x", column: "y"}, "prediction": prediction}
+    with pytest.raises(InputError, match=f"the rows have a column '{column}'") as caught:
+        RowFile(tmp_path / "o.csv").add([line])
+    assert "--output o.jsonl" in str(caught.value)
+    assert json.loads(written(tmp_path / "o.jsonl", [line])) == line
 
 
 @pytest.mark.parametrize(("name", "says"), [("o.txt", ".txt says no"), ("o", "the name says no")])

@@ -80,14 +80,16 @@ def predictions(path: Path) -> list[dict[str, Any]]:
 
 def test_prediction_lines(runs: Any) -> None:
     multirc = predictions(runs("multirc")[0])[0]
-    assert multirc.keys() == {"version", "paragraph", "question", "answer", "idx", "label",
-                              "probabilities", "gold"}  # fmt: skip
-    assert multirc["probabilities"].keys() == {"false", "true"}
+    columns = {"version", "paragraph", "question", "answer", "idx", "label"}
+    assert multirc["row"].keys() == columns
+    assert multirc["prediction"].keys() == {"label", "probabilities"}
+    assert multirc["prediction"]["probabilities"].keys() == {"false", "true"}
     record = predictions(runs("record")[0])[0]
-    assert record["answer"] == record["nbest"][0]["text"]
+    found = record["prediction"]
+    assert found["answer"] == found["nbest"][0]["text"]
     assert record["gold"] == ["ann"]
-    assert sorted(item["text"] for item in record["nbest"]) == record["entities"]
-    assert record["probability"] == max(item["probability"] for item in record["nbest"])
+    assert sorted(item["text"] for item in found["nbest"]) == sorted({*record["row"]["entities"]})
+    assert found["probability"] == max(item["probability"] for item in found["nbest"])
     assert predictions(runs("wsc")[0])[0]["gold"] == "true"
     assert runs("wic")[1]["config"]["task"]["template"] == "sentences"
 
@@ -103,11 +105,12 @@ def test_official_rows_without_labels_are_predicted(name: str, runs: Any, tmp_pa
     task = load_task(f"superglue/{name}")
     kept = task.read(FolderSource(superglue.put(tmp_path / "train.jsonl", rows).parent), "train")
     assert len(lines) == len(kept.rows)
-    assert all("label" in line or "answer" in line for line in lines)
-    # From Python, rows as `predict` wrote them: flat, a row per line.
-    again = load(path, device="cpu").predict([superglue.unlabelled("", line) for line in lines])
     key = "answer" if name == "record" else "label"
-    assert [line[key] for line in again] == [line[key] for line in lines]
+    # From Python, rows as `predict` wrote them: one for each line, where official files nest them.
+    again = load(path, device="cpu").predict([line["row"] for line in lines])
+    assert [line["prediction"][key] for line in again] == [
+        line["prediction"][key] for line in lines
+    ]
 
 
 def test_a_bad_official_row_is_set_apart(runs: Any, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     assert history["train_loss"] is None
     assert read_checkpoint(directory.checkpoints, "best").tensors == {}
     (line,) = Run(directory, offline=True).predict([{"text": "now bob likes the dog"}])
-    assert line["label"] == "wrong"
+    assert line["prediction"]["label"] == "wrong"
     # The written config is the same run.
     repeated = tiny.prepared(directory.config, tmp_path / "runs")
     assert repeated.fingerprint == session.resolved_run.fingerprint

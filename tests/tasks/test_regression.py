@@ -14,7 +14,7 @@ from ptv2_cli.tasks.catalog import load_task
 
 
 def lines(values: Any) -> list[dict[str, Any]]:
-    return [{"prediction": float(value)} for value in values]
+    return [float(value) for value in values]
 
 
 def rows(values: Any) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptv2_cli.data.formats import RawRow
+from ptv2_cli.data.rows import source_of
 from ptv2_cli.data.source import FolderSource
 from ptv2_cli.errors import ConfigError, DataError, InputError
 from ptv2_cli.inputs.encoder import Encoder
@@ -143,7 +144,8 @@ def test_an_argument_column_of_2012_without_verb(corpus: Any) -> None:
 def test_rows_to_predict() -> None:
     task, place = made(), Path("rows")
     row = task.new_row(RawRow({"text": "ann likes cats", "predicate": "1", "note": 7}, place, 1))
-    assert (row["tokens"], row["predicate"], row["note"]) == (["ann", "likes", "cats"], 1, 7)
+    assert (row["tokens"], row["predicate"]) == (["ann", "likes", "cats"], 1)
+    assert source_of(row)["note"] == 7
     assert "tags" not in task.new_row(RawRow(ROW, place, 1))
     for bad in (None, 3, -1, True, "x"):
         with pytest.raises(DataError, match="predicate"):

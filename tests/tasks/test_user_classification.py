@@ -96,7 +96,8 @@ def test_a_pair_of_chinese_columns(corpus: Any) -> None:
     [
         ({"text": ["a", "b", "c"]}, "one column or two"),
         ({"text": []}, "one column or two"),
-        ({"text": "label"}, "what rows call their gold answer"),
+        ({"text": "stars"}, "the gold answer's column 'stars' is a column of task.text"),
+        ({"text": ["a", "b"], "label": "b"}, "a column of task.text too"),
         ({"labels": ["one"]}, "two or more different labels"),
     ],
 )
