@@ -276,7 +276,7 @@ def test_a_bad_row_stops(spoilt: Path, ptv2: Ptv2) -> None:
     assert result.code == 2
     assert "error: new.jsonl:3: no column 'hypothesis'" in result.err
     assert "--skip-bad" in result.err
-    assert [line["idx"] for line in parsed(result.out)] == [0, 1]
+    assert [line["row"]["idx"] for line in parsed(result.out)] == [0, 1]
     assert not list(Path().glob("*.bad.jsonl*"))
 
 
@@ -286,7 +286,7 @@ def test_a_bad_row_leaves_the_output_of_before(spoilt: Path, ptv2: Ptv2) -> None
     result = ptv2("predict", spoilt, "--output", "out.jsonl")
     assert result.code == 2
     assert Path("out.jsonl").read_text() == "older\n"
-    assert [line["idx"] for line in read("out.jsonl.part")] == [0, 1]
+    assert [line["row"]["idx"] for line in read("out.jsonl.part")] == [0, 1]
     assert "the 2 rows predicted so far are in out.jsonl.part" in result.err
 
 
@@ -295,7 +295,7 @@ def test_a_bad_row_leaves_the_output_of_before(spoilt: Path, ptv2: Ptv2) -> None
 def test_bad_rows_are_skipped(spoilt: Path, wanted: Lines, ptv2: Ptv2, size: int) -> None:
     result = ptv2("predict", spoilt, "--skip-bad", "--output", "out.jsonl", "--batch-size", size)
     assert result.code == 0, result.err
-    assert [line["idx"] for line in read("out.jsonl")] == [wanted[at]["idx"] for at in (0, 1, 3, 5)]
+    assert [line["row"] for line in read("out.jsonl")] == [wanted[at]["row"] for at in (0, 1, 3, 5)]
     bad = read("out.jsonl.bad.jsonl")
     assert [line["line"] for line in bad] == [3, 5]
     assert bad[0]["reason"] == "no column 'hypothesis'"

@@ -152,7 +152,8 @@ def test_the_runs_compared(runs: dict[str, Any]) -> None:
     assert found.tests["accuracy"].p < 0.01
     lines = lines_of(runs["short"][0]), lines_of(runs["learnt"][0])
     only_b = sum(
-        a["label"] != a["gold"] and b["label"] == b["gold"] for a, b in zip(*lines, strict=True)
+        a["prediction"]["label"] != a["gold"] and b["prediction"]["label"] == b["gold"]
+        for a, b in zip(*lines, strict=True)
     )
     assert found.labels.only_b == only_b > found.labels.only_a
     # The index of a wrong choice is not nearer to the right one than another.
@@ -195,7 +196,8 @@ def test_eval_and_predict_commands(
     arguments = [str(data / "val.jsonl"), "--run", path, "--output", str(out)]
     assert ptv2(["predict", *arguments]) == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [line["label"] for line in found] == [line["label"] for line in lines_of(Path(path))]
+    wanted = [line["prediction"]["label"] for line in lines_of(Path(path))]
+    assert [line["prediction"]["label"] for line in found] == wanted
     assert all("gold" not in line for line in found)
 
 

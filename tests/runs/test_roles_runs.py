@@ -198,7 +198,7 @@ def test_entities_of_2012_columns_are_predicted(
     path = str(session.resolved_run.directory.path)
     assert ptv2(["predict", str(new), "--run", path, "--offline"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["tokens"] for line in lines] == [s[0] for s in conll_files.sentences(2, 9)]
+    assert [line["row"]["tokens"] for line in lines] == [s[0] for s in conll_files.sentences(2, 9)]
 
 
 def test_without_data_it_is_said_what_to_pass(
