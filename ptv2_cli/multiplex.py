@@ -9,7 +9,7 @@ import torch
 
 from ptv2_cli.backbones.backbone import text_states
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
-from ptv2_cli.backbones.injection import mixed
+from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch, joined, laid_out
@@ -61,7 +61,7 @@ class Sharing:
         vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
         rows = [batch.input_ids.shape[0] for batch in inputs]
         merged = joined(inputs, vectors)
-        hidden = states(learners[0].backbone, merged, mixed(prompts, rows), self.lower)
+        hidden = states(learners[0].backbone, merged, combined(prompts, rows), self.lower)
         outputs = []
         parts = torch.split(hidden, rows)
         for learner, own, batch, wide, part in zip(

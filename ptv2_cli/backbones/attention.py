@@ -10,7 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ptv2_cli.backbones.injection import site_of
+from ptv2_cli.backbones.injection import injection_of
 
 NAME = "ptv2"
 
@@ -30,22 +30,24 @@ def prompted_attention(
     `query` is [B, N, T, D]; `key` and `value` are [B, K, T', D]; the mask, bool or additive, is
     [B, 1, T, T'] or None. Returns [B, T, N, D]. Without prompts it is the stock function.
     """
-    slot, name = site_of(module)
+    injection, name = injection_of(module)
     queries = query.shape[2]
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    slot.note(name, key, value, queries, causal)
-    prompt = slot.take(name)
+    injection.record(name, key, value, queries, causal)
+    prompt = injection.take(name)
     added = None
     if prompt is not None:
         rows, length = key.shape[0], prompt[0].shape[2]
-        prompt_keys, prompt_values = (slot.spread(part.to(key.dtype), rows) for part in prompt)
-        gate = slot.gate(rows)
+        prompt_keys, prompt_values = (
+            injection.per_row(part.to(key.dtype), rows) for part in prompt
+        )
+        gate = injection.gate(rows)
         if gate is not None:
-            mask = slot.visible(rows)
+            mask = injection.visible(rows)
             added = _gated(query, prompt_keys, prompt_values, gate, mask, kwargs.get("scaling"))
     if prompt is not None and added is None:
         # Without this the stock function would crop the keys of a causal model to the query.
-        attention_mask = slot.widen(attention_mask, length, queries, key, causal)
+        attention_mask = injection.widen(attention_mask, length, queries, key, causal)
         causal = False  # the mask says it all, or there is one query, which sees every key
         key = torch.cat([prompt_keys, key], dim=2)
         value = torch.cat([prompt_values, value], dim=2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.families import Shape
-from ptv2_cli.backbones.injection import Slot
+from ptv2_cli.backbones.injection import Injection
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts, Site, TextBatch
 from ptv2_cli.errors import BackboneError
 
@@ -17,14 +17,14 @@ NO_PROMPTS = Prompts()
 
 
 class Backbone(nn.Module):
-    """A transformers model whose forward takes a batch and prompts and gives hidden states.
+    """A transformers model whose forward takes a batch and prompts and returns hidden states.
 
-    Of an encoder-decoder they are those of the decoder's first position, until `drop_decoder`.
+    An encoder-decoder returns those of the decoder's first position, until `drop_decoder`.
 
     Attributes:
         sites: its attention calls in the order of one forward pass.
-        pooler: [B, H] -> [B, H], the model's own, or None.
-        untrained: names of parameters that the pretrained weights lack, under this module.
+        pooler: the model's pooler, [B, H] -> [B, H], or None.
+        untrained: names of this module's parameters that the pretrained weights lack.
     """
 
     def __init__(self, model: Any, shape: Shape, dropout: float) -> None:
@@ -32,8 +32,8 @@ class Backbone(nn.Module):
         self.model = model
         self.shape = shape
         self.dropout = dropout
-        self.slot = Slot()
-        self.slot.attach(model)
+        self.injection = Injection()
+        self.injection.attach(model)
         self.sites: tuple[Site, ...] = ()
         self.untrained: tuple[str, ...] = ()
         self.decodes = shape.family.two_stacks
@@ -48,26 +48,28 @@ class Backbone(nn.Module):
     def set_sites(self, sites: tuple[Site, ...]) -> None:
         """Fix the numbering of sites that prompts refer to."""
         self.sites = sites
-        self.slot.index = {(site.module, site.call): at for at, site in enumerate(sites)}
+        self.injection.index = {
+            (site.module, site.call): number for number, site in enumerate(sites)
+        }
 
     def drop_pooler(self) -> None:
-        """Forget a pooler that no head reads, so that it is neither trained, saved nor counted."""
+        """Remove a pooler that no head reads, so that it is not trained, saved or counted."""
         self.pooler = None
         self.untrained = tuple(name for name in self.untrained if not name.startswith("pooler."))
 
     def drop_decoder(self) -> None:
-        """Keep the encoder alone, for heads that read the text's own tokens."""
+        """Keep only the encoder, for heads that read the tokens of the text."""
         if self.decodes:
             self.decodes = False
             self.model = self.model.get_encoder()
-            # The slot's index stays: other views of the model may still decode.
+            # The injection's index stays, because other views of the model may still decode.
             self.sites = tuple(site for site in self.sites if site.stack == "encoder")
 
     def checkpoint_gradients(self) -> None:
         """Recompute activations in backward instead of keeping them.
 
         Raises:
-            BackboneError: the family cannot.
+            BackboneError: the family does not support it.
         """
         if not self.model.supports_gradient_checkpointing:
             raise BackboneError.at(
@@ -75,33 +77,33 @@ class Backbone(nn.Module):
                 f"{self.shape.family.name} models cannot recompute activations",
                 "--set train.gradient_checkpointing=false",
             )
-        # Reentrant checkpoints would run backward through the shared prompt graph once a layer.
+        # Reentrant checkpoints would run backward through the shared prompt graph for each layer.
         self.model.activation_checkpointing_enable({"use_reentrant": False})
-        # It makes the embeddings' output need gradient, for the sake of reentrant checkpoints:
-        # frozen layers below the lowest prompt would be recomputed for nothing.
+        # For reentrant checkpoints it made the embeddings require gradient: without the next
+        # line, frozen layers below the lowest prompt would be recomputed for nothing.
         self.model.disable_input_require_grads()
 
     def pool(self, vectors: Tensor) -> Tensor:
-        """The pretrained pooler on [B, H] vectors; the identity without one."""
+        """Apply the pretrained pooler to [B, H] vectors; the identity without a pooler."""
         if self.pooler is None:
             return vectors
         vectors = vectors.to(next(self.pooler.parameters()).dtype)  # fp32, whatever the rest is
-        if isinstance(self.pooler, nn.Linear):  # ALBERT keeps its activation apart
+        if isinstance(self.pooler, nn.Linear):  # ALBERT's activation is separate
             return torch.tanh(self.pooler(vectors))
         pooled: Tensor = self.pooler(vectors[:, None])
         return pooled
 
     def forward(self, batch: TextBatch, prompts: Prompts = NO_PROMPTS) -> Tensor:
-        """Hidden states of the batch's own tokens [B, T, H], or [B, 1, H] out of a decoder.
+        """Hidden states of the batch's tokens [B, T, H], or [B, 1, H] from a decoder.
 
-        Input vectors are left out.
+        Those of inserted input vectors are left out.
 
         Raises:
-            BackboneError: prompts with gates for a family that has an attention of its own.
+            BackboneError: prompts have gates, but the family does not use the registry.
         """
         family = self.shape.family
         if prompts.gates and not family.registry:
-            what = "has an attention of its own, in which prompts share the text's softmax"
+            what = "its attention does not support a separate softmax for prompts"
             raise BackboneError.at(family.name, what, "choose a method without gates")
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
@@ -115,14 +117,14 @@ class Backbone(nn.Module):
             inputs["position_ids"] = self._positions(inputs["attention_mask"], prompts.offset)
         if self.decodes:
             inputs["decoder_input_ids"] = self._start(batch.input_ids)
-        self.slot.offset = self._offsets(prompts)
-        with self.slot.forward(prompts):
+        self.injection.offset = self._offsets(prompts)
+        with self.injection.forward(prompts):
             output = self.model(**inputs, **self._no_cache)
         hidden: Tensor = output.last_hidden_state
         return hidden if self.decodes else text_states(hidden, prompts.inputs)
 
     def read(self, ids: Tensor) -> list[KeysValues]:
-        """Keys and values [1, K, T, D] that the model itself computes for a text, site by site.
+        """Keys and values [1, K, T, D] that the model computes for a text, at each site.
 
         Args:
             ids: [1, T]; a decoder reads it too.
@@ -130,11 +132,11 @@ class Backbone(nn.Module):
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if self.decodes:
             inputs["decoder_input_ids"] = ids
-        self.slot.offset = {}
+        self.injection.offset = {}
         training = self.training
         self.eval()
         try:
-            with torch.no_grad(), self.slot.noting() as calls, self.slot.forward(None):
+            with torch.no_grad(), self.injection.recording() as calls, self.injection.forward(None):
                 self.model(**inputs, **self._no_cache)
         finally:
             self.train(training)
@@ -142,11 +144,11 @@ class Backbone(nn.Module):
 
     @property
     def _no_cache(self) -> dict[str, Any]:
-        """Encoders have no word for it."""
+        """The argument that turns off the cache; encoders have none."""
         return {"use_cache": False} if self.decodes or self.shape.family.causal else {}
 
     def _start(self, ids: Tensor) -> Tensor:
-        """The decoder's first token for every row [B, 1]."""
+        """The decoder's first token, for every row [B, 1]."""
         config = self.model.config
         start = config.decoder_start_token_id
         return ids.new_full((ids.shape[0], 1), config.pad_token_id if start is None else start)
@@ -155,38 +157,38 @@ class Backbone(nn.Module):
     def takes_offsets(self) -> bool:
         """Whether rows of one batch may be shifted by different offsets."""
         family = self.shape.family
-        # Where distances alone count, and no way in reads the offset, nothing is shifted at all.
+        # If only distances count and no adapter reads the offset, nothing is shifted.
         return family.takes_positions or (family.positions == "relative" and family.adapter is None)
 
     def view(self) -> Backbone:
-        """The same model and weights, with a pooler and a reading of its own."""
+        """The same model and weights, with a separate pooler and separate settings."""
         other = copy.copy(self)
         other._modules = dict(self._modules)
-        # Every module knows the slot, which holds the prompts of the last pass: it is not copied.
-        other.pooler = copy.deepcopy(self.pooler, {id(self.slot): self.slot})
+        # Every module refers to the injection, which holds the last prompts: do not copy it.
+        other.pooler = copy.deepcopy(self.pooler, {id(self.injection): self.injection})
         return other
 
     def _offsets(self, prompts: Prompts) -> dict[str, int]:
-        """The stacks whose own attention meets a prompt: their text stands after it."""
+        """The offset of each stack whose self-attention has prompts: its text comes after them."""
         if isinstance(prompts.offset, Tensor):
-            return {}  # position ids say it, row by row
-        prompted = {self.sites[at].stack for at in prompts.keys_values or ()}
+            return {}  # position ids hold it, row by row
+        prompted = {self.sites[site].stack for site in prompts.keys_values or ()}
         return dict.fromkeys(prompted - {"cross"}, prompts.offset)
 
     def _positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
-        """Position ids [B, T], the text's first token at `offset`, whatever side is padded."""
+        """Position ids [B, T] with the first token at `offset`, whichever side is padded."""
         if isinstance(offset, Tensor):
             offset = offset.to(mask.device)[:, None]
         real = mask.long()
         if self.shape.family.positions == "padded":
-            # RoBERTa counts real tokens from padding_idx + 1; padding stays at padding_idx.
+            # RoBERTa counts real tokens from padding_idx + 1; padding has padding_idx.
             padding: int = self.model.embeddings.padding_idx
             return (real.cumsum(dim=1) + offset) * real + padding
         return (real.cumsum(dim=1) - 1).clamp(min=0) + offset
 
 
 def _take_pooler(model: Any) -> nn.Module | None:
-    """Remove the model's pooler, so that it runs once, on the vector that the head reads."""
+    """Remove the model's pooler, so that it runs only once, on the vector that the head reads."""
     pooler: nn.Module | None = getattr(model, "pooler", None)
     if pooler is not None:
         model.pooler = None
@@ -196,30 +198,30 @@ def _take_pooler(model: Any) -> nn.Module | None:
 def _with_vectors(
     inputs: dict[str, Any], words: Tensor, prompt: InputVectors, slots: Tensor | None
 ) -> dict[str, Any]:
-    """Model inputs in which prompt vectors [P, E] stand beside word embeddings [B, T, E]."""
+    """Model inputs with prompt vectors [P, E] among the word embeddings [B, T, E]."""
     vectors = prompt.vectors.to(words.dtype)
     if prompt.column is None:
         if slots is None:
             raise ValueError("prompt vectors without a column need a batch with slots")
         filled = torch.where((slots >= 0)[..., None], vectors[slots.clamp(min=0)], words)
         return {**inputs, "inputs_embeds": filled}
-    at, rows = prompt.column, words.shape[0]
+    column, rows = prompt.column, words.shape[0]
     expanded = vectors.expand(rows, -1, -1)
     widened = {
-        key: torch.cat([ids[:, :at], _fill(key, ids, vectors.shape[0]), ids[:, at:]], dim=1)
+        key: torch.cat([ids[:, :column], _fill(key, ids, vectors.shape[0]), ids[:, column:]], dim=1)
         for key, ids in inputs.items()
     }
-    embeds = torch.cat([words[:, :at], expanded, words[:, at:]], dim=1)
+    embeds = torch.cat([words[:, :column], expanded, words[:, column:]], dim=1)
     return {**widened, "inputs_embeds": embeds}
 
 
 def _fill(key: str, ids: Tensor, length: int) -> Tensor:
-    """Columns [B, length] for prompt positions: visible, of the first segment."""
+    """Columns [B, length] for prompt positions: visible, and in the first segment."""
     return ids.new_full((ids.shape[0], length), int(key == "attention_mask"))
 
 
 def text_states(hidden: Tensor, prompt: InputVectors | None) -> Tensor:
-    """Hidden states [B, T, H] of the text alone, those of inserted vectors cut out."""
+    """Hidden states [B, T, H] of the text, without those of inserted vectors."""
     if prompt is None or prompt.column is None:
         return hidden
     after = prompt.column + prompt.vectors.shape[0]

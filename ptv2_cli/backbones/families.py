@@ -151,7 +151,7 @@ class Shape:
             return self.stacks
         return {"encoder": self.stacks["encoder"]}
 
-    def room(self, taken: int) -> int:
+    def max_text(self, taken: int) -> int:
         """Tokens of text that fit beside `taken` positions of a prompt."""
         return self.limit if self.positions is None else min(self.limit, self.positions - taken)
 

@@ -1,4 +1,4 @@
-"""Where attention finds the prompts of the forward pass under way."""
+"""Hand the prompts of a forward pass to the attention modules of a model."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts
 
 @dataclass(frozen=True)
 class Call:
-    """One attention call as it was seen."""
+    """One recorded attention call."""
 
     module: str
     key: Tensor
-    """The text's own keys, as attention compares them [B, K, T', D]."""
+    """The keys of the text [B, K, T', D], after rotation."""
     value: Tensor
     """[B, K, T', D]"""
     queries: int
     causal: bool
 
 
-class Slot:
-    """Where attention finds the prompts of the forward pass under way.
+class Injection:
+    """Holds the prompts of the current forward pass for the attention modules.
 
-    Modules are told apart by name and by the number of the call, because one module may serve
-    several layers (ALBERT) and `layer_idx` repeats over encoder, decoder and cross attention
-    (T5). The prompts stay after the forward pass: gradient checkpointing calls attention again
-    during backward, each module's calls in reverse order.
+    The name of the module and the number of the call identify a site, because one module may
+    serve several layers (ALBERT) and `layer_idx` repeats over encoder, decoder and cross
+    attention (T5). The prompts stay here after the forward pass: gradient checkpointing calls
+    attention again during backward, and each module's calls then come in reverse order.
 
     Attributes:
         index: (module, call) -> the site's number.
-        offset: positions by which a stack's text is shifted, for families that take no position
-            ids (see `adapters`).
+        offset: stack -> positions by which its text is shifted, for families that take no
+            position ids (see `adapters`).
     """
 
     def __init__(self) -> None:
         self.index: dict[tuple[str, int], int] = {}
         self.offset: dict[str, int] = {}
-        self._noted: list[Call] | None = None
+        self._recorded: list[Call] | None = None
         self._prompts: Prompts | None = None
         self._calls: dict[str, int] = {}
         self._recomputed: dict[str, int] = {}
@@ -53,7 +53,7 @@ class Slot:
         self._masks: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
 
     def attach(self, model: nn.Module) -> None:
-        """Let every module of `model` find this slot and its own name."""
+        """Give every module of `model` its name and this object."""
         for name, module in model.named_modules():
             module._ptv2_site = (self, name)
 
@@ -69,24 +69,24 @@ class Slot:
             self._in_forward = False
 
     @contextmanager
-    def noting(self) -> Iterator[list[Call]]:
-        """Collect the attention calls made meanwhile, in order."""
+    def recording(self) -> Iterator[list[Call]]:
+        """Collect the attention calls in the `with` block, in order."""
         calls: list[Call] = []
-        self._noted = calls
+        self._recorded = calls
         try:
             yield calls
         finally:
-            self._noted = None
+            self._recorded = None
 
-    def note(self, name: str, key: Tensor, value: Tensor, queries: int, causal: bool) -> None:
-        """Tell of a call of module `name`, before any prompt stands in its keys."""
-        if self._noted is not None:
-            self._noted.append(Call(name, key.detach(), value.detach(), queries, causal))
+    def record(self, name: str, key: Tensor, value: Tensor, queries: int, causal: bool) -> None:
+        """Record a call of module `name` with the keys and values of the text alone."""
+        if self._recorded is not None:
+            self._recorded.append(Call(name, key.detach(), value.detach(), queries, causal))
 
     def take(self, name: str) -> KeysValues | None:
-        """The prompts of module `name` at its present call; counts the call.
+        """Count a call of module `name` and return its prompts.
 
-        What `widen` gives next is for them.
+        `widen`, `gate` and `visible` then refer to these prompts.
         """
         call = self._count(name)
         if self._prompts is None or self._prompts.keys_values is None:
@@ -100,11 +100,11 @@ class Slot:
         return self._prompts.keys_values.get(site)
 
     def gate(self, rows: int) -> Tensor | None:
-        """The factor of each head for the prompts taken last [B, N]; None: one softmax for all."""
-        return None if self._gate is None else self.spread(self._gate, rows)
+        """The factor of each head for the last taken prompts [B, N]; None: one softmax for all."""
+        return None if self._gate is None else self.per_row(self._gate, rows)
 
     def visible(self, rows: int) -> Tensor | None:
-        """Which positions of the prompts taken last each row sees [B, P]; None: all."""
+        """Which positions of the last taken prompts each row sees [B, P]; None: all."""
         if self._visible is None:
             return None
         # A row that sees nothing has no prompt here and a gate of 0; a softmax needs a position.
@@ -113,36 +113,36 @@ class Slot:
     def widen(
         self, mask: Tensor | None, length: int, queries: int, keys: Tensor, causal: bool
     ) -> Tensor | None:
-        """The attention mask with `length` prompt columns before its own, [B|1, 1, T, P + T'].
+        """Put `length` prompt columns before the attention mask: [B|1, 1, T, P + T'].
 
-        Prompt columns are visible to every query, sliding windows or not, unless the prompts'
-        own mask hides them. Layers share masks, so each is widened once per forward pass.
+        Every query sees the prompt columns, also with sliding windows, unless the mask of the
+        prompts hides them. Layers share masks, so each mask is widened once per forward pass.
 
         Args:
             mask: 1 for visible, or additive, [B|1, 1, T|1, T'], or None.
             length: P.
             queries: T.
-            keys: the text's own keys [B, K, T', D].
-            causal: whether None means a causal mask.
+            keys: the keys of the text [B, K, T', D].
+            causal: whether None stands for a causal mask.
         """
         visible = self._visible
         mark = (id(mask), id(visible), length, queries, keys.shape[2], int(causal))
         cached = self._masks.get(mark)
         if cached is None:
-            # The originals are kept beside the result, or their ids could go to other tensors.
+            # Keep the originals too: otherwise new tensors could reuse their ids.
             wide = self._widen(mask, visible, length, queries, keys, causal)
             cached = (mask, visible, wide)
             self._masks[mark] = cached
         return cached[2]
 
-    def spread(self, part: Tensor, rows: int) -> Tensor:
-        """Keys or values of each owner [R, ...] as those of each row [B, ...]."""
+    def per_row(self, part: Tensor, rows: int) -> Tensor:
+        """Repeat what each owner has [R, ...] for each of its rows [B, ...]."""
         counts = None if self._prompts is None else self._prompts.rows
         if counts is None:
             return part.expand(rows, *part.shape[1:])
-        if len(set(counts)) == 1:  # one copy; its gradient is one sum
-            alike = part[:, None].expand(-1, counts[0], *part.shape[1:])
-            return alike.reshape(rows, *part.shape[1:])
+        if len(set(counts)) == 1:  # one copy, whose gradient is one sum
+            repeated = part[:, None].expand(-1, counts[0], *part.shape[1:])
+            return repeated.reshape(rows, *part.shape[1:])
         owners = zip(torch.split(part, 1), counts, strict=True)
         return torch.cat([own.expand(count, *own.shape[1:]) for own, count in owners])
 
@@ -184,44 +184,43 @@ class Slot:
         if self._in_forward:
             self._calls[name] = calls + 1
             return calls
-        again = self._recomputed.get(name, 0)
-        self._recomputed[name] = again + 1
-        return calls - 1 - again
+        recomputed = self._recomputed.get(name, 0)
+        self._recomputed[name] = recomputed + 1
+        return calls - 1 - recomputed
 
 
-def site_of(module: nn.Module) -> tuple[Slot, str]:
-    """The slot and the dotted name that `Slot.attach` left on a module."""
-    found: tuple[Slot, str] = module._ptv2_site  # type: ignore[assignment]
-    return found
+def injection_of(module: nn.Module) -> tuple[Injection, str]:
+    """What `Injection.attach` left on a module: the injection and the module's dotted name."""
+    attached: tuple[Injection, str] = module._ptv2_site  # type: ignore[assignment]
+    return attached
 
 
-def mixed(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
-    """The prompts of a batch whose first rows[0] rows are prompts[0]'s, and so on.
+def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
+    """The prompts of a batch whose first rows[0] rows belong to prompts[0], and so on.
 
-    Each owner's keys and values are [1, K, P, D] at its own sites, of its own length. Together
-    they are [R, K, P, D] with R owners and P the longest at a site, and a mask [B, P] hides what
-    is not a row's own: shorter prompts stand at the end, next to the text. Vectors among the
-    inputs come one owner's after another's; the batch's slots count them so (see `laid_out`).
-    Either all owners have gates or none has.
-    Gradients flow back to each owner.
+    Each owner has keys and values [1, K, P, D] at its own sites, of its own length. The result
+    has [R, K, P, D] for R owners, where P is the longest at a site, and a mask [B, P] that hides
+    the padding: shorter prompts are at the end, next to the text. Vectors among the inputs follow
+    each other owner by owner, and the batch's slots count them in this order (see `laid_out`).
+    Either all owners have gates or none has. Gradients flow back to each owner.
     """
     if len(prompts) == 1:
         return prompts[0]
-    found: dict[int, KeysValues] = {}
+    keys_values: dict[int, KeysValues] = {}
     masks: dict[int, Tensor] = {}
-    for (lengths, *_), sites in _alike(prompts).items():
-        # All sites of one kind at once: each site by itself would be many small operations.
+    for (lengths, *_), sites in _sites_by_shape(prompts).items():
+        # All sites of one shape at once: one site at a time would be many small operations.
         block = torch.stack(_blocks(prompts, sites, max(lengths)))
         parts = block.unbind(1)
-        for place, at in enumerate(sites):
-            found[at] = (parts[2 * place], parts[2 * place + 1])
+        for number, site in enumerate(sites):
+            keys_values[site] = (parts[2 * number], parts[2 * number + 1])
         if len(set(lengths)) > 1:
             # Sites with the same lengths share one mask, so that attention widens it once.
             mask = _mask(lengths, tuple(rows), block.device)
             masks.update(dict.fromkeys(sites, mask))
     vectors = [prompt.inputs.vectors for prompt in prompts if prompt.inputs is not None]
     return Prompts(
-        keys_values=dict(sorted(found.items())),
+        keys_values=dict(sorted(keys_values.items())),
         mask=masks,
         offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
         inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
@@ -240,25 +239,27 @@ def _gates(prompts: Sequence[Prompts]) -> dict[int, Tensor] | None:
     } or None
 
 
-def _alike(prompts: Sequence[Prompts]) -> dict[tuple[tuple[int, ...], int, int], list[int]]:
-    """Sites by each owner's prompt length there, 0 without one, and by K and D."""
-    found: dict[tuple[tuple[int, ...], int, int], list[int]] = {}
-    for at in sorted({at for prompt in prompts for at in prompt.keys_values or ()}):
-        owners = [(prompt.keys_values or {}).get(at) for prompt in prompts]
+def _sites_by_shape(
+    prompts: Sequence[Prompts],
+) -> dict[tuple[tuple[int, ...], int, int], list[int]]:
+    """Sites by each owner's prompt length there (0 without a prompt), K and D."""
+    grouped: dict[tuple[tuple[int, ...], int, int], list[int]] = {}
+    for site in sorted({site for prompt in prompts for site in prompt.keys_values or ()}):
+        owners = [(prompt.keys_values or {}).get(site) for prompt in prompts]
         lengths = tuple(0 if owner is None else owner[0].shape[2] for owner in owners)
         shape = next(owner for owner in owners if owner is not None)[0].shape
-        found.setdefault((lengths, shape[1], shape[3]), []).append(at)
-    return found
+        grouped.setdefault((lengths, shape[1], shape[3]), []).append(site)
+    return grouped
 
 
 def _blocks(prompts: Sequence[Prompts], sites: Sequence[int], longest: int) -> list[Tensor]:
-    """Each owner's keys and values of some sites [2 * S, K, P, D], zeros where it has none.
+    """Each owner's keys and values at some sites [2 * S, K, P, D], zeros if it has none.
 
     An owner has prompts at all of these sites or at none.
     """
     owned = [prompt.keys_values or {} for prompt in prompts]
     stacked = [
-        torch.stack([part[0] for at in sites for part in own[at]]) if sites[0] in own else None
+        torch.stack([part[0] for site in sites for part in own[site]]) if sites[0] in own else None
         for own in owned
     ]
     like = next(part for part in stacked if part is not None)
@@ -271,8 +272,8 @@ def _blocks(prompts: Sequence[Prompts], sites: Sequence[int], longest: int) -> l
 
 @lru_cache(maxsize=256)
 def _mask(lengths: tuple[int, ...], rows: tuple[int, ...], device: torch.device) -> Tensor:
-    """Which of the P longest positions are each row's own [B, P]."""
-    # Made once for predictions and for training, which cannot use what inference mode makes.
+    """Which of the P positions belong to each row's prompt [B, P]."""
+    # The cache serves training too, which cannot use tensors made in inference mode.
     with torch.inference_mode(False):
         own = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
         return own.repeat_interleave(torch.tensor(rows), dim=0).to(device)
@@ -280,7 +281,7 @@ def _mask(lengths: tuple[int, ...], rows: tuple[int, ...], device: torch.device)
 
 @lru_cache(maxsize=256)
 def _offset(offsets: tuple[int, ...], rows: tuple[int, ...]) -> int | Tensor:
-    """One offset if all are alike, else that of each row [B]."""
+    """One offset if all are equal, else one for each row [B]."""
     if len(set(offsets)) == 1:
         return offsets[0]
     with torch.inference_mode(False):

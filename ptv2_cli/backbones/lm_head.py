@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ptv2_cli.backbones.families import Family
-from ptv2_cli.backbones.injection import Slot
+from ptv2_cli.backbones.injection import Injection
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.model_files import FETCH_AGAIN, weight_map
 from ptv2_cli.backbones.quiet import quiet
@@ -80,7 +80,7 @@ def model_class(family: Family) -> Any:
     return AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
 
 
-def take_head(model: Any, words: Sequence[int], slot: Slot, name: str) -> LanguageHead:
+def take_head(model: Any, words: Sequence[int], injection: Injection, name: str) -> LanguageHead:
     """The head of a loaded model, whose base model is left to others; its logits are compared.
 
     Raises:
@@ -90,9 +90,9 @@ def take_head(model: Any, words: Sequence[int], slot: Slot, name: str) -> Langua
     # Two different ids from the middle of the vocabulary: special tokens stand at its ends.
     middle = base.get_input_embeddings().weight.shape[0] // 2
     ids = torch.tensor([[middle, middle + 1]])
-    with torch.no_grad(), slot.forward(None):
+    with torch.no_grad(), injection.forward(None):
         whole = model(input_ids=ids).logits
-    with torch.no_grad(), slot.forward(None):
+    with torch.no_grad(), injection.forward(None):
         hidden = base(input_ids=ids).last_hidden_state
     try:
         head = LanguageHead(model, words)

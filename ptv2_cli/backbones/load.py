@@ -163,11 +163,11 @@ def _loaded(
     if words is not None:
         model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, dropout)
-    adapters.enter(shape.family, model, backbone.slot)
+    adapters.enter(shape.family, model, backbone.injection)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)
-    head = None if words is None else take_head(whole, words, backbone.slot, located.name)
+    head = None if words is None else take_head(whole, words, backbone.injection, located.name)
     probe(backbone, located.name)
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)

@@ -1,32 +1,21 @@
-"""Find a model's sites, and prove on one real forward pass that prompts work at each."""
+"""Find a model's sites, and check with a real forward pass that prompts work at each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.injection import Call
-from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
+from ptv2_cli.backbones.sites import KeysValues, PlainBatch, Prompts, Site, Stack
 from ptv2_cli.errors import BackboneError, out_of_memory
 
 LENGTH = 2
-"""Prompt length of the probe; its text is as long."""
-
-
-@dataclass(frozen=True)
-class _Text:
-    input_ids: Tensor
-    attention_mask: Tensor
-    token_type_ids: Tensor | None = None
-    slots: Tensor | None = None
+"""Length of the probe's prompt and of its text."""
 
 
 def find_sites(backbone: Backbone) -> tuple[Site, ...]:
     """The attention calls of one forward pass of two tokens, in order."""
-    with torch.no_grad(), backbone.slot.noting() as calls:
+    with torch.no_grad(), backbone.injection.recording() as calls:
         backbone(_text(backbone))
     sites: list[Site] = []
     for call in calls:
@@ -46,7 +35,7 @@ def find_sites(backbone: Backbone) -> tuple[Site, ...]:
 
 
 def _stack(call: Call, two_stacks: bool) -> Stack:
-    """Two tokens of text and one of the decoder tell the three kinds of attention apart."""
+    """The stack of a call, from its lengths: the text has two tokens, the decoder has one."""
     if not two_stacks:
         return "self"
     if call.queries == call.key.shape[2]:
@@ -55,28 +44,28 @@ def _stack(call: Call, two_stacks: bool) -> Stack:
 
 
 def probe(backbone: Backbone, name: str) -> None:
-    """Fix the backbone's sites and check that each is called, matters and gets gradient.
+    """Set the backbone's sites and check that each is called, changes the output and gets gradient.
 
-    Families that never call the attention registry (DeBERTa, MPNet, Longformer, ...) run without
-    complaint while their prompts do nothing; this is where they are caught.
+    In families that do not use the attention registry (DeBERTa, MPNet, Longformer, ...) prompts
+    would silently have no effect; this check detects them.
 
     Raises:
-        BackboneError: the model cannot run at all, has no site, or has one whose prompts change
-            nothing or get no gradient.
+        BackboneError: the model cannot run, has no site, or has one whose prompts change nothing
+            or get no gradient.
     """
     training = backbone.training
     backbone.eval()
     try:
-        backbone.set_sites(_found(backbone, name))
+        backbone.set_sites(_sites(backbone, name))
         _check(backbone, name)
     finally:
         backbone.train(training)
 
 
-def _found(backbone: Backbone, name: str) -> tuple[Site, ...]:
+def _sites(backbone: Backbone, name: str) -> tuple[Site, ...]:
     try:
         return find_sites(backbone)
-    except Exception as error:  # of any kind: sizes in config.json that fit the weights by chance
+    except Exception as error:  # of any type: sizes in config.json may fit the weights by chance
         if out_of_memory(error):
             raise
         first = str(error).partition("\n")[0] or type(error).__name__
@@ -91,22 +80,22 @@ def _check(backbone: Backbone, name: str) -> None:
     if not backbone.sites:
         raise _refusal(name, "its attention never asks for prompts, so they would do nothing")
     for stack, layers in backbone.shape.stacks.items():
-        found = sum(site.stack == stack for site in backbone.sites)
-        if found != layers:
+        count = sum(site.stack == stack for site in backbone.sites)
+        if count != layers:
             of = "" if stack == "self" else f"{stack} "
             raise _refusal(
                 name,
-                f"{found} of its {layers} {of}layers ask for prompts: the rest would do nothing",
+                f"{count} of its {layers} {of}layers ask for prompts: the rest would do nothing",
             )
     draws = torch.Generator().manual_seed(0)
-    prompts = {at: random_prompt(site, draws) for at, site in enumerate(backbone.sites)}
+    prompts = {number: random_prompt(site, draws) for number, site in enumerate(backbone.sites)}
     text = _text(backbone)
     with torch.no_grad():
         plain = backbone(text)
     hidden = backbone(text, Prompts(keys_values=prompts))
     if torch.equal(plain, hidden):
         raise _refusal(name, "prompts do not change its output")
-    # A random projection: a mean of squares after LayerNorm would have next to no gradient.
+    # A random projection, because a mean of squares after LayerNorm has almost no gradient.
     loss = (hidden * torch.randn(hidden.shape, generator=draws)).sum()
     leaves = [leaf for pair in prompts.values() for leaf in pair]
     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
@@ -118,17 +107,17 @@ def _check(backbone: Backbone, name: str) -> None:
 
 
 def random_prompt(site: Site, draws: torch.Generator) -> KeysValues:
-    """N(0, 1) keys and values of one site [1, K, LENGTH, D] that ask for gradient."""
+    """N(0, 1) keys and values of one site [1, K, LENGTH, D] with gradient."""
     shape = (1, site.heads, LENGTH, site.head_size)
     keys = torch.randn(shape, generator=draws).requires_grad_()
     return keys, torch.randn(shape, generator=draws).requires_grad_()
 
 
-def _text(backbone: Backbone) -> _Text:
-    # Two different ids from the middle of the vocabulary: special tokens stand at its ends.
+def _text(backbone: Backbone) -> PlainBatch:
+    # Two different ids from the middle of the vocabulary, because special tokens are at its ends.
     middle = backbone.word_embeddings.shape[0] // 2
     ids = torch.tensor([[middle, middle + 1]])
-    return _Text(ids, torch.ones_like(ids))
+    return PlainBatch(ids, torch.ones_like(ids))
 
 
 def _refusal(name: str, reason: str) -> BackboneError:

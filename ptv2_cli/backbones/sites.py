@@ -1,4 +1,4 @@
-"""Sites, where prompts may enter a backbone, and the prompts that a method puts there."""
+"""Sites, where prompts can enter a backbone, and the prompts that a method puts there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KeysValues: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 class TextBatch(Protocol):
-    """What a backbone reads of a batch."""
+    """The part of a batch that a backbone reads."""
 
     @property
     def input_ids(self) -> Tensor:
@@ -37,13 +37,23 @@ class TextBatch(Protocol):
 
 
 @dataclass(frozen=True)
+class PlainBatch:
+    """A TextBatch of given tensors."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor | None = None
+    slots: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Site:
     """One attention call in one forward pass."""
 
     module: str
     """Dotted name of the attention module in the model."""
     call: int
-    """The how-manieth call of that module in the forward pass, from 0."""
+    """Number of this call among the calls of the module in a forward pass, from 0."""
     heads: int
     """Key and value heads, K."""
     head_size: int
@@ -51,7 +61,7 @@ class Site:
     causal: bool
     stack: Stack
     layer: int
-    """Which of its stack's layers calls it, from 0."""
+    """The layer of its stack that makes the call, from 0."""
 
     @property
     def width(self) -> int:
@@ -61,7 +71,7 @@ class Site:
 
 @dataclass(frozen=True)
 class InputVectors:
-    """Prompt vectors beside the word embeddings [P, E]."""
+    """Prompt vectors among the word embeddings [P, E]."""
 
     vectors: Tensor
     column: int | None

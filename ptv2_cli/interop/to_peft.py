@@ -70,7 +70,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         yield Problem(where, what, fix or hint)
 
 
-def express(run: FinishedRun, session: Session) -> Adapter:
+def to_adapter(run: FinishedRun, session: Session) -> Adapter:
     """The prompt of a run that has no obstacles.
 
     Raises:
@@ -180,7 +180,7 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     require_new(folder)
     gather(obstacles(run), RunError)
     session = run.session()
-    adapter = express(run, session)
+    adapter = to_adapter(run, session)
     head = head_weights(session.learner)
     if head is None:
         raise refused(run, "its head is not one linear layer")

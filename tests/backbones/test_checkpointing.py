@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from ptv2_cli.backbones.families import FAMILIES
-from ptv2_cli.backbones.injection import Slot
+from ptv2_cli.backbones.injection import Injection
 from ptv2_cli.errors import BackboneError
 
 ABLE = [name for name, family in FAMILIES.items() if family.checkpointing]
@@ -18,7 +18,7 @@ ABLE = [name for name, family in FAMILIES.items() if family.checkpointing]
 def gradients(folder, checkpointed: bool, monkeypatch, *, dropout="off", **options):
     """Loss, prompt gradient and the number of attention calls of one forward and backward."""
     calls = [0]
-    take = Slot.take
+    take = Injection.take
 
     def counting(self, name):
         calls[0] += 1
@@ -31,7 +31,7 @@ def gradients(folder, checkpointed: bool, monkeypatch, *, dropout="off", **optio
         backbone.checkpoint_gradients()
     batch = replace(tiny.text_batch([7, 4]), labels=torch.tensor([0, 2]))
     with monkeypatch.context() as patch:
-        patch.setattr(Slot, "take", counting)
+        patch.setattr(Injection, "take", counting)
         with torch.random.fork_rng():
             torch.manual_seed(5)
             loss = learner.train()(batch).loss

@@ -13,8 +13,8 @@ from ptv2_cli.backbones.families import FAMILIES, is_silent, set_dropout
 from ptv2_cli.backbones.frozen_cache import activation_store
 from ptv2_cli.backbones.frozen_cache.activation_store import ForEpoch, InMemory, OnDisk
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates, check_lower
-from ptv2_cli.backbones.injection import mixed
-from ptv2_cli.backbones.layer_split import Halves
+from ptv2_cli.backbones.injection import combined
+from ptv2_cli.backbones.layer_split import LayerSplit
 from ptv2_cli.backbones.sites import InputVectors, Prompts
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.inputs.batch import Batch, collate, joined
@@ -129,7 +129,7 @@ def test_lanes_of_several_depths_share_a_batch(family, folder_of) -> None:
     trainer, counts = joined(batches), [3, 3, 1]
 
     def prompts() -> Prompts:
-        return mixed([method() for method in methods], counts)
+        return combined([method() for method in methods], counts)
 
     def gradients(hidden):
         weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1))
@@ -182,11 +182,11 @@ def test_what_is_said_of_each_family_is_what_the_check_finds(family, folder_of) 
         assert backbone.training
         return
     with pytest.raises(
-        BackboneError, match=rf"train\.cache: {family} layers hand more to each"
+        BackboneError, match=rf"train\.cache: {family} layers pass on more than"
     ) as e:
         check_lower(backbone, "some/model")
-    assert "those of some/model cannot go on" in str(e.value)
-    assert "leave train.cache out" in str(e.value)
+    assert "those of some/model cannot start" in str(e.value)
+    assert "remove train.cache" in str(e.value)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(ABLE)))
@@ -281,7 +281,7 @@ def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
 def test_one_taker_of_an_epoch_has_the_plain_pass(backbone_of, monkeypatch) -> None:
     backbone = backbone_of("bert")
     batch, prompts = batch_of(features()), method_of(backbone, "last:1")()
-    monkeypatch.setattr(Halves, "lower", None)
+    monkeypatch.setattr(LayerSplit, "lower", None)
     lower = LowerStates("epoch")
     expected = backbone(batch, prompts)
     for _ in range(2):
@@ -365,13 +365,13 @@ def test_there_is_no_graph_below(tmp_path, monkeypatch) -> None:
     """What backward needs is as much over three layers as over six."""
     saved = {}
     seen = []
-    upper = Halves.upper
+    upper = LayerSplit.upper
 
     def spying(self, backbone, batch, prompts, depth, states):
         seen.append(states.requires_grad)
         return upper(self, backbone, batch, prompts, depth, states)
 
-    monkeypatch.setattr(Halves, "upper", spying)
+    monkeypatch.setattr(LayerSplit, "upper", spying)
     for layers in (3, 6):
         folder = tiny.save_model(tmp_path / str(layers), "bert", num_hidden_layers=layers)
         backbone = load(folder)
@@ -442,7 +442,7 @@ def test_a_failed_pass_leaves_the_model_as_it_was(folder_of, monkeypatch) -> Non
     lower = LowerStates("memory")
     lower.hidden(backbone, batch, prompts)
     with monkeypatch.context() as patch:
-        patch.setattr(type(backbone.slot), "take", lambda *args: 1 / 0)
+        patch.setattr(type(backbone.injection), "take", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             lower.hidden(backbone, batch, prompts)
     assert not any("forward" in vars(module) for module in backbone.model.modules())

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.backbones.injection import mixed
+from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import InputVectors, Prompts
 from ptv2_cli.inputs.batch import Batch, joined, laid_out
 
@@ -44,13 +44,13 @@ def test_rows_are_as_with_their_own_prompts_alone(family: str, backbone_of: Back
     rows = [2, 1, 3]
     with torch.no_grad():
         alone = [backbone(*pair) for pair in zip(batches, prompts, strict=True)]
-        trainer = backbone(joined(batches), mixed(prompts, rows))
+        trainer = backbone(joined(batches), combined(prompts, rows))
     for own, found, batch in zip(alone, parts(batches, trainer), batches, strict=True):
         kept = own * batch.attention_mask[..., None]
         torch.testing.assert_close(found, kept, atol=2e-5, rtol=1e-4)
     # Nobody else's prompts would do.
     with torch.no_grad():
-        other = backbone(joined(batches), mixed([prompts[1], prompts[0], prompts[2]], rows))
+        other = backbone(joined(batches), combined([prompts[1], prompts[0], prompts[2]], rows))
     assert (other - trainer).abs().max() > 0.01
 
 
@@ -72,7 +72,7 @@ def test_every_owner_gets_its_own_gradient(rows: list[int], backbone_of: Backbon
         return found
 
     alone = gradients([backbone(*pair) for pair in zip(batches, made, strict=True)])
-    hidden = backbone(joined(batches), mixed(made, rows))
+    hidden = backbone(joined(batches), combined(made, rows))
     trainer = gradients(parts(batches, hidden))
     for own, found in zip(alone, trainer, strict=True):
         for one, other in zip(own, found, strict=True):
@@ -96,7 +96,7 @@ def test_vectors_among_the_inputs(backbone_of: BackboneOf) -> None:
     wide = [laid_out(batches[0], 1, 3), *batches[1:]]
     with torch.no_grad():
         alone = [backbone(*pair) for pair in zip(batches, prompts, strict=True)]
-        hidden = backbone(joined(wide, [3, 2, 0]), mixed(prompts, [2, 1, 3]))
+        hidden = backbone(joined(wide, [3, 2, 0]), combined(prompts, [2, 1, 3]))
     first, *others = parts(wide, hidden)
     found = [torch.cat([first[:, :1], first[:, 4:]], dim=1), *others]
     for own, part, batch in zip(alone, found, batches, strict=True):
@@ -106,19 +106,19 @@ def test_vectors_among_the_inputs(backbone_of: BackboneOf) -> None:
 
 def test_one_owner_is_taken_as_it_is(backbone_of: BackboneOf) -> None:
     prompts = tiny.random_prompts(backbone_of("bert"), 3)
-    assert mixed([prompts], [7]) is prompts
+    assert combined([prompts], [7]) is prompts
 
 
 def test_what_is_alike_needs_no_mask_and_no_offsets(backbone_of: BackboneOf) -> None:
     backbone = backbone_of("bert")
     same = [tiny.random_prompts(backbone, 3, seed=seed, offset=3) for seed in (1, 2)]
-    found = mixed(same, [2, 2])
+    found = combined(same, [2, 2])
     assert found.mask == {}
     assert found.offset == 3
     assert found.rows == (2, 2)
     assert found.inputs is None
     shorter = tiny.random_prompts(backbone, 1, offset=1)
-    other = mixed([same[0], shorter], [1, 2])
+    other = combined([same[0], shorter], [1, 2])
     assert torch.equal(other.offset, torch.tensor([3, 1, 1]))
     (mask,) = {id(mask): mask for mask in other.mask.values()}.values()
     assert mask.tolist() == [[True] * 3, [False, False, True], [False, False, True]]
@@ -129,11 +129,11 @@ def test_masks_made_for_predictions_serve_training(backbone_of: BackboneOf) -> N
     made = [tiny.random_prompts(backbone, length, offset=length) for length in (7, 8)]
     batch = tiny.text_batch([5, 5])
     with torch.inference_mode():
-        first = mixed(made, [1, 1])
+        first = combined(made, [1, 1])
         backbone(batch, first)
     for part in made[0].keys_values[0]:
         part.requires_grad_()
-    again = mixed(made, [1, 1])
+    again = combined(made, [1, 1])
     backbone(batch, again).sum().backward()
     assert made[0].keys_values[0][0].grad is not None
     assert again.offset is first.offset  # made once
@@ -142,7 +142,7 @@ def test_masks_made_for_predictions_serve_training(backbone_of: BackboneOf) -> N
 
 
 def test_nobody_with_prompts(backbone_of: BackboneOf) -> None:
-    found = mixed([Prompts(), Prompts()], [1, 2])
+    found = combined([Prompts(), Prompts()], [1, 2])
     assert found.keys_values == {}
     batch = tiny.text_batch([5, 3, 4])
     with torch.no_grad():

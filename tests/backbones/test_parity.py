@@ -119,7 +119,7 @@ def test_padding_does_not_leak(family, backbone_of) -> None:
 def test_grouped_heads_equal_plain_attention(padded, backbone_of) -> None:
     """The attention function by itself, 4 heads over 2 of keys, mask None or with padding."""
     from ptv2_cli.backbones.attention import prompted_attention
-    from ptv2_cli.backbones.injection import Slot
+    from ptv2_cli.backbones.injection import Injection
 
     backbone = backbone_of("llama")
     module = backbone.model.layers[0].self_attn
@@ -131,11 +131,11 @@ def test_grouped_heads_equal_plain_attention(padded, backbone_of) -> None:
     causal = torch.ones(6, 6, dtype=torch.bool).tril().expand(2, 1, 6, 6).clone()
     if padded:
         causal[1, :, :, 4:] = False
-    slot = Slot()
-    slot.index = {(name, 0): 0}
-    module._ptv2_site = (slot, name)
+    injection = Injection()
+    injection.index = {(name, 0): 0}
+    module._ptv2_site = (injection, name)
     try:
-        with slot.forward(Prompts(keys_values={0: prompt})):
+        with injection.forward(Prompts(keys_values={0: prompt})):
             found, _ = prompted_attention(
                 module, query, key, value, causal if padded else None, scaling=0.5
             )

@@ -19,7 +19,7 @@ from cells import (
     rows_of,
 )
 
-from ptv2_cli.backbones.injection import site_of
+from ptv2_cli.backbones.injection import injection_of
 from ptv2_cli.training.checkpoint import fit_into, load_checkpoint, save_checkpoint
 from ptv2_cli.training.optim import LearningRates, build_optimizer
 
@@ -64,7 +64,7 @@ def test_what_trains_gets_gradient_and_the_rest_stays(family, kind, method, back
 def test_finetuning_reaches_every_layer(family, kind, method, backbones) -> None:
     learner = learner_of(backbones.get(family, kind), kind, method)
     learner(batch_of(kind, family, method)).loss.backward()
-    modules = {site_of(module)[1]: module for module in learner.backbone.model.modules()}
+    modules = {injection_of(module)[1]: module for module in learner.backbone.model.modules()}
     for site in learner.backbone.sites:
         weights = [p for p in modules[site.module].parameters() if p.grad is not None]
         assert any(p.grad.abs().sum() > 0 for p in weights), site

@@ -10,7 +10,11 @@ import tiny
 import torch
 
 from ptv2_cli.backbones.frozen_cache import activation_store
-from ptv2_cli.backbones.frozen_cache.activation_store import free_memory, needed_bytes, require_room
+from ptv2_cli.backbones.frozen_cache.activation_store import (
+    free_memory,
+    needed_bytes,
+    require_space,
+)
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import load_config, parse_set
@@ -114,8 +118,8 @@ def test_layers_that_do_not_exist_are_told_once(config_of) -> None:
 
 def test_t5_cannot_be_entered_between_layers(config_of) -> None:
     text = problems(config_of("t5", "ner"), *SETS)
-    assert "--set train.cache: t5 layers hand more to each other than hidden states" in text
-    assert "method: head_only can keep its outputs" in text
+    assert "--set train.cache: t5 layers pass on more than hidden states" in text
+    assert "method: head_only can use it" in text
     resolved(config_of("bart", "ner"), *SETS)
     for family in ("t5", "bart"):
         for kind in ("rte", "ner"):
@@ -132,7 +136,7 @@ def test_other_words_are_refused(config_of) -> None:
     assert "train.cache" in problems(config_of("bert"), *SETS[1:], "train.cache=gpu")
 
 
-# Room
+# FreeSpace
 
 
 def test_bytes_are_those_of_all_tokens() -> None:
@@ -144,25 +148,25 @@ def test_bytes_are_those_of_all_tokens() -> None:
 
 def test_more_than_memory_has_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(activation_store, "free_memory", lambda: 3 * 2**30)
-    require_room("memory", 3 * 2**30)
+    require_space("memory", 3 * 2**30)
     with pytest.raises(ConfigError) as caught:
-        require_room("memory", 4 * 2**30)
+        require_space("memory", 4 * 2**30)
     assert "train.cache: memory would take 4.0 GiB of memory, which has 3.0 GiB free" in str(
         caught.value
     )
     assert "write train.cache: disk" in str(caught.value)
     monkeypatch.setattr(activation_store, "free_memory", lambda: None)  # a system that does not say
-    require_room("memory", 2**60)
+    require_space("memory", 2**60)
 
 
 def test_more_than_the_disk_has_is_refused(tmp_path) -> None:
     folder = tmp_path / "not" / "there"
-    require_room("disk", 1000, folder)
+    require_space("disk", 1000, folder)
     with pytest.raises(ConfigError) as caught:
-        require_room("disk", 2**60, folder)
+        require_space("disk", 2**60, folder)
     assert f"of the disk of {folder}, which has" in str(caught.value)
     assert "free some space" in str(caught.value)
-    require_room("epoch", 2**60)
+    require_space("epoch", 2**60)
 
 
 def test_free_memory_is_what_the_system_says(monkeypatch) -> None:

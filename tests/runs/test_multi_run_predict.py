@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from ptv2_cli.backbones.injection import mixed
+from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.errors import DataError, InputError
@@ -146,12 +146,12 @@ def test_one_pass_serves_all_runs_of_a_batch(folder_of, data, tmp_path, monkeypa
 def test_prompts_of_several_owners_stand_next_to_the_text(backbone_of) -> None:
     backbone = backbone_of("bert")
     short, long = (tiny.random_prompts(backbone, length, seed=length) for length in (2, 5))
-    found = mixed([short, Prompts(), long], [2, 1, 3])
+    found = combined([short, Prompts(), long], [2, 1, 3])
     for at in range(3):
         keys, _ = found.keys_values[at]
         assert keys.shape == (3, 4, 5, 8)
-        with backbone.slot.forward(found):
-            rows = backbone.slot.spread(keys, 6)
+        with backbone.injection.forward(found):
+            rows = backbone.injection.per_row(keys, 6)
         assert torch.equal(rows[1, :, 3:], short.keys_values[at][0][0])
         assert torch.equal(rows[5], long.keys_values[at][0][0])
         assert found.mask[at].sum(dim=1).tolist() == [2, 2, 0, 5, 5, 5]

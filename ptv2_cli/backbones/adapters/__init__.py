@@ -1,7 +1,7 @@
-"""Ways in for families that transformers' attention registry does not reach, one file each.
+"""Prompts for families that do not use transformers' attention registry, one file each.
 
-A file has `enter(model, slot)`, which hooks what prompts have to pass; one that needs another form
-of the model also has `configure(config)`.
+A file has `enter(model, injection)`, which hooks the modules that prompts must pass. A file whose
+family needs another form of the model also has `configure(config)`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any
 from torch import nn
 
 from ptv2_cli.backbones.families import Family
-from ptv2_cli.backbones.injection import Slot
+from ptv2_cli.backbones.injection import Injection
 
 
 def configure(family: Family, config: Any) -> None:
-    """Change the model's config before the model is built, where the family's way wants it."""
+    """Change the model's config before the model is built, if the family's adapter needs it."""
     adapter = _adapter(family)
     if adapter is not None and hasattr(adapter, "configure"):
         adapter.configure(config)
 
 
-def enter(family: Family, model: nn.Module, slot: Slot) -> None:
-    """Let prompts in, where the registry does not."""
+def enter(family: Family, model: nn.Module, injection: Injection) -> None:
+    """Hook the model, if its family has an adapter."""
     adapter = _adapter(family)
     if adapter is not None:
-        adapter.enter(model, slot)
+        adapter.enter(model, injection)
 
 
 def _adapter(family: Family) -> ModuleType | None:

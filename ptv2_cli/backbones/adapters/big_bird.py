@@ -1,4 +1,4 @@
-"""BigBird: no registry; its sparse form takes no further keys, so it attends in full."""
+"""BigBird does not use the registry. Its sparse form takes no more keys: use full attention."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ from typing import Any
 from torch import nn
 from transformers.models.big_bird.modeling_big_bird import BigBirdSelfAttention
 
-from ptv2_cli.backbones.adapters.projections import Arguments, Visit, squared, with_argument
-from ptv2_cli.backbones.injection import Slot
+from ptv2_cli.backbones.adapters.projections import (
+    Arguments,
+    ProjectionHooks,
+    squared,
+    with_argument,
+)
+from ptv2_cli.backbones.injection import Injection
 
 
 def configure(config: Any) -> None:
-    """Ask for full attention, which the same weights serve."""
+    """Choose full attention, which works with the same weights."""
     config.attention_type = "original_full"
 
 
-def enter(model: nn.Module, slot: Slot) -> None:
+def enter(model: nn.Module, injection: Injection) -> None:
     """Hook every attention module."""
     for module in model.modules():
         if isinstance(module, BigBirdSelfAttention):
-            _hook(module, slot)
+            _hook(module, injection)
 
 
-def _hook(attention: BigBirdSelfAttention, slot: Slot) -> None:
+def _hook(attention: BigBirdSelfAttention, injection: Injection) -> None:
     size = attention.attention_head_size
-    visit = Visit(attention, attention.key, attention.value, size, square=True)
+    hooks = ProjectionHooks(attention, attention.key, attention.value, size, square=True)
 
     def begin(module: nn.Module, args: Any, kwargs: Any) -> Arguments:
-        length, text = visit.begin(), args[0]
+        length, text = hooks.begin(), args[0]
         if not length:
             return args, kwargs
-        args = (visit.lengthen(text), *args[1:])
+        args = (hooks.lengthen(text), *args[1:])
         return with_argument(
-            args, kwargs, 1, "attention_mask", lambda mask: squared(slot, mask, length, text)
+            args, kwargs, 1, "attention_mask", lambda mask: squared(injection, mask, length, text)
         )
 
     attention.register_forward_pre_hook(begin, with_kwargs=True)

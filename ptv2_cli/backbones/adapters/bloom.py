@@ -1,7 +1,7 @@
-"""Bloom: no registry; a bias that grows with the key's place (ALiBi, arXiv 2108.12409).
+"""Bloom does not use the registry, and adds a bias that grows with the key's position.
 
-With `position_offset: shift` prompts stand at the places before the text, as a cache would put
-them; with `keep` all stand where the text begins.
+The bias is ALiBi (arXiv 2108.12409). With `position_offset: shift` the prompt takes the positions
+before the text, as in a cache; with `keep` all of it is at the first position of the text.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from torch import Tensor, nn
 from transformers.models.bloom.modeling_bloom import BloomAttention, build_alibi_tensor
 
 from ptv2_cli.backbones.adapters.projections import Arguments, with_argument
-from ptv2_cli.backbones.injection import Slot, site_of
+from ptv2_cli.backbones.injection import Injection, injection_of
 from ptv2_cli.backbones.sites import KeysValues
 
 
-def enter(model: nn.Module, slot: Slot) -> None:
-    """Hook every attention module and the splitting of its heads."""
+def enter(model: nn.Module, injection: Injection) -> None:
+    """Hook every attention module and its function that splits heads."""
     for module in model.modules():
         if isinstance(module, BloomAttention):
-            _Heads(module, slot)
+            _Heads(module, injection)
 
 
 class _Heads:
-    """One attention module and the prompts of its call under way."""
+    """One attention module and the prompts of its current call."""
 
-    def __init__(self, attention: BloomAttention, slot: Slot) -> None:
+    def __init__(self, attention: BloomAttention, injection: Injection) -> None:
         self.attention = attention
-        self.slot = slot
+        self.injection = injection
         self.prompt: KeysValues | None = None
-        self._own_split = attention._reshape
+        self._split_heads = attention._reshape
         attention.register_forward_pre_hook(self._begin, with_kwargs=True)
         attention._reshape = self._split
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Arguments:
-        self.prompt = self.slot.take(site_of(self.attention)[1])
+        self.prompt = self.injection.take(injection_of(self.attention)[1])
         if self.prompt is None:
             return args, kwargs
         length, text = self.prompt[0].shape[2], args[0]
 
         def wide(mask: Tensor | None) -> Tensor | None:
-            # Bloom adds its mask, so a None (one token alone) may stay None.
-            return self.slot.widen(mask, length, text.shape[1], text[:, None], causal=False)
+            # Bloom adds its mask, so None (a single token) may stay None.
+            return self.injection.widen(mask, length, text.shape[1], text[:, None], causal=False)
 
         args, kwargs = with_argument(args, kwargs, 2, "alibi", self._biased)
         return with_argument(args, kwargs, 3, "attention_mask", wide)
@@ -55,20 +55,20 @@ class _Heads:
         # The bias of a second token is each head's slope.
         two = torch.ones(1, 2, dtype=torch.long, device=bias.device)
         slopes = build_alibi_tensor(two, self.attention.num_heads, bias.dtype)[:, :, 1:]
-        shifted = self.slot.offset.get("self", 0) > 0
-        places = torch.arange(-length, 0, device=bias.device) * shifted
-        columns = slopes * places.to(bias.dtype)
+        shifted = self.injection.offset.get("self", 0) > 0
+        positions = torch.arange(-length, 0, device=bias.device) * shifted
+        columns = slopes * positions.to(bias.dtype)
         rows = bias.shape[0] // self.attention.num_heads
         return torch.cat([columns.repeat(rows, 1, 1), bias], dim=2)
 
     def _split(self, fused: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self._own_split(fused)
-        name = site_of(self.attention)[1]
-        self.slot.note(name, key, value, queries=query.shape[2], causal=True)
+        query, key, value = self._split_heads(fused)
+        name = injection_of(self.attention)[1]
+        self.injection.record(name, key, value, queries=query.shape[2], causal=True)
         if self.prompt is None:
             return query, key, value
         rows = key.shape[0]
-        prompt = [self.slot.spread(part.to(key.dtype), rows) for part in self.prompt]
+        prompt = [self.injection.per_row(part.to(key.dtype), rows) for part in self.prompt]
         return (
             query,
             torch.cat([prompt[0], key], dim=2),

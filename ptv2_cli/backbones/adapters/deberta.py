@@ -1,6 +1,6 @@
-"""DeBERTa (v1): queries, keys and values come out of one layer, so prompts pass as P more rows.
+"""DeBERTa (v1) computes queries, keys and values in one layer, so prompts pass as P more rows.
 
-Their queries are zero and their answers are cut off; position scores are 0 where a prompt stands.
+The queries of these rows are zero and their outputs are cut off. Position scores are 0 for prompts.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from torch import Tensor, nn
 from transformers.models.deberta.modeling_deberta import DisentangledSelfAttention
 
 from ptv2_cli.backbones.adapters.projections import Arguments, split_heads, squared, with_argument
-from ptv2_cli.backbones.injection import Slot, site_of
+from ptv2_cli.backbones.injection import Injection, injection_of
 from ptv2_cli.backbones.sites import KeysValues
 
 
-def enter(model: nn.Module, slot: Slot) -> None:
+def enter(model: nn.Module, injection: Injection) -> None:
     """Hook every attention module and its position scores."""
     for module in model.modules():
         if isinstance(module, DisentangledSelfAttention):
-            _hold_alike(module)
-            _Rows(module, slot)
+            _convert_biases(module)
+            _Rows(module, injection)
 
 
-def _hold_alike(attention: DisentangledSelfAttention) -> None:
-    """Hold two biases in the type of the rest: transformers leaves them in fp32, and then fails."""
+def _convert_biases(attention: DisentangledSelfAttention) -> None:
+    """Convert two biases that transformers leaves in fp32, with which its forward fails."""
     for bias in (attention.q_bias, attention.v_bias):
         bias.data = bias.data.to(attention.in_proj.weight.dtype)
 
 
 class _Rows:
-    """One attention module and the prompts of its call under way."""
+    """One attention module and the prompts of its current call."""
 
-    def __init__(self, attention: DisentangledSelfAttention, slot: Slot) -> None:
+    def __init__(self, attention: DisentangledSelfAttention, injection: Injection) -> None:
         self.attention = attention
-        self.slot = slot
+        self.injection = injection
         self.prompt: KeysValues | None = None
-        self._own_bias = attention.disentangled_att_bias
+        self._text_bias = attention.disentangled_att_bias
         attention.register_forward_pre_hook(self._begin, with_kwargs=True)
         attention.in_proj.register_forward_hook(self._projected)
         attention.register_forward_hook(self._cut)
@@ -49,12 +49,12 @@ class _Rows:
         return 0 if self.prompt is None else self.prompt[0].shape[2]
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Arguments:
-        self.prompt = self.slot.take(site_of(self.attention)[1])
+        self.prompt = self.injection.take(injection_of(self.attention)[1])
         if self.prompt is None:
             return args, kwargs
-        slot, length, text = self.slot, self.length, args[0]
+        injection, length, text = self.injection, self.length, args[0]
         return with_argument(
-            args, kwargs, 1, "attention_mask", lambda mask: squared(slot, mask, length, text)
+            args, kwargs, 1, "attention_mask", lambda mask: squared(injection, mask, length, text)
         )
 
     def _projected(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -62,19 +62,19 @@ class _Rows:
         size = self.attention.attention_head_size
         bias = self.attention.v_bias.view(-1, 1, size)  # [N, 1, D]
         _, key, value = split_heads(output, 3 * size).chunk(3, dim=-1)
-        name = site_of(self.attention)[1]
-        self.slot.note(name, key, value + bias, queries=output.shape[1], causal=False)
+        name = injection_of(self.attention)[1]
+        self.injection.record(name, key, value + bias, queries=output.shape[1], causal=False)
         if self.prompt is None:
             return output
         prompt_keys, prompt_values = self.prompt
-        # The module adds its bias to all values: the prompt's are made to end up as they are.
+        # The module adds its bias to all values: subtract it from those of the prompt.
         parts = [torch.zeros_like(prompt_keys), prompt_keys, prompt_values - bias]
         rows = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2).to(output.dtype)
-        return torch.cat([self.slot.spread(rows, output.shape[0]), output], dim=1)
+        return torch.cat([self.injection.per_row(rows, output.shape[0]), output], dim=1)
 
     def _bias(self, query: Tensor, key: Tensor, *rest: Any, **named: Any) -> Tensor:
         length = self.length
-        scores: Tensor = self._own_bias(query[:, :, length:], key[:, :, length:], *rest, **named)
+        scores: Tensor = self._text_bias(query[:, :, length:], key[:, :, length:], *rest, **named)
         return nn.functional.pad(scores, (length, 0, length, 0))
 
     def _cut(self, module: nn.Module, args: Any, output: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Prompts behind an attention's own key and value layers, for attention that has no registry."""
+"""Prompts after the key and value layers of an attention that does not use the registry."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptv2_cli.backbones.injection import Slot, site_of
+from ptv2_cli.backbones.injection import Injection, injection_of
 from ptv2_cli.backbones.sites import KeysValues
 
 
-class Visit:
-    """One attention module and the prompts of its call under way.
+class ProjectionHooks:
+    """The hooks of one attention module, and the prompts of its current call.
 
-    The module's own forward stays as it is: a hook before it takes the prompts and widens the
-    mask, hooks on its key and value layers put prompt rows before theirs, so that there are
-    P + T keys for T queries. Where the module wants as many keys as queries (`square`), its
-    input gets P more rows, whose keys and values are replaced and whose answers are cut off.
+    The module's forward does not change. A hook before it takes the prompts and widens the mask;
+    hooks on its key and value layers put the prompt before their output, so that there are P + T
+    keys for T queries. If the module needs as many keys as queries (`square`), its input gets P
+    more rows, whose keys and values are replaced and whose outputs are cut off.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Visit:
         return 0 if self.prompt is None else self.prompt[0].shape[2]
 
     def begin(self) -> int:
-        """Count the call and take its prompts; returns P."""
-        slot, name = site_of(self.attention)
-        self.prompt = slot.take(name)
-        # A family may use its key layer for its position table too, later in the same call.
+        """Count the call, take its prompts, and return P."""
+        injection, name = injection_of(self.attention)
+        self.prompt = injection.take(name)
+        # A family may call its key layer again for its position table.
         self._expected = {"key", "value"}
         return self.length
 
@@ -62,34 +62,34 @@ class Visit:
         if "key" not in self._expected:
             return output
         self._expected.remove("key")
-        slot, own = site_of(self.attention)[0], self._own(output)
-        self._key = own.detach()
-        return own if self.prompt is None else before(slot, self.prompt[0], own)
+        injection, text = injection_of(self.attention)[0], self._text_rows(output)
+        self._key = text.detach()
+        return text if self.prompt is None else before(injection, self.prompt[0], text)
 
     def _values(self, output: Tensor) -> Tensor:
         if "value" not in self._expected:
             return output
         self._expected.remove("value")
-        slot, name = site_of(self.attention)
-        own = self._own(output)
+        injection, name = injection_of(self.attention)
+        text = self._text_rows(output)
         assert self._key is not None
-        key, value = split_heads(self._key, self.size), split_heads(own, self.size)
-        slot.note(name, key, value, queries=own.shape[1], causal=False)
+        key, value = split_heads(self._key, self.size), split_heads(text, self.size)
+        injection.record(name, key, value, queries=text.shape[1], causal=False)
         self._key = None
-        return own if self.prompt is None else before(slot, self.prompt[1], own)
+        return text if self.prompt is None else before(injection, self.prompt[1], text)
 
-    def _own(self, output: Tensor) -> Tensor:
-        """The text's rows of what a layer gave."""
+    def _text_rows(self, output: Tensor) -> Tensor:
+        """The rows of a layer's output that belong to the text."""
         return output[:, self.length :] if self.square else output
 
     def _cut(self, output: Any) -> Any:
         return (output[0][:, self.length :], *output[1:])
 
 
-def before(slot: Slot, prompt: Tensor, rows: Tensor) -> Tensor:
+def before(injection: Injection, prompt: Tensor, rows: Tensor) -> Tensor:
     """Prompt keys or values [R, K, P, D] before projected rows [B, T, K*D]: [B, P + T, K*D]."""
     flat = prompt.to(rows.dtype).transpose(1, 2).flatten(2)
-    return torch.cat([slot.spread(flat, rows.shape[0]), rows], dim=1)
+    return torch.cat([injection.per_row(flat, rows.shape[0]), rows], dim=1)
 
 
 def split_heads(rows: Tensor, size: int) -> Tensor:
@@ -101,26 +101,30 @@ Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 def with_argument(
-    args: Sequence[Any], kwargs: Mapping[str, Any], at: int, name: str, change: Callable[..., Any]
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    index: int,
+    name: str,
+    change: Callable[..., Any],
 ) -> Arguments:
-    """A call's arguments with one changed, given by its place or by its name."""
-    if len(args) > at:
-        return (*args[:at], change(args[at]), *args[at + 1 :]), kwargs
+    """A call's arguments with one changed, whether it was passed by position or by name."""
+    if len(args) > index:
+        return (*args[:index], change(args[index]), *args[index + 1 :]), kwargs
     return args, {**kwargs, name: change(kwargs.get(name))}
 
 
-def widened(slot: Slot, mask: Tensor | None, length: int, text: Tensor) -> Tensor | None:
+def widened(injection: Injection, mask: Tensor | None, length: int, text: Tensor) -> Tensor | None:
     """The mask of `text` [B, T, H] attending to itself, with `length` prompt columns."""
-    return slot.widen(mask, length, text.shape[1], text[:, None], causal=False)
+    return injection.widen(mask, length, text.shape[1], text[:, None], causal=False)
 
 
-def squared(slot: Slot, mask: Tensor | None, length: int, text: Tensor) -> Tensor | None:
-    """The same with as many rows, for prompts that pass as rows of the input.
+def squared(injection: Injection, mask: Tensor | None, length: int, text: Tensor) -> Tensor | None:
+    """The same with `length` more rows, for prompts that pass as rows of the input.
 
-    What those rows see does not matter, as their answers are cut off; they see everything, since
-    a row that sees nothing would have no softmax.
+    The outputs of these rows are cut off. They see everything, because a row that sees nothing
+    has no softmax.
     """
-    wide = widened(slot, mask, length, text)
+    wide = widened(injection, mask, length, text)
     if wide is None or wide.shape[2] == 1:
         return wide
     seen = 0.0 if wide.is_floating_point() else True

@@ -74,7 +74,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, Tensor] = {}
-        self._room = Room(free_memory)
+        self._space = FreeSpace(free_memory)
 
     def take(self, key: Hashable, times: int) -> Tensor | None:
         """A row's states."""
@@ -82,7 +82,7 @@ class InMemory:
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
         """Keep a row by itself: a piece of a batch would hold the whole batch."""
-        if self._room.has(states.nbytes):
+        if self._space.has(states.nbytes):
             self._rows[key] = torch.empty(states.shape, dtype=states.dtype).copy_(states)
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class OnDisk:
         self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the store
         self._places: dict[Hashable, tuple[int, torch.Size, torch.dtype]] = {}
         self._end = 0
-        self._room = Room(partial(free_disk, folder))
+        self._space = FreeSpace(partial(free_disk, folder))
 
     def take(self, key: Hashable, times: int) -> Tensor | None:
         """A row's states, read from the file."""
@@ -117,7 +117,7 @@ class OnDisk:
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
         """Write a row behind the last one."""
-        if not self._room.has(states.nbytes):
+        if not self._space.has(states.nbytes):
             return
         plain = states.cpu().contiguous().view(torch.uint8).numpy()
         self._file.seek(self._end)
@@ -145,7 +145,7 @@ LOOK_EVERY = 2**26
 """Bytes kept between two looks at what is free."""
 
 
-class Room:
+class FreeSpace:
     """Whether there is still room, asked for every piece and looked up now and then.
 
     Lanes whose prompts have different lengths or lowest layers keep more than one run was
@@ -178,7 +178,7 @@ def needed_bytes(features: Sequence[_Sized], hidden_size: int, dtype: torch.dtyp
     return sum(item.tokens for item in features) * hidden_size * dtype.itemsize
 
 
-def require_room(keep: Keep, needed: int, folder: Path | None = None) -> None:
+def require_space(keep: Keep, needed: int, folder: Path | None = None) -> None:
     """Refuse to keep more than there is room for.
 
     Raises:

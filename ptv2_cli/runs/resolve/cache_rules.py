@@ -43,9 +43,9 @@ def cache_problems(
     elif below < max(stacks.values()) and not shape.family.parts:
         yield Problem(
             where,
-            f"{shape.family.name} layers hand more to each other than hidden states: they cannot "
-            "go on from kept outputs of lower ones",
-            "leave cache out; method: head_only can keep its outputs",
+            f"{shape.family.name} layers pass on more than hidden states, so they cannot start "
+            "from cached outputs",
+            "remove cache; method: head_only can use it",
         )
 
 
@@ -80,8 +80,8 @@ def require_cache_room(
     Raises:
         ConfigError: it says how much they would take, and how much is free.
     """
-    from ptv2_cli.backbones.frozen_cache.activation_store import needed_bytes, require_room
+    from ptv2_cli.backbones.frozen_cache.activation_store import needed_bytes, require_space
 
     # Layers may be wider inside than what the model gives (OPT).
     width = max(int(backbone.model.config.hidden_size), backbone.shape.hidden_size)
-    require_room(keep, needed_bytes(features, width, backbone.word_embeddings.dtype), folder)
+    require_space(keep, needed_bytes(features, width, backbone.word_embeddings.dtype), folder)

@@ -62,7 +62,7 @@ class ResolvedConfig:
     def room(self) -> int:
         """The greatest `max_len` that fits beside the prompt."""
         taken = _positions_taken(self.config, self.method, self.task)
-        return self.shape.room(taken)
+        return self.shape.max_text(taken)
 
     @property
     def verbalizes(self) -> bool:
@@ -293,7 +293,7 @@ def _misfits(
     for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.pooled)):
         yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
     taken = _positions_taken(config, method, task)
-    room = shape.room(taken)
+    room = shape.max_text(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
     limit = config.task.max_len or LEAST_TEXT
     if limit > shape.limit:
@@ -358,7 +358,7 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
     """The config with nothing left to defaults that another version could choose otherwise."""
     defaults = method.defaults(task.kind_spec)
     train, selection = config.train, config.selection
-    room = shape.room(_positions_taken(config, method, task))
+    room = shape.max_text(_positions_taken(config, method, task))
     filled: dict[str, Any] = {
         **config.model_dump(),
         "method": {"name": METHODS.canonical(config.method.name), **method.model_dump()},
