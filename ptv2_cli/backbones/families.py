@@ -1,4 +1,4 @@
-"""What is known of each model family from its config.json alone."""
+"""The supported model families, and what config.json says about a model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Family:
     name: str
     positions: Positions
     """absolute: a table counted from 0; padded: a table counted from padding_idx + 1, over real
-    tokens alone; rotary: positions turn queries and keys; relative: distances between tokens
-    alone, so that a prompt takes up no position."""
+    tokens only; rotary: positions rotate queries and keys; relative: only distances between
+    tokens count, so a prompt needs no position."""
     pooling: Literal["pooler", "cls", "mean", "last"]
     """Which vector a sequence head reads unless the config says otherwise."""
     causal: bool = False
@@ -31,23 +31,23 @@ class Family:
     grouped: bool = False
     """Its checkpoints may have fewer key and value heads than heads."""
     adapter: str | None = None
-    """Module of `adapters` that lets prompts into what the attention registry does not reach."""
+    """Module of `adapters` for a family that needs more than the attention registry."""
     registry: bool = True
-    """Whether attention goes through transformers' registry."""
+    """Whether the family uses transformers' attention registry."""
     takes_positions: bool = True
     """Whether its forward takes position ids."""
     checkpointing: bool = True
     """Whether transformers can recompute its activations in backward."""
     parts: bool = True
-    """Whether its layers need nothing of those below them but hidden states."""
+    """Whether a layer needs only hidden states from the layers below."""
     tested: str = "tiny"
-    """Size of the largest model that it was tried on: tiny is random weights, else pretrained."""
+    """Size of the largest tested model: tiny has random weights, others are pretrained."""
     note: str = ""
-    """What a user should know."""
+    """A note for users."""
 
     @property
     def masks(self) -> bool:
-        """Whether a head may read the place of a mask token."""
+        """Whether a head may read the position of a mask token."""
         return not self.causal and not self.two_stacks
 
 
@@ -123,22 +123,22 @@ REFUSED = {
     "longformer": "its sliding attention takes no keys beside the text's own",
     "mamba": "it is a state space model: there is no attention for prompts to enter",
 }
-"""Families that are known, and known not to work, with the reason."""
+"""Known families that cannot work, with the reason."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What config.json says before any weights are fetched."""
+    """What config.json says, before any weights are downloaded."""
 
     family: Family
     stacks: Mapping[Stack, int]
     """Attention layers of each stack: {self: L}, or encoder, decoder and cross."""
     hidden_size: int
-    """Width of the hidden states that it gives, H."""
+    """Width of the output's hidden states, H."""
     limit: int
-    """Tokens of text that the model takes, or was trained on where it has no limit."""
+    """Most tokens of text: the model's limit, or its length in pretraining without a limit."""
     positions: int | None
-    """Places of the position table or of the rotary range; None: a prompt takes up none."""
+    """Size of the position table or of the rotary range; None: a prompt needs no position."""
 
     @property
     def layers(self) -> int:
@@ -146,18 +146,18 @@ class Shape:
         return max(self.stacks.values())
 
     def prompted(self, *, decodes: bool) -> Mapping[Stack, int]:
-        """The stacks that a head makes run: without the decoder's answer, the encoder alone."""
+        """The stacks that run: only the encoder, if the head does not read the decoder."""
         if decodes or not self.family.two_stacks:
             return self.stacks
         return {"encoder": self.stacks["encoder"]}
 
     def max_text(self, taken: int) -> int:
-        """Tokens of text that fit beside `taken` positions of a prompt."""
+        """Most tokens of text beside a prompt that takes `taken` positions."""
         return self.limit if self.positions is None else min(self.limit, self.positions - taken)
 
 
 def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
-    """Read the shape out of a parsed config.json.
+    """Read the shape from a parsed config.json.
 
     Raises:
         BackboneError: the family is not supported or a size is missing.
@@ -186,11 +186,11 @@ def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
 
 
 _WIDTHS = ("word_embed_proj_dim", "hidden_size", "n_embed", "n_embd", "d_model", "dim")
-"""Names of H; OPT may be wider inside than what it gives, the first of them."""
+"""Names of H, the output's first: OPT may be wider inside."""
 
 
 _DEEPEST = 10_000
-"""More layers are a mistake: transformers would build as many as config.json says, for hours."""
+"""Most layers: transformers would build any number for hours, and more are a mistake."""
 
 
 def _stacks(name: str, family: Family, config: Mapping[str, Any]) -> dict[Stack, int]:
@@ -198,7 +198,7 @@ def _stacks(name: str, family: Family, config: Mapping[str, Any]) -> dict[Stack,
         keys = ("num_hidden_layers", "n_layer", "n_layers")
         return {"self": _size(name, config, *keys, most=_DEEPEST)}
     encoder = _size(name, config, "encoder_layers", "num_layers", most=_DEEPEST)
-    # T5's oldest files name one number for both.
+    # T5's oldest files have one number for both.
     twice = ("decoder_layers", "num_decoder_layers")
     decoder = _size(name, config, *twice, default=encoder, most=_DEEPEST)
     return {"encoder": encoder, "decoder": decoder, "cross": decoder}
@@ -214,7 +214,7 @@ def _limit(name: str, family: Family, config: Mapping[str, Any]) -> int:
 
 
 TRAINED_LENGTH = 512
-"""Tokens of T5's and its kin's pretraining inputs (arXiv 1910.10683), where the file says none."""
+"""Tokens of T5's pretraining inputs (arXiv 1910.10683), if config.json has no length."""
 
 
 def _size(
@@ -225,7 +225,7 @@ def _size(
     least: int = 1,
     most: float = inf,
 ) -> int:
-    """The first of the keys that config.json gives a value to."""
+    """The value of the first of the keys that config.json has."""
     key = next((key for key in keys if config.get(key) is not None), None)
     if key is None:
         if default is None:
@@ -267,7 +267,7 @@ def support_rows() -> list[tuple[str, ...]]:
 
 
 def notes() -> list[tuple[str, str]]:
-    """Families with something more to be said of."""
+    """The notes on families."""
     return [(family.name, family.note) for family in FAMILIES.values() if family.note]
 
 
@@ -308,15 +308,15 @@ OTHERS = (
     "encoder_layerdrop",
     "decoder_layerdrop",
 )
-"""Of attention, of what a layer computes inside, and of whole layers."""
+"""Dropout of attention, inside layers, and of whole layers."""
 
 
 def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
     """Set the dropout of a transformers config before the model is built from it.
 
-    A number replaces the hidden dropout, as the published runs do; `off` silences all
-    others too; None leaves the model's own values. The model is never put in eval mode for
-    it, because transformers checkpoints gradients in training mode only.
+    A number replaces the hidden dropout, as in the published runs; `off` turns off all others
+    too; None keeps the model's own values. Eval mode would not do, because transformers
+    checkpoints gradients only in training mode.
     """
     if value is None:
         return
@@ -327,10 +327,10 @@ def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
 
 
 def hidden_dropout(config: Any) -> float:
-    """The probability with which the model drops hidden values in training."""
+    """The hidden dropout probability of a transformers config."""
     return next((float(getattr(config, name)) for name in HIDDEN if hasattr(config, name)), 0.0)
 
 
 def is_silent(config: Any) -> bool:
-    """Whether a transformers config drops nothing at all in training."""
+    """Whether a transformers config has no dropout at all."""
     return not any(getattr(config, name, 0.0) for name in (*HIDDEN, *OTHERS))

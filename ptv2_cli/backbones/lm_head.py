@@ -1,8 +1,7 @@
 """A model's own language-model head, restricted to a few words of its vocabulary.
 
-transformers' class for language modelling is run with its base model taken out: in its place
-stands a module that hands over hidden states. So every family's own head is used as it is written
-there, and none is copied here.
+In transformers' class for language modelling, a module that returns given hidden states replaces
+the base model. Each family's own head is therefore used unchanged, and none is copied here.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.errors import BackboneError
 
 LIMIT = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""Most by which our logits may differ from the model's, as a share of the largest of them."""
+"""Largest accepted difference of logits from the model's, relative to the largest logit."""
 HINT = "name a backbone that has one, or train a new head: head: sequence under another method"
 
 
 class _Given(nn.Module):
-    """Stands where the base model stood, and answers with the hidden states it was given."""
+    """Replaces the base model and returns given hidden states."""
 
     hidden: Tensor
 
     def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        """What a base model returns."""
+        """The output of a base model."""
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.hidden)
 
     @property
     def decoder(self) -> _Given:
-        """Some classes call the one stack inside their base model."""
+        """Itself: some classes call the stack inside their base model."""
         return self
 
 
 class LanguageHead(nn.Module):
-    """[B, H] -> logits [B, C] of C words, in fp32; a copy, untied from the word embeddings.
+    """[B, H] -> logits [B, C] of C words, in fp32; a copy, not tied to the word embeddings.
 
-    Its biases and layers are the model's own. Dropout inside it, if any, is never active.
+    It has the biases and layers of the model's head. Its dropout, if any, is never active.
     """
 
     def __init__(self, model: Any, words: Sequence[int]) -> None:
@@ -62,7 +61,7 @@ class LanguageHead(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> LanguageHead:
-        """Stays as it answers."""
+        """Stay in eval mode."""
         return super().train(False)
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -81,13 +80,13 @@ def model_class(family: Family) -> Any:
 
 
 def take_head(model: Any, words: Sequence[int], injection: Injection, name: str) -> LanguageHead:
-    """The head of a loaded model, whose base model is left to others; its logits are compared.
+    """Take the head from a loaded model, and check its logits against the whole model's.
 
     Raises:
-        BackboneError: by itself the head does not give the logits of the whole model.
+        BackboneError: the head alone does not give the logits of the whole model.
     """
     base, dtype = model.base_model, model.dtype
-    # Two different ids from the middle of the vocabulary: special tokens stand at its ends.
+    # Two different ids from the middle of the vocabulary, because special tokens are at its ends.
     middle = base.get_input_embeddings().weight.shape[0] // 2
     ids = torch.tensor([[middle, middle + 1]])
     with torch.no_grad(), injection.forward(None):
@@ -101,31 +100,31 @@ def take_head(model: Any, words: Sequence[int], injection: Injection, name: str)
     except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise _refused(name, f"its language-model head cannot be run by itself: {error}") from error
     stock = whole[:, -1, list(words)].float()
-    apart = float((own - stock).abs().max() / stock.abs().max().clamp(min=1.0))
-    if not apart <= LIMIT.get(dtype, 1e-1):
+    difference = float((own - stock).abs().max() / stock.abs().max().clamp(min=1.0))
+    if not difference <= LIMIT.get(dtype, 1e-1):
         what = "its language-model head by itself gives other logits than the model"
-        raise _refused(name, f"{what} ({apart:.2g})")
+        raise _refused(name, f"{what} ({difference:.2g})")
     return head
 
 
 def check_has_head(located: Located, family: Family) -> None:
-    """Refuse weights without a language-model head, where that is known before they are loaded.
+    """Check that the weights have a language-model head, if the files tell, before loading them.
 
-    Weights that hold other things beside the base model are left to loading: files of older
-    versions call the head by other names.
+    If the weights contain more than the base model, loading decides, because files of older
+    versions have other names for the head.
 
     Raises:
-        BackboneError: transformers has no such class for the family, or the weights hold the base
-            model alone.
+        BackboneError: transformers has no such class for the family, or the weights contain only
+            the base model.
     """
-    held = _held_names(located)
-    if "auto_map" in located.config:  # its class is code, which is looked at when it is loaded
+    stored = _stored_names(located)
+    if "auto_map" in located.config:  # its class is code, which is checked when it is loaded
         return
     try:
         with quiet(), torch.device("meta"):
             config = AutoConfig.from_pretrained(located.folder)
             model = model_class(family).from_config(config)
-    except Exception as error:  # of any kind: each field is checked in its own way
+    except Exception as error:  # of any type: each field has its own check
         first = str(error).partition("\n")[0] or type(error).__name__
         if first.startswith("Unrecognized configuration class"):
             raise _refused(located.name, f"{family.name} has no language-model head") from None
@@ -133,19 +132,19 @@ def check_has_head(located: Located, family: Family) -> None:
             str(located.folder / "config.json"), f"cannot be used: {first}", FETCH_AGAIN
         ) from error
     needed = head_names(model, [name for name, _ in model.named_parameters()])
-    if needed and held is not None and all(_of_base(model, name) for name in held):
+    if needed and stored is not None and all(_of_base(model, name) for name in stored):
         raise lacking(located.name, needed)
 
 
 def head_names(model: Any, names: Sequence[str]) -> list[str]:
-    """Those of the names that are the head's alone: not the base model's, and not tied to it."""
+    """The names that belong only to the head: not to the base model, and not tied to it."""
     start = f"{model.base_model_prefix}."
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     return [name for name in names if not name.startswith(start) and name not in tied]
 
 
 def lacking(name: str, missing: Sequence[str]) -> BackboneError:
-    """The refusal of weights that hold no language-model head."""
+    """The error for weights without a language-model head."""
     return _refused(
         name,
         f"its weights hold no language-model head ({missing[0]} is missing): head: verbalizer "
@@ -154,7 +153,7 @@ def lacking(name: str, missing: Sequence[str]) -> BackboneError:
 
 
 def _of_base(model: Any, name: str) -> bool:
-    """Whether a tensor of a file belongs to the base model, saved by itself or inside another."""
+    """Whether a tensor of a file belongs to the base model, saved alone or inside another."""
     own = name.removeprefix(f"{model.base_model_prefix}.")
     known = own in model.base_model.state_dict()
     return known or own.startswith("pooler.") or own.endswith("position_ids")
@@ -164,8 +163,8 @@ def _refused(name: str, reason: str) -> BackboneError:
     return BackboneError.at(f"backbone {name}", reason, HINT)
 
 
-def _held_names(located: Located) -> set[str] | None:
-    """Names of the tensors in the weights, None where they cannot be read without loading."""
+def _stored_names(located: Located) -> set[str] | None:
+    """Names of the tensors in the weights; None if they cannot be read without loading."""
     index = located.folder / "model.safetensors.index.json"
     single = located.folder / "model.safetensors"
     try:
@@ -175,12 +174,12 @@ def _held_names(located: Located) -> set[str] | None:
         if index.exists():
             return set(weight_map(index))
     except (SafetensorError, BackboneError, OSError):
-        return None  # loading will say what is wrong with them
+        return None  # loading reports what is wrong with them
     return None
 
 
 def _restrict(model: nn.Module, output: nn.Linear, words: Sequence[int]) -> None:
-    """Cut the rows of `words` out of the last layer."""
+    """Reduce the last layer to the rows of `words`."""
     rows = list(words)
     small = nn.Linear(output.in_features, len(rows), bias=output.bias is not None)
     small.weight = nn.Parameter(output.weight.detach()[rows].clone())
@@ -191,31 +190,30 @@ def _restrict(model: nn.Module, output: nn.Linear, words: Sequence[int]) -> None
     for module in model.modules():
         bias = module._parameters.get("bias")
         if module is not small and bias is not None and bias is output.bias:
-            module._parameters["bias"] = None  # another name of the one that the layer adds
+            module._parameters["bias"] = None  # another name for the bias that the layer adds
 
 
 _UNUSED = re.compile(r"[\[<]unused_?(\d+)[\]>]")
 
 
 class Vocabulary:
-    """The tokens that a prompt may begin as."""
+    """The tokens that a prompt may start from."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     @cached_property
     def unused(self) -> list[int]:
-        """Ids of the tokens kept for further use, [unused1] and so on, in their own order."""
-        found = (
-            (_UNUSED.fullmatch(token), at) for token, at in self._tokenizer.get_vocab().items()
-        )
-        return [at for _, at in sorted((int(match[1]), at) for match, at in found if match)]
+        """Ids of the reserved tokens, [unused1] and so on, in the order of their numbers."""
+        vocabulary = self._tokenizer.get_vocab()
+        matches = ((_UNUSED.fullmatch(token), index) for token, index in vocabulary.items())
+        return [index for _, index in sorted((int(m[1]), index) for m, index in matches if m)]
 
     @cached_property
     def words(self) -> list[int]:
         """Ids of all other tokens that are not special."""
-        away = {*self.unused, *self._tokenizer.all_special_ids}
-        return sorted(set(self._tokenizer.get_vocab().values()) - away)
+        excluded = {*self.unused, *self._tokenizer.all_special_ids}
+        return sorted(set(self._tokenizer.get_vocab().values()) - excluded)
 
     def tokenize(self, text: str) -> list[int]:
         """Ids of a text, without special tokens."""

@@ -1,4 +1,4 @@
-"""Load a located backbone: its tokenizer, its weights, its probe."""
+"""Load a located backbone: tokenizer and weights, followed by the probe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantize import (
     DTYPES,
     check_machine,
-    give_back,
     keep_fp32,
     quantize,
+    release_memory,
 )
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.remote_code import check_own_code
@@ -40,19 +40,19 @@ TOKENIZER_FILES = (
 
 
 def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -> Any:
-    """The backbone's fast tokenizer; `words`: it will be given text that is split into words.
+    """The backbone's fast tokenizer; `words`: its input will be split into words.
 
     Raises:
         BackboneError: the folder has no tokenizer that can be loaded, or one whose tokens do not
             fit the model's embeddings.
     """
     options: dict[str, Any] = {"trust_remote_code": section.trust_remote_code}
-    if words:  # byte-level tokenizers mark the word's start by its leading space
+    if words:  # byte-level tokenizers mark the start of a word by a leading space
         options["add_prefix_space"] = True
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(located.folder, use_fast=True, **options)
-            tokenizer("a", "b", verbose=False)  # some wrong settings show at the first text alone
+            tokenizer("a", "b", verbose=False)  # some wrong settings fail only at the first text
     except Exception as error:
         raise _unusable(located, "tokenizer", error, TOKENIZER_FILES) from error
     _check_vocabulary(located, tokenizer)
@@ -62,17 +62,17 @@ def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -
 
 
 def _check_vocabulary(located: Located, tokenizer: Any) -> None:
-    """Refuse a tokenizer without words, or with tokens that the embeddings have no row for.
+    """Check that the tokenizer has words, and that the embeddings have a row for each token.
 
-    From a folder without its files transformers makes a tokenizer of special tokens alone, to
-    which every word is unknown. More rows than tokens are common: tables are padded.
+    If its files are missing, transformers makes a tokenizer of special tokens that knows no word.
+    More rows than tokens are common, because tables are padded.
     """
     where = f"backbone {located.name}"
     vocabulary = tokenizer.get_vocab()
     ordinary = (
         set(vocabulary) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
     )
-    if len(ordinary) < 2:  # sentencepiece's mark of a space may stand alone
+    if len(ordinary) < 2:  # sentencepiece's mark of a space may be the only one
         what = f"{located.folder} has no tokenizer: its vocabulary holds no words"
         raise BackboneError.at(where, what, TOKENIZER_FILES)
     rows = located.config.get("vocab_size")
@@ -89,18 +89,18 @@ def _check_vocabulary(located: Located, tokenizer: Any) -> None:
 def load_backbone(
     located: Located, section: BackboneSection, init: torch.Generator, device: torch.device = CPU
 ) -> Backbone:
-    """Load weights in the type they are held in, on the CPU, and probe them; all come back frozen.
+    """Load the weights on the CPU in the type that the config says, frozen, and probe them.
 
     Args:
         located: the backbone's files.
         section: the config's `backbone:`.
         init: draws the values of a pooler that the pretrained weights lack.
-        device: where the weights are quantized, if they are, and stay then.
+        device: where the weights are quantized, and then stay, if the config says so.
 
     Raises:
-        BackboneError: unknown family, missing or incomplete weights, weights that hold other
-            things than tensors, code of the model's own, prompts that do nothing.
-        ConfigError: a quantization that this machine cannot do.
+        BackboneError: unknown family, missing or incomplete weights, weights that contain more
+            than tensors, the model's own code, or prompts without an effect.
+        ConfigError: this machine cannot quantize as the config says.
     """
     return _loaded(located, section, init, device, None)[0]
 
@@ -112,11 +112,11 @@ def load_with_language(
     words: Sequence[int],
     device: torch.device = CPU,
 ) -> tuple[Backbone, LanguageHead]:
-    """As `load_backbone`, and beside it the model's own language-model head for these tokens.
+    """Like `load_backbone`, with the model's own language-model head for these tokens.
 
     Raises:
-        BackboneError: also where the weights hold no such head.
-        ConfigError: a quantization that this machine cannot do.
+        BackboneError: also if the weights have no such head.
+        ConfigError: this machine cannot quantize as the config says.
     """
     backbone, head = _loaded(located, section, init, device, words)
     assert head is not None
@@ -136,7 +136,7 @@ def _loaded(
     located.check_sha256(section.sha256)
     files = located.weight_files
     try:
-        # Building the model draws from the global generator, which is not ours to advance.
+        # Building the model draws from the global generator, whose state must not change.
         with quiet(), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(
                 located.folder, trust_remote_code=section.trust_remote_code
@@ -155,7 +155,7 @@ def _loaded(
             )
     except UnpicklingError:
         raise _no_tensors(located) from None
-    except Exception as error:  # of whatever kind: damaged files fail in many places
+    except Exception as error:  # of any type: damaged files fail in many places
         if out_of_memory(error):
             raise
         raise _unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
@@ -171,13 +171,13 @@ def _loaded(
     probe(backbone, located.name)
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
-        give_back(backbone)
+        release_memory(backbone)
         backbone.to(device)
     return backbone, head
 
 
 def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[str]]:
-    """The base model of one with a language-model head, and what its weights lack."""
+    """The base model of a model with a language-model head, and what its weights lack."""
     lacked = head_names(whole, missing)
     if lacked:
         raise lacking(located.name, lacked)
@@ -188,7 +188,7 @@ def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[s
 def _fill_missing(
     backbone: Backbone, located: Located, missing: list[str], init: torch.Generator
 ) -> None:
-    """Draw a missing pooler anew and let it train; anything else missing is an error."""
+    """Draw a missing pooler and let it train; anything else missing is an error."""
     others = [name for name in missing if not name.startswith("pooler.")]
     if others:
         raise BackboneError.at(
@@ -201,7 +201,7 @@ def _fill_missing(
 
 
 def draw_untrained(backbone: Backbone, init: torch.Generator) -> None:
-    """Draw anew, and let train, what the pretrained weights lack."""
+    """Draw the values that the pretrained weights lack, and let them train."""
     for name in backbone.untrained:
         parameter = backbone.get_parameter(name)
         parameter.requires_grad_(True)
@@ -212,12 +212,12 @@ def draw_untrained(backbone: Backbone, init: torch.Generator) -> None:
 
 
 def _no_tensors(located: Located) -> BackboneError:
-    """Pickled files are read as tensors alone; anything else in them could be code to run."""
+    """The error for a pickled file with more than tensors, which could be code to run."""
     return BackboneError.at(
         f"backbone {located.name}",
-        f"its weights ({located.weight_files[0].name}) are no plain file of tensors: it is damaged "
-        "or holds objects that would run code, which is refused: nothing of it was run",
-        "take weights in safetensors (model.safetensors), from a source you trust",
+        f"its weights ({located.weight_files[0].name}) are no plain file of tensors: the file is "
+        "damaged or contains objects that would run code; nothing of it was run",
+        "use weights in safetensors (model.safetensors), from a source that you trust",
     )
 
 

@@ -1,4 +1,4 @@
-"""From a backbone's name to the folder of its files: hub id, folder or package:NAME/FOLDER."""
+"""Find the folder of a backbone's files from its name: hub id, folder or package:NAME/FOLDER."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ class Located:
 
     @cached_property
     def identity(self) -> str:
-        """What the fingerprint knows the backbone by: one sha256 over `files`."""
+        """The identity of the backbone for the fingerprint: one sha256 over `files`."""
         return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest()
 
     def changes(self, recorded: Mapping[str, Any]) -> list[str]:
-        """Names of the files that are no longer what the `backbone` of a metrics.json recorded."""
+        """Names of the files that differ from those in the `backbone` of a metrics.json."""
         files = recorded.get("files")
         if isinstance(files, dict):
             names = sorted({*files, *self.files})
             return [name for name in names if files.get(name) != self.files.get(name)]
-        # Runs of earlier versions recorded one hash alone, over fewer files.
+        # Runs of earlier versions recorded a single hash over fewer files.
         known = recorded["identity"] in (self.commit, self._earlier_identity())
         return [] if known else [path.name for path in self.weight_files]
 
@@ -127,7 +127,7 @@ class Located:
 
 
 class NotCached(BackboneError):
-    """A hub id is not in the local cache, and the hub cannot be asked whether it has it."""
+    """A hub id is not in the local cache, and the hub cannot be reached."""
 
 
 def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> Located:
@@ -139,7 +139,7 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
         weights: also fetch the weights of a hub id; without them only its small files.
 
     Raises:
-        BackboneError: nothing by that name, or it cannot be fetched.
+        BackboneError: nothing has this name, or it cannot be downloaded.
     """
     name = section.name
     if name.startswith(PREFIX):
@@ -157,7 +157,7 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
 
 
 def missing(section: BackboneSection) -> Problem | None:
-    """What of a hub backbone is not on this machine, without touching the network."""
+    """The problem if a hub backbone is not on this machine; does not use the network."""
     try:
         locate(section, offline=True)
     except BackboneError as error:
@@ -171,18 +171,18 @@ def is_offline(flag: bool) -> bool:
 
 
 def _folder(name: str) -> Path | None:
-    """The folder of that name, if there is one."""
+    """The folder of that name, if it exists."""
     try:
         folder = Path(name).expanduser()
         return folder.resolve() if folder.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, the home of nobody
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown user's home
         return None
 
 
 def _without_adapter(located: Located) -> Located:
-    """The backbone, unless transformers would add an adapter to it without a word.
+    """Return the backbone, unless transformers would silently add an adapter to it.
 
-    It does so where PEFT is installed, so that equal files would be another model elsewhere.
+    It does so only if PEFT is installed: the same files would be another model elsewhere.
 
     Raises:
         BackboneError: there is an adapter_config.json.
@@ -207,7 +207,7 @@ def _without_adapter(located: Located) -> Located:
 
 
 def _base_of(folder: Path) -> str:
-    """`: NAME`, where the adapter names the model that it was trained on."""
+    """`: backbone: NAME`, if the adapter names the model that it was trained on."""
     try:
         name = read_json(folder / ADAPTER).get("base_model_name_or_path")
     except BackboneError:
@@ -254,7 +254,7 @@ def _from_hub(section: BackboneSection, *, offline: bool, weights: bool) -> Loca
         raise BackboneError.at(
             f"backbone {section.name}", "its weights are not in the local cache of the hub", command
         )
-    # Fresh, because the folder has changed since the properties were first read.
+    # A new object, because the folder has changed since the cached properties were read.
     return _of_snapshot(section.name, located.folder)
 
 

@@ -1,4 +1,4 @@
-"""The files of a backbone's folder: which hold the weights, and which are read at all."""
+"""The files of a backbone's folder: the weights, and all files that count as the backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""Where transformers looks for weights, the first that is there."""
+"""Names of weights in the order in which transformers looks for them."""
 ADAPTER = "adapter_config.json"
 FETCH_AGAIN = "the file is damaged: copy it again from where the model came from"
 _CODE = ("config.json", "tokenizer_config.json")
@@ -29,16 +29,16 @@ _OTHER_WEIGHTS = (
     *(".ot", ".onnx", ".gguf", ".tflite", ".mlmodel"),
 )
 _UNREAD = frozenset((*_DOCUMENTS, *_DATA, *_PROGRAMS, *_OTHER_WEIGHTS))
-"""Endings of files that transformers reads for no tokenizer, and for models as weights alone."""
+"""Endings of files that transformers reads for no tokenizer, and for a model only as weights."""
 _UNREAD_NAMES = frozenset({"README", "LICENSE", "LICENCE", "NOTICE"})
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds a JSON mapping.
+    """Read a file with a JSON mapping.
 
     Raises:
         FileNotFoundError: there is no such file.
-        BackboneError: it cannot be read, or holds something else.
+        BackboneError: it cannot be read, or contains something else.
     """
     try:
         parsed = json.loads(path.read_text(encoding="utf-8"))
@@ -57,9 +57,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def named_weights(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The files that transformers loads the weights from, whether or not all are there.
+    """The files that transformers loads the weights from, whether or not all exist.
 
-    Empty where the folder holds neither weights nor an index of them. `config` is the parsed
+    Empty if the folder has neither weights nor an index of them. `config` is the parsed
     config.json, whose `transformers_weights` may name other files than WEIGHTS.
 
     Raises:
@@ -93,7 +93,7 @@ def weight_map(index: Path) -> dict[str, Any]:
 
 
 def _inside(source: Path, key: str, name: Any) -> str:
-    """`name`, if it can be a file of the folder that `source` lies in."""
+    """Check that `name` can be a file in the folder of `source`, and return it."""
     path = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
     if path is None or not path.name or path.is_absolute() or ".." in path.parts:
         shown = json.dumps(name) if len(json.dumps(name)) <= 60 else f"{json.dumps(name)[:57]}..."
@@ -103,11 +103,11 @@ def _inside(source: Path, key: str, name: Any) -> str:
     return str(path)
 
 
-def asked_code(folder: Path) -> list[str]:
-    """The classes that the model's files want imported, such as modeling_x.XModel.
+def requested_code(folder: Path) -> list[str]:
+    """The classes that the model's files ask transformers to import, such as modeling_x.XModel.
 
     Raises:
-        BackboneError: a file that would say so is damaged.
+        BackboneError: a file that would name them is damaged.
     """
     found: list[str] = []
     for name in _CODE:
@@ -129,16 +129,15 @@ def _texts(value: Any) -> Iterator[str]:
 def digests(folder: Path, weights: Collection[Path]) -> dict[str, str]:
     """The sha256 of each file that model or tokenizer may read, by its name in the folder.
 
-    By rule, because what a tokenizer reads differs from family to family: the weights that are
-    loaded, chat templates, and every file beside config.json but hidden ones, documents, data,
-    and other weights. A model with code of its own may read any of those too, and further code
-    in subfolders.
+    Tokenizers of different families read different files, so a rule decides: the loaded weights,
+    chat templates, and every file beside config.json, except hidden files, documents, data and
+    other weights. A model with its own code may read any of those, and code in subfolders.
 
     Raises:
         InputError: a file cannot be read.
     """
     beside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    if asked_code(folder):
+    if requested_code(folder):
         found = {*beside, *folder.rglob("*.py")}
     else:
         found = {path for path in beside if _may_be_read(path)}

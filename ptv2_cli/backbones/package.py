@@ -1,4 +1,4 @@
-"""`package:NAME/FOLDER`: a backbone inside an installed package, found without importing it."""
+"""Find a backbone in an installed package (`package:NAME/FOLDER`), without importing it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORM = "write package:NAME/FOLDER, the import or distribution name and a folder
 def package_folder(name: str) -> Path:
     """The folder that `package:NAME/FOLDER` names. No code of the package runs.
 
-    NAME is the name it is imported by (of a sub-package too: `a.b`) or installed by.
+    NAME is the import name (also of a sub-package: `a.b`) or the name of the distribution.
 
     Raises:
         BackboneError: no such package is installed, or it has no such folder.
@@ -34,7 +34,7 @@ def package_folder(name: str) -> Path:
         try:
             if (root / inside).is_dir():
                 return (root / inside).resolve()
-        except OSError:  # a name too long, a folder that may not be entered
+        except OSError:  # the name is too long, or the folder may not be read
             continue
     raise BackboneError.at(where, f"{roots[0]} has no folder {inside!r}", "name a folder inside it")
 
@@ -42,7 +42,7 @@ def package_folder(name: str) -> Path:
 def _import_roots(package: str) -> list[Path]:
     """The folders of a package by its import name.
 
-    Only the top name is asked of the import system: to find the spec of `a.b` Python imports `a`.
+    The import system is asked only for the top name: for the spec of `a.b` Python would import `a`.
     """
     top, *inner = package.split(".")
     try:

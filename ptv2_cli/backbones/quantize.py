@@ -1,8 +1,8 @@
-"""Frozen Linear layers held as integers (torchao), through which gradients still flow.
+"""Frozen Linear layers with integer weights (torchao) that pass gradients to their input.
 
-The weights are quantized, the activations are not: a layer computes `x W^T` from the integers and
-their scales. torchao's own layers keep the dequantized weight of every layer for the backward
-pass, or have none (int4); the layer here keeps the integers and dequantizes when it needs them.
+Weights are quantized, activations are not: a layer computes `x W^T` from the integers and their
+scales. For the backward pass torchao's own layers keep the dequantized weight of every layer, or
+have no backward pass (int4). The layer here keeps the integers and dequantizes when needed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ INT4_CAPABILITY = (8, 0)
 
 
 def check_machine(section: BackboneSection, device: torch.device) -> None:
-    """Refuse a quantization that this machine cannot do; looks at no weights.
+    """Check that this machine can quantize as the config says; reads no weights.
 
     Raises:
-        ConfigError: torchao is missing, or the device has no kernel for it.
+        ConfigError: torchao is missing, or the device has no kernel.
     """
     if section.quantize is None:
         return
@@ -53,8 +53,8 @@ def check_machine(section: BackboneSection, device: torch.device) -> None:
 def quantize(model: nn.Module, kind: Kind, device: torch.device, name: str) -> int:
     """Quantize the Linear layers of a frozen model in place, one after another.
 
-    Embeddings, norms and biases stay as they are. Layers are moved to `device` as they are
-    quantized, because int4 is packed for the device that runs it. Returns how many there are.
+    Embeddings, norms and biases do not change. Layers are moved to `device` when they are
+    quantized, because int4 is packed for the device that runs it. Returns the number of layers.
 
     Raises:
         BackboneError: the model has no layer that can be quantized.
@@ -69,7 +69,7 @@ def quantize(model: nn.Module, kind: Kind, device: torch.device, name: str) -> i
             f"backbone {name}", f"has no Linear layer that {kind} can hold", "leave quantize out"
         )
     for layer in layers:
-        # A change of class keeps the module, its name and whatever was put on it.
+        # Changing the class keeps the module, its name and its hooks.
         layer.__class__ = QuantizedLinear
         layer.dense = _DENSE[kind]  # type: ignore[assignment]
     return len(layers)
@@ -79,7 +79,7 @@ class QuantizedLinear(nn.Linear):
     """A frozen Linear layer whose weight is a quantized tensor [out, in]."""
 
     dense: Dense
-    """The weight as a plain tensor of a type."""
+    """Returns the weight as a plain tensor of a type."""
 
     def forward(self, states: Tensor) -> Tensor:
         """[..., in] -> [..., out]; computes in the type of `states`, or autocast's."""
@@ -90,7 +90,7 @@ class QuantizedLinear(nn.Linear):
 
 
 class _FrozenLinear(torch.autograd.Function):
-    """x W^T + b, whose backward knows `x` alone and keeps no dequantized weight."""
+    """x W^T + b, with a gradient for `x` only; keeps no dequantized weight."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, dense: Dense) -> Tensor:
@@ -110,13 +110,13 @@ def _dequantized(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.dequantize(dtype)  # type: ignore[call-arg]
 
 
-def _of_identity(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight as what it makes of the identity: packed int4 cannot be read back otherwise."""
+def _times_identity(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight, as its product with the identity: packed int4 cannot be read otherwise."""
     identity = torch.eye(weight.shape[1], dtype=torch.bfloat16, device=weight.device)
     return F.linear(identity, weight).t().to(dtype)
 
 
-_DENSE: dict[Kind, Dense] = {"int8": _dequantized, "int4": _of_identity}
+_DENSE: dict[Kind, Dense] = {"int8": _dequantized, "int4": _times_identity}
 
 
 def _config(kind: Kind) -> Any:
@@ -130,18 +130,18 @@ def _config(kind: Kind) -> Any:
 
 
 def _fits(module: nn.Module, kind: Kind) -> bool:
-    """Whether a module is a layer to quantize; subclasses of Linear may compute otherwise."""
+    """Whether to quantize a module; subclasses of Linear may compute something else."""
     if type(module) is not nn.Linear:
         return False
     return kind == "int8" or module.in_features % INT4_GROUP == 0
 
 
 def _convert_conv1d(model: nn.Module) -> None:
-    """Write GPT-2's Conv1D layers, whose weight is [in, out], as the Linear layers they are."""
+    """Replace GPT-2's Conv1D layers, whose weight is [in, out], by equal Linear layers."""
     from transformers.pytorch_utils import Conv1D
 
-    found = [(name, module) for name, module in model.named_modules() if type(module) is Conv1D]
-    for name, conv in found:
+    layers = [(name, module) for name, module in model.named_modules() if type(module) is Conv1D]
+    for name, conv in layers:
         wide, narrow = conv.weight.shape
         linear = nn.Linear(wide, narrow, device="meta")
         linear.weight = nn.Parameter(conv.weight.detach().t().contiguous(), requires_grad=False)
@@ -162,11 +162,11 @@ DTYPES: dict[HeldDtype, torch.dtype] = {
 }
 
 
-def give_back(module: nn.Module) -> None:
-    """Give the system the memory of weights that have been replaced.
+def release_memory(module: nn.Module) -> None:
+    """Return the memory of replaced weights to the system.
 
-    What is left may be a view of the whole mapped file, and what was freed may stay with the C
-    library: after quantizing, the two together came to more than the weights before it.
+    Remaining weights may be views of the whole mapped file, and the C library may keep freed
+    memory: together they took more memory than the weights before quantizing.
     """
     for parameter in module.parameters():
         if type(parameter.data) is torch.Tensor:
@@ -177,6 +177,6 @@ def give_back(module: nn.Module) -> None:
 
 
 def keep_fp32(module: nn.Module | None) -> None:
-    """Hold `module` in fp32 whatever the rest is held in: it may train, or feeds what does."""
+    """Keep `module` in fp32: it may train, or its output goes into modules that train."""
     if module is not None:
         module.float()

@@ -1,10 +1,10 @@
-"""Models that come with code of their own: refused unless the config asks for just that code."""
+"""Models with their own code: an error, unless the config allows exactly that code."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ptv2_cli.backbones.model_files import asked_code
+from ptv2_cli.backbones.model_files import requested_code
 from ptv2_cli.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def check_own_code(located: Located, section: BackboneSection) -> None:
-    """Refuse a model that asks to run code that the config has not asked for; runs nothing.
+    """Check that the config allows the code that a model asks for; runs none of it.
 
-    `trust_remote_code: true` allows code that lies beside the weights: of a hub id at a commit,
-    of a folder as it is. Code of a further repository is never run, because no revision pins it.
+    `trust_remote_code: true` allows code beside the weights: for a hub id at a commit, for a
+    folder as it is. Code from another repository never runs, because no revision pins it.
 
     Raises:
-        BackboneError: the model asks for code that may not be run.
+        BackboneError: the model asks for code that is not allowed.
     """
-    asked = asked_code(located.folder)
-    if not asked:
+    requested = requested_code(located.folder)
+    if not requested:
         return
     where = f"backbone {located.name}"
-    elsewhere = [name for name in asked if "--" in name]
+    elsewhere = [name for name in requested if "--" in name]
     if not section.trust_remote_code:
         raise BackboneError.at(
             where,
-            f"asks to run Python code of its own ({asked[0]}), which is refused: nothing was run",
-            f"read that code first; then write {_section(located)}. Or take a copy of the "
-            "files without auto_map, which transformers' own code loads",
+            f"asks to run its own Python code ({requested[0]}); nothing was run",
+            f"read that code first, then write {_section(located)}; or use a copy of the files "
+            "without auto_map, which transformers' own code loads",
         )
     if elsewhere:
         raise BackboneError.at(
@@ -42,7 +42,7 @@ def check_own_code(located: Located, section: BackboneSection) -> None:
     if located.commit is not None and section.revision != located.commit:
         raise BackboneError.at(
             where,
-            f"runs code of its own, and revision {section.revision} may mean other code tomorrow",
+            f"runs its own code, and revision {section.revision} may mean other code tomorrow",
             f"read the code, then pin it: --set backbone.revision={located.commit}",
         )
 

@@ -275,7 +275,7 @@ def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
         assert lower.computed == computed
     twice = joined([batch, batch])  # both ask in one batch: nothing is left to keep
     lower.hidden(backbone, twice, prompts)
-    assert (lower.computed, lower._store.held) == (15, 0)
+    assert (lower.computed, lower._store.size) == (15, 0)
 
 
 def test_one_taker_of_an_epoch_has_the_plain_pass(backbone_of, monkeypatch) -> None:
@@ -474,10 +474,10 @@ def test_an_epoch_is_bounded_and_the_oldest_go_first() -> None:
     corpus = ForEpoch(limit=100)
     for key in "abc":
         corpus.put(key, torch.zeros(5, 2), left=2)  # 40 bytes each
-    assert corpus.held == 80
+    assert corpus.size == 80
     assert corpus.take("a", 1) is None
     assert corpus.take("b", 1) is not None
     assert corpus.take("b", 1) is not None
-    assert (corpus.take("b", 1), corpus.held) == (None, 40)
+    assert (corpus.take("b", 1), corpus.size) == (None, 40)
     corpus.put("d", torch.zeros(5, 2), left=0)
     assert corpus.take("d", 1) is None

@@ -116,7 +116,7 @@ def test_gradient_is_that_of_the_dequantized_weight() -> None:
 def test_weights_that_cannot_be_read_back_are_found_from_the_identity() -> None:
     """What int4 on a GPU does; int8 can do both."""
     _, layer = layer_of()
-    found = quantized._of_identity(layer.weight, torch.float32)
+    found = quantized._times_identity(layer.weight, torch.float32)
     assert relative(found, layer.weight.dequantize(torch.float32)) < 0.005  # bf16's rounding
 
 

@@ -64,7 +64,7 @@ def refusal(folder: Path, **section) -> str:
 
 def test_own_code_is_refused_and_not_run(coded, mark) -> None:
     text = refusal(coded)
-    assert text.startswith(f"backbone {coded}: asks to run Python code of its own")
+    assert text.startswith(f"backbone {coded}: asks to run its own Python code")
     assert "modeling_own.OwnModel" in text
     assert "nothing was run" in text
     assert "trust_remote_code: true" in text

@@ -51,7 +51,7 @@ def test_a_model_that_asks_to_run_its_own_code(
     refused(
         command,
         config,
-        says=["asks to run Python code of its own", "own.Own", "trust_remote_code: true"],
+        says=["asks to run its own Python code", "own.Own", "trust_remote_code: true"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Where outputs of lower layers are kept: for an epoch, in main memory, or on the disk."""
+"""Stores for the outputs of lower layers: for one epoch, in main memory, or on disk."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from torch import Tensor
 from ptv2_cli.errors import ConfigError
 
 EPOCH_BYTES = 2**30
-"""Most that is held of an epoch; beyond it the oldest rows are computed anew."""
+"""Size limit of the store for one epoch; beyond it the oldest rows are computed again."""
 
 
 class ActivationStore(Protocol):
-    """Hidden states [T, H] of rows, by what they were computed from."""
+    """Hidden states [T, H] of rows, by cache key."""
 
     def take(self, key: Hashable, times: int) -> Tensor | None:
-        """The states of a row that `times` rows of a batch ask for, or None."""
+        """The states of a row that `times` rows of a batch need, or None."""
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
-        """Keep a row's states, which `left` more rows of the epoch will ask for."""
+        """Store a row's states, which `left` more rows of the epoch will need."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release the memory or the file."""
 
 
 class ForEpoch:
-    """Rows that others will ask for in the same epoch, where they were computed; then dropped."""
+    """Keeps rows as long as the same epoch needs them, on the device that computed them."""
 
     def __init__(self, limit: int = EPOCH_BYTES) -> None:
         self.limit = limit
-        self.held = 0
+        self.size = 0
         self._rows: dict[Hashable, tuple[Tensor, int]] = {}
 
     def take(self, key: Hashable, times: int) -> Tensor | None:
-        """A row's states; the last that asks for them takes them away."""
-        found = self._rows.get(key)
-        if found is None:
+        """A row's states; the last use removes them."""
+        entry = self._rows.get(key)
+        if entry is None:
             return None
-        states, left = found
+        states, left = entry
         if left > times:
             self._rows[key] = (states, left - times)
         else:
@@ -53,24 +53,24 @@ class ForEpoch:
         return states
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
-        """Keep a row; the oldest go where there is no room."""
+        """Store a row; drop the oldest rows beyond the limit."""
         if left <= 0:
             return
         self._rows[key] = (states.clone(), left)
-        self.held += states.nbytes
-        while self.held > self.limit:
+        self.size += states.nbytes
+        while self.size > self.limit:
             self._drop(next(iter(self._rows)))
 
     def close(self) -> None:
         """Forget all rows."""
-        self._rows, self.held = {}, 0
+        self._rows, self.size = {}, 0
 
     def _drop(self, key: Hashable) -> None:
-        self.held -= self._rows.pop(key)[0].nbytes
+        self.size -= self._rows.pop(key)[0].nbytes
 
 
 class InMemory:
-    """Every row for ever, in main memory, as long as there is room for more."""
+    """Keeps every row in main memory, as long as there is enough free memory."""
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, Tensor] = {}
@@ -81,7 +81,7 @@ class InMemory:
         return self._rows.get(key)
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
-        """Keep a row by itself: a piece of a batch would hold the whole batch."""
+        """Store a copy of a row, because a slice would keep its whole batch in memory."""
         if self._space.has(states.nbytes):
             self._rows[key] = torch.empty(states.shape, dtype=states.dtype).copy_(states)
 
@@ -91,24 +91,24 @@ class InMemory:
 
 
 class OnDisk:
-    """Every row for ever, in one file without a name: whatever ends the process, it is gone.
+    """Keeps every row in one unnamed temporary file, which is gone when the process ends.
 
-    A row that finds no room any more is not kept.
+    A row is not stored if the disk is nearly full.
     """
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the store
-        self._places: dict[Hashable, tuple[int, torch.Size, torch.dtype]] = {}
+        self._entries: dict[Hashable, tuple[int, torch.Size, torch.dtype]] = {}
         self._end = 0
         self._space = FreeSpace(partial(free_disk, folder))
 
     def take(self, key: Hashable, times: int) -> Tensor | None:
         """A row's states, read from the file."""
-        if key not in self._places:
+        if key not in self._entries:
             return None
-        start, shape, dtype = self._places[key]
+        start, shape, dtype = self._entries[key]
         buffer = bytearray(shape.numel() * dtype.itemsize)
         self._file.seek(start)
         if self._file.readinto(buffer) != len(buffer):
@@ -116,23 +116,23 @@ class OnDisk:
         return torch.frombuffer(buffer, dtype=dtype).view(shape)
 
     def put(self, key: Hashable, states: Tensor, left: int) -> None:
-        """Write a row behind the last one."""
+        """Append a row to the file."""
         if not self._space.has(states.nbytes):
             return
         plain = states.cpu().contiguous().view(torch.uint8).numpy()
         self._file.seek(self._end)
         self._file.write(plain.data)
-        self._places[key] = (self._end, states.shape, states.dtype)
+        self._entries[key] = (self._end, states.shape, states.dtype)
         self._end += plain.nbytes
 
     def close(self) -> None:
-        """Close the file, with which it is gone."""
+        """Close the file, which deletes it."""
         self._file.close()
-        self._places = {}
+        self._entries = {}
 
 
 def open_store(keep: Keep, folder: Path | None) -> ActivationStore:
-    """An empty store of a kind; `folder` is where the disk's file lies, else the system's own."""
+    """An empty store; `folder` is the folder of the file on disk, by default the system's."""
     if keep == "disk":
         return OnDisk(folder)
     return InMemory() if keep == "memory" else ForEpoch()
@@ -140,49 +140,49 @@ def open_store(keep: Keep, folder: Path | None) -> ActivationStore:
 
 Keep = Literal["epoch", "memory", "disk"]
 RESERVE = 2**29
-"""Bytes that stay free for all else: activations, checkpoints."""
+"""Bytes that must stay free for everything else: activations, checkpoints."""
 LOOK_EVERY = 2**26
-"""Bytes kept between two looks at what is free."""
+"""Bytes to store between two checks of the free space."""
 
 
 class FreeSpace:
-    """Whether there is still room, asked for every piece and looked up now and then.
+    """Whether there is enough free space, checked again every LOOK_EVERY bytes.
 
-    Lanes whose prompts have different lengths or lowest layers keep more than one run was
-    measured for, and others use the machine too.
+    A check at the start is not enough: lanes whose prompts differ in length or lowest layer store
+    more than one run was measured for, and other processes use the machine too.
     """
 
     def __init__(self, free: Callable[[], int | None]) -> None:
         self._free = free
         self._since = LOOK_EVERY
-        self._there = True
+        self._enough = True
 
     def has(self, size: int) -> bool:
-        """Whether `size` more bytes may be kept."""
+        """Whether `size` more bytes may be stored."""
         self._since += size
         if self._since >= LOOK_EVERY:
             free = self._free()
-            self._there = free is None or free - size > RESERVE
+            self._enough = free is None or free - size > RESERVE
             self._since = 0
-        return self._there
+        return self._enough
 
 
 class _Sized(Protocol):
     @property
     def tokens(self) -> int:
-        """Positions of all inputs of a feature."""
+        """Tokens in all inputs of a feature."""
 
 
 def needed_bytes(features: Sequence[_Sized], hidden_size: int, dtype: torch.dtype) -> int:
-    """Bytes of the hidden states of all tokens of some features, H values of a type each."""
+    """Bytes of the hidden states of all tokens of some features: H values of `dtype` each."""
     return sum(item.tokens for item in features) * hidden_size * dtype.itemsize
 
 
 def require_space(keep: Keep, needed: int, folder: Path | None = None) -> None:
-    """Refuse to keep more than there is room for.
+    """Check that the store has enough space.
 
     Raises:
-        ConfigError: memory or disk has fewer than `needed` bytes free, where that can be known.
+        ConfigError: memory or disk has fewer than `needed` bytes free, if the system tells.
     """
     if keep == "epoch":
         return
@@ -194,12 +194,12 @@ def require_space(keep: Keep, needed: int, folder: Path | None = None) -> None:
     raise ConfigError.at(
         "train.cache",
         f"{keep} would take {_gib(needed)} of {where}, which has {_gib(free)} free",
-        f"{other}leave train.cache out, or take fewer rows with task.limit",
+        f"{other}remove train.cache, or use fewer rows with task.limit",
     )
 
 
 def free_memory() -> int | None:
-    """Bytes of main memory that a process can still take; None where the system does not say."""
+    """Bytes of main memory that a process can still use; None if the system does not tell."""
     try:
         return int(psutil.virtual_memory().available)
     except OSError:  # Linux without /proc
@@ -207,10 +207,10 @@ def free_memory() -> int | None:
 
 
 def free_disk(folder: Path | None) -> int:
-    """Bytes free where a folder lies or will lie; None: the system's for temporary files."""
-    at = Path(folder or tempfile.gettempdir()).absolute()
-    there = next(path for path in (at, *at.parents) if path.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder, which may not exist yet; None: the temporary folder."""
+    path = Path(folder or tempfile.gettempdir()).absolute()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _gib(count: int) -> str:
