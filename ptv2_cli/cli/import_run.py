@@ -53,7 +53,7 @@ def import_run(
     from ptv2_cli.cli.summary import percent
     from ptv2_cli.interop.from_peft import read_peft
     from ptv2_cli.interop.from_reference import read_reference
-    from ptv2_cli.interop.import_run import adopt, facts
+    from ptv2_cli.interop.import_run import import_checkpoint, settings_of
     from ptv2_cli.runs.build import choose_device
 
     read = read_peft if program is Program.peft else read_reference
@@ -61,11 +61,11 @@ def import_run(
     foreign = read(folder)
     located = locate(loaded.config.backbone, offline=offline, weights=False)
     foreign = foreign.suited(shape_of(located.name, located.config).hidden_size)
-    fixed = facts(loaded, foreign)
+    fixed = settings_of(loaded, foreign)
     keys = {text.partition("=")[0] for text in fixed}
     left = [key for key in unsets or [] if key not in keys]  # an --unset would win over a --set
     loaded = read_config(config, sets=[*(sets or []), *fixed], unsets=left)
-    made = adopt(foreign, loaded, output, device=chosen, offline=offline)
+    made = import_checkpoint(foreign, loaded, output, device=chosen, offline=offline)
     for text in made.notes:
         console.note(text)
     for text in made.warnings:

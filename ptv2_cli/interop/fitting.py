@@ -1,4 +1,4 @@
-"""Put a foreign checkpoint's tensors into a learner, or say why they do not fit."""
+"""Copy the tensors of a foreign checkpoint into a learner, or report why they do not fit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SOURCE = "source."
 
 
 def fit_prompt(learner: Learner, foreign: Foreign) -> None:
-    """Copy the prompt, and the network behind it.
+    """Copy the prompt and its network.
 
     Raises:
-        InputError: it is of another width than the backbone's layers.
+        InputError: its width is not that of the backbone's layers.
     """
     sites = learner.backbone.sites
     width = sum(site.width for site in sites)
@@ -37,10 +37,10 @@ def fit_prompt(learner: Learner, foreign: Foreign) -> None:
 
 
 def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
-    """Copy the head; yields a warning where the checkpoint has none.
+    """Copy the head; yield a warning if the checkpoint has none.
 
     Raises:
-        InputError: it is of another task, another number of classes, or reads another vector.
+        InputError: it is for another task or number of classes, or reads another vector.
     """
     task, config = session.resolved.task, session.resolved.config
     where = str(foreign.file)
@@ -75,10 +75,10 @@ def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
 
 
 def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
-    """See that the frozen tensors are those of the backbone; fill a pooler that it lacks.
+    """Check that the frozen tensors are those of the backbone; copy a pooler that it lacks.
 
     Raises:
-        InputError: they differ: the prompt belongs to another backbone.
+        InputError: they differ, so the prompt belongs to another backbone.
     """
     if foreign.pooler:
         _fill_pooler(backbone, foreign.pooler, foreign)
@@ -93,7 +93,7 @@ def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
         for name, tensor in foreign.backbone.items()
         if backbone.pooler is not None or not name.startswith("pooler.")
     }
-    strange = sorted(set(given) - set(own))
+    unknown = sorted(set(given) - set(own))
     missing = sorted(set(own) - set(given) - untrained)
     differing = [
         name
@@ -101,7 +101,7 @@ def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
         if name in own and name not in untrained and not _equal(own[name], tensor)
     ]
     for names, what in (
-        (strange, "tensors that this backbone has not"),
+        (unknown, "tensors that this backbone does not have"),
         (missing, "tensors fewer than this backbone"),
         (differing, "tensors other than those of this backbone"),
     ):
@@ -134,10 +134,10 @@ def _reads(session: Session, foreign: Foreign) -> str | None:
 
 def _tensors(backbone: Backbone) -> dict[str, Tensor]:
     """The backbone's parameters under the names of the model's own files; they share memory."""
-    found = dict(backbone.model.named_parameters())
+    tensors = dict(backbone.model.named_parameters())
     if backbone.pooler is not None:
-        found |= {f"pooler.{name}": value for name, value in backbone.pooler.named_parameters()}
-    return found
+        tensors |= {f"pooler.{name}": value for name, value in backbone.pooler.named_parameters()}
+    return tensors
 
 
 def _fill_pooler(backbone: Backbone, given: Mapping[str, Tensor], foreign: Foreign) -> None:

@@ -1,4 +1,4 @@
-"""`--to folded`: a run whose prompt stands by itself, without the network that made it."""
+"""`--to folded`: a run that stores its prompt instead of the network that computes it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _LIKE_A_RUN = re.compile(r"-[0-9a-f]{8}$")
 
 
 def export_folded(run: RunDirectory, folder: Path) -> Written:
-    """Write a run with `reparam: mlp` as one without: its network's output is its prompt.
+    """Write a run with `reparam: mlp` as one without: the network's output becomes the prompt.
 
-    The folder can be evaluated and predicted with like the run. Its metrics.json has the run's
-    fingerprint, so a report that sees both counts one, and names the run under `origin`.
+    `ptv2 eval` and `ptv2 predict` work with the folder as with the run. Its metrics.json has the
+    run's fingerprint, so a report with both counts one, and names the run under `origin`.
 
     Raises:
         RunError: the run has not finished, or has no network to fold.
-        InputError: the folder is taken or cannot be written.
+        InputError: the folder is not empty or cannot be written.
     """
     require_new(folder)
     if _LIKE_A_RUN.search(folder.absolute().name):
-        # `ptv2 train` finds runs by the end of their names, and would take this for a trained one.
+        # `ptv2 train` finds runs by the end of their names and would take this for a trained run.
         raise InputError.at(
             str(folder), "ends like the name of a trained run", "give it a name without that end"
         )
@@ -50,13 +50,13 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
         what = f"has no network to fold: its {config['method']['name']} has no reparam: mlp"
         raise RunError.at(str(run.path), what, "use the run as it is, or --to peft")
     prompt = folded(checkpoint.part(_SOURCE.removesuffix(".")))
-    kept = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
+    others = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
     config["method"]["reparam"] = "none"
     with new_folder(folder) as partial:
         made = RunDirectory(partial)
         _copy_results(run, made)
         made.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
-        tensors = {**kept, f"{_SOURCE}prompt": prompt}
+        tensors = {**others, f"{_SOURCE}prompt": prompt}
         save_checkpoint(made.checkpoints, "best", mark, tensors, checkpoint.state)
         write_json(made.metrics, _metrics(run, metrics, config, prompt.numel()))
         files = tuple(sorted(path.name for path in partial.iterdir()))
@@ -64,7 +64,7 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
 
 
 def folded(source: Mapping[str, Tensor]) -> Tensor:
-    """Prompt values [P, W] of a reparameterization's own tensors."""
+    """Prompt values [P, W] that a reparameterization computes."""
     length, size = source["prompt"].shape
     hidden, width = len(source["network.0.weight"]), len(source["network.2.weight"])
     network = Reparameterized(length, size, hidden, width, 0.0, generator(0, "unused"))
@@ -100,7 +100,7 @@ def _metrics(
 
 
 def _copy_results(run: RunDirectory, made: RunDirectory) -> None:
-    """What the run said of its rows and evaluations holds for the folded one too."""
+    """Copy history and predictions, which are the same for the folded run."""
     if run.history.exists():
         shutil.copyfile(run.history, made.history)
     predictions = run.path / "predictions"

@@ -1,4 +1,4 @@
-"""A trained prompt and head of another program, in our names, and how such files are read."""
+"""Read the trained prompt and head of another program, and give them our names."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from ptv2_cli.interop.stock_models import HEAD_NAMES
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a checkpoint of another program holds."""
+    """The content of a checkpoint of another program."""
 
     program: str
     file: Path
     source: Mapping[str, Tensor]
     """`prompt` [P, W], or [P, E] with `network.0.*` [hidden, E] and `network.2.*` [W, hidden]."""
     head: Mapping[str, Tensor] | None = None
-    """`weight` [C, H], `bias` [C]; None: it has none that is one linear layer."""
+    """`weight` [C, H], `bias` [C]; None: it has no head of one linear layer."""
     kinds: frozenset[str] | None = None
-    """Head kinds it can be of; None: it does not say."""
+    """The kinds of task that the head fits; None: unknown."""
     pooling: str | None = None
-    """The vector its head reads; None: the one that transformers' class reads."""
+    """The vector that the head reads; None: the one that transformers' class reads."""
     backbone: Mapping[str, Tensor] = field(default_factory=dict)
-    """The backbone's own tensors under the names of the model without a head."""
+    """The backbone's tensors, under the names of the model without a head."""
     pooler: Mapping[str, Tensor] = field(default_factory=dict)
-    """`weight` and `bias` of a pooler's linear layer that was kept beside the head."""
+    """`weight` and `bias` of a pooler's linear layer that was saved beside the head."""
     base: str | None = None
-    """What it calls its backbone."""
+    """The name of its backbone."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -46,7 +46,7 @@ class Foreign:
 
     @property
     def hidden(self) -> int | None:
-        """Hidden width of the network that makes the prompt; None: there is no network."""
+        """Hidden width of the network that computes the prompt; None: there is no network."""
         first = self.source.get("network.0.weight")
         return None if first is None else len(first)
 
@@ -58,22 +58,22 @@ class Foreign:
 
     @property
     def sha256(self) -> str:
-        """Of the file that holds the prompt."""
+        """The sha256 of the file with the prompt."""
         return file_sha256(self.file)
 
     def suited(self, hidden_size: int) -> Foreign:
-        """The same with its network folded, where that begins at another width than ours."""
+        """The same with its network folded, if the network's input is not as wide as ours."""
         if self.hidden is None or self.source["prompt"].shape[1] == hidden_size:
             return self
-        note = "its network is of another width than ours: it is folded into the prompt"
+        note = "its network has another width than ours: it is folded into the prompt"
         return replace(self, source={"prompt": folded(self.source)}, notes=(*self.notes, note))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file; a pickle that holds anything else is refused.
+    """Read the tensors of a safetensors or torch file; a pickle may contain nothing else.
 
     Raises:
-        InputError: it cannot be read, or loading it would run code.
+        InputError: the file cannot be read, or loading it would run code.
     """
     try:
         if path.suffix == ".safetensors":
@@ -86,11 +86,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"holds more than tensors, or is damaged; nothing of it was run ({first[:80]})",
             "have its owner save the state_dict alone",
         ) from None
-    except Exception as error:  # no list of classes covers how a damaged pickle fails
+    except Exception as error:  # a damaged pickle can fail in any way
         if out_of_memory(error):
             raise
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError.at(str(path), f"cannot be read: {first}", "copy it anew") from None
+        raise InputError.at(str(path), f"cannot be read: {first}", "copy the file again") from None
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
@@ -101,10 +101,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def weights_in(folder: Path, names: Iterable[str]) -> Path:
-    """The first of these files that is in the folder.
+    """The first of these files that exists in the folder.
 
     Raises:
-        InputError: no such folder, or none of the files.
+        InputError: the folder or all of the files are missing.
     """
     if not folder.is_dir():
         raise InputError.at(str(folder), "there is no such folder", "name the folder of its files")
@@ -119,7 +119,7 @@ def weights_in(folder: Path, names: Iterable[str]) -> Path:
 def linear_head(
     parts: Mapping[str, Mapping[str, Tensor]],
 ) -> tuple[dict[str, Tensor] | None, str | None, tuple[str, ...]]:
-    """The one linear layer among heads by name; its name, and what is to say.
+    """Find the head that is one linear layer: its tensors, its name, and notes for the user.
 
     Args:
         parts: `classifier`, `score` or `qa_outputs` -> its tensors.
@@ -142,7 +142,7 @@ def linear_head(
 
 
 def _is_linear(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weight [C, H] and, if it has one, the bias [C] of a linear layer."""
+    """Whether these are the weight [C, H] and perhaps the bias [C] of a linear layer."""
     if set(tensors) - {"weight", "bias"} or "weight" not in tensors:
         return False
     weight, bias = tensors["weight"], tensors.get("bias")
@@ -152,7 +152,7 @@ def _is_linear(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def check_source(file: Path, source: Mapping[str, Tensor]) -> None:
-    """See that a prompt's tensors belong together.
+    """Check that the tensors of a prompt fit together.
 
     Raises:
         InputError: they do not.
@@ -161,29 +161,22 @@ def check_source(file: Path, source: Mapping[str, Tensor]) -> None:
     odd = next((name for name in source if not source[name].is_floating_point()), None)
     if odd is not None:
         what = f"the prompt's tensor {odd} is of type {source[odd].dtype}, not of real numbers"
-        raise InputError.at(str(file), what, "copy it anew")
+        raise InputError.at(str(file), what, "copy the file again")
     fits = len(shapes["prompt"]) == 2
     if len(source) > 1:
-        wanted = {
-            "prompt",
-            *(f"network.{at}.{part}" for at in (0, 2) for part in ("weight", "bias")),
-        }
+        layers = ("network.0", "network.2")
+        expected = {"prompt", *(f"{name}.{part}" for name in layers for part in ("weight", "bias"))}
         fits = (
             fits
-            and set(source) == wanted
-            and (
-                shapes["network.0.weight"][1:] == shapes["prompt"][1:]
-                and shapes["network.2.weight"][1:] == shapes["network.0.weight"][:1]
-                and all(
-                    shapes[f"network.{at}.bias"] == shapes[f"network.{at}.weight"][:1]
-                    for at in (0, 2)
-                )
-            )
+            and set(source) == expected
+            and shapes["network.0.weight"][1:] == shapes["prompt"][1:]
+            and shapes["network.2.weight"][1:] == shapes["network.0.weight"][:1]
+            and all(shapes[f"{name}.bias"] == shapes[f"{name}.weight"][:1] for name in layers)
         )
     if not fits:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise InputError.at(
-            str(file), f"the prompt's tensors do not fit together: {listed}", "copy it anew"
+            str(file), f"the prompt's tensors do not fit together: {listed}", "copy the file again"
         )
 
 

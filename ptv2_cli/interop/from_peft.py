@@ -1,4 +1,4 @@
-"""`--from peft`: the folder of a PEFT prefix tuning adapter."""
+"""`--from peft`: read the folder of a PEFT prefix tuning adapter."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ptv2_cli.interop.to_peft import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE
 from ptv2_cli.kinds import KINDS, kind_spec
 
 _HEAD = re.compile(r"base_model\.(classifier|score|qa_outputs)\.(?:modules_to_save\.\w+\.)?(.+)")
-# A state_dict of the whole PeftModel keeps the network that PEFT's own files have folded.
+# A state_dict of the whole PeftModel has the network, which PEFT's own files have folded.
 _ENCODER = re.compile(r"prompt_encoder\.\w+\.(?:(embedding)\.weight|transform\.(.+))")
 
 
 class AdapterConfig(BaseModel):
-    """What is read of an adapter_config.json."""
+    """The keys of an adapter_config.json that are read."""
 
     model_config = ConfigDict(strict=True)
 
@@ -38,7 +38,7 @@ class AdapterConfig(BaseModel):
 
 
 def read_peft(folder: Path) -> Foreign:
-    """Read an adapter's config, prompt and head; neither peft nor the base model is needed.
+    """Read an adapter's config, prompt and head, without peft and the base model.
 
     Raises:
         InputError: it is no prefix tuning adapter, or its files are damaged.
@@ -81,14 +81,16 @@ def _config(path: Path) -> AdapterConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError.at(str(path), f"cannot be read: {error}", "copy it anew") from None
+        raise InputError.at(str(path), f"cannot be read: {error}", "copy the file again") from None
     try:
-        return AdapterConfig.model_validate(parse_json(text, str(path), InputError, "copy it anew"))
+        return AdapterConfig.model_validate(
+            parse_json(text, str(path), InputError, "copy the file again")
+        )
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         key = ".".join(map(str, wrong["loc"]))
         what = f"is no adapter's config: {f'{key}: ' if key else ''}{wrong['msg']}"
-        raise InputError.at(str(path), what, "copy it anew") from None
+        raise InputError.at(str(path), what, "copy the file again") from None
 
 
 def _source(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -128,7 +130,7 @@ def _heads(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def _own_head(
     path: Path,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], frozenset[str], str | None]:
-    """The head that `ptv2 export` put beside an adapter: its layer, pooler, kind and pooling."""
+    """The head that `ptv2 export` wrote beside an adapter: layer, pooler, kind and pooling."""
     tensors = read_tensors(path)
     with safe_open(path, framework="pt") as opened:
         about = opened.metadata() or {}

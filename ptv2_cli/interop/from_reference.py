@@ -1,7 +1,8 @@
-"""`--from p-tuning-v2`: a `pytorch_model.bin` of the reference repository (THUDM/P-tuning-v2).
+"""`--from p-tuning-v2`: read a `pytorch_model.bin` of the reference repository.
 
-Its prefix encoder is an embedding [P, L * 2 * H], or [P, H] with two linear layers behind it, and
-a row of it is `view(L * 2, N, D)`: keys and values layer by layer, which is our layout too.
+The repository is THUDM/P-tuning-v2. Its prefix encoder is an embedding [P, L * 2 * H], or [P, H]
+followed by two linear layers. A row of the output is `view(L * 2, N, D)`, keys and values layer by
+layer, which is our layout too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def read_reference(folder: Path) -> Foreign:
     """Read prompt, head and the frozen backbone's tensors.
 
     Raises:
-        InputError: the file is no checkpoint with a prefix, is damaged, or would run code.
+        InputError: the file is not a checkpoint with a prefix, is damaged, or would run code.
     """
     file = weights_in(folder, [FILE])
     tensors = read_tensors(file)
@@ -56,7 +57,7 @@ def read_reference(folder: Path) -> Foreign:
     _check(file, source, tensors)
     head, layer, notes = linear_head(heads)
     if others and head is not None:  # DeBERTa's classes have a network of their own before it
-        note = f"its head stands on {others[0]}, which ours has not: left out"
+        note = f"its head reads the output of {others[0]}, which ours does not have: left out"
         head, notes = None, (*notes, note)
     kinds = {"span"} if layer == "qa_outputs" else {"sequence", "regression", "token"}
     return Foreign(
@@ -83,7 +84,7 @@ def _check(file: Path, source: dict[str, Tensor], tensors: dict[str, Tensor]) ->
 
 
 def _renamed(file: Path, name: str) -> str:
-    """The reference's name of a tensor of the prefix encoder, as ours."""
+    """Our name for a tensor of the reference's prefix encoder."""
     match = _NETWORK.fullmatch(name)
     if name == "embedding.weight":
         return "prompt"

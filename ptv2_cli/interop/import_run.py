@@ -1,4 +1,4 @@
-"""A foreign prompt as a run directory of ours: checked, scored, written."""
+"""Write a foreign prompt as a run directory: check it, score it, save it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ptv2_cli.training.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class Imported:
-    """The run directory that was made, what is to know of it, and its scores."""
+    """The written run directory, notes and warnings for the user, and its metrics.json."""
 
     directory: RunDirectory
     notes: tuple[str, ...]
@@ -37,35 +37,35 @@ class Imported:
     metrics: dict[str, Any]
 
 
-def facts(loaded: LoadedConfig, foreign: Foreign) -> list[str]:
-    """What the checkpoint fixes in the config, as texts for `--set`.
+def settings_of(loaded: LoadedConfig, foreign: Foreign) -> list[str]:
+    """The settings that the checkpoint determines, as texts for `--set`.
 
     Raises:
-        InputError: the config says something that the checkpoint cannot be.
+        InputError: the config contradicts the checkpoint.
     """
     gather(_conflicts(loaded, foreign), InputError)
-    found = [f"prompt_len={foreign.length}", "method.init=normal"]
+    settings = [f"prompt_len={foreign.length}", "method.init=normal"]
     if foreign.hidden is None:
-        return [*found, "method.reparam=none"]
-    return [*found, "method.reparam=mlp", f"method.reparam_hidden={foreign.hidden}"]
+        return [*settings, "method.reparam=none"]
+    return [*settings, "method.reparam=mlp", f"method.reparam_hidden={foreign.hidden}"]
 
 
-def adopt(
+def import_checkpoint(
     foreign: Foreign, loaded: LoadedConfig, output: Path, *, device: torch.device, offline: bool
 ) -> Imported:
-    """Make a finished run out of a checkpoint and the config that says what it is for.
+    """Write a finished run from a checkpoint and the config for its backbone, task and head.
 
-    The reported splits are scored, so that `ptv2 eval`, `predict`, `report` and `compare` find
-    what they find in a run that was trained here; `origin` in metrics.json says where it is from.
+    It scores the reported splits, so that `ptv2 eval`, `predict`, `report` and `compare` work with
+    it as with a trained run; `origin` in metrics.json names the checkpoint.
 
     Raises:
-        InputError: checkpoint and config do not fit; nothing is written then.
+        InputError: checkpoint and config do not fit together; nothing is written.
     """
     resolved_run = prepare(loaded, output, offline=offline)
     config = resolved_run.resolved.config
-    mark = _mark(foreign, resolved_run)
+    fingerprint = _fingerprint(foreign, resolved_run)
     assert config.name is not None
-    directory = RunDirectory(output / directory_name(config, config.name, mark))
+    directory = RunDirectory(output / directory_name(config, config.name, fingerprint))
     require_new(directory.path)
     session = open_session(resolved_run, device)
     fit_prompt(session.learner, foreign)
@@ -80,10 +80,10 @@ def adopt(
         tracker,
         status="finished",
         chosen=scores,
-        final={name: found.scores.metrics for name, found in scores.items()},
+        final={name: evaluation.scores.metrics for name, evaluation in scores.items()},
         parameters=session.learner.counts(),
         device=device,
-        fingerprint=mark,
+        fingerprint=fingerprint,
         warnings=warnings,
     )
     metrics["origin"] = {
@@ -107,7 +107,7 @@ def _conflicts(loaded: LoadedConfig, foreign: Foreign) -> Iterator[Problem]:
         yield Problem(loaded.where("prompt_len"), what, f"--set prompt_len={foreign.length}")
     options = config.method.options
     if options.get("position_offset") == "keep":
-        what = "the checkpoint was trained with the text's positions behind the prompt (shift)"
+        what = "the checkpoint was trained with the text's positions after the prompt (shift)"
         yield Problem(
             loaded.where("method", "position_offset"), what, "--unset method.position_offset"
         )
@@ -119,26 +119,26 @@ def _conflicts(loaded: LoadedConfig, foreign: Foreign) -> Iterator[Problem]:
         yield Problem(loaded.where("backbone", "quantize"), what, "--unset backbone.quantize")
 
 
-def _mark(foreign: Foreign, resolved_run: ResolvedRun) -> str:
-    """Eight hex digits like a fingerprint, but of no run that is trained."""
+def _fingerprint(foreign: Foreign, resolved_run: ResolvedRun) -> str:
+    """Eight hex digits that no trained run has as its fingerprint."""
     content = ["import", foreign.program, foreign.sha256, resolved_run.fingerprint]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _score(session: Session) -> tuple[dict[str, Evaluation], dict[str, float]]:
-    """Every split that chooses or is reported; what the task tunes comes from the choosing one."""
+    """Scores of the selection split and all reported splits; the first one tunes the task."""
     config = session.resolved.config
-    chooses = config.selection.split
-    scores: dict[str, Evaluation] = {chooses: session.evaluate(chooses)}
-    state = scores[chooses].state
+    selection_split = config.selection.split
+    scores: dict[str, Evaluation] = {selection_split: session.evaluate(selection_split)}
+    state = scores[selection_split].state
     for split in config.report or ():
-        if split != chooses:
+        if split != selection_split:
             scores[split] = session.evaluate(split, state)
     return scores, state
 
 
 def _tracker(session: Session, scores: dict[str, Evaluation], state: dict[str, float]) -> Tracker:
-    """A tracker of no training: the checkpoint is epoch 0."""
+    """A tracker for which the checkpoint is epoch 0."""
     selection = session.resolved.config.selection
     assert selection.metric is not None
     tracker = Tracker(metric=selection.metric, mode=selection.mode, patience=None)

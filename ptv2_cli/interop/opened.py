@@ -1,4 +1,4 @@
-"""A finished run opened for another library to read."""
+"""A finished run in fp32, for export to another library, and the folder to write it to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ptv2_cli.runs.session import Session
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's files as they were read: no weights in memory yet."""
+    """The metrics and config of a run; no weights are loaded yet."""
 
     directory: RunDirectory
     metrics: Mapping[str, Any]
@@ -46,10 +46,10 @@ class FinishedRun:
 
 
 def open_finished(directory: RunDirectory, *, offline: bool) -> FinishedRun:
-    """Read a run's metrics and config and find its backbone.
+    """Read a run's metrics and config, and find its backbone.
 
     Raises:
-        RunError: it has not finished, it diverged, or its backbone is gone or another one now.
+        RunError: it has not finished, it diverged, or its backbone is missing or has changed.
     """
     metrics = directory.read_metrics()
     if metrics["status"] == "diverged":
@@ -88,10 +88,10 @@ _ELSEWHERE = "name another folder"
 
 
 def require_new(path: Path) -> None:
-    """See that `path` is free, before anything is loaded for it.
+    """Check that `path` does not exist or is an empty folder.
 
     Raises:
-        InputError: it is a file, a folder with something in it, or cannot be looked at.
+        InputError: it is a file or a folder that is not empty, or cannot be read.
     """
     with writing_at(path, _ELSEWHERE, "free some space", InputError):
         if path.exists() and not path.is_dir():
@@ -104,10 +104,10 @@ def require_new(path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to write into, which becomes `path` at the end; after an error it is gone.
+    """An empty folder that is renamed to `path` at the end, and deleted after an error.
 
     Raises:
-        InputError: `path` is taken, or cannot be written.
+        InputError: `path` is not empty or cannot be written.
         MachineError: the disk is full.
     """
     require_new(path)

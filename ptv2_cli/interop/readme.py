@@ -1,4 +1,4 @@
-"""The README.md beside an exported adapter: the lines of Python that load and use it."""
+"""The README.md of an exported adapter: Python code that loads and uses it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POOLED = {
 
 @dataclass(frozen=True)
 class Assembly:
-    """What the lines of Python depend on."""
+    """What the Python code depends on."""
 
     run: str
     folder: str
@@ -28,7 +28,7 @@ class Assembly:
     kind: KindSpec
     labels: tuple[str, ...]
     stock: StockHead | None
-    """Transformers' class with a head; None: the head stands apart."""
+    """Transformers' class with a head; None: the head has its own file."""
     pooling: str | None
     length: int
     in_input: bool
@@ -36,16 +36,16 @@ class Assembly:
     segments: bool
     """Whether the model reads token types, which some of PEFT's classes drop."""
     attention: str | None
-    """The form of attention that the run had, where the model has several."""
+    """The form of attention of the run, if the model has several."""
 
 
-def readme(made: Assembly) -> str:
+def readme(assembly: Assembly) -> str:
     """The file's text."""
-    code = "\n".join(_code(made))
-    return f"""# {made.run}, exported by ptv2 for PEFT
+    code = "\n".join(_code(assembly))
+    return f"""# {assembly.run}, exported by ptv2 for PEFT
 
-`logits(batch)` of `batch = tokenizer(..., return_tensors="pt", padding=True)` gives what the run
-gives, in fp32: {_says(made)}
+For `batch = tokenizer(..., return_tensors="pt", padding=True)`, `logits(batch)` returns the logits
+of the run in fp32: {_shape_of_logits(assembly)}
 
 ```python
 {code}
@@ -53,50 +53,50 @@ gives, in fp32: {_says(made)}
 """
 
 
-def _says(made: Assembly) -> str:
-    assert made.kind.peft is not None
-    what = f"{made.kind.peft.logits}."
-    if made.stock is None and made.segments:
+def _shape_of_logits(assembly: Assembly) -> str:
+    assert assembly.kind.peft is not None
+    what = f"{assembly.kind.peft.logits}."
+    if assembly.stock is None and assembly.segments:
         what += "\nPEFT's class drops token types, so the base model is called with PEFT's prompt."
     return what
 
 
-def _code(made: Assembly) -> Iterator[str]:
-    auto = "AutoModel" if made.stock is None else made.stock.model
+def _code(assembly: Assembly) -> Iterator[str]:
+    auto = "AutoModel" if assembly.stock is None else assembly.stock.model
     yield "import torch"
     yield "from peft import PeftModel"
-    if made.stock is None:
+    if assembly.stock is None:
         yield "from safetensors.torch import load_file"
         yield "from torch.nn.functional import linear"
     yield f"from transformers import {auto}, AutoTokenizer"
     yield ""
-    yield f"folder = {_quoted(made.folder)}"
-    yield f"name = {_quoted(made.base)}"
-    if made.labels:
-        yield f"labels = [{', '.join(map(_quoted, made.labels))}]"
-    revision = "" if made.revision is None else f", revision={_quoted(made.revision)}"
+    yield f"folder = {_quoted(assembly.folder)}"
+    yield f"name = {_quoted(assembly.base)}"
+    if assembly.labels:
+        yield f"labels = [{', '.join(map(_quoted, assembly.labels))}]"
+    revision = "" if assembly.revision is None else f", revision={_quoted(assembly.revision)}"
     yield f"tokenizer = AutoTokenizer.from_pretrained(name{revision})"
-    yield f"options = {{{_options(made)}}}"
+    yield f"options = {{{_options(assembly)}}}"
     yield f"base = {auto}.from_pretrained(name{revision}, **options)"
     yield "model = PeftModel.from_pretrained(base, folder).eval()"
-    if made.stock is None:
+    if assembly.stock is None:
         yield 'head = load_file(f"{folder}/head.safetensors")'
     yield ""
     yield ""
     yield "@torch.no_grad()"
     yield "def logits(batch):"
-    lines = _features(made) if made.stock is None else _whole(made)
+    lines = _features(assembly) if assembly.stock is None else _whole(assembly)
     yield from (f"    {line}" for line in lines)
 
 
-def _options(made: Assembly) -> str:
-    """What the class with a head is to know of the labels."""
+def _options(assembly: Assembly) -> str:
+    """Options of the class with a head: type, attention and labels."""
     options = ['"dtype": torch.float32']
-    if made.attention is not None:
-        options.append(f'"attention_type": {_quoted(made.attention)}')
-    if made.stock is not None and made.labels:
+    if assembly.attention is not None:
+        options.append(f'"attention_type": {_quoted(assembly.attention)}')
+    if assembly.stock is not None and assembly.labels:
         options.append('"id2label": dict(enumerate(labels))')
-    elif made.stock is not None and made.kind.answer == "number":
+    elif assembly.stock is not None and assembly.kind.answer == "number":
         options.append('"num_labels": 1')
     return ", ".join(options)
 
@@ -105,37 +105,37 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _whole(made: Assembly) -> Iterator[str]:
-    if made.kind.answer == "text":
+def _whole(assembly: Assembly) -> Iterator[str]:
+    if assembly.kind.answer == "text":
         yield "found = model(**batch)"
         yield "return torch.stack([found.start_logits, found.end_logits], dim=-1)"
     else:
         yield "return model(**batch).logits"
 
 
-def _features(made: Assembly) -> Iterator[str]:
+def _features(assembly: Assembly) -> Iterator[str]:
     yield 'mask = batch["attention_mask"]'
-    if made.segments:
-        yield from _segments(made)
+    if assembly.segments:
+        yield from _segments(assembly)
     else:
         yield "hidden = model(**batch).last_hidden_state"
-    if made.in_input:
-        yield f"hidden = hidden[:, {made.length}:]  # the text's own tokens"
-    if not made.kind.pooled:
+    if assembly.in_input:
+        yield f"hidden = hidden[:, {assembly.length}:]  # the text's own tokens"
+    if not assembly.kind.pooled:
         yield 'return linear(hidden, head["weight"], head["bias"])'
     else:
-        yield f"vector = {_POOLED[made.pooling or 'cls']}"
+        yield f"vector = {_POOLED[assembly.pooling or 'cls']}"
         yield 'return linear(vector, head["weight"], head["bias"])'
 
 
-def _segments(made: Assembly) -> Iterator[str]:
+def _segments(assembly: Assembly) -> Iterator[str]:
     yield "rows = len(mask)"
-    yield f"seen = torch.cat([mask.new_ones(rows, {made.length}), mask], dim=1)"
-    if made.in_input:
+    yield f"seen = torch.cat([mask.new_ones(rows, {assembly.length}), mask], dim=1)"
+    if assembly.in_input:
         yield "prompt = model.get_prompt(rows)"
         yield 'words = base.get_input_embeddings()(batch["input_ids"])'
         yield 'types = batch["token_type_ids"]'
-        yield f"types = torch.cat([types.new_zeros(rows, {made.length}), types], dim=1)"
+        yield f"types = torch.cat([types.new_zeros(rows, {assembly.length}), types], dim=1)"
         yield "words = torch.cat([prompt, words], dim=1)"
         yield "found = base(inputs_embeds=words, attention_mask=seen, token_type_ids=types)"
         yield "hidden = found.last_hidden_state"

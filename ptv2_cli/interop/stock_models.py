@@ -1,4 +1,4 @@
-"""What transformers' own classes with a head compute, found out from their modules."""
+"""What transformers' classes with a head compute, determined from their modules."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.sites import KeysValues, Prompts
+from ptv2_cli.backbones.sites import KeysValues, PlainBatch, Prompts
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.rng import generator
 
 HEAD_NAMES = ("classifier", "score", "qa_outputs")
-"""What transformers calls a head of one linear layer, and PEFT saves beside a prompt."""
+"""Names of heads of one linear layer in transformers, which PEFT saves with a prompt."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class StockHead:
 
 
 def stock_head(config: Any, spec: KindSpec, outputs: int, *, causal: bool) -> StockHead | None:
-    """The head that transformers has for a model and a kind, if it is nothing but a linear layer.
+    """The head that transformers has for a model and a kind, if it is only a linear layer.
 
     Args:
         config: the model's config of transformers.
         spec: the kind of the run's task.
-        outputs: how many numbers the head gives.
-        causal: whether the model sees no later tokens: its sequence class reads the last one.
+        outputs: number of outputs of the head.
+        causal: whether the model is causal: its sequence class then reads the last token.
     """
     if spec.peft is None:
         return None
@@ -80,12 +80,12 @@ def _reads(spec: KindSpec, body: Any, causal: bool) -> Literal["pooler", "last",
 
 
 def takes_prefix(model: Any) -> bool:
-    """Whether a model's forward takes keys and values from outside, as PEFT's prefixes need."""
+    """Whether a model's forward accepts past keys and values, as PEFT's prefixes need."""
     return "past_key_values" in inspect.signature(model.forward).parameters
 
 
 def window_of(config: Any) -> int | None:
-    """Tokens that a sliding window sees, in a model that has layers with one."""
+    """Tokens in the sliding window of a model; None: no layer has one."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
         return None
@@ -94,50 +94,40 @@ def window_of(config: Any) -> int | None:
 
 
 def reads_segments(config: Any) -> bool:
-    """Whether two segments of a text are told apart by their token types."""
+    """Whether the model has token types that distinguish two segments."""
     return int(getattr(config, "type_vocab_size", 0) or 0) > 1
 
 
 TOLERANCE = 1e-3
-"""Largest difference of hidden states, relative to the largest of them, that counts as none."""
+"""Largest accepted difference of hidden states, relative to the largest of them."""
 TOKENS = 6
 
 
-@dataclass(frozen=True)
-class _Text:
-    """One short row without padding."""
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    token_type_ids: None = None
-    slots: None = None
-
-
 def flattened(prompts: Mapping[int, KeysValues]) -> Tensor:
-    """Keys and values [1, K, P, D] of L sites as PEFT and the reference lay them: [P, L*2*K*D]."""
+    """Keys and values [1, K, P, D] of L sites in PEFT's and the reference's layout [P, L*2*K*D]."""
     parts = [
         part[0].permute(1, 0, 2).flatten(1)  # [K, P, D] -> [P, K * D]
-        for at in sorted(prompts)
-        for part in prompts[at]
+        for site in sorted(prompts)
+        for part in prompts[site]
     ]
     return torch.cat(parts, dim=1)
 
 
 @torch.no_grad()
 def cache_difference(backbone: Backbone, prompts: Prompts) -> float:
-    """How far hidden states are from ours when the prompts come as the model's past.
+    """Difference from our hidden states if the prompts are passed as the model's cache.
 
-    The model is left as it was. Relative to the largest of our hidden states.
+    Relative to the largest of our hidden states. The model does not change.
     """
     assert prompts.keys_values is not None
     model = backbone.model
     vocabulary = backbone.word_embeddings.shape[0]
     ids = torch.randint(vocabulary, (1, TOKENS), generator=generator(0, "exchange/probe"))
     length = next(iter(prompts.keys_values.values()))[0].shape[2]
-    text = _Text(ids, torch.ones_like(ids))
+    text = PlainBatch(ids, torch.ones_like(ids))
     ours = backbone(text, prompts)
-    past = DynamicCache([prompts.keys_values[at] for at in sorted(prompts.keys_values)])
-    own = model.config._attn_implementation
+    past = DynamicCache([prompts.keys_values[site] for site in sorted(prompts.keys_values)])
+    implementation = model.config._attn_implementation
     model.set_attn_implementation("sdpa")
     try:
         theirs = model(
@@ -146,5 +136,5 @@ def cache_difference(backbone: Backbone, prompts: Prompts) -> float:
             past_key_values=past,
         ).last_hidden_state
     finally:
-        model.set_attn_implementation(own)
+        model.set_attn_implementation(implementation)
     return float((ours - theirs).abs().max() / ours.abs().max())

@@ -1,4 +1,4 @@
-"""A run's prompt in PEFT's words, or why PEFT has none for it."""
+"""`--to peft`: write a run as a PEFT adapter, or report why PEFT cannot represent it."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from ptv2_cli.runs.session import Session
 
 @dataclass(frozen=True)
 class Adapter:
-    """A prompt in PEFT's words."""
+    """A prompt in PEFT's format."""
 
     prompt: Tensor
     """[P, L * 2 * K * D] keys and values, or [P, E] vectors."""
     config: dict[str, Any]
-    """Of adapter_config.json, what the prompt alone tells."""
+    """The keys of adapter_config.json that describe the prompt."""
     in_input: bool
     """Whether the prompt takes up positions of the text."""
 
 
 def obstacles(run: FinishedRun) -> Iterator[Problem]:
-    """Why PEFT cannot express a run, as far as its config tells."""
+    """Reasons why PEFT cannot represent a run, as far as its config shows."""
     resolved = run.resolved
     where = str(run.directory.path)
-    hint = "train such a run anew, or keep it with ptv2: ptv2 predict"
+    hint = "train such a run again, or use it with ptv2 predict"
     if not resolved.method.uses_prompt:
         changed = "changed the whole backbone: " if resolved.method.changes_backbone else ""
         what = f"{resolved.config.method.name}: {changed}there is no prompt to export"
@@ -71,10 +71,10 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
 
 
 def to_adapter(run: FinishedRun, session: Session) -> Adapter:
-    """The prompt of a run that has no obstacles.
+    """The prompt of a run without obstacles.
 
     Raises:
-        RunError: the backbone takes it in another way than PEFT gives it.
+        RunError: the backbone uses a prefix from PEFT in another way than ours.
     """
     with torch.no_grad():
         prompts: Prompts = session.learner.method()
@@ -85,12 +85,12 @@ def to_adapter(run: FinishedRun, session: Session) -> Adapter:
 
 
 def refused(run: FinishedRun, what: str) -> RunError:
-    """A run that cannot be exported, and what it is still good for."""
+    """The error for a run that cannot be exported."""
     return RunError.at(str(run.directory.path), what, "ptv2 predict and ptv2 eval use it as it is")
 
 
 def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
-    """Keys and values of all layers; PEFT keeps them without the network that made them."""
+    """Keys and values of all layers, without the network that computes them."""
     backbone = session.learner.backbone
     sites = {(site.heads, site.head_size) for site in backbone.sites}
     family = backbone.shape.family.name
@@ -126,7 +126,7 @@ def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
 
 
 def _check_window(run: FinishedRun, window: int | None) -> None:
-    """PEFT's prefix slides out of a window that ours is always in."""
+    """Check that no sliding window hides PEFT's prefix; ours is always visible."""
     config = run.resolved.config
     used = (config.prompt_len or 0) + (config.task.max_len or 0)
     if window is not None and window < used:
@@ -138,7 +138,7 @@ def _check_window(run: FinishedRun, window: int | None) -> None:
 
 
 def _vectors(session: Session, vectors: Tensor) -> Adapter:
-    """Vectors [P, E] beside the word embeddings, before the first token."""
+    """Vectors [P, E] among the word embeddings, before the first token."""
     length, size = vectors.shape
     shape = session.learner.backbone.shape
     config = {
@@ -160,7 +160,7 @@ HEAD_FILE = "head.safetensors"
 
 @dataclass(frozen=True)
 class Written:
-    """What an export left: the folder, its files, and what should be known of them."""
+    """The result of an export: the folder, its files, and notes for the user."""
 
     folder: Path
     files: tuple[str, ...]
@@ -171,11 +171,11 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     """Write a run as a PEFT adapter.
 
     The folder gets `adapter_config.json`, `adapter_model.safetensors` and a README.md with the
-    lines of Python that load it; a head that transformers has no class for gets a file of its own.
+    Python code that loads it. A head without a class in transformers gets its own file.
 
     Raises:
-        RunError: PEFT cannot express this run; the message says why.
-        InputError: the folder is taken or cannot be written.
+        RunError: PEFT cannot represent this run; the message says why.
+        InputError: the folder is not empty or cannot be written.
     """
     require_new(folder)
     gather(obstacles(run), RunError)
@@ -185,10 +185,10 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     if head is None:
         raise refused(run, "its head is not one linear layer")
     stock = _stock(run, session, adapter, len(head["bias"]))
-    apart: dict[str, Tensor] = {}
+    separate: dict[str, Tensor] = {}
     tensors = {"prompt_embeddings": adapter.prompt}
     if stock is None:
-        apart = {**head, **_pooler(run, session)}
+        separate = {**head, **_pooler(run, session)}
     else:
         tensors |= {f"base_model.{stock.name}.{part}": value for part, value in head.items()}
     config = {**adapter.config, **_base(run), "inference_mode": True}
@@ -197,8 +197,8 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     with new_folder(folder) as partial:
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (partial / WEIGHTS_FILE).write_bytes(save(_plain(tensors), {"format": "pt"}))
-        if apart:
-            data = save(_plain(apart), {"format": "pt", **about})
+        if separate:
+            data = save(_plain(separate), {"format": "pt", **about})
             (partial / HEAD_FILE).write_bytes(data)
         text = readme(_assembly(run, session, folder, adapter, stock))
         (partial / "README.md").write_text(text, encoding="utf-8")
@@ -207,24 +207,24 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
 
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
-    """Transformers' own class with a head, where under PEFT it computes what the run computes."""
+    """Transformers' class with a head, if under PEFT it computes the same as the run."""
     backbone, spec = session.learner.backbone, run.resolved.task.kind_spec
     config = backbone.model.config
-    # Prompt vectors take up positions of the text: PEFT's classes then read the wrong ones.
+    # Prompt vectors take up positions of the text, so PEFT's classes read the wrong ones.
     # Its class for question answering drops token types.
     if adapter.in_input or (spec.answer == "text" and _segments(session)):
         return None
-    found = stock_head(config, spec, outputs, causal=backbone.shape.family.causal)
-    if found is None or not found.bias:
+    head = stock_head(config, spec, outputs, causal=backbone.shape.family.causal)
+    if head is None or not head.bias:
         return None
     trained = any(name.startswith("pooler.") for name in backbone.untrained)
-    if found.reads != "tokens" and (found.reads != run.resolved.config.head.pooling or trained):
+    if head.reads != "tokens" and (head.reads != run.resolved.config.head.pooling or trained):
         return None
-    return found
+    return head
 
 
 def _segments(session: Session) -> bool:
-    """Whether the run's text has two segments that the model tells apart."""
+    """Whether tokenizer and model distinguish two segments of a text."""
     encoder = session.resolved_run.data.encoder
     assert encoder is not None
     typed = "token_type_ids" in encoder.tokenizer.model_input_names
@@ -232,7 +232,7 @@ def _segments(session: Session) -> bool:
 
 
 def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
-    """The pooler that a head apart reads through: the run's own where the checkpoint has none."""
+    """The tensors of the pooler for a separate head that reads it."""
     if run.resolved.config.head.pooling != "pooler":
         return {}
     pooler = pooler_weights(session.learner.backbone)
@@ -242,7 +242,7 @@ def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
 
 
 def _base(run: FinishedRun) -> dict[str, Any]:
-    """What adapter_config.json calls the backbone."""
+    """The keys of adapter_config.json that name the backbone."""
     located = run.resolved.located
     name = str(located.folder.resolve()) if located.commit is None else located.name
     return {"base_model_name_or_path": name, "revision": located.commit}
@@ -270,15 +270,15 @@ def _assembly(
 
 def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Iterator[str]:
     if session.learner.method.counts()["reparam"]:
-        yield "the MLP is folded into the prompt: PEFT keeps prefixes that way"
+        yield "the MLP is folded into the prompt, as PEFT stores prefixes"
     if stock is None:
-        yield f"the head is in {HEAD_FILE}: README.md has the lines that put it on"
+        yield f"the head is in {HEAD_FILE}: README.md has the code that applies it"
     else:
         yield f"the head is in {WEIGHTS_FILE}, for {stock.model}"
     section = run.resolved.config.backbone
     if section.quantize is not None or section.dtype != "fp32":
-        held = section.quantize or section.dtype
-        yield f"the run holds its backbone in {held}: the lines in README.md load it in fp32"
+        dtype = section.quantize or section.dtype
+        yield f"the run's backbone is in {dtype}: the code in README.md loads it in fp32"
     if run.resolved.located.commit is None:
         yield "the backbone is a folder: adapter_config.json names it by its path on this machine"
 

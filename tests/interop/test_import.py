@@ -22,7 +22,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.from_peft import read_peft
 from ptv2_cli.interop.from_reference import read_reference
-from ptv2_cli.interop.import_run import Imported, adopt, facts
+from ptv2_cli.interop.import_run import Imported, import_checkpoint, settings_of
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.rescore import reload_run
 
@@ -42,9 +42,9 @@ def config_of(folder: Path, backbone: Path, **changes: Any) -> Path:
 
 def imported(folder: Path, foreign: Foreign, config: Path) -> Imported:
     """The run made of a checkpoint, under `imported/`."""
-    sets = facts(load_config(config), foreign)
+    sets = settings_of(load_config(config), foreign)
     loaded = load_config(config, [parse_set(text) for text in sets])
-    return adopt(foreign, loaded, folder / "imported", device=tiny.CPU, offline=True)
+    return import_checkpoint(foreign, loaded, folder / "imported", device=tiny.CPU, offline=True)
 
 
 def altered(
@@ -301,7 +301,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path, name: str) -> None:
         ({"method": "prompt_tuning"}, "the config's method is prompt_tuning"),
         (
             {"method": {"name": "ptuning_v2", "position_offset": "keep"}},
-            "positions behind the prompt",
+            "positions after the prompt",
         ),
         ({"method": {"name": "ptuning_v2", "layers": "1-2"}}, "a prompt for every layer"),
         ({"head": {"pooling": "cls"}}, "head.pooling is cls"),
