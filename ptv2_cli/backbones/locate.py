@@ -56,21 +56,21 @@ class Located:
         Raises:
             BackboneError: the folder holds none, not all of them, or a damaged index.
         """
-        found = named_weights(self.folder, self.config)
-        if not found:
+        paths = named_weights(self.folder, self.config)
+        if not paths:
             raise BackboneError.at(
                 f"backbone {self.name}",
                 f"{self.folder} holds no weights ({' or '.join(WEIGHTS[::2])})",
                 "copy the weights beside config.json, or name another folder",
             )
-        absent = [path for path in found if not path.is_file()]
+        absent = [path for path in paths if not path.is_file()]
         if absent:
             raise BackboneError.at(
                 f"backbone {self.name}",
-                f"{len(absent)} of its {len(found)} weights files are missing, such as {absent[0]}",
+                f"{len(absent)} of its {len(paths)} weights files are missing, such as {absent[0]}",
                 "copy all files of the model beside config.json",
             )
-        return found
+        return paths
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -117,11 +117,11 @@ class Located:
             raise BackboneError.at(
                 "backbone.sha256", f"{self.name} has {len(self.weight_files)} weights files, not 1"
             )
-        found = file_sha256(self.weight_files[0])
-        if found != expected.lower():
+        actual = file_sha256(self.weight_files[0])
+        if actual != expected.lower():
             raise BackboneError.at(
                 "backbone.sha256",
-                f"{self.weight_files[0]} has sha256 {found}, the config says {expected}",
+                f"{self.weight_files[0]} has sha256 {actual}, the config says {expected}",
                 "fetch the file again, or correct backbone.sha256",
             )
 
@@ -268,5 +268,5 @@ def _of_snapshot(name: str, folder: Path) -> Located:
 
 
 def _has_weights(located: Located) -> bool:
-    found = named_weights(located.folder, located.config)
-    return bool(found) and all(path.is_file() for path in found)
+    paths = named_weights(located.folder, located.config)
+    return bool(paths) and all(path.is_file() for path in paths)

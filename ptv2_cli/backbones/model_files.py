@@ -86,10 +86,10 @@ def weight_map(index: Path) -> dict[str, Any]:
     Raises:
         BackboneError: the index is damaged.
     """
-    found = read_json(index).get("weight_map")
-    if not isinstance(found, dict) or not found:
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
         raise BackboneError.at(str(index), "has no weight_map that names files", FETCH_AGAIN)
-    return found
+    return shards
 
 
 def _inside(source: Path, key: str, name: Any) -> str:
@@ -109,13 +109,13 @@ def requested_code(folder: Path) -> list[str]:
     Raises:
         BackboneError: a file that would name them is damaged.
     """
-    found: list[str] = []
+    classes: list[str] = []
     for name in _CODE:
         try:
-            found += _texts(read_json(folder / name).get("auto_map"))
+            classes += _texts(read_json(folder / name).get("auto_map"))
         except FileNotFoundError:
             continue
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(classes))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -138,10 +138,10 @@ def digests(folder: Path, weights: Collection[Path]) -> dict[str, str]:
     """
     beside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     if requested_code(folder):
-        found = {*beside, *folder.rglob("*.py")}
+        read = {*beside, *folder.rglob("*.py")}
     else:
-        found = {path for path in beside if _may_be_read(path)}
-    files = {*found, *weights, *(folder / "additional_chat_templates").glob("*.jinja")}
+        read = {path for path in beside if _may_be_read(path)}
+    files = {*read, *weights, *(folder / "additional_chat_templates").glob("*.jinja")}
     return {
         path.relative_to(folder).as_posix(): file_sha256(path)
         for path in sorted(files)

@@ -86,19 +86,19 @@ def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
         base = f" ({foreign.base})" if foreign.base else ""
         yield f"the checkpoint does not hold its backbone{base}: is it this one?"
         return
-    own = _tensors(backbone)
+    expected = _tensors(backbone)
     untrained = set(backbone.untrained)
     given = {
         name: tensor
         for name, tensor in foreign.backbone.items()
         if backbone.pooler is not None or not name.startswith("pooler.")
     }
-    unknown = sorted(set(given) - set(own))
-    missing = sorted(set(own) - set(given) - untrained)
+    unknown = sorted(set(given) - set(expected))
+    missing = sorted(set(expected) - set(given) - untrained)
     differing = [
         name
         for name, tensor in given.items()
-        if name in own and name not in untrained and not _equal(own[name], tensor)
+        if name in expected and name not in untrained and not _equal(expected[name], tensor)
     ]
     for names, what in (
         (unknown, "tensors that this backbone does not have"),
@@ -113,7 +113,7 @@ def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
             )
     with torch.no_grad():
         for name in untrained & set(given):
-            own[name].copy_(given[name])
+            expected[name].copy_(given[name])
     yield f"its backbone's {len(given) - len(untrained & set(given))} tensors are those of this one"
 
 
@@ -161,13 +161,13 @@ def _fill_pooler(backbone: Backbone, given: Mapping[str, Tensor], foreign: Forei
 
 
 def _copy(module: nn.Module, tensors: Mapping[str, Tensor], foreign: Foreign) -> None:
-    own = module.state_dict()
+    parameters = module.state_dict()
     for name, tensor in tensors.items():
-        if name not in own or own[name].shape != tensor.shape:
-            expected = tuple(own[name].shape) if name in own else "nothing of that name"
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            shape = tuple(parameters[name].shape) if name in parameters else "nothing of that name"
             raise InputError.at(
                 str(foreign.file),
-                f"{name} is {tuple(tensor.shape)}, the config's model has {expected}",
+                f"{name} is {tuple(tensor.shape)}, the config's model has {shape}",
                 "check the config's backbone and method",
             )
     module.load_state_dict(dict(tensors), strict=False)

@@ -43,8 +43,8 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
             str(folder), "ends like the name of a trained run", "give it a name without that end"
         )
     metrics = run.read_metrics()
-    mark = str(metrics["fingerprint"])
-    checkpoint = load_checkpoint(run.checkpoints, "best", mark)
+    fingerprint = str(metrics["fingerprint"])
+    checkpoint = load_checkpoint(run.checkpoints, "best", fingerprint)
     config = load_config(run.config).config.model_dump(mode="json")
     if config["method"].get("reparam") != "mlp":
         what = f"has no network to fold: its {config['method']['name']} has no reparam: mlp"
@@ -53,12 +53,12 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
     others = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
     config["method"]["reparam"] = "none"
     with new_folder(folder) as partial:
-        made = RunDirectory(partial)
-        _copy_results(run, made)
-        made.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
+        target = RunDirectory(partial)
+        _copy_results(run, target)
+        target.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
         tensors = {**others, f"{_SOURCE}prompt": prompt}
-        save_checkpoint(made.checkpoints, "best", mark, tensors, checkpoint.state)
-        write_json(made.metrics, _metrics(run, metrics, config, prompt.numel()))
+        save_checkpoint(target.checkpoints, "best", fingerprint, tensors, checkpoint.state)
+        write_json(target.metrics, _metrics(run, metrics, config, prompt.numel()))
         files = tuple(sorted(path.name for path in partial.iterdir()))
     return Written(folder, files, (f"its prompt is {prompt.numel():,} values, without the MLP",))
 
@@ -99,10 +99,10 @@ def _metrics(
     return {**metrics, "config": config, "parameters": parameters, "origin": origin}
 
 
-def _copy_results(run: RunDirectory, made: RunDirectory) -> None:
+def _copy_results(run: RunDirectory, target: RunDirectory) -> None:
     """Copy history and predictions, which are the same for the folded run."""
     if run.history.exists():
-        shutil.copyfile(run.history, made.history)
+        shutil.copyfile(run.history, target.history)
     predictions = run.path / "predictions"
     if predictions.is_dir():
-        shutil.copytree(predictions, made.path / "predictions")
+        shutil.copytree(predictions, target.path / "predictions")

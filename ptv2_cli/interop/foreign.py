@@ -78,7 +78,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         first = str(error).strip().splitlines()[0]
         raise InputError.at(
@@ -91,13 +91,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError.at(str(path), f"cannot be read: {first}", "copy the file again") from None
-    if not isinstance(found, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
     ):
         raise InputError.at(
             str(path), "is no mapping of names to tensors", "have its owner save the state_dict"
         )
-    return found
+    return tensors
 
 
 def weights_in(folder: Path, names: Iterable[str]) -> Path:
@@ -108,12 +108,12 @@ def weights_in(folder: Path, names: Iterable[str]) -> Path:
     """
     if not folder.is_dir():
         raise InputError.at(str(folder), "there is no such folder", "name the folder of its files")
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         raise InputError.at(
             str(folder), f"has no {' or '.join(names)}", f"its files: {_names(folder)}"
         )
-    return found
+    return path
 
 
 def linear_head(

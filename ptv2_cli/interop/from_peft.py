@@ -119,12 +119,12 @@ def _kinds_of(task_type: str | None) -> frozenset[str] | None:
 
 
 def _heads(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    found: dict[str, dict[str, Tensor]] = {}
+    heads: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = _HEAD.fullmatch(name)
         if match and not match[2].startswith("original_module."):
-            found.setdefault(match[1], {})[match[2]] = tensor
-    return found
+            heads.setdefault(match[1], {})[match[2]] = tensor
+    return heads
 
 
 def _own_head(

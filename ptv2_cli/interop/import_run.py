@@ -148,7 +148,7 @@ def _tracker(session: Session, scores: dict[str, Evaluation], state: dict[str, f
 
 
 def _write(
-    made: RunDirectory,
+    directory: RunDirectory,
     session: Session,
     foreign: Foreign,
     scores: dict[str, Evaluation],
@@ -161,12 +161,14 @@ def _write(
         f"{foreign.file.parent.name}.\n# Training this file would train another prompt.\n"
     )
     text = heading + dump_yaml(config.model_dump(mode="json"))
-    made.config.write_text(text, encoding="utf-8")
+    directory.config.write_text(text, encoding="utf-8")
     tensors = {f"learner.{name}": value for name, value in session.learner.own_state().items()}
     best = {"value": metrics["selection"]["value"], "epoch": 0, "step": 0, "task_state": state}
-    save_checkpoint(made.checkpoints, "best", metrics["fingerprint"], tensors, best)
-    write_history(made.history, ())
+    save_checkpoint(directory.checkpoints, "best", metrics["fingerprint"], tensors, best)
+    write_history(directory.history, ())
     for split in config.report or ():
-        found = scores[split].predictions
-        write_predictions(made.predictions(split), session.resolved.task, data.rows(split), found)
-    write_json(made.metrics, metrics)
+        predictions = scores[split].predictions
+        write_predictions(
+            directory.predictions(split), session.resolved.task, data.rows(split), predictions
+        )
+    write_json(directory.metrics, metrics)

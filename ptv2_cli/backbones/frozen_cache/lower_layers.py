@@ -136,7 +136,7 @@ class LowerStates:
                 key = keys[row]
                 cached[key] = states
                 self._store.put(key, states, self.takers - counts[key])
-        rows = [found for key in keys if (found := cached[key]) is not None]
+        rows = [row_states for key in keys if (row_states := cached[key]) is not None]
         return _TokenPositions.of(backbone, batch).filled(rows)
 
     def _compute(
