@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ptv2_cli.runs.memo import Memo
     from ptv2_cli.runs.resolved_run import ResolvedRun
-    from ptv2_cli.sweeps.session_pool import Opener
+    from ptv2_cli.sweeps.session_pool import SessionPool
     from ptv2_cli.training.events import EvalDone
     from ptv2_cli.training.lane import Lane
 
@@ -57,7 +57,7 @@ def main() -> None:
     from ptv2_cli.errors import out_of_memory
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.memo import Memo
-    from ptv2_cli.sweeps.session_pool import Opener, free
+    from ptv2_cli.sweeps.session_pool import SessionPool, free
 
     device = choose_device(asked.device)
     peak = matrix_peak(device, asked.square)
@@ -71,13 +71,13 @@ def main() -> None:
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         write_material(Path(folder), asked)
-        opener, memo = Opener(device), Memo()
+        pool, memo = SessionPool(device), Memo()
         for size in asked.batch:
             plain: float | None = None
             for lanes in asked.lanes:
                 chosen = resolved_runs(Path(folder), size, lanes, memo)
                 try:
-                    seconds, held = measured(chosen, opener, asked.steps)
+                    seconds, held = measured(chosen, pool, asked.steps)
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
@@ -92,7 +92,7 @@ def main() -> None:
                         flush=True,
                     )
                 for resolved_run in chosen:
-                    opener.close(resolved_run)
+                    pool.close(resolved_run)
                 free(device)
 
 
@@ -145,7 +145,7 @@ def resolved_runs(folder: Path, size: int, lanes: int, memo: Memo) -> list[Resol
     return found
 
 
-def measured(chosen: Sequence[ResolvedRun], opener: Opener, steps: int) -> tuple[float, int]:
+def measured(chosen: Sequence[ResolvedRun], pool: SessionPool, steps: int) -> tuple[float, int]:
     """Seconds of a step of all trials together, and the most bytes that were held."""
     from ptv2_cli.multiplex import Sharing
     from ptv2_cli.training.loop import fit
@@ -153,9 +153,9 @@ def measured(chosen: Sequence[ResolvedRun], opener: Opener, steps: int) -> tuple
     def evaluate(lanes: Sequence[Lane]) -> list[EvalDone]:
         raise AssertionError("no evaluation is due")
 
-    sessions = [opener.open(resolved_run) for resolved_run in chosen]
+    sessions = [pool.open(resolved_run) for resolved_run in chosen]
     lanes = [session.new_lane() for session in sessions]
-    device = opener.device
+    device = pool.device
     reset(device)
     began = time.perf_counter()
     for done, _ in enumerate(fit(lanes, Sharing(), evaluate), start=1):

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.schema import RunConfig
     from ptv2_cli.runs.directory import RunDirectory
     from ptv2_cli.runs.predict import Run
-    from ptv2_cli.runs.sinks.base import MakeSink
-    from ptv2_cli.sweeps.leaderboard import Board
-    from ptv2_cli.sweeps.trial_record import Outcome
-    from ptv2_cli.sweeps.trials import Trial
-    from ptv2_cli.training.events import RunEvent
+    from ptv2_cli.sweeps.leaderboard import Leaderboard
 
     Config = str | Path | Mapping[str, Any] | RunConfig
 
@@ -98,6 +94,7 @@ def sweep(
     grid: Mapping[str, Sequence[Any]] | None = None,
     *,
     lanes: int | Literal["auto"] | None = None,
+    engine: str = "local",
     set: Mapping[str, Any] | None = None,  # noqa: A002
     unset: Sequence[str] = (),
     output: str | Path = "runs",
@@ -118,6 +115,7 @@ def sweep(
         grid: keys and the values to try of each; `lr`, `seed`, `epochs` and `batch_size` stand for
             `train.lr` and so on. None: the lists of the config's own `sweep:`.
         lanes: how many trials share one backbone at once, as far as they can.
+        engine: what runs the trials: `local`, or an engine from a plug-in.
         set: dotted keys that have one value in all trials.
         unset: see `train`.
         output: see `train`.
@@ -132,55 +130,53 @@ def sweep(
         MachineError: the disk is full.
     """
     _settle()
+    from ptv2_cli.registry import ENGINES
     from ptv2_cli.sweeps.axes import from_grid
-    from ptv2_cli.sweeps.lane_count import asked_lanes
-    from ptv2_cli.sweeps.plan import make_candidates
+    from ptv2_cli.sweeps.grid import make_combinations
+    from ptv2_cli.sweeps.lane_count import requested_lanes
 
     several = config if isinstance(config, list | tuple) else [config]
     sources = [_source(one) for one in several]
     base = _overrides(set, unset, keys)
-    candidates = make_candidates(sources, base, from_grid(grid or {}))
-    asked = asked_lanes(None if lanes is None else str(lanes), sources, base)
+    combinations = make_combinations(sources, base, from_grid(grid or {}))
+    request = requested_lanes(None if lanes is None else str(lanes), sources, base)
+    name = ENGINES.canonical(engine, "engine")
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.errors import RunError
-    from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.directory import ELSEWHERE, RunDirectory, writing_at
     from ptv2_cli.runs.lock import locked
     from ptv2_cli.runs.predict import Run
-    from ptv2_cli.sweeps.capacity import grouped
-    from ptv2_cli.sweeps.compatibility import require_one_group
-    from ptv2_cli.sweeps.engines.local import Watcher, run_groups
-    from ptv2_cli.sweeps.session_pool import Opener
+    from ptv2_cli.sweeps.engine import EngineContext
+    from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trial_record import DONE
-    from ptv2_cli.sweeps.trials import prepare_all
+    from ptv2_cli.sweeps.trials import plan_trials
 
-    opener = Opener(choose_device(device))
-    store = Store(prepare_all(candidates, Path(output), offline=offline), Path(output))
-    if asked.count not in {1, "auto"}:
-        require_one_group(store.left(), asked.where, asked.auto)
-    groups = grouped(store.left(), asked.count, opener, asked.where)
+    context = EngineContext(device=device, offline=offline, lanes=request)
+    runner = ENGINES.load(name)(context)
+    plan = plan_trials(combinations, Path(output), offline=offline, memo=context.memo)
+    store = Store(plan, Path(output))
+    runner.forecast(store.specs(), timed=False)
     full = "free some space; the same call continues"
     with writing_at(store.folder, ELSEWHERE, full, RunError):
         store.begin()
         with locked(store.folder), ExitStack() as stack:
             store.write_plan()
-            watcher: Watcher = _Silent()
-            if progress:
-                watcher = stack.enter_context(view(store, None, several=asked.count != 1))
-            run_groups(groups, store, watcher, opener)
+            prefix = request.count != 1
+            shown = stack.enter_context(view(store, None, prefix=prefix)) if progress else None
+            run_trials(store, runner, shown)
             boards = store.judged_boards()
             store.save(boards)
             store.write_best(boards)
     runs, failed = [], []
-    for trial in store.prepared.trials:
-        outcome = store.outcomes[trial.entry.fingerprint]
+    for trial in store.plan.trials:
+        outcome = store.outcomes[trial.record.fingerprint]
         if outcome.status in DONE and outcome.run is not None:
             runs.append(
                 Run(RunDirectory(store.output / outcome.run), device=device, offline=offline)
             )
         elif outcome.status == "failed":
-            values = {**trial.entry.values, "seed": trial.entry.seed}
+            values = {**trial.record.values, "seed": trial.record.seed}
             failed.append({**values, "reason": outcome.reason, "hint": outcome.hint})
     best = "; ".join(board.best_line() for board in boards if board.best is not None)
     return Sweep(store.folder, runs, _table(boards), failed, best or "no trial has a score")
@@ -291,23 +287,6 @@ def load(
     return Run(_directory(run, output), device=device, offline=offline)
 
 
-class _Silent:
-    """Watches a sweep, and every trial of it, without showing anything."""
-
-    def began(self, trial: Trial) -> MakeSink:
-        """A trial begins or goes on."""
-        return lambda resolved_run: self
-
-    def ended(self, trial: Trial, outcome: Outcome) -> None:
-        """A trial has ended, well or not."""
-
-    def on(self, event: RunEvent) -> None:
-        """An event of a trial."""
-
-    def close(self) -> None:
-        """A trial has ended."""
-
-
 def _directory(run: Run | str | Path | None, output: str | Path) -> RunDirectory:
     from ptv2_cli.runs.directory import newest_finished
     from ptv2_cli.sweeps.folder import open_named
@@ -333,7 +312,7 @@ def _overrides(
     return [*fixed, *returned, *named]
 
 
-def _table(boards: Sequence[Board]) -> list[dict[str, Any]]:
+def _table(boards: Sequence[Leaderboard]) -> list[dict[str, Any]]:
     rows = []
     for board in boards:
         content = board.content()

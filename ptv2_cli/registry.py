@@ -185,6 +185,11 @@ METHODS = Registry(
     listing="ptv2 list methods shows all:",
 )
 
+ENGINES = Registry(
+    "engine", {"local": "ptv2_cli.sweeps.engines.local:LocalEngine"}, group="ptv2.engines"
+)
+"""What runs the trials of a sweep; see `sweeps.engine.Engine`."""
+
 HEADS = Registry(
     "head",
     {

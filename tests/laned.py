@@ -13,15 +13,18 @@ import tiny
 import yaml
 
 from ptv2_cli.config.load import parse_set
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps.axes import from_flags
-from ptv2_cli.sweeps.capacity import Group
-from ptv2_cli.sweeps.engines.local import run_groups
-from ptv2_cli.sweeps.plan import make_candidates
-from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.capacity import LaneGroup
+from ptv2_cli.sweeps.engine import EngineContext, remember
+from ptv2_cli.sweeps.engines.local import LocalEngine
+from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.lane_count import LaneRequest
+from ptv2_cli.sweeps.run import ShouldStop, run_trials
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import Outcome
-from ptv2_cli.sweeps.trials import Prepared, Trial, prepare_all
+from ptv2_cli.sweeps.trials import Plan, Trial, plan_trials
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Left:
 
 @dataclass
 class Watch:
-    """A watcher that remembers everything it is told."""
+    """A view that remembers everything it is told."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Name of a run -> how it ended."""
@@ -72,9 +75,8 @@ class Watch:
     told: Callable[[str, Any], None] = lambda name, event: None
     """Called with every event."""
 
-    def began(self, trial: Trial) -> MakeSink:
-        assert trial.resolved_run is not None
-        name = trial.resolved_run.directory.path.name
+    def started(self, trial: Trial) -> MakeSink:
+        name = trial.spec.name
         self.order.append(name)
         self.running.add(name)
         self.most = max(self.most, len(self.running))
@@ -108,20 +110,20 @@ class _Following:
 class Swept:
     """A sweep that is over."""
 
-    prepared: Prepared
+    plan: Plan
     store: Store
     watch: Watch
 
     @property
     def runs(self) -> list[Left]:
         """The trials' directories, in the plan's order."""
-        found = [trial.resolved_run for trial in self.prepared.trials]
+        found = [trial.resolved_run for trial in self.plan.trials]
         return [Left(one.directory.path) for one in found if one is not None]
 
     @property
     def statuses(self) -> list[str]:
         """How the trials ended, in the plan's order."""
-        marks = [trial.entry.fingerprint for trial in self.prepared.trials]
+        marks = [trial.record.fingerprint for trial in self.plan.trials]
         return [self.store.outcomes[mark].status for mark in marks]
 
 
@@ -151,35 +153,52 @@ def write(
 
 def plan(
     configs: Sequence[Path], output: Path, *sets: str, seed: str | None = None, grid: str = ""
-) -> Prepared:
+) -> Plan:
     """The trials of configs; `grid` is `key=value,value key=value,value`."""
     flags = from_flags(None, None, seed, grid.split())
-    candidates = make_candidates(list(configs), [parse_set(text) for text in sets], flags)
-    return prepare_all(candidates, output, offline=True)
+    combinations = make_combinations(list(configs), [parse_set(text) for text in sets], flags)
+    return plan_trials(combinations, output, offline=True)
 
 
 def sweep(
-    configs: Sequence[Path] | Prepared,
+    configs: Sequence[Path] | Plan,
     output: Path,
     lanes: int,
     *sets: str,
     seed: str | None = None,
     grid: str = "",
     watch: Watch | None = None,
-    opener: Opener | None = None,
-    prune: Any = None,
+    should_stop: ShouldStop | None = None,
 ) -> Swept:
     """Train trials, `lanes` at once; all must be able to share."""
-    prepared = configs if isinstance(configs, Prepared) else plan(
+    planned = configs if isinstance(configs, Plan) else plan(
         configs, output, *sets, seed=seed, grid=grid
     )  # fmt: skip
-    swept = Swept(prepared, Store(prepared, output), watch or Watch())
+    swept = Swept(planned, Store(planned, output), watch or Watch())
     swept.store.begin()
     swept.store.write_plan()
-    left = swept.store.left()
-    groups = [Group(tuple(left), lanes)] if lanes > 1 else [Group((trial,)) for trial in left]
-    run_groups(groups, swept.store, swept.watch, opener or Opener(tiny.CPU), prune)
+    run_trials(swept.store, engine(planned, lanes), swept.watch, should_stop)
     return swept
+
+
+class Unmeasured(LocalEngine):
+    """A local engine that takes all runs as one group and measures nothing."""
+
+    lanes = 1
+
+    def lane_groups(self, runs: Sequence[ResolvedRun]) -> list[LaneGroup]:
+        return [LaneGroup(tuple(runs), self.lanes)] if runs else []
+
+
+def engine(planned: Plan, lanes: int = 1) -> LocalEngine:
+    """An engine on the CPU that knows the runs of a plan."""
+    context = EngineContext(device="cpu", offline=True, lanes=LaneRequest(lanes, "--lanes"))
+    for trial in planned.trials:
+        if trial.resolved_run is not None:
+            remember(trial.resolved_run, context.memo)
+    made = Unmeasured(context)
+    made.lanes = lanes
+    return made
 
 
 def assert_same(alone: Left, lane: Left, losses: float = 2e-5, probability: float = 2e-4) -> None:

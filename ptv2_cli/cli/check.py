@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
     from ptv2_cli.runs.data import RunData
     from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
-    from ptv2_cli.sweeps.dry_run import Rehearsal
+    from ptv2_cli.sweeps.dry_run import DryRun
 
 
 def check(
@@ -104,25 +104,25 @@ def _lists_values(loaded: LoadedConfig) -> bool:
     return bool(section)
 
 
-def _rehearsal(config: Path, base: list[Override], offline: bool) -> Rehearsal:
+def _rehearsal(config: Path, base: list[Override], offline: bool) -> DryRun:
     """The trials of the config's `sweep:`, every one of them checked.
 
     Raises:
         InputError: its lists are wrong, a value cannot be, or no trial can run.
     """
     from ptv2_cli.sweeps.dry_run import rehearse
-    from ptv2_cli.sweeps.plan import make_candidates
+    from ptv2_cli.sweeps.grid import make_combinations
 
-    return rehearse(make_candidates([config], base, []), offline=offline)
+    return rehearse(make_combinations([config], base, []), offline=offline)
 
 
-def _counted(trials: Rehearsal) -> str:
+def _counted(trials: DryRun) -> str:
     count = len(trials.able) + len(trials.refused)
     merged = f" ({trials.merged} more are equal runs)" if trials.merged else ""
     return f"{count} trial{'s' if count > 1 else ''}{merged}"
 
 
-def _refused(config: Path, trials: Rehearsal) -> int:
+def _refused(config: Path, trials: DryRun) -> int:
     """Tell which trials cannot run; the exit code."""
     from ptv2_cli.errors import EXIT_INPUT
 

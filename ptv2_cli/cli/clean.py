@@ -67,12 +67,12 @@ def _of_running_sweeps(folder: Path) -> set[str]:
     """Fingerprints of the trials of sweeps that a process carries out now: it goes on with them."""
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.lock import in_use
-    from ptv2_cli.sweeps.folder import PLAN, read_entries
+    from ptv2_cli.sweeps.folder import PLAN, read_records
 
     marks: set[str] = set()
     for plan in (folder / "sweeps").glob(f"*/{PLAN}"):
         try:
-            marks |= {e.fingerprint for e in read_entries(plan.parent) if in_use(plan.parent)}
+            marks |= {e.fingerprint for e in read_records(plan.parent) if in_use(plan.parent)}
         except RunError:  # a damaged plan is nobody's who runs
             continue
     return marks

@@ -19,6 +19,7 @@ from ptv2_cli.cli.options import (
 )
 from ptv2_cli.config.load import parse_set, parse_unset
 from ptv2_cli.errors import RunError
+from ptv2_cli.registry import ENGINES
 
 
 def sweep(
@@ -56,6 +57,9 @@ def sweep(
             "--lanes", metavar="N", help="Trials at once on one backbone: a number, or auto."
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="What runs the trials.")
+    ] = "local",
     sets: SetOption = None,
     unsets: UnsetOption = None,
     output: OutputOption = Path("runs"),
@@ -65,48 +69,40 @@ def sweep(
         bool, typer.Option("--dry-run", help="Show the plan and the time it takes, stop.")
     ] = False,
 ) -> int:
-    """Train every combination; again, it skips what is done."""
+    """Train every combination of values; repeat the command to continue it."""
     from ptv2_cli.sweeps.axes import from_flags
-    from ptv2_cli.sweeps.lane_count import asked_lanes
-    from ptv2_cli.sweeps.plan import make_candidates
+    from ptv2_cli.sweeps.grid import make_combinations
+    from ptv2_cli.sweeps.lane_count import requested_lanes
 
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
     paths = configs or [Path("config.yaml")]
     for path in paths:
         require_config(path)
-    candidates = make_candidates(paths, base, flags)
-    asked = asked_lanes(lanes, paths, base)
+    combinations = make_combinations(paths, base, flags)
+    request = requested_lanes(lanes, paths, base)
+    ENGINES.canonical(engine, "--engine")
     settle(offline)
-    from ptv2_cli.cli.sweep_table import show_estimate, show_groups, show_plan, show_results
+    from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
-    from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
     from ptv2_cli.runs.lock import locked, unlocked_warning
-    from ptv2_cli.sweeps.capacity import grouped
-    from ptv2_cli.sweeps.compatibility import require_one_group
-    from ptv2_cli.sweeps.engines.local import run_groups
-    from ptv2_cli.sweeps.estimate import estimate
-    from ptv2_cli.sweeps.session_pool import Opener
+    from ptv2_cli.sweeps.engine import EngineContext
+    from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
-    from ptv2_cli.sweeps.trials import prepare_all
+    from ptv2_cli.sweeps.trials import plan_trials
 
-    chosen = choose_device(device)
-    prepared = prepare_all(candidates, output, offline=offline)
-    store = Store(prepared, output)
-    if asked.count not in {1, "auto"}:
-        require_one_group(store.left(), asked.where, asked.auto)
+    context = EngineContext(device=device, offline=offline, lanes=request)
+    runner = ENGINES.load(engine)(context)
+    plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
+    store = Store(plan, output)
     show_plan(store, every=dry_run)
     again = "free some space; the same command continues"
-    if not dry_run and store.folder.is_dir():  # refused before the estimate loads anything
+    if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
         with writing_at(store.folder, ELSEWHERE, again, RunError), locked(store.folder):
             pass
-    left = [trial.resolved_run for trial in store.left() if trial.resolved_run is not None]
-    opener = Opener(chosen)
-    found = grouped(store.left(), asked.count, opener, asked.where)
-    show_groups(found, asked, every=dry_run)
-    seconds = estimate(left, opener)
-    show_estimate(left, seconds, found)
+    forecast = runner.forecast(store.specs())
+    show_forecast(forecast, store, every=dry_run)
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
         return 0
@@ -116,6 +112,6 @@ def sweep(
             if not alone:
                 console.warn(unlocked_warning(store.folder))
             store.write_plan()
-            with view(store, seconds, several=asked.count != 1) as watcher:
-                run_groups(found, store, watcher, opener)
+            with view(store, forecast.seconds, prefix=request.count != 1) as shown:
+                run_trials(store, runner, shown)
             return show_results(store, offline=offline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,17 +29,17 @@ _STYLES = {"failed": "red", "diverged": "red", "running": "bold", "waiting": "di
 
 @contextmanager
 def view(
-    store: Store, seconds: Sequence[float] | None, *, several: bool = False
+    store: Store, seconds: Mapping[str, float] | None, *, prefix: bool = False
 ) -> Iterator[PlainView | LiveView]:
-    """Whoever shows the sweep, while it runs.
+    """The display of a sweep while it runs.
 
     Args:
         store: the sweep.
-        seconds: the estimates of the trials left.
-        several: more than one trial may run at once, so that every plain line says whose it is.
+        seconds: the estimate of each trial by fingerprint.
+        prefix: begin every plain line with its trial, because several may run at once.
     """
     if not console.err.is_terminal:
-        yield PlainView(store, several=several)
+        yield PlainView(store, prefix=prefix)
         return
     shown = LiveView(store, seconds)
     with Live(console=console.err, get_renderable=shown.draw, refresh_per_second=4, transient=True):
@@ -47,44 +47,44 @@ def view(
 
 
 class PlainView:
-    """Lines: a trial begins, what it tells, how it ended."""
+    """Lines: a trial starts, its progress, how it ended."""
 
-    def __init__(self, store: Store, *, several: bool = False) -> None:
-        trials = store.prepared.trials
-        self._at_once = several
-        self._several = several_configs([trial.entry for trial in trials])
-        self._numbers = {trial.entry.fingerprint: at for at, trial in enumerate(trials, 1)}
+    def __init__(self, store: Store, *, prefix: bool = False) -> None:
+        trials = store.plan.trials
+        self._prefix = prefix
+        self._several = several_configs([trial.record for trial in trials])
+        self._count = len(trials)
 
-    def began(self, trial: Trial) -> MakeSink:
-        """A trial begins or goes on."""
+    def started(self, trial: Trial) -> MakeSink:
+        """A trial starts or resumes."""
         console.note(f"{self._head(trial)}: {named(trial, self._several)}")
-        head = self._head(trial) if self._at_once else ""
-        return lambda resolved_run: Progress(resolved_run, head)
+        head = self._head(trial) if self._prefix else ""
+        return lambda run: Progress(run, head)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
-        """A trial has ended, well or not."""
+        """A trial has ended."""
         text = f"{self._head(trial)}: {outcome.status}"
         if outcome.reason:
             text += f": {outcome.reason}"
         elif outcome.value is not None:
             seconds = outcome.seconds
             took = "" if seconds is None else f" ({duration(seconds)} of training)"
-            text += f", {trial.entry.metric} {percent(outcome.value)}{took}"
+            text += f", {trial.record.metric} {percent(outcome.value)}{took}"
         console.note(text)
 
     def _head(self, trial: Trial) -> str:
-        return f"trial {self._numbers[trial.entry.fingerprint]} of {len(self._numbers)}"
+        return f"trial {trial.number} of {self._count}"
 
 
 @dataclass
 class _Running:
-    """The sink of a trial that has begun: how far it is."""
+    """The sink of a trial that has started: its progress."""
 
-    at: int
-    """Its place in the plan."""
+    row: int
+    """Its row in the table of all trials."""
     metric: str
     warn: Callable[[str], None]
-    now: str = "loading"
+    state: str = "loading"
     steps: int = 0
     share: float = 0.0
     """Of its steps."""
@@ -96,7 +96,7 @@ class _Running:
             self.steps = event.steps
         elif isinstance(event, StepDone):
             self.share = event.step / self.steps
-            self.now = f"step {event.step} of {self.steps}{self.score}"
+            self.state = f"step {event.step} of {self.steps}{self.score}"
         elif isinstance(event, EvalDone):
             self.score = f", {percent(event.scores.get(self.metric))}"
         elif isinstance(event, Warned):
@@ -107,85 +107,85 @@ class _Running:
 
 
 class LiveView:
-    """A table of the trials around those that run, redrawn as they go on."""
+    """A table of the trials near the running ones, redrawn while they run."""
 
-    def __init__(self, store: Store, seconds: Sequence[float] | None) -> None:
+    def __init__(self, store: Store, seconds: Mapping[str, float] | None) -> None:
         self._store = store
-        self._trials = store.prepared.trials
-        self._several = several_configs([trial.entry for trial in self._trials])
-        left = [t.entry.fingerprint for t in store.left() if t.resolved_run is not None]
-        self._seconds = dict(zip(left, seconds, strict=True)) if seconds else {}
-        self._begun: dict[str, _Running] = {}
-        self._near = [0]
-        self._began = time.perf_counter()
+        self._trials = store.plan.trials
+        self._several = several_configs([trial.record for trial in self._trials])
+        self._seconds = dict(seconds or {})
+        self._started: dict[str, _Running] = {}
+        self._rows = [0]
+        """Of the trials that run, or ran last."""
+        self._start = time.perf_counter()
         self._warned: set[str] = set()
 
-    def began(self, trial: Trial) -> MakeSink:
-        """A trial begins or goes on; others may be running."""
-        running = _Running(self._trials.index(trial), trial.entry.metric or "", self._warn)
-        self._begun[trial.entry.fingerprint] = running
-        return lambda resolved_run: running
+    def started(self, trial: Trial) -> MakeSink:
+        """A trial starts or resumes; others may be running."""
+        running = _Running(trial.number - 1, trial.record.metric or "", self._warn)
+        self._started[trial.record.fingerprint] = running
+        return lambda run: running
 
     def _warn(self, text: str) -> None:
-        """Show a warning of some trial, once."""
+        """Show a warning once, whichever trials give it."""
         if text not in self._warned:
             self._warned.add(text)
             console.warn(text)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
-        """A trial has ended, well or not."""
+        """A trial has ended."""
         if outcome.reason:
             console.warn(f"{named(trial, self._several)} {outcome.status}: {outcome.reason}")
 
     def draw(self) -> Group:
-        """The table as it stands."""
+        """The table of this moment."""
         outcomes, running = self._store.outcomes, self._running()
-        done = sum(outcomes[t.entry.fingerprint].status in DONE for t in self._trials)
+        done = sum(outcomes[t.record.fingerprint].status in DONE for t in self._trials)
         at_once = f", {len(running)} running" if len(running) > 1 else ""
         title = f"{done} of {len(self._trials)} trials{at_once}{self._left()}"
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "values", "state", "score"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         room = max(3, console.err.size.height - _FRAME)
-        # Where none runs, between two trials, the table stays where it was.
-        self._near = [lane.at for lane in running.values()] or self._near
-        for at in nearest(len(self._trials), self._near, room):
-            trial = self._trials[at]
-            mark = trial.entry.fingerprint
-            here = running[mark].now if mark in running else state(self._store, trial)
+        # Between two trials none runs: the table does not move.
+        self._rows = [trial.row for trial in running.values()] or self._rows
+        for row in nearest(len(self._trials), self._rows, room):
+            trial = self._trials[row]
+            mark = trial.record.fingerprint
+            now = running[mark].state if mark in running else state(self._store, trial)
             value = percent(outcomes[mark].value)
-            cells = (str(at + 1), named(trial, self._several), here, value)
+            cells = (str(trial.number), named(trial, self._several), now, value)
             table.add_row(*map(console.plain, cells), style=_STYLES.get(outcomes[mark].status))
-        # No title of the table's: it would be broken where the table is narrower.
+        # Not the table's own title, which would wrap where the table is narrow.
         return Group(Text(title, "table.title", no_wrap=True, overflow="ellipsis"), table)
 
     def _running(self) -> dict[str, _Running]:
-        """The trials that run, by fingerprint; the store knows which of those begun still do."""
-        begun = list(self._begun.items())  # at once: another thread draws
+        """The trials that run now, by fingerprint."""
+        started = list(self._started.items())  # a copy, because another thread draws
         outcomes = self._store.outcomes
-        return {mark: lane for mark, lane in begun if outcomes[mark].status == "running"}
+        return {mark: trial for mark, trial in started if outcomes[mark].status == "running"}
 
     def _left(self) -> str:
-        """What is left of the estimate, at the pace that the trials have kept so far."""
+        """The time left, by the estimate and the pace so far."""
         total = sum(self._seconds.values())
         if not total:
             return ""
-        past = sum(self._past(mark) * seconds for mark, seconds in self._seconds.items())
-        elapsed = time.perf_counter() - self._began
-        pace = elapsed / past if past > 0.05 * total else 1.0
-        return f", about {duration(max(0.0, (total - past) * pace))} left"
+        done = sum(self._done(mark) * seconds for mark, seconds in self._seconds.items())
+        elapsed = time.perf_counter() - self._start
+        pace = elapsed / done if done > 0.05 * total else 1.0
+        return f", about {duration(max(0.0, (total - done) * pace))} left"
 
-    def _past(self, mark: str) -> float:
-        """The share of a trial that this command has behind it."""
-        lane, status = self._begun.get(mark), self._store.outcomes[mark].status
-        if lane is None:
+    def _done(self, mark: str) -> float:
+        """The share of a trial that this command has done."""
+        trial, status = self._started.get(mark), self._store.outcomes[mark].status
+        if trial is None:
             return 0.0
         if status == "running":
-            return lane.share
+            return trial.share
         return 1.0 if status in DONE or status == "failed" else 0.0
 
 
-def nearest(count: int, places: Sequence[int], room: int) -> list[int]:
-    """The `room` of `count` rows that lie nearest to any of `places`, in their order."""
-    distance = {at: min(abs(at - place) for place in places) for at in range(count)}
-    return sorted(sorted(distance, key=lambda at: (distance[at], at))[:room])
+def nearest(count: int, centers: Sequence[int], room: int) -> list[int]:
+    """Of `count` rows the `room` nearest to any of `centers`, in order."""
+    distance = {row: min(abs(row - center) for center in centers) for row in range(count)}
+    return sorted(sorted(distance, key=lambda row: (distance[row], row))[:room])

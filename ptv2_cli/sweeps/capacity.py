@@ -14,11 +14,10 @@ from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import rows_of_a_pass
-from ptv2_cli.sweeps.compatibility import groups
-from ptv2_cli.sweeps.lane_count import FLAG, Lanes
+from ptv2_cli.sweeps.compatibility import groups, require_one_group
+from ptv2_cli.sweeps.lane_count import FLAG, LaneRequest
 from ptv2_cli.sweeps.memory_estimate import Need, free_bytes, largest, need_of
-from ptv2_cli.sweeps.session_pool import Opener
-from ptv2_cli.sweeps.trials import Trial
+from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import train_batch
 
@@ -31,51 +30,55 @@ KINDS = 4
 
 
 @dataclass(frozen=True)
-class Group:
-    """Trials that share one backbone, so many at once."""
+class LaneGroup:
+    """Runs that share one backbone."""
 
-    trials: tuple[Trial, ...]
-    places: int = 1
-    faster: float | None = None
-    """Throughput against that of one trial after another, where it was measured."""
+    runs: tuple[ResolvedRun, ...]
+    lanes: int = 1
+    """How many of them train at once."""
+    speedup: float | None = None
+    """Throughput over that of one run after another; None where it was not measured."""
 
 
-def grouped(
-    trials: Sequence[Trial], lanes: Lanes, opener: Opener, where: str = FLAG
-) -> list[Group]:
-    """The trials in groups, each with the number that share its backbone at once.
+def lane_groups(
+    runs: Sequence[ResolvedRun], request: LaneRequest, pool: SessionPool
+) -> list[LaneGroup]:
+    """The runs in groups that share a backbone, each with its number of lanes.
 
     Args:
-        trials: what is left to train.
-        lanes: that number; auto: as many as fit into memory and raise the throughput.
-        opener: opens some of them, to measure.
-        where: the flag or the line that says the number.
+        runs: what is left to train.
+        request: the number of lanes; auto: as many as fit into memory and raise the throughput.
+        pool: opens some of the runs, to measure them.
 
     Raises:
-        ConfigError: more lanes than memory takes; it says how many fit.
+        ConfigError: the runs cannot share a backbone, or memory takes fewer lanes; it says how
+            many fit.
     """
-    if lanes == 1:
-        return [Group((trial,)) for trial in trials]
-    return [_sized(group, lanes, opener, where) for group in groups(trials)]
+    if request.count == 1:
+        return [LaneGroup((run,)) for run in runs]
+    if request.count != "auto":
+        require_one_group(runs, request)
+    return [_sized(group, request, pool) for group in groups(runs)]
 
 
-def _sized(group: Sequence[Trial], lanes: Lanes, opener: Opener, where: str) -> Group:
-    resolved_runs = [trial.resolved_run for trial in group if trial.resolved_run is not None]
-    if len(resolved_runs) < 2:
-        return Group(tuple(group))
-    devices = [opener.device] if opener.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _Rehearsal(opener, resolved_runs) as rehearsal:
-        need = rehearsal.need()
-        if need is None:  # no trial can begin; each says why when its turn comes
-            return Group(tuple(group))
-        free = free_bytes(opener.device)
-        fit = need.fits(free, opener.device)
-        if lanes == "auto":
-            return Group(tuple(group), *rehearsal.fastest(_doubled(min(fit, len(resolved_runs)))))
-        places = min(lanes, len(resolved_runs))
-        if places > fit:
-            raise _too_many(places, fit, need.total(places, opener.device), free or 0, where)
-    return Group(tuple(group), places)
+def _sized(runs: Sequence[ResolvedRun], request: LaneRequest, pool: SessionPool) -> LaneGroup:
+    if len(runs) < 2:
+        return LaneGroup(tuple(runs))
+    devices = [pool.device] if pool.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _Measurement(pool, runs) as measurement:
+        need = measurement.need()
+        if need is None:  # no run can start; each says why when its turn comes
+            return LaneGroup(tuple(runs))
+        free = free_bytes(pool.device)
+        fit = need.fits(free, pool.device)
+        if request.count == "auto":
+            numbers = _doubled(min(fit, len(runs)))
+            return LaneGroup(tuple(runs), *measurement.fastest(numbers))
+        lanes = min(request.count, len(runs))
+        if lanes > fit:
+            taken = need.total(lanes, pool.device)
+            raise _too_many(lanes, fit, taken, free or 0, request.where)
+    return LaneGroup(tuple(runs), lanes)
 
 
 def _doubled(most: int) -> list[int]:
@@ -86,21 +89,21 @@ def _doubled(most: int) -> list[int]:
     return numbers
 
 
-class _Rehearsal:
+class _Measurement:
     """Some trials of a group opened to measure them; nothing of it is kept."""
 
-    def __init__(self, opener: Opener, resolved_runs: Sequence[ResolvedRun]) -> None:
-        self._opener = opener
+    def __init__(self, pool: SessionPool, resolved_runs: Sequence[ResolvedRun]) -> None:
+        self._pool = pool
         self._resolved_runs = resolved_runs
         self._opened: dict[str, Session | None] = {}
 
-    def __enter__(self) -> _Rehearsal:
+    def __enter__(self) -> _Measurement:
         return self
 
     def __exit__(self, *error: object) -> None:
         for resolved_run in self._resolved_runs:
             if resolved_run.fingerprint in self._opened:
-                self._opener.close(resolved_run)
+                self._pool.close(resolved_run)
         self._opened.clear()
 
     def need(self) -> Need | None:
@@ -150,7 +153,7 @@ class _Rehearsal:
         if mark not in self._opened:
             self._opened[mark] = None
             with suppress(InputError):  # the trial will say so itself
-                self._opened[mark] = self._opener.open(resolved_run)
+                self._opened[mark] = self._pool.open(resolved_run)
         return self._opened[mark]
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ptv2_cli.config.fingerprint import IGNORED
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.sweeps.lane_count import LaneRequest
 from ptv2_cli.sweeps.leaderboard import show
-from ptv2_cli.sweeps.trials import Trial
 
 COMPUTING = ("precision", "gradient_checkpointing", "cache")
 """Keys of `train:` that say how the one forward pass is computed."""
@@ -51,17 +51,14 @@ def difference(one: ResolvedRun, other: ResolvedRun) -> tuple[str, Any, Any] | N
     return _difference(_needs(one), _needs(other))
 
 
-def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Trials that share one backbone together, in their order; the others in groups of one.
-
-    A trial that was refused is a group of its own.
-    """
-    found: list[tuple[list[Trial], list[_Needs]]] = []
-    for trial in trials:
-        if trial.resolved_run is None or alone(trial.resolved_run) is not None:
-            found.append(([trial], []))
+def groups(runs: Iterable[ResolvedRun]) -> list[list[ResolvedRun]]:
+    """Runs that can share one backbone, together and in their order; the others alone."""
+    found: list[tuple[list[ResolvedRun], list[_Needs]]] = []
+    for run in runs:
+        if alone(run) is not None:
+            found.append(([run], []))
             continue
-        needs = _needs(trial.resolved_run)
+        needs = _needs(run)
         # With each of them, not with the first alone: two may read splits that a third does not.
         fits = (
             group
@@ -71,25 +68,20 @@ def groups(trials: Sequence[Trial]) -> list[list[Trial]]:
         members, known = next(fits, ([], []))
         if not members:
             found.append((members, known))
-        members.append(trial)
+        members.append(run)
         if needs not in known:
             known.append(needs)
     return [members for members, _ in found]
 
 
-def require_one_group(trials: Sequence[Trial], where: str, auto: str = "--lanes auto") -> None:
-    """Refuse trials that cannot all be lanes of one backbone; those refused already are passed.
-
-    Args:
-        trials: what is left to train.
-        where: the flag or the line that asks for lanes.
-        auto: how to ask for lanes only where trials can share.
+def require_one_group(resolved_runs: Sequence[ResolvedRun], request: LaneRequest) -> None:
+    """Refuse runs that cannot all be lanes of one backbone.
 
     Raises:
         ConfigError: it names the key that differs, with its values.
     """
-    resolved_runs = [trial.resolved_run for trial in trials if trial.resolved_run is not None]
-    hint = f"{auto} groups the trials that can share; without lanes they run one by one"
+    where = request.where
+    hint = f"{request.auto} groups the trials that can share; without lanes they run one by one"
     for resolved_run in resolved_runs:
         reason = alone(resolved_run)
         if reason is not None:

@@ -12,66 +12,68 @@ from ptv2_cli.runs.data import read_data
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import resolve_config
+from ptv2_cli.sweeps.grid import Combination, told
 from ptv2_cli.sweeps.leaderboard import short, show
-from ptv2_cli.sweeps.plan import Candidate, told
 from ptv2_cli.sweeps.trials import check_names
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What the trials of one config would be."""
 
-    able: tuple[Candidate, ...]
+    able: tuple[Combination, ...]
     """The trials that can run, equal ones once."""
     merged: int
-    """How many candidates were the same run as another one."""
+    """How many combinations were the same run as another one."""
     refused: tuple[tuple[str, tuple[Problem, ...]], ...]
     """The others: values, and why not."""
     lists: str
     """What is swept: `prompt_len 2, 4; seed 11, 12`."""
 
 
-def rehearse(candidates: Sequence[Candidate], *, offline: bool) -> Rehearsal:
-    """Decide every candidate and read its data.
+def rehearse(combinations: Sequence[Combination], *, offline: bool) -> DryRun:
+    """Decide every combination and read its data.
 
     Raises:
-        ConfigError: an unknown option or a value of the wrong type, in whichever candidate.
-        InputError: not one of the candidates can run; with all reasons.
+        ConfigError: an unknown option or a value of the wrong type, in whichever combination.
+        InputError: not one of the combinations can run; with all reasons.
     """
-    check_names(candidates)
+    check_names(combinations)
     memo = Memo()
-    able: dict[str, Candidate] = {}
+    able: dict[str, Combination] = {}
     refused: list[tuple[str, tuple[Problem, ...]]] = []
-    for candidate in candidates:
+    for combination in combinations:
         try:
-            mark = _mark(candidate, offline, memo)
+            mark = _mark(combination, offline, memo)
         except InputError as error:
-            refused.append((_values(candidate), tuple(told(error.problems, candidate.axes))))
+            refused.append((_values(combination), tuple(told(error.problems, combination.axes))))
         else:
-            able.setdefault(mark, candidate)
+            able.setdefault(mark, combination)
     if not able:
         gather(dict.fromkeys(problem for _, problems in refused for problem in problems))
-    merged = len(candidates) - len(able) - len(refused)
-    return Rehearsal(tuple(able.values()), merged, tuple(refused), _lists(candidates[0]))
+    merged = len(combinations) - len(able) - len(refused)
+    return DryRun(tuple(able.values()), merged, tuple(refused), _lists(combinations[0]))
 
 
-def _mark(candidate: Candidate, offline: bool, memo: Memo) -> str:
-    """Equal for candidates that are the same run: the same config, decided, and the same data."""
-    require_offline(candidate.loaded, offline=offline)
-    resolved = resolve_config(candidate.loaded, offline=offline)
+def _mark(combination: Combination, offline: bool, memo: Memo) -> str:
+    """Equal for combinations that are the same run: the same config, decided, and the same data."""
+    require_offline(combination.loaded, offline=offline)
+    resolved = resolve_config(combination.loaded, offline=offline)
     resolved, data = read_data(resolved, offline=offline, memo=memo)
     content = resolved.config.model_dump()
     # Without weights a backbone is known by its name, which a fingerprint leaves out.
     return fingerprint(content, {**data.identities, "backbone": content["backbone"]["name"]})
 
 
-def _values(candidate: Candidate) -> str:
-    pairs = zip(candidate.axes, candidate.values, strict=True)
+def _values(combination: Combination) -> str:
+    pairs = zip(combination.axes, combination.values, strict=True)
     return ", ".join(f"{short(axis.key)} {_shown(value)}" for axis, value in pairs)
 
 
-def _lists(candidate: Candidate) -> str:
-    lists = [f"{short(axis.key)} {', '.join(map(_shown, axis.values))}" for axis in candidate.axes]
+def _lists(combination: Combination) -> str:
+    lists = [
+        f"{short(axis.key)} {', '.join(map(_shown, axis.values))}" for axis in combination.axes
+    ]
     return "; ".join(lists)
 
 

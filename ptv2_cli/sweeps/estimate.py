@@ -14,7 +14,7 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session
-from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
@@ -44,8 +44,8 @@ class Rates:
     """Tokens of a row of train, all its windows together."""
 
 
-def estimate(resolved_runs: Sequence[ResolvedRun], opener: Opener) -> list[float] | None:
-    """Seconds that each experiment still takes, or None where no trial could be timed.
+def estimate(resolved_runs: Sequence[ResolvedRun], pool: SessionPool) -> dict[str, float] | None:
+    """Fingerprint -> seconds that the run still takes; None where no run could be timed.
 
     The shortest and the longest prompt of every kind of trial are timed; between the two the
     time per token is taken to grow in a straight line. Early stopping is not foreseen.
@@ -59,14 +59,14 @@ def estimate(resolved_runs: Sequence[ResolvedRun], opener: Opener) -> list[float
         for resolved_run in _ends(members):
             if sessions < SESSIONS:
                 sessions += 1
-                measured.setdefault(kind, []).extend(_timed(resolved_run, opener))
+                measured.setdefault(kind, []).extend(_timed(resolved_run, pool))
     everything = [rates for found in measured.values() for rates in found]
     if not everything:
         return None
-    return [
-        _seconds(resolved_run, measured.get(_kind(resolved_run)) or everything)
-        for resolved_run in resolved_runs
-    ]
+    return {
+        run.fingerprint: _seconds(run, measured.get(_kind(run)) or everything)
+        for run in resolved_runs
+    }
 
 
 def _kind(resolved_run: ResolvedRun) -> str:
@@ -91,13 +91,13 @@ def _prompt_len(resolved_run: ResolvedRun) -> int:
     return resolved_run.resolved.config.prompt_len or 0
 
 
-def _timed(resolved_run: ResolvedRun, opener: Opener) -> list[Rates]:
+def _timed(resolved_run: ResolvedRun, pool: SessionPool) -> list[Rates]:
     """The rates of one experiment; nothing if it does not run, which its trial will tell."""
     try:
         began = time.perf_counter()
-        devices = [opener.device] if opener.device.type == "cuda" else []
+        devices = [pool.device] if pool.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            return [_measured(opener.open(resolved_run), began)]
+            return [_measured(pool.open(resolved_run), began)]
     except InputError:
         return []
     except Exception as error:
@@ -105,7 +105,7 @@ def _timed(resolved_run: ResolvedRun, opener: Opener) -> list[Rates]:
             raise
         return []
     finally:
-        opener.close(resolved_run)
+        pool.close(resolved_run)
 
 
 def _measured(session: Session, began: float) -> Rates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,28 +12,28 @@ from pydantic import TypeAdapter
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint, open_run
 from ptv2_cli.runs.read_back import check, read_json
-from ptv2_cli.sweeps.leaderboard import Board, make_boards
-from ptv2_cli.sweeps.trial_record import Entry, Outcome
+from ptv2_cli.sweeps.leaderboard import Leaderboard, make_boards
+from ptv2_cli.sweeps.trial_record import Outcome, TrialRecord
 from ptv2_cli.training.checkpoint import begun
 
 SCHEMA_VERSION = 1
 NO_SWEEP = "is no file of a ptv2 sweep"
 PLAN, RESULTS = "plan.json", "results.json"
 _T = TypeVar("_T")
-_ENTRIES = TypeAdapter(list[Entry])
+_RECORDS = TypeAdapter(list[TrialRecord])
 _OUTCOMES = TypeAdapter(dict[str, Outcome])
 
 
-def read_entries(folder: Path) -> list[Entry]:
+def read_records(folder: Path) -> list[TrialRecord]:
     """The trials that plan.json holds; none where it is not there.
 
     Raises:
         RunError: it is damaged or of another version.
     """
-    return _read(folder / PLAN, _ENTRIES, "trials", [])
+    return _read(folder / PLAN, _RECORDS, "trials", [])
 
 
-def read_outcomes(folder: Path, output: Path, entries: list[Entry]) -> dict[str, Outcome]:
+def read_outcomes(folder: Path, output: Path, records: list[TrialRecord]) -> dict[str, Outcome]:
     """Fingerprint -> how far a trial is. Run directories say what is finished, not results.json.
 
     Raises:
@@ -40,12 +41,12 @@ def read_outcomes(folder: Path, output: Path, entries: list[Entry]) -> dict[str,
     """
     told = _read(folder / RESULTS, _OUTCOMES, "trials", {})
     return {
-        entry.fingerprint: _outcome(output, entry, told.get(entry.fingerprint, Outcome()))
-        for entry in entries
+        record.fingerprint: _outcome(output, record, told.get(record.fingerprint, Outcome()))
+        for record in records
     }
 
 
-def finished(run: RunDirectory, before: Outcome) -> Outcome:
+def outcome_of(run: RunDirectory) -> Outcome:
     """The outcome of a run that has ended.
 
     Raises:
@@ -64,15 +65,14 @@ def finished(run: RunDirectory, before: Outcome) -> Outcome:
         seconds=metrics["timing"]["train_seconds"],
         reason=reason,
         hint=hint,
-        attempts=before.attempts,
     )
 
 
-def _outcome(output: Path, entry: Entry, told: Outcome) -> Outcome:
+def _outcome(output: Path, record: TrialRecord, told: Outcome) -> Outcome:
     """What the run directory says, else what was noted; nothing runs any more."""
-    run = find_by_fingerprint(output, entry.fingerprint)
+    run = find_by_fingerprint(output, record.fingerprint)
     if run is not None and run.finished:
-        return finished(run, told)
+        return replace(outcome_of(run), attempts=told.attempts)
     if run is not None and begun(run.checkpoints) and told.status != "failed":
         return Outcome("interrupted", run=run.path.name, attempts=told.attempts)
     if told.status == "failed":
@@ -129,26 +129,26 @@ def sweeps_of(run: RunDirectory) -> list[Path]:
     found = []
     for plan in sorted((run.path.parent / "sweeps").glob(f"*/{PLAN}")):
         try:
-            entries = read_entries(plan.parent)
+            records = read_records(plan.parent)
         except RunError:  # whoever opens that sweep is told
             continue
-        if any(entry.fingerprint == mark for entry in entries):
+        if any(record.fingerprint == mark for record in records):
             found.append(plan.parent)
     return found
 
 
-def _best_trials(folder: Path) -> Iterator[tuple[Board, RunDirectory]]:
+def _best_trials(folder: Path) -> Iterator[tuple[Leaderboard, RunDirectory]]:
     plain = len(folder.parts) > 2 and ".." not in folder.parts
     output = (folder if plain else folder.resolve()).parent.parent
-    entries = read_entries(folder)
-    outcomes = read_outcomes(folder, output, entries)
-    for board in make_boards(entries, outcomes):
+    records = read_records(folder)
+    outcomes = read_outcomes(folder, output, records)
+    for board in make_boards(records, outcomes):
         sign = 1.0 if board.mode == "max" else -1.0
         values = {
-            entry.fingerprint: sign * value
-            for entry in (board.best.entries if board.best else ())
-            if outcomes[entry.fingerprint].scored
-            and (value := outcomes[entry.fingerprint].value) is not None
+            record.fingerprint: sign * value
+            for record in (board.best.records if board.best else ())
+            if outcomes[record.fingerprint].scored
+            and (value := outcomes[record.fingerprint].value) is not None
         }
         run = find_by_fingerprint(output, max(values, key=values.__getitem__)) if values else None
         if run is not None:

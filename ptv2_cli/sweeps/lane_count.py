@@ -17,14 +17,14 @@ FLAG = "--lanes"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How many trials shall share one backbone at once."""
+class LaneRequest:
+    """How many trials may share one backbone at once, and who said so."""
 
-    count: Lanes
-    where: str
-    """The flag or the line that says so; empty where nothing does."""
+    count: Lanes = 1
+    where: str = ""
+    """The flag, or the line of a config; empty where neither says it."""
     auto: str = f"{FLAG} auto"
-    """How the same place asks for as many as fit."""
+    """How to write `auto` in the same place."""
 
 
 def parse_lanes(text: str) -> Lanes:
@@ -69,9 +69,9 @@ def lanes_of_section(loaded: LoadedConfig) -> Lanes | None:
     )
 
 
-def asked_lanes(
+def requested_lanes(
     flag: str | None, configs: Sequence[ConfigSource], base: Sequence[Override]
-) -> Asked:
+) -> LaneRequest:
     """What the flag says, else what the configs say, else one trial after another.
 
     Raises:
@@ -79,8 +79,8 @@ def asked_lanes(
     """
     if flag is not None:
         count = parse_lanes(flag)
-        return Asked(count, f"{FLAG} {count}")
-    first: Asked | None = None
+        return LaneRequest(count, f"{FLAG} {count}")
+    first: LaneRequest | None = None
     for path in configs:
         loaded = load_config(path, base)
         said = lanes_of_section(loaded)
@@ -88,9 +88,9 @@ def asked_lanes(
             continue
         where = loaded.where("sweep", KEY)
         if first is None:
-            first = Asked(said, where, f"sweep: {{{KEY}: auto}}")
+            first = LaneRequest(said, where, f"sweep: {{{KEY}: auto}}")
         elif said != first.count:
             what = f"sweep.{KEY} is {said}, and {first.count} in {first.where}"
             hint = f"one sweep has one number of lanes: type {FLAG} {said}, or correct one"
             raise ConfigError.at(where, what, hint)
-    return first or Asked(1, "")
+    return first or LaneRequest()

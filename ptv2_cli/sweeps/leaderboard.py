@@ -13,7 +13,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.report.noise import Contest, Verdict
 from ptv2_cli.report.runs import Run
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.sweeps.trial_record import DONE, Entry, Outcome
+from ptv2_cli.sweeps.trial_record import DONE, Outcome, TrialRecord
 
 WIDEST = {int: 2.0, float: 3.0}
 """Largest factor between the grid's edge and the value suggested beyond it."""
@@ -23,7 +23,7 @@ WIDEST = {int: 2.0, float: 3.0}
 class Setting:
     """Trials that are equal in all but the seed."""
 
-    entries: tuple[Entry, ...]
+    records: tuple[TrialRecord, ...]
     scores: tuple[float, ...]
     """Selection metric of the trials that have ended well, fractions."""
     unfinished: int
@@ -48,7 +48,7 @@ class Setting:
     @property
     def whole(self) -> bool:
         """Whether every seed has its score."""
-        return len(self.scores) == len(self.entries)
+        return len(self.scores) == len(self.records)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """The settings whose scores can be compared: one task, split and metric."""
 
     task: str
@@ -97,18 +97,18 @@ class Board:
     @property
     def keys(self) -> list[str]:
         """The swept keys of its settings, in the plan's order."""
-        return list(dict.fromkeys(key for s in self.settings for key in s.entries[0].values))
+        return list(dict.fromkeys(key for s in self.settings for key in s.records[0].values))
 
     @property
     def configs(self) -> list[str]:
         """The configs of its settings."""
-        return list(dict.fromkeys(setting.entries[0].config for setting in self.settings))
+        return list(dict.fromkeys(setting.records[0].config for setting in self.settings))
 
     def cells(self, setting: Setting) -> list[str]:
         """What tells a setting from the others: its config where there are several, its values."""
-        entry = setting.entries[0]
-        first = [entry.config] if len(self.configs) > 1 else []
-        return first + [show(entry.values.get(key)) for key in self.keys]
+        record = setting.records[0]
+        first = [record.config] if len(self.configs) > 1 else []
+        return first + [show(record.values.get(key)) for key in self.keys]
 
     def best_line(self) -> str:
         """The best setting and its score, as people read it."""
@@ -117,10 +117,10 @@ class Board:
         spread = self.best.deviation
         score = f"{self.metric} {100 * self.best.mean:.1f}"
         score += f" +- {100 * spread:.1f}" if spread is not None else ""
-        entry = self.best.entries[0]
-        values = [f"{short(key)} {show(value)}" for key, value in entry.values.items()]
+        record = self.best.records[0]
+        values = [f"{short(key)} {show(value)}" for key, value in record.values.items()]
         if len(self.configs) > 1 or not values:
-            values.insert(0, entry.config)
+            values.insert(0, record.config)
         return f"{', '.join(values)}: {score}{self._beside()}"
 
     def words(self) -> Counter[str]:
@@ -140,7 +140,7 @@ class Board:
         """Where the best setting lies at the end of a list of numbers."""
         if self.best is None:
             return []
-        found = (self._edge(key, self.best.entries[0]) for key in self.keys)
+        found = (self._edge(key, self.best.records[0]) for key in self.keys)
         return [edge for edge in found if edge is not None]
 
     def content(self) -> dict[str, Any]:
@@ -155,8 +155,8 @@ class Board:
             "standard_error": self.error,
             "settings": [
                 {
-                    "config": s.entries[0].config,
-                    "values": dict(s.entries[0].values),
+                    "config": s.records[0].config,
+                    "values": dict(s.records[0].values),
                     "mean": s.mean,
                     "deviation": s.deviation,
                     "seeds": len(s.scores),
@@ -172,9 +172,9 @@ class Board:
             ],
         }
 
-    def _edge(self, key: str, best: Entry) -> Edge | None:
+    def _edge(self, key: str, best: TrialRecord) -> Edge | None:
         value = best.values.get(key)
-        others = [s.entries[0] for s in self.settings if _alike(s.entries[0], best, key)]
+        others = [s.records[0] for s in self.settings if _alike(s.records[0], best, key)]
         grid = sorted({v for e in others if is_number(v := e.values.get(key))})
         if not is_number(value) or len(grid) < 2 or value not in (grid[0], grid[-1]):
             return None
@@ -182,28 +182,30 @@ class Board:
         return Edge(key, value, lowest, _beyond(grid[::-1] if lowest else grid))
 
 
-def make_boards(entries: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> list[Board]:
+def make_boards(
+    records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]
+) -> list[Leaderboard]:
     """The boards of a sweep, in the plan's order."""
-    groups: dict[tuple[str, str, str | None, str], dict[str, list[Entry]]] = {}
-    metrics = {(e.task, e.split): e.metric for e in entries if e.metric is not None}
-    for entry in entries:
+    groups: dict[tuple[str, str, str | None, str], dict[str, list[TrialRecord]]] = {}
+    metrics = {(e.task, e.split): e.metric for e in records if e.metric is not None}
+    for record in records:
         # The metric of a trial that was refused is not decided: it goes where its task's are.
-        metric = entry.metric or metrics.get((entry.task, entry.split))
-        board = groups.setdefault((entry.task, entry.split, metric, entry.mode), {})
-        board.setdefault(entry.setting, []).append(entry)
+        metric = record.metric or metrics.get((record.task, record.split))
+        board = groups.setdefault((record.task, record.split, metric, record.mode), {})
+        board.setdefault(record.setting, []).append(record)
     return [
-        Board(*board, tuple(_setting(group, outcomes) for group in settings.values()))
+        Leaderboard(*board, tuple(_setting(group, outcomes) for group in settings.values()))
         for board, settings in groups.items()
     ]
 
 
-def _setting(entries: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> Setting:
-    found = [outcomes[entry.fingerprint] for entry in entries]
+def _setting(records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]) -> Setting:
+    found = [outcomes[record.fingerprint] for record in records]
     scored = [o.value for o in found if o.scored and o.value is not None]
     failed = sum(outcome.status == "failed" for outcome in found)
     diverged = sum(outcome.status in DONE and not outcome.scored for outcome in found)
     unfinished = len(found) - len(scored) - failed - diverged
-    return Setting(tuple(entries), tuple(scored), unfinished, failed, diverged)
+    return Setting(tuple(records), tuple(scored), unfinished, failed, diverged)
 
 
 def short(key: str) -> str:
@@ -231,11 +233,11 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _alike(one: Entry, other: Entry, key: str) -> bool:
+def _alike(one: TrialRecord, other: TrialRecord, key: str) -> bool:
     """Whether two settings differ at most in `key`."""
 
-    def rest(entry: Entry) -> dict[str, Any]:
-        return {name: value for name, value in entry.values.items() if name != key}
+    def rest(record: TrialRecord) -> dict[str, Any]:
+        return {name: value for name, value in record.values.items() if name != key}
 
     return one.config == other.config and rest(one) == rest(other)
 
@@ -254,7 +256,7 @@ def _beyond(grid: Iterable[float]) -> float | None:
     return float(f"{found:.2g}")
 
 
-def judged(board: Board, outcomes: Mapping[str, Outcome], output: Path) -> Board:
+def judged(board: Leaderboard, outcomes: Mapping[str, Outcome], output: Path) -> Leaderboard:
     """The board with verdicts, stuck runs, majority baseline and standard error.
 
     Args:
@@ -287,8 +289,8 @@ def judged(board: Board, outcomes: Mapping[str, Outcome], output: Path) -> Board
 def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> list[Run]:
     """The setting's runs that have a score; without those whose files have gone meanwhile."""
     found = []
-    for entry in setting.entries:
-        outcome = outcomes[entry.fingerprint]
+    for record in setting.records:
+        outcome = outcomes[record.fingerprint]
         if outcome.scored and outcome.run is not None:
             directory = RunDirectory(output / outcome.run)
             try:

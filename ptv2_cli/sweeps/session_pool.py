@@ -18,7 +18,7 @@ Maker = tuple[object, ...]
 """All that features depend on beside the rows."""
 
 
-class Opener:
+class SessionPool:
     """Opens trials on one device; those that can share one copy of the backbone do."""
 
     def __init__(self, device: torch.device) -> None:

@@ -14,16 +14,17 @@ from ptv2_cli.files import make_folder, remove_temporary, write_atomic
 from ptv2_cli.runs.directory import find_by_fingerprint
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.safe_text import visible
+from ptv2_cli.sweeps.engine import TrialSpec
 from ptv2_cli.sweeps.folder import (
     PLAN,
     RESULTS,
     SCHEMA_VERSION,
-    read_entries,
     read_outcomes,
+    read_records,
 )
-from ptv2_cli.sweeps.leaderboard import Board, judged, make_boards
-from ptv2_cli.sweeps.trial_record import DONE, Entry, Outcome
-from ptv2_cli.sweeps.trials import Prepared, Trial
+from ptv2_cli.sweeps.leaderboard import Leaderboard, judged, make_boards
+from ptv2_cli.sweeps.trial_record import DONE, Outcome, TrialRecord
+from ptv2_cli.sweeps.trials import Plan, Trial
 
 
 class Store:
@@ -33,42 +34,36 @@ class Store:
     say, which is why a trial failed.
     """
 
-    def __init__(self, prepared: Prepared, output: Path) -> None:
+    def __init__(self, plan: Plan, output: Path) -> None:
         """Read what earlier commands left; write nothing.
 
         Raises:
             RunError: a file of the sweep's folder is damaged or of another version.
         """
-        self.prepared = prepared
+        self.plan = plan
         self.output = output
-        self.folder = output / "sweeps" / f"{prepared.name}-{prepared.fingerprint}"
-        known = read_entries(self.folder)
-        self.entries = _together(known, [trial.entry for trial in prepared.trials])
-        self.outcomes = read_outcomes(self.folder, output, self.entries)
-
-    @property
-    def plan(self) -> Path:
-        """The trials."""
-        return self.folder / PLAN
-
-    @property
-    def results(self) -> Path:
-        """How they ended, and the table of settings."""
-        return self.folder / RESULTS
+        self.folder = output / "sweeps" / f"{plan.name}-{plan.fingerprint}"
+        known = read_records(self.folder)
+        self.records = _together(known, [trial.record for trial in plan.trials])
+        self.outcomes = read_outcomes(self.folder, output, self.records)
 
     def left(self) -> list[Trial]:
         """The trials of this command that have not ended."""
         return [
             trial
-            for trial in self.prepared.trials
-            if self.outcomes[trial.entry.fingerprint].status not in DONE
+            for trial in self.plan.trials
+            if self.outcomes[trial.record.fingerprint].status not in DONE
         ]
 
-    def boards(self) -> list[Board]:
-        """The tables of settings as they stand, earlier commands included."""
-        return make_boards(self.entries, self.outcomes)
+    def specs(self) -> list[TrialSpec]:
+        """What is left for an engine to run."""
+        return [trial.spec for trial in self.left() if trial.resolved_run is not None]
 
-    def judged_boards(self) -> list[Board]:
+    def boards(self) -> list[Leaderboard]:
+        """The tables of settings as they stand, earlier commands included."""
+        return make_boards(self.records, self.outcomes)
+
+    def judged_boards(self) -> list[Leaderboard]:
         """The tables with what their runs' predictions say of the settings beside the best."""
         return [judged(board, self.outcomes, self.output) for board in self.boards()]
 
@@ -85,12 +80,12 @@ class Store:
     def write_plan(self) -> None:
         """Write the plan, with what earlier commands planned; nobody else may be writing here."""
         remove_temporary(self.folder)
-        trials = [asdict(entry) for entry in self.entries]
-        head = {"schema_version": SCHEMA_VERSION, "name": self.prepared.name}
-        keys = sorted({key for entry in self.entries for key in entry.values})
+        trials = [asdict(record) for record in self.records]
+        head = {"schema_version": SCHEMA_VERSION, "name": self.plan.name}
+        keys = sorted({key for record in self.records for key in record.values})
         write_json(
-            self.plan,
-            {**head, "fingerprint": self.prepared.fingerprint, "keys": keys, "trials": trials},
+            self.folder / PLAN,
+            {**head, "fingerprint": self.plan.fingerprint, "keys": keys, "trials": trials},
         )
 
     def note(self, fingerprint: str, outcome: Outcome) -> None:
@@ -98,11 +93,11 @@ class Store:
         self.outcomes[fingerprint] = outcome
         self.save()
 
-    def save(self, boards: Sequence[Board] | None = None) -> None:
+    def save(self, boards: Sequence[Leaderboard] | None = None) -> None:
         """Write results.json; `boards`: the tables as they stand unless given."""
         boards = self.boards() if boards is None else boards
         write_json(
-            self.results,
+            self.folder / RESULTS,
             {
                 "schema_version": SCHEMA_VERSION,
                 "trials": {mark: asdict(outcome) for mark, outcome in self.outcomes.items()},
@@ -110,13 +105,13 @@ class Store:
             },
         )
 
-    def write_best(self, boards: Sequence[Board]) -> list[Path]:
+    def write_best(self, boards: Sequence[Leaderboard]) -> list[Path]:
         """The best setting of each board as a config; its seed is the first that has a score."""
         written = []
         for board in boards:
             if board.best is None:
                 continue
-            marks = [entry.fingerprint for entry in board.best.entries]
+            marks = [record.fingerprint for record in board.best.records]
             scored = (mark for mark in marks if self.outcomes[mark].scored)
             run = find_by_fingerprint(self.output, next(scored))
             if run is None:
@@ -132,28 +127,28 @@ class Store:
         return written
 
 
-def _together(known: Sequence[Entry], asked: Sequence[Entry]) -> list[Entry]:
-    """The entries of earlier commands and of this one, each once, in the order of their coming.
+def _together(known: Sequence[TrialRecord], asked: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The records of earlier commands and of this one, each once, in the order of their coming.
 
     A trial that was refused before is one with the trial of the same values now.
     """
-    entries = list(known)
-    for entry in asked:
-        at = next((i for i, other in enumerate(entries) if _stands_for(other, entry)), None)
+    records = list(known)
+    for record in asked:
+        at = next((i for i, other in enumerate(records) if _stands_for(other, record)), None)
         if at is None:
-            entries.append(entry)
+            records.append(record)
         else:
-            entries[at] = entry
-    return list({entry.fingerprint: entry for entry in entries}.values())
+            records[at] = record
+    return list({record.fingerprint: record for record in records}.values())
 
 
-def _stands_for(known: Entry, entry: Entry) -> bool:
-    same = known.fingerprint == entry.fingerprint
-    return same or (known.refused and _said(known) == _said(entry))
+def _stands_for(known: TrialRecord, record: TrialRecord) -> bool:
+    same = known.fingerprint == record.fingerprint
+    return same or (known.refused and _said(known) == _said(record))
 
 
-def _said(entry: Entry) -> tuple[str, Mapping[str, Any], int]:
-    return (entry.config, entry.values, entry.seed)
+def _said(record: TrialRecord) -> tuple[str, Mapping[str, Any], int]:
+    return (record.config, record.values, record.seed)
 
 
 def _word(name: str) -> str:

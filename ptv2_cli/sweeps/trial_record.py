@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ptv2_cli.errors import Problem
+
 Status = Literal[
     "waiting", "running", "interrupted", "finished", "early_stopped", "diverged", "failed"
 ]
@@ -16,7 +18,7 @@ SCORED = frozenset({"finished", "early_stopped"})
 
 
 @dataclass(frozen=True)
-class Entry:
+class TrialRecord:
     """What a trial is."""
 
     fingerprint: str
@@ -52,6 +54,12 @@ class Outcome:
     """Starts that failed."""
     traceback: str | None = field(default=None, repr=False)
     """Of a defect."""
+
+    @classmethod
+    def failed(cls, problem: Problem, run: str | None = None) -> Outcome:
+        """The outcome of a trial that one problem stopped."""
+        where = f"{problem.where}: " if problem.where else ""
+        return cls("failed", run=run, reason=f"{where}{problem.what}", hint=problem.hint)
 
     @property
     def scored(self) -> bool:

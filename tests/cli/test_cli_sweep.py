@@ -43,9 +43,9 @@ def test_the_grid_its_table_and_its_best(config: Path, ptv2: Ptv2) -> None:
     plan = json.loads((sweep_folder() / "plan.json").read_text())
     for setting in board["settings"]:
         own = [
-            values[entry["fingerprint"]]
-            for entry in plan["trials"]
-            if entry["values"] == setting["values"]
+            values[record["fingerprint"]]
+            for record in plan["trials"]
+            if record["values"] == setting["values"]
         ]
         assert setting["mean"] == sum(own) / 2
         assert setting["seeds"] == 2
@@ -303,6 +303,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
         (["--prompt-len", "200,300"], ["prompt_len 200 plus", "prompt_len 300 plus"]),
         (["absent.yaml", "--seed", "1"], ["there is no such config file"]),
         (["--seed", "1,2", "--device", "abc"], ["'abc' is no device"]),
+        (["--seed", "1,2", "--engine", "lokal"], ["unknown engine 'lokal'", "local"]),
     ],
 )  # fmt: skip
 def test_refused_before_anything_starts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import pytest
 from commandline import Material, Ptv2, Refused
 
 from ptv2_cli.sweeps import capacity
-from ptv2_cli.sweeps.capacity import Group
-from ptv2_cli.sweeps.engines import local
+from ptv2_cli.sweeps.engines.local import LocalEngine
 
 GRID = ("--prompt-len", "2,4", "--grid", "task.max_len=24,16,20")
 
@@ -24,13 +23,14 @@ def config(material: Material) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Trials and places of the groups that the engine is given; it trains nothing."""
+    """Runs and lanes of the groups that the engine forms; it trains nothing."""
     found: list[Any] = []
 
-    def noted(groups: Sequence[Group], *rest: Any) -> None:
-        found.append([(len(group.trials), group.places) for group in groups])
+    def run(engine: LocalEngine, trials: Sequence[Any], monitor: Any) -> Iterator[Any]:
+        found.append([(len(group.runs), group.lanes) for group in engine._groups])
+        yield from ()
 
-    monkeypatch.setattr(local, "run_groups", noted)
+    monkeypatch.setattr(LocalEngine, "run", run)
     monkeypatch.setattr(capacity, "_rate", lambda lanes: float(len(lanes)))
     return found
 

@@ -9,16 +9,18 @@ import processes
 import pytest
 from commandline import Material, Ptv2, tree
 
-from ptv2_cli.sweeps import estimate
+from ptv2_cli.sweeps.engine import Forecast
+from ptv2_cli.sweeps.engines.local import LocalEngine
 
 # A sweep that stops where its engine would begin, until somebody closes its input.
 WAITING = """
 import sys
-from ptv2_cli.sweeps.engines import local
-def run_groups(*words, **more):
+from ptv2_cli.sweeps.engines.local import LocalEngine
+def run(*words):
     print("writing", flush=True)
     sys.stdin.read()
-local.run_groups = run_groups
+    yield
+LocalEngine.run = run
 from ptv2_cli.cli.app import main
 main()
 """
@@ -33,7 +35,7 @@ def test_the_second_is_told_by_which_process(
         (folder,) = Path("runs/sweeps").iterdir()
         before = tree(Path("runs"))
         timed: list[int] = []
-        monkeypatch.setattr(estimate, "estimate", lambda *words: timed.append(1))
+        monkeypatch.setattr(LocalEngine, "forecast", lambda *words: timed.append(1) or Forecast())
         result = ptv2("sweep", "--prompt-len", "2,4", "--lanes", "2")
         told = re.sub(r"\s+", " ", result.err)
         assert result.code == 2

@@ -15,10 +15,10 @@ from ptv2_cli.cli import console, progress, sweep_view
 from ptv2_cli.cli.sweep_view import LiveView, PlainView, nearest, view
 from ptv2_cli.runs.sinks.base import Sink
 from ptv2_cli.sweeps.axes import from_flags
-from ptv2_cli.sweeps.plan import make_candidates
+from ptv2_cli.sweeps.grid import make_combinations
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import Outcome
-from ptv2_cli.sweeps.trials import Trial, prepare_all
+from ptv2_cli.sweeps.trials import Trial, plan_trials
 from ptv2_cli.training.events import EvalDone, Started, StepDone, Warned
 
 
@@ -26,10 +26,15 @@ def planned(material: Material, count: int) -> Store:
     """A sweep of `count` trials that differ in their seed."""
     path = material.write(Path("config.yaml"))
     seeds = ",".join(str(11 + at) for at in range(count))
-    candidates = make_candidates([path], [], from_flags(None, None, seeds, []))
-    store = Store(prepare_all(candidates, Path("runs"), offline=True), Path("runs"))
+    combinations = make_combinations([path], [], from_flags(None, None, seeds, []))
+    store = Store(plan_trials(combinations, Path("runs"), offline=True), Path("runs"))
     store.begin()
     return store
+
+
+def estimates(store: Store, *seconds: float) -> dict[str, float]:
+    marks = [trial.record.fingerprint for trial in store.plan.trials]
+    return dict(zip(marks, seconds, strict=True))
 
 
 @dataclass
@@ -43,13 +48,13 @@ class Lanes:
         self.sinks: dict[int, Sink] = {}
 
     def trial(self, number: int) -> Trial:
-        return self.store.prepared.trials[number - 1]
+        return self.store.plan.trials[number - 1]
 
     def enter(self, number: int, steps: int = 200) -> None:
         trial = self.trial(number)
         assert trial.resolved_run is not None
-        self.store.note(trial.entry.fingerprint, Outcome("running"))
-        self.sinks[number] = self.watcher.began(trial)(trial.resolved_run)
+        self.store.note(trial.record.fingerprint, Outcome("running"))
+        self.sinks[number] = self.watcher.started(trial)(trial.resolved_run)
         directory = trial.resolved_run.directory
         self.sinks[number].on(Started(directory.path, steps, 0, "accuracy"))
 
@@ -61,7 +66,7 @@ class Lanes:
 
     def leave(self, number: int, outcome: Outcome) -> None:
         self.sinks.pop(number).close()
-        self.store.note(self.trial(number).entry.fingerprint, outcome)
+        self.store.note(self.trial(number).record.fingerprint, outcome)
         self.watcher.ended(self.trial(number), outcome)
 
 
@@ -85,7 +90,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> StringIO:
 
 def test_one_trial_at_a_time(material: Material, terminal: StringIO) -> None:
     store = planned(material, 3)
-    lanes = Lanes(store, LiveView(store, [10.0, 10.0, 10.0]))
+    lanes = Lanes(store, LiveView(store, estimates(store, 10.0, 10.0, 10.0)))
     lanes.enter(1)
     assert drawn(lanes.watcher)[2:] == [
         "1      config, seed 11  loading  -",
@@ -148,9 +153,9 @@ def test_time_left_is_that_of_all(
     now = 1000.0
     monkeypatch.setattr(sweep_view.time, "perf_counter", lambda: now)
     store = planned(material, 4)
-    lanes = Lanes(store, LiveView(store, [40.0, 40.0, 10.0, 10.0]))
+    lanes = Lanes(store, LiveView(store, estimates(store, 40.0, 40.0, 10.0, 10.0)))
     failed = Outcome("failed", reason="by an earlier command")
-    store.note(lanes.trial(4).entry.fingerprint, failed)
+    store.note(lanes.trial(4).record.fingerprint, failed)
     lanes.enter(1)
     lanes.enter(2)
     assert drawn(lanes.watcher)[0] == "0 of 4 trials, 2 running, about 2 min left"
@@ -165,7 +170,7 @@ def test_time_left_is_that_of_all(
     lanes.leave(3, Outcome("failed", reason="a defect"))
     now += 5.0  # 70 of 100 in 35 seconds
     assert drawn(lanes.watcher)[0] == "1 of 4 trials, about 15 s left"
-    store.note(lanes.trial(2).entry.fingerprint, Outcome("finished"))  # and not yet told
+    store.note(lanes.trial(2).record.fingerprint, Outcome("finished"))  # and not yet told
     now += 10.0  # 90 of 100 in 45 seconds
     assert drawn(lanes.watcher)[0] == "2 of 4 trials, about 5 s left"
 
@@ -176,11 +181,11 @@ def test_a_trial_that_begins_again_counts_once(
     now = 1000.0
     monkeypatch.setattr(sweep_view.time, "perf_counter", lambda: now)
     store = planned(material, 2)
-    lanes = Lanes(store, LiveView(store, [50.0, 50.0]))
+    lanes = Lanes(store, LiveView(store, estimates(store, 50.0, 50.0)))
     lanes.enter(1)
     lanes.step(1, 100)
-    lanes.open.pop(1).close()  # put back, to be tried on its own later
-    store.note(lanes.trial(1).entry.fingerprint, Outcome("waiting"))
+    lanes.sinks.pop(1).close()  # put back, to be tried on its own later
+    store.note(lanes.trial(1).record.fingerprint, Outcome("waiting"))
     now += 10.0
     assert drawn(lanes.watcher)[0] == "0 of 2 trials, about 2 min left"
     assert drawn(lanes.watcher)[2].split()[4:6] == ["to", "do"]
@@ -200,7 +205,7 @@ def test_a_warning_of_all_lanes_is_said_once(material: Material, terminal: Strin
 
 def test_two_lanes_on_one_live_screen(material: Material, terminal: StringIO) -> None:
     store = planned(material, 2)
-    with view(store, None, several=True) as watcher:
+    with view(store, None, prefix=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(2)
@@ -215,7 +220,7 @@ def test_plain_lines_of_several_say_whose_they_are(
     monkeypatch.setattr(progress, "PLAIN_EVERY", 0.0)
     monkeypatch.setenv("COLUMNS", "300")
     store = planned(material, 3)
-    with view(store, None, several=True) as watcher:
+    with view(store, None, prefix=True) as watcher:
         lanes = Lanes(store, watcher)
         lanes.enter(1)
         lanes.enter(3)

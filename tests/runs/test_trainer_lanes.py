@@ -16,7 +16,7 @@ from ptv2_cli.rng import SeededDropout
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.recorder import RunRecorder
 from ptv2_cli.runs.trainer import Trainer
-from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import SessionPool
 
 FolderOf = Callable[[str], Path]
 OWN = {"method": {"name": "ptuning_v2", "dropout": 0.3}, "head": {"dropout": 0.2}}
@@ -179,7 +179,7 @@ def test_a_run_that_cannot_join_lets_go_of_its_directory(
     from ptv2_cli.runs.lock import locked
 
     configs = laned.write(tmp_path, folder_of("bert"), rte, {"prompt_len": 2}, {"prompt_len": 3})
-    opener = Opener(tiny.CPU)
+    opener = SessionPool(tiny.CPU)
     sessions = []
     for trial in laned.plan(configs, tmp_path / "runs").trials:
         assert trial.resolved_run is not None

@@ -14,12 +14,15 @@ import tiny
 import torch
 from test_engine import ready
 
-from ptv2_cli.errors import ConfigError
+from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import CPU_ROWS
-from ptv2_cli.sweeps import capacity, memory_estimate
-from ptv2_cli.sweeps.capacity import grouped
+from ptv2_cli.sweeps import capacity, memory_estimate, session_pool
+from ptv2_cli.sweeps.capacity import LaneGroup, lane_groups
+from ptv2_cli.sweeps.lane_count import LaneRequest
 from ptv2_cli.sweeps.memory_estimate import Need, largest, need_of
-from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import SessionPool
+from ptv2_cli.sweeps.trials import Plan
 
 CUDA = torch.device("cuda")
 
@@ -50,9 +53,13 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
 
 
 def sizes(config: Path, lanes: Any, **lists: Any) -> list[tuple[int, int, float | None]]:
-    trials = ready(config, **lists).trials
-    found = grouped(trials, lanes, Opener(tiny.CPU))
-    return [(len(group.trials), group.places, group.faster) for group in found]
+    found = grouped(ready(config, **lists), lanes)
+    return [(len(group.runs), group.lanes, group.speedup) for group in found]
+
+
+def grouped(plan: Plan, lanes: Any, where: str = "") -> list[LaneGroup]:
+    runs = [trial.resolved_run for trial in plan.trials if trial.resolved_run is not None]
+    return lane_groups(runs, LaneRequest(lanes, where), SessionPool(tiny.CPU))
 
 
 def test_passes_of_a_cpu_hold_some_lanes_of_a_device_all() -> None:
@@ -79,7 +86,7 @@ def test_a_need_is_measured(config: Path) -> None:
     def measured(*sets: str) -> Need:
         (trial,) = ready(config, sets=["train.epochs=1", *sets], seed="11").trials
         assert trial.resolved_run is not None
-        opener = Opener(tiny.CPU)
+        opener = SessionPool(tiny.CPU)
         session = opener.open(trial.resolved_run)
         found = need_of(session)
         trained = session.learner.counts()["trainable"]
@@ -138,7 +145,7 @@ def test_a_number_is_taken(config: Path, rates: Rates) -> None:
 def test_measuring_keeps_nothing(config: Path) -> None:
     (trial,) = ready(config, seed="11").trials
     assert trial.resolved_run is not None
-    session = Opener(tiny.CPU).open(trial.resolved_run)
+    session = SessionPool(tiny.CPU).open(trial.resolved_run)
     graphs: list[weakref.ref[Any]] = []
 
     def note(module: Any, args: Any, output: Any) -> None:
@@ -155,25 +162,35 @@ def test_measuring_keeps_nothing(config: Path) -> None:
 def test_more_lanes_than_memory_takes(
     config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = ready(config, seed="1,2,3,4").trials
-    assert trials[0].resolved_run is not None
-    one = need_of(Opener(tiny.CPU).open(trials[0].resolved_run))
+    plan = ready(config, seed="1,2,3,4")
+    assert plan.trials[0].resolved_run is not None
+    one = need_of(SessionPool(tiny.CPU).open(plan.trials[0].resolved_run))
     monkeypatch.setattr(
         capacity, "free_bytes", lambda device: one.total(3, device) / memory_estimate.SHARE
     )
     with pytest.raises(ConfigError) as refused:
-        grouped(trials, 4, Opener(tiny.CPU), "--lanes 4")
+        grouped(plan, 4, "--lanes 4")
     told = str(refused.value)
     assert re.search(r"^--lanes 4: 4 lanes would take about .* are free: 3 fit\n", told)
     assert "-> --lanes 3, or --lanes auto" in told
     assert not rates.timed
 
 
-def test_trials_that_cannot_begin_are_no_hindrance(config: Path, rates: Rates) -> None:
+def test_trials_that_cannot_begin_are_no_hindrance(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rates.update({1: 100.0, 2: 200.0})
-    prepared = ready(config, "2,4,300", seed="1")  # 300 is more than the model's positions
-    found = grouped(prepared.trials, "auto", Opener(tiny.CPU))
-    assert [(len(group.trials), group.places) for group in found] == [(2, 2), (1, 1)]
+    plan = ready(config, "2,4,6", seed="1")
+    really = session_pool.open_session
+
+    def failing(run: ResolvedRun, *rest: Any) -> Any:
+        if run.resolved.config.prompt_len == 6:
+            raise BackboneError.at("c.yaml", "cannot be prompted")
+        return really(run, *rest)
+
+    monkeypatch.setattr(session_pool, "open_session", failing)
+    rates[3] = 300.0
+    assert [(len(group.runs), group.lanes) for group in grouped(plan, "auto")] == [(3, 2)]
 
 
 def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +198,9 @@ def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.Monk
     rate = capacity._rate
     monkeypatch.setattr(capacity, "_rate", lambda lanes: timed.append(rate(lanes)) or timed[-1])
     passes: list[int] = []
-    really = capacity.advance
+    really = capacity.train_batch
     monkeypatch.setattr(
-        capacity, "advance", lambda lanes, how: passes.append(len(lanes)) or really(lanes, how)
+        capacity, "train_batch", lambda lanes, how: passes.append(len(lanes)) or really(lanes, how)
     )
     ((_, places, faster),) = sizes(config, "auto", seed="1,2", sets=["train.accumulate=2"])
     whole = 2 * (capacity.STEPS + 1)  # two passes make a step
@@ -195,9 +212,9 @@ def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.Monk
 
 def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
     rates.update({1: 100.0, 2: 200.0})
-    prepared, opener = ready(config, seed="1,2"), Opener(tiny.CPU)
+    prepared = ready(config, seed="1,2")
     before = torch.get_rng_state()
-    grouped(prepared.trials, "auto", opener)
+    grouped(prepared, "auto")
     assert torch.equal(before, torch.get_rng_state())
     assert not (config.parent / "runs").exists()
     held = [t.resolved_run.data._features for t in prepared.trials if t.resolved_run is not None]
@@ -208,7 +225,7 @@ def test_what_is_over_holds_no_text(config: Path) -> None:
     one, other = (trial.resolved_run for trial in ready(config, seed="1,2").trials)
     assert one is not None
     assert other is not None
-    opener = Opener(tiny.CPU)
+    opener = SessionPool(tiny.CPU)
     opener.open(one).resolved_run.data.features("train")
     opener.open(other)
     assert one.data._features["train"] is other.data.features("train")

@@ -17,8 +17,9 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweeps import compatibility
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.compatibility import alone, difference, groups, require_one_group
-from ptv2_cli.sweeps.plan import make_candidates
-from ptv2_cli.sweeps.trials import Trial, prepare_all
+from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.lane_count import LaneRequest
+from ptv2_cli.sweeps.trials import Trial, plan_trials
 
 
 @pytest.fixture
@@ -33,14 +34,19 @@ def made(config: Path, *sets: str) -> ResolvedRun:
 
 def trials(config: Path, *grid: str, sets: Sequence[str] = ()) -> tuple[Trial, ...]:
     flags = from_flags(None, None, None, list(grid))
-    candidates = make_candidates([config], [parse_set(text) for text in sets], flags)
-    return prepare_all(candidates, config.parent / "runs", offline=True).trials
+    combinations = make_combinations([config], [parse_set(text) for text in sets], flags)
+    return plan_trials(combinations, config.parent / "runs", offline=True).trials
 
 
-def lanes(config: Path, *grid: str, sets: Sequence[str] = ()) -> list[list[str]]:
+def runs(found: Sequence[Trial]) -> list[ResolvedRun]:
+    return [trial.resolved_run for trial in found if trial.resolved_run is not None]
+
+
+def lanes(config: Path, *grid: str) -> list[list[str]]:
     """The groups, each trial by its values."""
-    found = groups(trials(config, *grid, sets=sets))
-    return [[" ".join(map(str, t.entry.values.values())) for t in group] for group in found]
+    found = trials(config, *grid)
+    values = {t.record.fingerprint: " ".join(map(str, t.record.values.values())) for t in found}
+    return [[values[run.fingerprint] for run in group] for group in groups(runs(found))]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ def test_a_split_that_one_alone_reads_is_no_difference(config: Path, tmp_path: P
     assert found[0] == "task.data"
     # The first trial goes with either of the others, which do not go with one another.
     grid = (f"task.data={tmp_path / 'rte'},{copy}", "report=[validation],[validation, test]")
-    assert [len(group) for group in groups(trials(config, *grid))] == [2, 1]
+    assert [len(group) for group in groups(runs(trials(config, *grid)))] == [2, 1]
 
 
 def test_backbones_are_known_by_content(
@@ -208,14 +214,12 @@ def test_one_of_several_tasks(tmp_path: Path, folder_of: Callable[[str], Path]) 
 
 
 def test_groups_keep_the_plans_order(config: Path) -> None:
-    grid = ("task.max_len=24,16", "method=ptuning_v2,finetune,head_only", "prompt_len=2,400")
+    grid = ("task.max_len=24,16", "method=ptuning_v2,finetune,head_only")
     assert lanes(config, *grid) == [
-        ["24 ptuning_v2 2", "24 head_only None"],
-        ["24 ptuning_v2 400"],
-        ["24 finetune None"],
-        ["16 ptuning_v2 2", "16 head_only None"],
-        ["16 ptuning_v2 400"],
-        ["16 finetune None"],
+        ["24 ptuning_v2", "24 head_only"],
+        ["24 finetune"],
+        ["16 ptuning_v2", "16 head_only"],
+        ["16 finetune"],
     ]
 
 
@@ -226,19 +230,19 @@ def test_many_trials_are_compared_with_what_differs_alone(
     calls = []
     really = compatibility._difference
     monkeypatch.setattr(compatibility, "_difference", lambda *two: calls.append(1) or really(*two))
-    assert [len(group) for group in groups(found)] == [16]
+    assert [len(group) for group in groups(runs(found))] == [16]
     assert len(calls) == 15
 
 
 def test_lanes_that_can_all_share_are_let_pass(config: Path) -> None:
-    grid = ("prompt_len=2,400", "train.lr=1e-2,1e-3")  # 400 cannot run, and is told as ever
-    require_one_group(trials(config, *grid), "--lanes 4")
+    found = trials(config, "prompt_len=2,4", "train.lr=1e-2,1e-3")
+    require_one_group(runs(found), LaneRequest(4, "--lanes 4"))
 
 
 def test_lanes_that_cannot_share_are_told_the_key_and_its_values(config: Path) -> None:
     found = trials(config, "task.max_len=24,16,20", "train.lr=1e-2,1e-3")
     with pytest.raises(ConfigError) as raised:
-        require_one_group(found, "--lanes 4")
+        require_one_group(runs(found), LaneRequest(4, "--lanes 4"))
     (problem,) = raised.value.problems
     assert problem.where == "--lanes 4"
     assert problem.what == (
@@ -250,7 +254,7 @@ def test_lanes_that_cannot_share_are_told_the_key_and_its_values(config: Path) -
 def test_lanes_of_a_backbone_that_trains_are_refused(config: Path) -> None:
     found = trials(config, "method=ptuning_v2,finetune")
     with pytest.raises(ConfigError) as raised:
-        require_one_group(found, "c.yaml:7", "sweep: {lanes: auto}")
+        require_one_group(runs(found), LaneRequest(4, "c.yaml:7", "sweep: {lanes: auto}"))
     (problem,) = raised.value.problems
     assert problem.where == "c.yaml:7"
     assert problem.what.startswith("method: finetune trains the backbone")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import laned
 import pytest
 import tiny
 
@@ -18,24 +19,24 @@ from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps import estimate, session_pool
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.engines import local
-from ptv2_cli.sweeps.engines.local import run_all
-from ptv2_cli.sweeps.plan import make_candidates
+from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.run import run_trials
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.sweeps.trial_record import Outcome
-from ptv2_cli.sweeps.trials import Prepared, Trial, prepare_all
+from ptv2_cli.sweeps.trials import Plan, Trial, plan_trials
 from ptv2_cli.tasks.classification import Classification
 
 SHORT = ["train.epochs=1"]
 
 
 class Silent:
-    """A watcher that remembers how trials ended."""
+    """A view that remembers how trials ended."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 
-    def began(self, trial: Trial) -> MakeSink:
-        return lambda resolved_run: tiny.Follower(lambda event: None)
+    def started(self, trial: Trial) -> MakeSink:
+        return lambda run: tiny.Follower(lambda event: None)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -54,29 +55,29 @@ def ready(
     seed: str | None = None,
     grid: Sequence[str] = (),
     sets: Sequence[str] = SHORT,
-) -> Prepared:
+) -> Plan:
     paths = [configs] if isinstance(configs, Path) else list(configs)
     flags = from_flags(prompt_len, lr, seed, list(grid))
-    candidates = make_candidates(paths, [parse_set(text) for text in sets], flags)
-    return prepare_all(candidates, paths[0].parent / "runs", offline=True)
+    combinations = make_combinations(paths, [parse_set(text) for text in sets], flags)
+    return plan_trials(combinations, paths[0].parent / "runs", offline=True)
 
 
-def carried_out(prepared: Prepared, output: Path) -> tuple[Store, list[Outcome]]:
-    store, watcher = Store(prepared, output), Silent()
+def carried_out(plan: Plan, output: Path) -> tuple[Store, list[Outcome]]:
+    store, view = Store(plan, output), Silent()
     store.begin()
     store.write_plan()
-    run_all(prepared.trials, store, tiny.CPU, watcher)
-    return store, watcher.outcomes
+    run_trials(store, laned.engine(plan), view)
+    return store, view.outcomes
 
 
 def statuses(store: Store) -> list[str]:
-    return [store.outcomes[entry.fingerprint].status for entry in store.entries]
+    return [store.outcomes[record.fingerprint].status for record in store.records]
 
 
 def test_equal_runs_are_merged(config: Path) -> None:
     prepared = ready(config, "2,4", "5e-3,0.005", grid=["method=ptuning_v2,p_tuning_v2,finetune"])
     assert prepared.merged == 12 - 3
-    shown = [dict(trial.entry.values) for trial in prepared.trials]
+    shown = [dict(trial.record.values) for trial in prepared.trials]
     assert shown == [
         {"prompt_len": 2, "train.lr": 0.005, "method": "ptuning_v2"},
         {"prompt_len": None, "train.lr": 0.005, "method": "finetune"},
@@ -86,7 +87,7 @@ def test_equal_runs_are_merged(config: Path) -> None:
 
 def test_settings_differ_in_all_but_the_seed(config: Path) -> None:
     trials = ready(config, "2,4", seed="1,2").trials
-    settings = [trial.entry.setting for trial in trials]
+    settings = [trial.record.setting for trial in trials]
     assert settings[0] == settings[1] != settings[2] == settings[3]
 
 
@@ -147,10 +148,10 @@ def test_equal_to_runs_on_their_own(config: Path, tmp_path: Path) -> None:
     output = tmp_path / "runs"
     _, outcomes = carried_out(ready(config, "2,4", seed="1,2"), output)
     for trial, outcome in zip(ready(config, "2,4", seed="1,2").trials, outcomes, strict=True):
-        sets = [*SHORT, f"prompt_len={trial.entry.values['prompt_len']}"]
-        sets.append(f"train.seed={trial.entry.seed}")
+        sets = [*SHORT, f"prompt_len={trial.record.values['prompt_len']}"]
+        sets.append(f"train.seed={trial.record.seed}")
         _, metrics = tiny.trained(config, tmp_path / "alone", *sets)
-        assert metrics["fingerprint"] == trial.entry.fingerprint
+        assert metrics["fingerprint"] == trial.record.fingerprint
         assert metrics["selection"]["value"] == outcome.value
         assert outcome.run is not None
         ours, other = (
@@ -181,19 +182,19 @@ def test_failures_do_not_stop_the_others_and_are_tried_again(
     monkeypatch.setattr(session_pool, "open_session", failing)
     store, outcomes = carried_out(ready(config, "2,3,4,5,200,6"), output)
     assert statuses(store) == ["finished", "failed", "failed", "failed", "failed", "finished"]
-    assert [outcome.reason for outcome in outcomes[1:4]] == [
+    assert [outcome.reason for outcome in outcomes[2:5]] == [
         "out of memory", "a defect: RuntimeError: a bug", "out of memory",
     ]  # fmt: skip
-    assert "halve train.batch_size" in (outcomes[1].hint or "")
-    assert "Traceback" in (outcomes[2].traceback or "")
-    assert "more than the 40 positions" in (outcomes[4].reason or "")
+    assert "halve train.batch_size" in (outcomes[2].hint or "")
+    assert "Traceback" in (outcomes[3].traceback or "")
+    assert "more than the 40 positions" in (outcomes[0].reason or "")
     assert calls == [2, 3, 4, 5, 6]
 
     del errors[3]
     store, outcomes = carried_out(ready(config, "2,3,4,5,200,6"), output)
     assert calls == [2, 3, 4, 5, 6, 3, 4, 5]
     assert statuses(store) == ["finished", "finished", "failed", "failed", "failed", "finished"]
-    assert [outcome.attempts for outcome in outcomes] == [1, 2, 2, 2]
+    assert [outcome.attempts for outcome in outcomes] == [2, 1, 2, 2]
 
 
 def test_a_refused_trial_that_can_run_now_is_not_shown_twice(config: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_full_disk_stops_the_sweep(config: Path, monkeypatch: pytest.MonkeyPat
     def full(*args: Any, **options: Any) -> Any:
         raise MachineError(Problem("runs", "the disk is full"))
 
-    monkeypatch.setattr(local.Trainer, "join", full)
+    monkeypatch.setattr(local.Trainer, "add", full)
     with pytest.raises(MachineError, match="the disk is full"):
         carried_out(ready(config, "2,4"), config.parent / "runs")
 
@@ -251,9 +252,9 @@ def test_memory_is_freed_between_trials(config: Path, monkeypatch: pytest.Monkey
 def test_estimate_scales_with_steps_and_needs_no_folder(config: Path) -> None:
     prepared = ready(config, "2,12", grid=["train.epochs=1,1000"], sets=())
     resolved_runs = [t.resolved_run for t in prepared.trials if t.resolved_run is not None]
-    seconds = estimate.estimate(resolved_runs, session_pool.Opener(tiny.CPU))
-    assert seconds is not None
-    assert len(seconds) == 4
+    found = estimate.estimate(resolved_runs, session_pool.SessionPool(tiny.CPU))
+    assert found is not None
+    seconds = [found[run.fingerprint] for run in resolved_runs]
     assert seconds[1] > 2 * seconds[0]
     assert all(value > 0 for value in seconds)
     assert not (config.parent / "runs").exists()
@@ -277,4 +278,4 @@ def test_an_estimate_of_trials_that_cannot_run_is_none(
     resolved_runs = [
         t.resolved_run for t in ready(config, "2").trials if t.resolved_run is not None
     ]
-    assert estimate.estimate(resolved_runs, session_pool.Opener(tiny.CPU)) is None
+    assert estimate.estimate(resolved_runs, session_pool.SessionPool(tiny.CPU)) is None

@@ -10,7 +10,7 @@ import pytest
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.sweeps.axes import from_section
-from ptv2_cli.sweeps.lane_count import Asked, asked_lanes, lanes_of_section, parse_lanes
+from ptv2_cli.sweeps.lane_count import LaneRequest, lanes_of_section, parse_lanes, requested_lanes
 
 BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
 
@@ -82,20 +82,20 @@ def test_a_misspelt_key_is_told(tmp_path: Path) -> None:
 def test_the_flag_wins_over_the_section(tmp_path: Path) -> None:
     path = write(tmp_path, "{lanes: 4, seed: [1]}")
     other = write(tmp_path, "{lanes: 2}", "other.yaml")
-    assert asked_lanes(None, [path], []) == Asked(4, f"{path}:5", "sweep: {lanes: auto}")
-    assert asked_lanes("auto", [path, other], []) == Asked("auto", "--lanes auto")
-    assert asked_lanes(None, [path], [parse_set("sweep.lanes=auto")]).count == "auto"
-    assert asked_lanes(None, [write(tmp_path, None)], []) == Asked(1, "")
+    assert requested_lanes(None, [path], []) == LaneRequest(4, f"{path}:5", "sweep: {lanes: auto}")
+    assert requested_lanes("auto", [path, other], []) == LaneRequest("auto", "--lanes auto")
+    assert requested_lanes(None, [path], [parse_set("sweep.lanes=auto")]).count == "auto"
+    assert requested_lanes(None, [write(tmp_path, None)], []) == LaneRequest(1, "")
 
 
 def test_configs_of_one_sweep_agree(tmp_path: Path) -> None:
     one = write(tmp_path, "{lanes: 4}")
     same = write(tmp_path, "{lanes: 4}", "same.yaml")
     silent = write(tmp_path, None, "silent.yaml")
-    assert asked_lanes(None, [silent, one, same], []).count == 4
+    assert requested_lanes(None, [silent, one, same], []).count == 4
     other = write(tmp_path, "{lanes: auto}", "other.yaml")
     with pytest.raises(ConfigError) as raised:
-        asked_lanes(None, [one, silent, other], [])
+        requested_lanes(None, [one, silent, other], [])
     (problem,) = raised.value.problems
     assert problem.where == f"{other}:5"
     assert problem.what == f"sweep.lanes is auto, and 4 in {one}:5"

@@ -104,13 +104,13 @@ def test_what_is_not_finite_stays_in_its_own_rows(
 def test_pruned_after_an_evaluation(configs: list[Path], tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
 
-    def prune(trial: Trial, event: EvalDone) -> bool:
-        length = int(trial.entry.values["prompt_len"])
+    def should_stop(trial: Trial, event: EvalDone) -> bool:
+        length = int(trial.record.values["prompt_len"])
         asked.append((length, event.step))
         return length == 3 and event.step == 4
 
     grid = "prompt_len=2,3,4,5"
-    swept = laned.sweep(configs, tmp_path / "runs", 2, grid=grid, prune=prune)
+    swept = laned.sweep(configs, tmp_path / "runs", 2, grid=grid, should_stop=should_stop)
     assert swept.statuses == ["finished", "early_stopped", "finished", "finished"]
     _, pruned, later, _ = swept.runs
     assert steps(swept.watch, pruned.folder.name) == [1, 2, 3, 4]
@@ -130,7 +130,7 @@ def test_pruned_after_an_evaluation(configs: list[Path], tmp_path: Path) -> None
 
 def test_a_pruned_single_trial(configs: list[Path], tmp_path: Path) -> None:
     swept = laned.sweep(
-        configs, tmp_path / "runs", 1, grid="prompt_len=2,3", prune=lambda trial, event: True
+        configs, tmp_path / "runs", 1, grid="prompt_len=2,3", should_stop=lambda trial, event: True
     )
     assert swept.statuses == ["early_stopped"] * 2
     assert [run.history[-1]["step"] for run in swept.runs] == [2, 2]

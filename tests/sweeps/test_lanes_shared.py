@@ -15,7 +15,7 @@ from laned import assert_same
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs import trainer
 from ptv2_cli.sweeps import session_pool
-from ptv2_cli.sweeps.session_pool import Opener
+from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.tasks.classification import Classification
 
 FolderOf = Callable[[str], Path]
@@ -123,8 +123,8 @@ def test_a_pooler_that_is_not_there_is_each_trials_own(rte: Path, tmp_path: Path
         assert_same(one, other)
     assert len({run.losses[0] for run in lanes.runs}) == 6
     drawn = []
-    opener = Opener(tiny.CPU)
-    for trial in lanes.prepared.trials[:4]:
+    opener = SessionPool(tiny.CPU)
+    for trial in lanes.plan.trials[:4]:
         assert trial.resolved_run is not None
         pooler = opener.open(trial.resolved_run).learner.backbone.pooler
         assert pooler is not None

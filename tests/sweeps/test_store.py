@@ -12,34 +12,34 @@ import pytest
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.results import write_json
-from ptv2_cli.sweeps.folder import PLAN, RESULTS, read_entries, read_outcomes
+from ptv2_cli.sweeps.folder import PLAN, RESULTS, read_outcomes, read_records
 from ptv2_cli.sweeps.store import _together
-from ptv2_cli.sweeps.trial_record import Entry, Outcome
+from ptv2_cli.sweeps.trial_record import Outcome, TrialRecord
 
 
-def entry(mark: str, value: int, refused: bool = False) -> Entry:
-    return Entry(mark, "s", "c", {"a": value}, 1, "t", "validation", "f1", "max", refused)
+def record(mark: str, value: int, refused: bool = False) -> TrialRecord:
+    return TrialRecord(mark, "s", "c", {"a": value}, 1, "t", "validation", "f1", "max", refused)
 
 
 def test_new_entries_follow_the_known_ones() -> None:
-    known, asked = [entry("a", 1), entry("b", 2)], [entry("c", 0), entry("b", 2)]
+    known, asked = [record("a", 1), record("b", 2)], [record("c", 0), record("b", 2)]
     assert [e.fingerprint for e in _together(known, asked)] == ["a", "b", "c"]
 
 
 def test_a_refused_entry_gives_its_place_to_the_trial_that_can_run() -> None:
-    known = [entry("x", 1, refused=True), entry("b", 2)]
-    assert [e.fingerprint for e in _together(known, [entry("b", 2), entry("a", 1)])] == ["a", "b"]
-    assert [e.fingerprint for e in _together(known, [entry("x", 1, True)])] == ["x", "b"]
-    assert [e.fingerprint for e in _together(known, [entry("c", 3)])] == ["x", "b", "c"]
+    known = [record("x", 1, refused=True), record("b", 2)]
+    assert [e.fingerprint for e in _together(known, [record("b", 2), record("a", 1)])] == ["a", "b"]
+    assert [e.fingerprint for e in _together(known, [record("x", 1, True)])] == ["x", "b"]
+    assert [e.fingerprint for e in _together(known, [record("c", 3)])] == ["x", "b", "c"]
 
 
 def test_keys_of_later_versions_are_passed_over(tmp_path: Path) -> None:
     told = {"status": "failed", "reason": "r", "from_the_future": 1}
-    trial = {**asdict(entry("a", 1)), "from_the_future": {}}
+    trial = {**asdict(record("a", 1)), "from_the_future": {}}
     write_json(tmp_path / PLAN, {"schema_version": 1, "trials": [trial]})
     write_json(tmp_path / RESULTS, {"schema_version": 1, "trials": {"a": told}})
-    (known,) = read_entries(tmp_path)
-    assert known == entry("a", 1)
+    (known,) = read_records(tmp_path)
+    assert known == record("a", 1)
     assert read_outcomes(tmp_path, tmp_path, [known]) == {"a": Outcome("failed", reason="r")}
 
 
@@ -60,4 +60,4 @@ def test_files_with_values_of_other_types(
     body = {"schema_version": 1, **content} if isinstance(content, dict) else content
     (tmp_path / name).write_text(json.dumps(body))
     with pytest.raises(RunError, match=re.escape(says)):
-        read_outcomes(tmp_path, tmp_path, [*read_entries(tmp_path), entry("a", 1)])
+        read_outcomes(tmp_path, tmp_path, [*read_records(tmp_path), record("a", 1)])

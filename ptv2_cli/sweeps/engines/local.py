@@ -1,271 +1,277 @@
-"""The engine that runs trials in this process, one after another or several together."""
+"""The engine that runs trials in this process, one after another or as lanes of one backbone."""
 
 from __future__ import annotations
 
-import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
-
-import torch
 
 from ptv2_cli.errors import (
+    InputError,
     Interrupted,
     MachineError,
-    Problem,
     Ptv2Error,
-    StoppedAtOnce,
     out_of_memory,
 )
-from ptv2_cli.runs.sinks.base import MakeSink
+from ptv2_cli.runs.build import choose_device
+from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import Trainer
-from ptv2_cli.sweeps.capacity import Group, grouped
-from ptv2_cli.sweeps.folder import finished
-from ptv2_cli.sweeps.lane_count import Lanes
-from ptv2_cli.sweeps.session_pool import Opener, free
-from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import DONE, Outcome
-from ptv2_cli.sweeps.trials import Trial
+from ptv2_cli.sweeps.capacity import LaneGroup, lane_groups
+from ptv2_cli.sweeps.compatibility import groups
+from ptv2_cli.sweeps.engine import (
+    EngineContext,
+    Forecast,
+    Monitor,
+    SilentMonitor,
+    TrialResult,
+    TrialSpec,
+    prepare_spec,
+)
+from ptv2_cli.sweeps.estimate import estimate
+from ptv2_cli.sweeps.folder import outcome_of
+from ptv2_cli.sweeps.session_pool import SessionPool, free
+from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.training.events import EvalDone
 
-Prune = Callable[[Trial, EvalDone], bool]
-"""Whether a trial is to be stopped after an evaluation."""
+Results = Generator[TrialResult, None, None]
 
 
-class Watcher(Protocol):
-    """Whoever shows how the sweep goes on."""
+class LocalEngine:
+    """Runs trials in this process; see `Engine`."""
 
-    def began(self, trial: Trial) -> MakeSink:
-        """A trial begins or goes on; the sink that this gives follows it until it ends."""
+    def __init__(self, context: EngineContext) -> None:
+        self.pool = SessionPool(choose_device(context.device))
+        self._context = context
+        self._groups: list[LaneGroup] = []
+        """Those of the forecast: measuring them takes time."""
 
-    def ended(self, trial: Trial, outcome: Outcome) -> None:
-        """A trial has ended, well or not."""
+    def forecast(self, trials: Sequence[TrialSpec], *, timed: bool = True) -> Forecast:
+        """Group the trials by backbone, and time a few steps of some of them."""
+        runs = [self._prepare(trial) for trial in trials]
+        self._groups = self.lane_groups(runs)
+        lines = tuple(self._describe(runs))
+        alone = estimate(runs, self.pool) if timed else None
+        if alone is None:
+            return Forecast(lines)
+        seconds = {
+            run.fingerprint: alone[run.fingerprint] / (group.speedup or 1.0)
+            for group in self._groups
+            for run in group.runs
+        }
+        return Forecast(lines, seconds)
+
+    def run(self, trials: Iterable[TrialSpec], monitor: Monitor) -> Results:
+        """Train the trials, group by group."""
+        one_by_one = self._context.lanes.count == 1
+        for batch in ([trial] for trial in trials) if one_by_one else [list(trials)]:
+            specs = {trial.fingerprint: trial for trial in batch}
+            runs = []
+            for trial in batch:
+                try:
+                    runs.append(self._prepare(trial))
+                except InputError as error:
+                    yield TrialResult(trial.fingerprint, Outcome.failed(error.problems[0]))
+            for group in self._groups_of(runs):
+                members = [(specs[run.fingerprint], run) for run in group.runs]
+                yield from _GroupTraining(members, group.lanes, self.pool, monitor).results()
+
+    def lane_groups(self, runs: Sequence[ResolvedRun]) -> list[LaneGroup]:
+        """The runs in groups, each with its number of lanes."""
+        return lane_groups(runs, self._context.lanes, self.pool)
+
+    def _prepare(self, trial: TrialSpec) -> ResolvedRun:
+        return prepare_spec(trial, offline=self._context.offline, memo=self._context.memo)
+
+    def _groups_of(self, runs: Sequence[ResolvedRun]) -> list[LaneGroup]:
+        """The forecast's groups where it was made for these runs."""
+        wanted = {run.fingerprint for run in runs}
+        known = {run.fingerprint for group in self._groups for run in group.runs}
+        return self._groups if wanted == known else self.lane_groups(runs)
+
+    def _describe(self, runs: Sequence[ResolvedRun]) -> Iterator[str]:
+        """How many runs are lanes of one backbone, or could be."""
+        request = self._context.lanes
+        if not request.where:
+            sizes = [len(group) for group in groups(runs) if len(group) > 1]
+            backbones = "one backbone" if len(sizes) == 1 else f"{len(sizes)} backbones"
+            if sizes:
+                count = f"{len(runs)} trial{'s' if len(runs) > 1 else ''}"
+                yield f"{sum(sizes)} of {count} can share {backbones}: --lanes auto"
+            return
+        shared = [group for group in self._groups if group.lanes > 1]
+        for group in shared:
+            faster = f": {group.speedup:.1f} times as fast as one by one" if group.speedup else ""
+            yield f"{len(group.runs)} trials on one backbone, {group.lanes} at once{faster}"
+        if runs and not shared and request.count != 1:
+            why = "more at once would be no faster here, they run one by one on one backbone"
+            if all(len(group) == 1 for group in groups(runs)):
+                why = "no two trials can share a backbone, they run one by one"
+            yield f"lanes {request.count}: {why}"
 
 
-def run_all(
-    trials: Sequence[Trial],
-    store: Store,
-    device: torch.device,
-    watcher: Watcher,
-    opener: Opener | None = None,
-    *,
-    lanes: Lanes = 1,
-    prune: Prune | None = None,
-) -> None:
-    """Train every trial that has not ended yet; one that fails does not stop the others.
-
-    Args:
-        trials: in the order in which they are begun, but for those that cannot share.
-        store: where is written how they end.
-        device: where they train.
-        watcher: is told how they go on.
-        opener: what has loaded or tokenized something for these trials already.
-        lanes: how many trials at once share one backbone, where they can.
-        prune: stops trials early, one by one; their best evaluation until then counts.
+def run_trial(spec: TrialSpec, *, device: str = "auto", offline: bool = False) -> TrialResult:
+    """Run one trial in this process, without display: the worker of an engine elsewhere.
 
     Raises:
-        ConfigError: more lanes than memory takes.
-        Interrupted: by a signal; the trials and the sweep are saved.
-        MachineError: the disk is full.
+        ConfigError: no such device on this machine.
+        Interrupted: by a signal, after the run has been saved.
+        MachineError: the disk is full or has failed.
     """
-    left = [trial for trial in trials if store.outcomes[trial.entry.fingerprint].status not in DONE]
-    opener = opener or Opener(device)
-    run_groups(grouped(left, lanes, opener), store, watcher, opener, prune)
+    engine = LocalEngine(EngineContext(device=device, offline=offline))
+    (result,) = engine.run([spec], SilentMonitor())
+    return result
 
 
-def run_groups(
-    found: Sequence[Group],
-    store: Store,
-    watcher: Watcher,
-    opener: Opener,
-    prune: Prune | None = None,
-) -> None:
-    """Train trials that have been grouped; see `run_all`.
+class _MonitorFailed(Exception):
+    """The monitor has raised an error: the sweep is at fault, and no trial."""
 
-    Raises:
-        Interrupted: by a signal; the trials and the sweep are saved.
-        MachineError: the disk is full.
-    """
-    engine = _Engine(store, watcher, opener, prune)
-    for group in found:
-        engine.run(group)
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _monitoring() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _MonitorFailed(error) from error
 
 
 @dataclass
 class _Running:
-    """A trial under way."""
+    """A trial that has started and not ended."""
 
-    trial: Trial
-    before: Outcome
-
-
-class _Unnoted(Exception):
-    """The sweep's own folder cannot be written, which is no trial's fault."""
-
-    def __init__(self, reason: OSError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
+    spec: TrialSpec
+    run: ResolvedRun
 
 
-class _Engine:
-    """Carries groups of trials through; each group shares one backbone."""
+class _GroupTraining:
+    """Trains the runs of one group, over one backbone."""
 
-    def __init__(self, store: Store, watcher: Watcher, opener: Opener, prune: Prune | None) -> None:
-        self.store = store
-        self.watcher = watcher
-        self.opener = opener
-        self.prune = prune
-        self._places = 1
+    def __init__(
+        self,
+        members: Sequence[tuple[TrialSpec, ResolvedRun]],
+        lanes: int,
+        pool: SessionPool,
+        monitor: Monitor,
+    ) -> None:
+        self._most = self._lanes = lanes
+        self._pool = pool
+        self._monitor = monitor
+        self._queue = deque(members)
         self._running: dict[str, _Running] = {}
         """By fingerprint."""
-        self._waiting: deque[Trial] = deque()
 
-    def run(self, group: Group) -> None:
-        """Train a group, as many at once as it has places.
-
-        Raises:
-            OSError: how the trials stand cannot be written.
-        """
+    def results(self) -> Results:
+        """Train until the queue is empty."""
         try:
-            self._carry(group)
-        except _Unnoted as error:
-            raise error.reason from None
+            while self._queue:
+                yield from self._train()
+                free(self._pool.device)
+        except _MonitorFailed as failed:
+            raise failed.error from None
 
-    def _carry(self, group: Group) -> None:
-        self._waiting = deque(group.trials)
-        self._places = group.places
-        while self._waiting:
-            shared = 0
-            with Trainer(self.opener.device) as trainer:
-                try:
-                    self._drive(trainer)
-                    return
-                except (Interrupted, KeyboardInterrupt, StoppedAtOnce) as error:
-                    raise self._interrupted(error) from None
-                except (MachineError, _Unnoted):
-                    raise
-                except Exception as error:
-                    shared = len(self._running)
-                    if not shared:  # it is no trial's fault
-                        raise
-                    if shared == 1:  # it is this trial's own fault
-                        ((_, only),) = self._running.items()
-                        self._end(only, _failed(only.trial, only.before, error))
-                        if not out_of_memory(error):
-                            self._places = group.places
+    def _train(self) -> Results:
+        """Train until the queue is empty, or one of the running trials fails."""
+        sharing = 0
+        with Trainer(self._pool.device) as trainer:
+            try:
+                for ended in trainer.train(lambda: self._refill(trainer)):
+                    if isinstance(ended, TrialResult):
+                        yield ended
                     else:
-                        self._part(trainer)
-                finally:
+                        run = ended[0].resolved_run
+                        running = self._running.pop(run.fingerprint)
+                        yield self._end(running, outcome_of(run.directory))
+            except (Interrupted, MachineError, _MonitorFailed):
+                raise
+            except Exception as error:
+                sharing = len(self._running)
+                if not sharing:  # no trial is at fault
+                    raise
+                if sharing == 1:  # this trial is at fault
+                    (running,) = self._running.values()
                     self._running.clear()
-            if shared > 1:
-                # Whose fault it is shows when fewer share: they go on from where they are.
-                self._places = shared // 2
-            free(self.opener.device)
+                    yield self._end(running, _failure(running.run, error))
+                    if not out_of_memory(error):
+                        self._lanes = self._most
+                else:
+                    self._requeue_all(trainer)
+            finally:
+                self._running.clear()
+        if sharing > 1:
+            # Fewer lanes show which trial is at fault; all resume from where they are.
+            self._lanes = sharing // 2
 
-    def _drive(self, trainer: Trainer) -> None:
-        def refill() -> None:
-            while self._waiting and len(trainer) < self._places:
-                self._start(self._waiting.popleft(), trainer)
+    def _refill(self, trainer: Trainer) -> Iterator[TrialResult]:
+        """Start as many trials as there is room for; yields those that cannot start."""
+        while self._queue and len(trainer) < self._lanes:
+            result = self._start(*self._queue.popleft(), trainer)
+            if result is not None:
+                yield result
 
-        for session, _ in trainer.train(refill):
-            running = self._running.pop(session.resolved_run.fingerprint)
-            self._end(running, finished(session.resolved_run.directory, running.before))
-
-    def _start(self, trial: Trial, trainer: Trainer) -> None:
-        """Open a trial and let it join; one that cannot begin has failed."""
-        before = self.store.outcomes[trial.entry.fingerprint]
-        running = _Running(trial, before)
-        if trial.resolved_run is None:
-            self._end(running, _refused(trial, before))
-            return
-        name = trial.resolved_run.directory.path.name
-        self._note(trial, Outcome("running", run=name, attempts=before.attempts))
-        mark = trial.entry.fingerprint
-        make_sink = self.watcher.began(trial)
+    def _start(self, spec: TrialSpec, run: ResolvedRun, trainer: Trainer) -> TrialResult | None:
+        """Open a trial and add it to the others; one that cannot start has failed."""
+        running = _Running(spec, run)
+        with _monitoring():
+            make_sink = self._monitor.started(spec)
         try:
             with trainer.generator_preserved():
-                session = self.opener.open(trial.resolved_run)
-            self._running[mark] = running
-            trainer.add(session, [make_sink], resume=True, stop_after=partial(self._prune, trial))
-        except (Interrupted, MachineError, KeyboardInterrupt):
+                session = self._pool.open(run)
+            self._running[spec.fingerprint] = running
+            stop_after = partial(self._should_stop, spec)
+            trainer.add(session, [make_sink], resume=True, stop_after=stop_after)
+        except (Interrupted, MachineError, KeyboardInterrupt, _MonitorFailed):
             raise
         except Exception as error:
-            self._running.pop(mark, None)
+            self._running.pop(spec.fingerprint, None)
             if out_of_memory(error) and len(trainer):  # there is no room beside the others
-                self._note(trial, before)
-                self._waiting.appendleft(trial)
-                self._places = len(trainer)
-            else:
-                self._end(running, _failed(trial, before, error))
+                self._requeue(running)
+                self._lanes = len(trainer)
+                return None
+            return self._end(running, _failure(run, error))
+        return None
 
-    def _prune(self, trial: Trial, event: EvalDone) -> bool:
-        return self.prune is not None and self.prune(trial, event)
+    def _should_stop(self, spec: TrialSpec, evaluation: EvalDone) -> bool:
+        with _monitoring():
+            return self._monitor.should_stop(spec, evaluation)
 
-    def _end(self, running: _Running, outcome: Outcome) -> None:
-        """A trial is over: note it, tell it, give back what it held."""
-        self._note(running.trial, outcome)
-        if running.trial.resolved_run is not None:
-            self.opener.close(running.trial.resolved_run)
-        self.watcher.ended(running.trial, outcome)
+    def _end(self, running: _Running, outcome: Outcome) -> TrialResult:
+        """Give back what the trial held."""
+        self._pool.close(running.run)
+        return TrialResult(running.spec.fingerprint, outcome)
 
-    def _note(self, trial: Trial, outcome: Outcome) -> None:
-        try:
-            self.store.note(trial.entry.fingerprint, outcome)
-        except OSError as error:
-            raise _Unnoted(error) from error
+    def _requeue(self, running: _Running) -> None:
+        """Put a trial back, before those that have not started."""
+        with _monitoring():
+            self._monitor.requeued(running.spec)
+        self._queue.appendleft((running.spec, running.run))
 
-    def _part(self, trainer: Trainer) -> None:
-        """Let all running trials wait again, saved, before those that have not begun."""
+    def _requeue_all(self, trainer: Trainer) -> None:
+        """Save the running trials and put them back in their order."""
         trainer.save_and_release()
-        self._waiting.extendleft(running.trial for running in reversed(self._running.values()))
-
-    def _interrupted(self, error: BaseException) -> Interrupted:
-        for running in self._running.values():
-            assert running.trial.resolved_run is not None
-            name = running.trial.resolved_run.directory.path.name
-            outcome = Outcome("interrupted", run=name, attempts=running.before.attempts)
-            self._note(running.trial, outcome)
-        asked = [trial.entry.fingerprint for trial in self.store.prepared.trials]
-        done = sum(self.store.outcomes[mark].status in DONE for mark in asked)
-        told = error.problems if isinstance(error, Interrupted) else ()
-        signum: int = signal.SIGINT
-        if isinstance(error, Interrupted):
-            signum = error.exit_code - 128
-        elif isinstance(error, StoppedAtOnce):
-            signum = error.signum
-        what = f"interrupted; {done} of {len(asked)} trials are done and kept"
-        kept = [replace(problem, hint="") for problem in told]
-        return Interrupted(
-            signum, *kept, Problem(str(self.store.folder), what, "the same command continues it")
-        )
+        for running in reversed(self._running.values()):
+            self._requeue(running)
+        self._running.clear()
 
 
-def _failed(trial: Trial, before: Outcome, error: Exception) -> Outcome:
-    """How a start ended that went wrong."""
-    resolved_run = trial.resolved_run
-    assert resolved_run is not None
-    failed = Outcome("failed", run=resolved_run.directory.path.name, attempts=before.attempts + 1)
+def _failure(run: ResolvedRun, error: Exception) -> Outcome:
+    """The outcome of a trial that an error ended."""
+    name = run.directory.path.name
     if isinstance(error, Ptv2Error):
-        problem = error.problems[0]
-        return replace(failed, reason=_said(problem), hint=problem.hint)
+        return Outcome.failed(error.problems[0], name)
+    outcome = Outcome("failed", run=name)
     if out_of_memory(error):
         hint = "halve train.batch_size and double train.accumulate: same result, less memory"
-        return replace(failed, reason="out of memory", hint=hint)
-    last = str(error).strip().splitlines()
-    reason = f"a defect: {type(error).__name__}: {last[0] if last else ''}"
-    hint = f"results.json holds the traceback; please report it ({resolved_run.fingerprint})"
-    trace = "".join(traceback.format_exception(error))
-    return replace(failed, reason=reason, hint=hint, traceback=trace)
-
-
-def _refused(trial: Trial, before: Outcome) -> Outcome:
-    """What cannot even begin, such as a prompt longer than the backbone's positions."""
-    problem = trial.refusal[0]
-    return Outcome("failed", reason=_said(problem), hint=problem.hint, attempts=before.attempts + 1)
-
-
-def _said(problem: Problem) -> str:
-    return f"{problem.where}: {problem.what}" if problem.where else problem.what
+        return replace(outcome, reason="out of memory", hint=hint)
+    lines = str(error).strip().splitlines()
+    return replace(
+        outcome,
+        reason=f"a defect: {type(error).__name__}: {lines[0] if lines else ''}",
+        hint=f"results.json holds the traceback; please report it ({run.fingerprint})",
+        traceback="".join(traceback.format_exception(error)),
+    )

@@ -1,4 +1,4 @@
-"""From configs and lists to candidates: every combination, read and checked as a config."""
+"""From configs and lists to combinations: every combination, read and checked as a config."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Combination:
     """One combination of values: what a trial is made from."""
 
     loaded: LoadedConfig
@@ -35,9 +35,9 @@ class Candidate:
         return self.loaded.config.name or self.loaded.path.stem
 
 
-def make_candidates(
+def make_combinations(
     configs: Sequence[ConfigSource], base: Sequence[Override], flags: Sequence[Axis]
-) -> list[Candidate]:
+) -> list[Combination]:
     """All combinations of all configs, the seed changing fastest.
 
     Args:
@@ -53,7 +53,7 @@ def make_candidates(
     grids = [joined(from_section(loaded), flags) for loaded in read]
     if len(configs) == 1 and not grids[0]:
         raise _nothing(read[0].path, base)
-    candidates: list[Candidate] = []
+    combinations: list[Combination] = []
     problems: list[Problem] = []
     for path, axes in zip(configs, grids, strict=True):
         for values in itertools.product(*(axis.values for axis in axes)):
@@ -66,9 +66,9 @@ def make_candidates(
             except ConfigError as error:
                 problems += told(error.problems, axes)
             else:
-                candidates.append(Candidate(loaded, tuple(axes), values))
+                combinations.append(Combination(loaded, tuple(axes), values))
     gather(dict.fromkeys(problems), ConfigError)
-    return candidates
+    return combinations
 
 
 def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
@@ -114,9 +114,9 @@ def _nothing(config: Path, base: Sequence[Override]) -> ConfigError:
     )
 
 
-def in_range(candidate: Candidate, key: str, value: Any) -> bool:
-    """Whether the candidate's config may hold `value` at `key`, as far as the schema says."""
-    data: Any = candidate.loaded.config.model_dump()
+def in_range(combination: Combination, key: str, value: Any) -> bool:
+    """Whether the combination's config may hold `value` at `key`, as far as the schema says."""
+    data: Any = combination.loaded.config.model_dump()
     holder = data
     *sections, last = key.split(".")
     for section in sections:
