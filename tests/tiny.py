@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 import yaml
@@ -21,12 +22,14 @@ from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.sites import KeysValues, Prompts
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.config.schema import BackboneSection
+from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import HeadContext
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context
 from ptv2_cli.registry import HEADS, METHODS
 from ptv2_cli.rng import generator
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, resolve_config
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.runs.trainer import train
@@ -219,6 +222,19 @@ def text_batch(
     return Batch(input_ids=ids, attention_mask=mask, targets=len(lengths))
 
 
+def row_alone(
+    batch: Batch, prompts: Prompts, row: int, size: int
+) -> tuple[Batch, dict[int, KeysValues]]:
+    """A row of a batch without its padding, and the first `size` positions of its own prompt."""
+    own = {
+        at: (keys[row : row + 1, :, :size], values[row : row + 1, :, :size])
+        for at, (keys, values) in (prompts.keys_values or {}).items()
+    }
+    length = int(batch.attention_mask[row].sum())
+    ids, mask = (part[row : row + 1, :length] for part in (batch.input_ids, batch.attention_mask))
+    return replace(batch, input_ids=ids, attention_mask=mask), own
+
+
 def random_prompts(
     backbone: Backbone, length: int, rows: int = 1, seed: int = 0, **fields: Any
 ) -> Prompts:
@@ -388,6 +404,18 @@ def write_config(path: Path, backbone: Path | str, data: Path, **changes: Any) -
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def resolved(config: Path, *sets: str) -> ResolvedConfig:
+    """What a config means, with `--set` texts."""
+    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
+
+
+def problems(config: Path, *sets: str) -> str:
+    """The message of a config that is refused."""
+    with pytest.raises(ConfigError) as caught:
+        resolved(config, *sets)
+    return str(caught.value)
 
 
 def prepared(config: Path, output: Path, sets: Iterable[str] = ()) -> ResolvedRun:

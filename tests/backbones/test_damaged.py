@@ -22,12 +22,6 @@ from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 
 
-@pytest.fixture
-def folder(folder_of, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may damage."""
-    return shutil.copytree(folder_of("bert"), tmp_path / "model")
-
-
 def shape(folder: Path) -> Any:
     """What `ptv2 check` finds out."""
     located = locate(BackboneSection.model_validate({"name": str(folder)}), offline=True)

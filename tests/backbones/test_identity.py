@@ -38,12 +38,6 @@ def edit(folder: Path, name: str, **keys: object) -> None:
     put(folder, name, json.dumps({**before, **keys}).encode())
 
 
-@pytest.fixture
-def folder(folder_of, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may change."""
-    return shutil.copytree(folder_of("bert"), tmp_path / "model")
-
-
 READ = [
     "config.json",
     "config.4.0.0.json",

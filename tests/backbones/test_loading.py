@@ -29,12 +29,6 @@ def message(folder, **fields) -> str:
     return str(caught.value)
 
 
-@pytest.fixture
-def folder(folder_of, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may damage."""
-    return shutil.copytree(folder_of("bert"), tmp_path / "model")
-
-
 def test_missing_pooler_is_drawn_from_the_seed_and_trains(tmp_path) -> None:
     folder = tiny.save_model(tmp_path, "bert", pooler=False)
     first, same, other = (tiny.load(folder, seed) for seed in (1, 1, 2))

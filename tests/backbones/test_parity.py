@@ -226,21 +226,12 @@ def test_every_row_may_have_its_own_prompt(family, backbone_of) -> None:
     backbone = backbone_of(family)
     batch = tiny.text_batch([7, 4, 7])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
-    trainer = tiny.random_prompts(backbone, LENGTH, rows=3, offset=2, mask=mask)
-    found = ours(backbone, batch, trainer)
+    prompts = tiny.random_prompts(backbone, LENGTH, rows=3, offset=2, mask=mask)
+    found = ours(backbone, batch, prompts)
     for row, size in enumerate((5, 3, 1)):
-        own = {
-            at: (keys[row : row + 1, :, :size], values[row : row + 1, :, :size])
-            for at, (keys, values) in trainer.keys_values.items()
-        }
-        length = int(batch.attention_mask[row].sum())
-        alone = replace(
-            batch,
-            input_ids=batch.input_ids[row : row + 1, :length],
-            attention_mask=batch.attention_mask[row : row + 1, :length],
-        )
-        expected = ours(backbone, alone, Prompts(keys_values=own, offset=2))
-        torch.testing.assert_close(found[row, :length], expected[0], atol=1e-5, rtol=1e-5)
+        alone, own = tiny.row_alone(batch, prompts, row, size)
+        expected = ours(backbone, alone, Prompts(keys_values=own, offset=2))[0]
+        torch.testing.assert_close(found[row, : len(expected)], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_modernbert_sliding_windows_see_prompts_and_stay_windows(tmp_path) -> None:

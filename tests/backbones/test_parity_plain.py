@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import plain
 import pytest
 import tiny
@@ -90,19 +88,10 @@ def test_rows_with_prompts_of_their_own_some_shorter(family, backbone_of) -> Non
     batch = tiny.text_batch([7, 4, 6])
     sizes = (5, 3, 0)
     seen = torch.arange(LENGTH)[None] < torch.tensor(sizes)[:, None]
-    trainer = tiny.random_prompts(backbone, LENGTH, rows=3, mask=seen)
+    prompts = tiny.random_prompts(backbone, LENGTH, rows=3, mask=seen)
     with torch.no_grad():
-        found = backbone(batch, trainer)
+        found = backbone(batch, prompts)
         for row, size in enumerate(sizes):
-            own = {
-                at: (keys[row : row + 1, :, :size], values[row : row + 1, :, :size])
-                for at, (keys, values) in trainer.keys_values.items()
-            }
-            length = int(batch.attention_mask[row].sum())
-            alone = replace(
-                batch,
-                input_ids=batch.input_ids[row : row + 1, :length],
-                attention_mask=batch.attention_mask[row : row + 1, :length],
-            )
+            alone, own = tiny.row_alone(batch, prompts, row, size)
             expected = backbone(alone, Prompts(keys_values=own if size else None))[0]
             torch.testing.assert_close(found[row, : len(expected)], expected, **CLOSE)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
+import forked
 import pytest
 import tiny
 import torch
@@ -229,7 +228,6 @@ def test_int4_on_a_gpu(tmp_path) -> None:
 RESIDENT = """
 import sys
 from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
 import tiny, torch
 from ptv2_cli.backbones import load
 import transformers.models.llama.modeling_llama, torchao.quantization
@@ -238,7 +236,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 before = resident()
-backbone = tiny.load(sys.argv[3], dtype="bf16", quantize=sys.argv[4] or None)
+backbone = tiny.load(sys.argv[1], dtype="bf16", quantize=sys.argv[2] or None)
 print(resident() - before)
 """
 
@@ -251,13 +249,8 @@ def test_the_memory_of_the_replaced_weights_is_given_back(tmp_path) -> None:
     whole.save_pretrained(folder)
 
     def pages(kind: str) -> int:
-        paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-        done = subprocess.run(
-            [sys.executable, "-c", RESIDENT, *paths, str(folder), kind],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = forked.finish(str(folder), kind, code=RESIDENT)
+        assert done.returncode == 0, done.stderr
         return int(done.stdout.split()[-1])
 
     assert pages("int8") < 0.75 * pages("")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ Path({mark!r}).write_text("ran")
 class OwnModel(BertModel):
     pass
 """
-
-
-@pytest.fixture
-def folder(folder_of, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may damage."""
-    return shutil.copytree(folder_of("bert"), tmp_path / "model")
 
 
 @pytest.fixture

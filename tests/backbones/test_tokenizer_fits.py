@@ -31,12 +31,6 @@ def refusal(folder: Path) -> str:
     return text
 
 
-@pytest.fixture
-def folder(folder_of, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may damage."""
-    return shutil.copytree(folder_of("bert"), tmp_path / "model")
-
-
 def resize(folder: Path, rows: int) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": rows}))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -96,11 +96,15 @@ def test_operations_of_a_row(load: Any) -> None:
     assert load("lanes_device").flops(shape) == 2 * (768 + 768 + 240 + 480)
 
 
-def test_lanes_on_a_device_of_a_tiny_shape(tmp_path: Path) -> None:
+def test_lanes_on_a_device_of_a_tiny_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = "--layers 2 --hidden 32 --heads 2 --inside 64 --tokens 8 --prompt-len 2 --square 64"
-    command = [sys.executable, str(FOLDER / "lanes_device.py"), "--device", "cpu", *shape.split()]
-    command += ["--batch", "2", "--lanes", "1", "3", "--steps", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    shape += " --device cpu --batch 2 --lanes 1 3 --steps 2"
+    script = str(FOLDER / "lanes_device.py")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    code = f"import runpy; runpy.run_path({script!r}, {{}}, '__main__')"
+    monkeypatch.chdir(tmp_path)
+    done = forked.finish(*shape.split(), code=code)
+    assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| 2 |")]
     cells = [[cell.strip() for cell in row] for row in rows]
     assert [row[:2] for row in cells] == [["2", "1"], ["2", "3"]]

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import processes
+import forked
 
 GRID = ("--prompt-len", "2,4", "--seed", "11,12")
 # Signals itself after the N-th step of the whole command; every step is saved, and SIGKILL comes
@@ -38,7 +38,7 @@ main()
 def signalled(step: int, number: signal.Signals, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `ptv2 sweep` until it signals itself after that many steps."""
     code = SIGNALLED.format(step=step, number=int(number))
-    return processes.finish("sweep", *words, code=code)
+    return forked.finish("sweep", *words, code=code)
 
 
 def sweep_folder(output: Path = Path("runs")) -> Path:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from commandline import Material, Ptv2, only_run
 
@@ -212,41 +213,39 @@ def test_results_on_output_that_is_ascii_alone(config: dict[str, Any], material:
         "text,label\n北京 the big old dog,好\n上海 a cat sat there,坏\n", encoding="utf-8"
     )
     shutil.copy("val.csv", f"{NAME}.csv")
-    result = command("check", "--show", "2", PYTHONIOENCODING="ascii")
+    code = f"import sys; sys.stdout.reconfigure(encoding='ascii'); {forked.MAIN}"
+    result = forked.finish("check", "--show", "2", code=code)
     assert result.returncode == 0, result.stderr
     assert "gold: \\u597d" in result.stdout
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed: str) -> None:
-    for words in (["list", "methods"], ["--version"]):
-        result = command(*words, shell=closed)
-        assert result.returncode == 0
-        assert "Traceback" not in result.stderr
-    result = command("init", shell=closed)
-    assert result.returncode == 2
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [
+        (">&-", "list methods", 0),
+        ("2>&-", "--version", 0),
+        ("<&- >&- 2>&-", "list methods", 0),
+        ("<&-", "init", 2),
+        ("<&- >&- 2>&-", "init", 2),
+    ],
+)
+def test_closed_streams(closed: str, words: str, code: int) -> None:
+    result = command(*words.split(), shell=closed)
+    assert result.returncode == code
     assert "Traceback" not in result.stderr
 
 
 def test_predict_from_a_closed_stdin(finished: Path) -> None:
-    result = command("predict", "-", shell="<&-")
+    code = f"import os, sys; os.close(0); sys.stdin = None; {forked.MAIN}"
+    result = forked.finish("predict", "-", code=code)
     assert result.returncode == 2
     assert "error: standard input: holds no row" in result.stderr
 
 
-def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
-    for words in ("check", "train", "list methods", "eval"):
-        gone = tmp_path / "gone"
-        gone.mkdir()
-        code = "import sys; from ptv2_cli.cli.app import main; main()"
-        root = Path(__file__).parents[2]
-        result = subprocess.run(
-            ["bash", "-c", f'rmdir "$PWD"; exec "$0" -c "{code}" {words}', sys.executable],
-            cwd=gone,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
-        assert result.returncode == 2
-        assert "error: the working folder was deleted\n  -> cd " in result.stderr
-        assert "Traceback" not in result.stderr
+@pytest.mark.parametrize("words", ["check", "train", "list methods", "eval"])
+def test_a_working_folder_that_is_gone(words: str) -> None:
+    code = f"from pathlib import Path; Path.cwd().rmdir(); {forked.MAIN}"
+    result = forked.finish(*words.split(), code=code)
+    assert result.returncode == 2
+    assert "error: the working folder was deleted\n  -> cd " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import processes
+import forked
 import pytest
 from commandline import Material, Ptv2, Refused, tree
 from rich.console import Console
@@ -184,7 +184,7 @@ def test_standard_input(
 
 def test_a_named_pipe(finished: Path, rows: Lines, wanted: Lines) -> None:
     """As a shell's `<(zcat rows.gz)` gives one."""
-    process = processes.begin("predict", "/dev/fd/0", "--format", "jsonl", "--run", str(finished))
+    process = forked.begin("predict", "/dev/fd/0", "--format", "jsonl", "--run", str(finished))
     process.stdin.writelines(json.dumps(row) + "\n" for row in rows)
     out, err = process.communicate()
     assert parsed(out) == wanted, err
@@ -454,7 +454,7 @@ def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
     import signal
 
     words = ["predict", "-", "--run", str(finished), "--output", "out.jsonl", "--batch-size", "1"]
-    process = processes.begin(*words)
+    process = forked.begin(*words)
     for row in rows * 4:  # 24 rows: three chunks of eight, and the pipe stays open
         process.stdin.write(json.dumps(row) + "\n")
     process.stdin.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import processes
+import forked
 import pytest
 from commandline import Material, Ptv2, tree
 
@@ -30,7 +30,7 @@ def test_the_second_is_told_by_which_process(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     material.write(Path("config.yaml"))
-    with processes.begin("sweep", "--prompt-len", "2,4", code=WAITING) as other:
+    with forked.begin("sweep", "--prompt-len", "2,4", code=WAITING) as other:
         assert other.stdout.readline() == "writing\n"
         (folder,) = Path("runs/sweeps").iterdir()
         before = tree(Path("runs"))

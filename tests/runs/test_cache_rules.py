@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from tiny import problems, resolved
 
 from ptv2_cli.backbones.frozen_cache import activation_store
 from ptv2_cli.backbones.frozen_cache.activation_store import (
@@ -17,11 +18,9 @@ from ptv2_cli.backbones.frozen_cache.activation_store import (
 )
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.config.fingerprint import fingerprint
-from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.resolve.cache_rules import require_cache_room
-from ptv2_cli.runs.resolve.resolved_config import resolve_config
 
 UPPER = "method={name: ptuning_v2, layers: last:2}"
 SETS = ("train.cache=memory", "backbone.dropout=off", UPPER)
@@ -47,16 +46,6 @@ def config_of(folder_of, data, tmp_path):
         )
 
     return write
-
-
-def resolved(config: Path, *sets: str):
-    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
-
-
-def problems(config: Path, *sets: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        resolved(config, *sets)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "null"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptv2_cli.errors import RunError
+from ptv2_cli.files import sync_folder
 from ptv2_cli.runs.lock import LOCK, in_use, locked
 
 HOLD = """
@@ -80,3 +82,17 @@ def test_a_link_is_not_locked(tmp_path: Path) -> None:
     link.symlink_to(tmp_path)
     with pytest.raises(RunError, match="symbolic link"), locked(link):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_without_locks_and_syncs(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*words: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
+    with locked(tmp_path) as has_locks:
+        assert not has_locks
+    assert not sync_folder(tmp_path)

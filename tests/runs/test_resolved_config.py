@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
+from tiny import problems, resolved
 
-from ptv2_cli.config.load import load_config, parse_set
-from ptv2_cli.errors import BackboneError, ConfigError, InputError
-from ptv2_cli.runs.resolve.resolved_config import resolve_config
+from ptv2_cli.errors import BackboneError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +24,6 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def config(folder_of, data, tmp_path) -> Path:
     return tiny.write_config(tmp_path / "run.yaml", folder_of("bert"), data / "rte")
-
-
-def resolved(config: Path, *sets: str):
-    return resolve_config(load_config(config, [parse_set(text) for text in sets]), offline=True)
-
-
-def problems(config: Path, *sets: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        resolved(config, *sets)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -247,32 +247,27 @@ def calm(tmp_path_factory) -> Path:
     return tiny.save_model(tmp_path_factory.mktemp("calm"), "bert", initializer_range=0.03)
 
 
+@pytest.mark.parametrize(
+    ("task", "write", "epochs", "metric"),
+    [
+        ("ner/conll2003", tiny.write_ner, 12, "f1"),
+        ("qa/squad", tiny.write_squad, 10, "exact_match"),
+    ],
+)
 @pytest.mark.parametrize("place", ["before_cls", "after_cls"])
-def test_prompt_tuning_tags_the_right_words(place, calm, tmp_path) -> None:
+def test_prompt_tuning_reads_the_right_tokens(
+    task, write, epochs, metric, place, calm, tmp_path
+) -> None:
     config = tiny.write_config(
-        tmp_path / "ner.yaml",
+        tmp_path / "config.yaml",
         calm,
-        tiny.write_ner(tmp_path / "ner"),
+        write(tmp_path / "data"),
         method={"name": "prompt_tuning", "place": place},
-        task={"name": "ner/conll2003", "data": str(tmp_path / "ner"), "max_len": 24},
-        train={"lr": 0.05, "epochs": 12, "batch_size": 8},
+        task={"name": task, "data": str(tmp_path / "data"), "max_len": 24},
+        train={"lr": 0.05, "epochs": epochs, "batch_size": 8},
     )
     _, metrics = tiny.trained(config, tmp_path / "runs", "backbone.dropout=off")
-    assert metrics["metrics"]["validation"]["f1"] > 0.95
-
-
-@pytest.mark.parametrize("place", ["before_cls", "after_cls"])
-def test_prompt_tuning_finds_the_right_answers(place, calm, tmp_path) -> None:
-    config = tiny.write_config(
-        tmp_path / "qa.yaml",
-        calm,
-        tiny.write_squad(tmp_path / "qa"),
-        method={"name": "prompt_tuning", "place": place},
-        task={"name": "qa/squad", "data": str(tmp_path / "qa"), "max_len": 24},
-        train={"lr": 0.05, "epochs": 10, "batch_size": 8},
-    )
-    _, metrics = tiny.trained(config, tmp_path / "runs", "backbone.dropout=off")
-    assert metrics["metrics"]["validation"]["exact_match"] > 0.95
+    assert metrics["metrics"]["validation"][metric] > 0.95
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "mlp"])

@@ -86,7 +86,7 @@ def name_of(configs: list[Path], output: Path, length: int) -> str:
     return trial.resolved_run.directory.path.name
 
 
-@pytest.mark.parametrize(("length", "step"), [(2, 0), (4, 2), (6, 4)])
+@pytest.mark.parametrize(("length", "step"), [(2, 0), (6, 4)])
 def test_a_defect_in_one_lane_fails_it_alone(
     length: int, step: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ def test_a_defect_in_one_lane_fails_it_alone(
             assert taken == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("length", [2, 3, 6])
+@pytest.mark.parametrize("length", [2, 6])
 def test_one_that_cannot_be_opened_fails_alone(
     length: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,13 +145,11 @@ def limited(monkeypatch: pytest.MonkeyPatch, rows: int, kind: type[Exception]) -
     return passed
 
 
-@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])
 def test_out_of_memory_goes_on_with_fewer(
-    kind: type[Exception], configs: list[Path], whole: laned.Swept, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    configs: list[Path], whole: laned.Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ptv2_cli.runs.session.Session.lower_states", lambda session: None)
-    passed = limited(monkeypatch, 8, kind)
+    passed = limited(monkeypatch, 8, torch.OutOfMemoryError)
     watch = Watch()
     swept = laned.sweep(configs, tmp_path / "runs", 5, grid=GRID, watch=watch)
     same_but(swept, whole)
@@ -221,7 +219,7 @@ def test_a_full_disk_stops_all_and_loses_nothing(
     assert resumed == ([3, 3, 3, 0, 0] if lanes == 3 else [3, 0, 0, 0])
 
 
-@pytest.mark.parametrize(("at", "lanes"), [(1, 1), (2, 1), (1, 3), (4, 3), (5, 3)])
+@pytest.mark.parametrize(("at", "lanes"), [(2, 1), (1, 3), (4, 3)])
 def test_a_folder_of_the_sweep_that_cannot_be_written_stops_all(
     at: int, lanes: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
