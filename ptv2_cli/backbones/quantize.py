@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.config.schema import BackboneSection, HeldDtype
+from ptv2_cli.config.fields import HeldDtype
+from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError, ConfigError
 
 Kind = Literal["int8", "int4"]

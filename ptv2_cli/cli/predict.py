@@ -123,7 +123,7 @@ def predict(
 
 def _reading(delimiter: str | None, encoding: str | None) -> Reading:
     """How to read the input, from the flags, which are checked like the config's keys."""
-    from ptv2_cli.config.schema import one_sign, text_encoding
+    from ptv2_cli.config.fields import one_sign, text_encoding
     from ptv2_cli.data.rows import Reading
     from ptv2_cli.errors import ConfigError
 

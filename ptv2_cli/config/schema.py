@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,114 +11,43 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from ptv2_cli.errors import ConfigError
-from ptv2_cli.registry import HEADS, METHODS, Registry
-
-
-def _source_text(value: Any) -> Any:
-    """Numbers and booleans read from YAML remember their source; a text field takes that."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return getattr(value, "source", value)
-
-
-def _flag(value: Any) -> Any:
-    """Python's and YAML 1.2's other spellings of the two booleans, which arrive as words."""
-    return {"True": True, "TRUE": True, "False": False, "FALSE": False}.get(str(value), value)
-
-
-def _spelled(registry: Registry) -> WithJsonSchema:
-    """What editors offer for a name of `registry`."""
-    return WithJsonSchema({"enum": registry.spellings()})
-
-
-def _registered(registry: Registry) -> AfterValidator:
-    """A name of `registry`, its aliases replaced by the canonical name."""
-
-    def canonical(name: str) -> str:
-        try:
-            return registry.canonical(name)
-        except ConfigError as error:
-            problem = error.problems[0]
-            context = {"what": problem.what, "hint": problem.hint}
-            raise PydanticCustomError("unknown_name", "{what}", context) from None
-
-    return AfterValidator(canonical)
-
-
-MAX_NAME = 150
-"""Most bytes of a run's name; its folder's name adds method, length, seed and fingerprint."""
-
-
-def plain_name(name: str) -> str:
-    """The name of a run, seen to be usable as part of a folder's name.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not name or name.startswith(".") or set(name) & set("/\\") or not name.isprintable():
-        raise ValueError(
-            "must be usable as part of a folder's name: no / or \\, no leading dot, and nothing "
-            "that cannot be printed"
-        )
-    if len(name.encode()) > MAX_NAME:
-        raise ValueError(f"must be usable as part of a folder's name: at most {MAX_NAME} bytes")
-    return name
-
-
-Text = Annotated[
-    str,
-    BeforeValidator(_source_text),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
-]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Count = Annotated[int, Field(gt=0)]
-
-
-def _off_or_fraction(value: Any) -> float | Literal["off"] | None:
-    if value is None or value == "off":
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1:
-        return float(value)
-    raise ValueError("must be a number from 0 to below 1, or the word off")
-
-
-Dropout = Annotated[
-    float | Literal["off"] | None,
-    PlainValidator(_off_or_fraction),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-                {"enum": ["off", None]},
-            ]
-        }
-    ),
-]
+from ptv2_cli.config.fields import (
+    HELD_DTYPES,
+    ClassWeights,
+    Count,
+    Delimiter,
+    Dropout,
+    Encoding,
+    EvalEvery,
+    Flag,
+    HeldDtype,
+    Text,
+    impossible,
+    plain_name,
+    registered,
+    spelled,
+)
+from ptv2_cli.registry import HEADS, METHODS
 
 
 def _no_tracker(value: Any) -> None:
     """`track:` is refused rather than read by nothing."""
     if value is not None:
-        context = {
-            "what": "there are no experiment trackers yet, so nothing would be tracked",
-            "hint": "leave track out; history.jsonl and metrics.json of a run hold what it logs",
-        }
-        raise PydanticCustomError("impossible", "{what}", context)
+        raise impossible(
+            "there are no experiment trackers yet, so nothing would be tracked",
+            "leave track out; history.jsonl and metrics.json of a run hold what it logs",
+        )
 
 
 class Section(BaseModel):
     """A mapping of the config: strict types, no unknown keys, immutable, finite numbers.
 
-    The options models of methods and tasks derive from it too (see `explain.options_from`).
+    The options models of methods and tasks derive from it too (see `load.options_from`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -157,13 +84,9 @@ class OpenNamed(Named):
 class MethodSection(OpenNamed):
     """`method:` - the rest of its keys is parsed by the method's own options model."""
 
-    name: Annotated[Text, _registered(METHODS), _spelled(METHODS)] = Field(
+    name: Annotated[Text, registered(METHODS), spelled(METHODS)] = Field(
         description="ptuning_v2, prompt_tuning, ptuning_v1, finetune, head_only or none"
     )
-
-
-HeldDtype = Literal["fp32", "bf16", "fp16"]
-_DTYPES: dict[str, HeldDtype] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 class BackboneSection(Named):
@@ -175,20 +98,18 @@ class BackboneSection(Named):
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "fp32",
-        description="type in which frozen weights are held; auto: the one their config.json names",
+        description="type of the frozen weights in memory; auto: the one their config.json names",
     )
     quantize: Literal["int8", "int4"] | None = Field(
         None,
-        description="hold the frozen Linear layers as integers (torchao); int4: GPUs, with bf16",
+        description="keep the frozen Linear layers as integers (torchao); int4: GPUs, with bf16",
     )
     dropout: Dropout = Field(
         None, description="the model's own dropout while training, or off; default: its own value"
     )
-    sha256: Text | None = Field(
-        None, description="hash that the file of the weights must have, if one is given"
-    )
+    sha256: Text | None = Field(None, description="hash that the file of the weights must have")
     trust_remote_code: Flag = Field(
-        False, description="run model code that comes with the weights; wants revision beside it"
+        False, description="run model code that comes with the weights; needs revision beside it"
     )
 
     @field_validator("trust_remote_code")
@@ -197,12 +118,11 @@ class BackboneSection(Named):
         # The code of a folder is what lies in it: nothing fetches other code behind its back.
         local = str(info.data.get("name", "")).startswith(("/", "package:"))
         if value and not local and info.data.get("revision", "") is None:
-            context = {
-                "what": "runs code from the hub and wants revision: beside it, so that the code "
-                "which runs is the code which was read",
-                "hint": "write backbone: {name: ..., revision: COMMIT, trust_remote_code: true}",
-            }
-            raise PydanticCustomError("impossible", "{what}", context)
+            raise impossible(
+                "runs code from the hub and needs revision: beside it, so that the code that "
+                "runs is the code that you have read",
+                "write backbone: {name: ..., revision: COMMIT, trust_remote_code: true}",
+            )
         return value
 
     def held_dtype(self, model: Mapping[str, Any]) -> HeldDtype:
@@ -213,7 +133,7 @@ class BackboneSection(Named):
         if self.dtype != "auto":
             return self.dtype
         named = str(model.get("dtype") or model.get("torch_dtype")).removeprefix("torch.")
-        return _DTYPES.get(named, "fp32")
+        return HELD_DTYPES.get(named, "fp32")
 
 
 class LimitSection(Section):
@@ -230,37 +150,6 @@ class LimitSection(Section):
     )
 
 
-def one_sign(value: str) -> str:
-    """A delimiter: one character that parts fields, or the word tab for the one hard to type.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    sign = "\t" if value == "tab" else value
-    if len(sign) != 1 or sign in '"\r\n\0' or sign.isalnum():
-        raise ValueError('must be one character such as ";", or the word tab')
-    return sign
-
-
-def text_encoding(value: str) -> str:
-    """Python's name of an encoding of text.
-
-    Raises:
-        ValueError: Python knows none of that name.
-    """
-    try:
-        known = codecs.lookup(value)
-        if "a,\n".encode(value).decode(value) == "a,\n" and known.incrementaldecoder:
-            return known.name
-    except (LookupError, ValueError, TypeError, AssertionError):
-        pass
-    raise ValueError("must be an encoding such as latin1, cp1252, gb18030 or utf-16")
-
-
-Delimiter = Annotated[Text, AfterValidator(one_sign)]
-Encoding = Annotated[Text, AfterValidator(text_encoding)]
-
-
 class TaskSection(OpenNamed):
     """`task:` - the rest of its keys is parsed by the task shape's own options model."""
 
@@ -273,8 +162,8 @@ class TaskSection(OpenNamed):
     test: Text | None = Field(None, description="file of the test rows")
     delimiter: Delimiter | None = Field(
         None,
-        description="what parts the fields of csv and tsv files, a character or the word tab; "
-        "default: found in the header",
+        description="separator of the fields of csv and tsv files, a character or the word tab; "
+        "default: read from the header",
     )
     encoding: Encoding | None = Field(
         None,
@@ -283,7 +172,7 @@ class TaskSection(OpenNamed):
     )
     skip_bad: Flag = Field(
         False,
-        description="leave out rows that cannot be used, count them and keep them in the run's "
+        description="leave out rows that cannot be used, count them and list them in the run's "
         "folder (ptv2 train --skip-bad)",
     )
     max_len: Count | None = Field(
@@ -292,18 +181,18 @@ class TaskSection(OpenNamed):
     truncation: Literal["longest_first", "only_first", "only_second"] | None = Field(
         None, description="which text of a pair is cut when both are too long; default: the task's"
     )
-    limit: LimitSection = Field(LimitSection(), description="N rows of a split alone")
+    limit: LimitSection = Field(LimitSection(), description="only N rows of a split")
     demonstrations: Count | None = Field(
         None,
         description="train rows with their answers that stand before every text, drawn by the "
-        "seed; wants head: verbalizer",
+        "seed; needs head: verbalizer",
     )
 
 
 class HeadSection(Named):
     """`head:` - kind, pooling, its own learning rate and dropout."""
 
-    name: Annotated[Text, _registered(HEADS), _spelled(HEADS)] | None = Field(
+    name: Annotated[Text, registered(HEADS), spelled(HEADS)] | None = Field(
         None,
         description="sequence, regression, choice, token or span, as the task needs, which is the "
         "default; or verbalizer: the backbone's own language-model head answers in words",
@@ -331,58 +220,10 @@ class HeadSection(Named):
     )
 
 
-_ONE_LENGTH = "keep train.epochs or train.steps; --unset train.epochs drops what a file says"
-
-
 class EarlyStopping(Section):
     """`train.early_stopping:` - stop after `patience` evaluations without a better score."""
 
     patience: Count = Field(description="evaluations without a better score before it stops")
-
-
-def _eval_every(value: Any) -> int | Literal["epoch"]:
-    if value == "epoch":
-        return "epoch"
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return int(value)
-    raise ValueError("must be the word epoch or a number of steps, 1 or more")
-
-
-EvalEvery = Annotated[
-    int | Literal["epoch"],
-    PlainValidator(_eval_every),
-    WithJsonSchema({"anyOf": [{"enum": ["epoch"]}, {"type": "integer", "minimum": 1}]}),
-]
-
-
-def _class_weights(value: Any) -> dict[str, float] | Literal["balanced"] | None:
-    if value is None or value == "balanced":
-        return value  # type: ignore[no-any-return]
-    if not isinstance(value, dict) or not value:
-        raise ValueError("must be the word balanced or weights by label, {LABEL: WEIGHT}")
-    for label, weight in value.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < math.inf:
-            context = {
-                "what": f"gives {label} the weight {getattr(weight, 'source', weight)!s:.60}",
-                "hint": "a weight is a number, 0 or more; 1 counts a label as it is",
-            }
-            raise PydanticCustomError("impossible", "{what}", context)
-    return {str(_source_text(label)): float(weight) for label, weight in value.items()}
-
-
-ClassWeights = Annotated[
-    dict[str, float] | Literal["balanced"] | None,
-    PlainValidator(_class_weights),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": ["balanced", None]},
-                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
-            ]
-        }
-    ),
-]
 
 
 class TrainSection(Section):
@@ -392,16 +233,16 @@ class TrainSection(Section):
         None, description="learning rate; default: the method's for the head kind"
     )
     epochs: Count | None = Field(
-        None, description="passes over train, not beside steps; default: by head kind"
+        None, description="passes over train, not together with steps; default: by head kind"
     )
-    steps: Count | None = Field(None, description="optimizer steps in all, not beside epochs")
+    steps: Count | None = Field(None, description="optimizer steps, not together with epochs")
     batch_size: Count = Field(32, description="rows of one forward pass")
     eval_batch_size: Count = Field(64, description="rows of one forward pass of an evaluation")
-    accumulate: Count = Field(1, description="forward passes whose gradients make one step")
+    accumulate: Count = Field(1, description="forward passes whose gradients add up to one step")
     class_weights: ClassWeights = Field(
         None,
-        description="how much labels count in the loss, {spam: 5, ham: 1}, those left out 1; "
-        "balanced: the rarer in train, the more; default: all alike",
+        description="how much each label counts in the loss, {spam: 5, ham: 1}, others count 1; "
+        "balanced: rarer labels of train count more; default: all count the same",
     )
     clip: Annotated[float, Field(gt=0)] | None = Field(
         1.0, description="largest norm of a step's gradient; null: no limit"
@@ -413,7 +254,8 @@ class TrainSection(Section):
         "linear", description="learning rate over time; exponential: 0.95 times per epoch"
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="share of the steps over which the rate rises; default: the method's"
+        None,
+        description="share of steps in which the learning rate rises; default: the method's",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the forward pass; bf16 and fp16 by autocast"
@@ -425,7 +267,7 @@ class TrainSection(Section):
         "epoch", description="when to evaluate: epoch, or a number of steps"
     )
     early_stopping: EarlyStopping | None = Field(
-        None, description="stop when the score does not rise any more; default: never"
+        None, description="stop when the score no longer rises; default: never"
     )
     gradient_checkpointing: Flag = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
@@ -433,7 +275,7 @@ class TrainSection(Section):
     cache: Literal["memory", "disk"] | None = Field(
         None,
         description="keep what layers below the lowest prompt compute for the whole run, in main "
-        "memory or in a temporary file; wants backbone.dropout: off; default: for an epoch, where "
+        "memory or in a temporary file; needs backbone.dropout: off; default: for an epoch, where "
         "lanes share it",
     )
 
@@ -441,8 +283,10 @@ class TrainSection(Section):
     @classmethod
     def _one_length(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("epochs") is not None:
-            context = {"what": "stands beside epochs; a run has one length", "hint": _ONE_LENGTH}
-            raise PydanticCustomError("impossible", "{what}", context)
+            raise impossible(
+                "stands beside epochs; a run has one length",
+                "keep train.epochs or train.steps; --unset train.epochs drops what a file says",
+            )
         return value
 
 
@@ -480,15 +324,15 @@ class RunConfig(Section):
     backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
     task: TaskSection = Field(description="the data set and its metrics, a name or a section")
     prompt_len: Count | None = Field(
-        None, description="positions of the prompt; nothing to finetune, head_only and none"
+        None, description="positions of the prompt; without effect for finetune, head_only and none"
     )
     head: HeadSection = Field(HeadSection(), description="hidden states to loss and predictions")
     train: TrainSection = Field(TrainSection(), description="optimisation")
     selection: SelectionSection = Field(
-        SelectionSection(), description="what chooses the epoch whose scores are given"
+        SelectionSection(), description="what chooses the epoch whose scores are reported"
     )
     report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
-        None, strict=False, description="splits whose scores are given; default: the task's"
+        None, strict=False, description="splits whose scores are reported; default: the task's"
     )
     sweep: dict[str, Any] | None = Field(
         None,
@@ -503,7 +347,5 @@ class RunConfig(Section):
     @classmethod
     def _names_a_split(cls, report: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if report == ():
-            raise PydanticCustomError(
-                "report", "{what}", {"what": "names no split", "hint": "write report: [validation]"}
-            )
+            raise impossible("names no split", "write report: [validation]")
         return report

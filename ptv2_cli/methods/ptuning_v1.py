@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ptv2_cli.config.schema import Text
+from ptv2_cli.config.fields import Text
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
 

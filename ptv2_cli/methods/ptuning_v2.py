@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ptv2_cli.config.schema import Count, Dropout, RunConfig
+from ptv2_cli.config.fields import Count, Dropout
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.initial import Init, drawn_std
 from ptv2_cli.methods.layers import Layers, parse_layers

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
+from ptv2_cli.config.fields import impossible
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
@@ -30,7 +31,6 @@ from ptv2_cli.tasks.user_data import (
     TableOptions,
     from_train,
     gold_key,
-    impossible,
     read_labelled,
     require_label,
     table_row,

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from pydantic import Field, field_validator
 
-from ptv2_cli.config.schema import Section, Text
+from ptv2_cli.config.fields import Text, impossible
+from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_label, check_text, index_of, inner, is_index, numbered
@@ -33,7 +34,6 @@ from ptv2_cli.tasks.user_data import (
     check_known,
     from_train,
     gold_key,
-    impossible,
     in_order,
     read_labelled,
     require_label,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
+from ptv2_cli.config.fields import impossible
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
@@ -36,7 +37,7 @@ from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.user_data import LABELLED, Names, check_known, from_train, impossible
+from ptv2_cli.tasks.user_data import LABELLED, Names, check_known, from_train
 
 
 class WindowOptions(Section):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
-from pydantic_core import PydanticCustomError
 
-from ptv2_cli.config.schema import Section, Text
+from ptv2_cli.config.fields import Text, impossible
+from ptv2_cli.config.schema import Section
 from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import BadRows, no_rows, read_files, read_split
@@ -59,11 +59,6 @@ class TableOptions(Section):
             what = f"the gold answer's column {value!r} is a column of task.text too"
             raise impossible(what, "write label: the column of the gold answer")
         return value
-
-
-def impossible(what: str, hint: str) -> PydanticCustomError:
-    """A pydantic error that becomes a message: what is wrong with the key, and what to type."""
-    return PydanticCustomError("impossible", "{what}", {"what": what, "hint": hint})
 
 
 class NamedMetrics(Section):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import HeldDtype
 from ptv2_cli.errors import Problem
 from ptv2_cli.methods.spec import MethodSpec
 

@@ -10,8 +10,9 @@ from typing import Any
 from ptv2_cli.backbones.families import Shape, shape_of
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.backbones.remote_code import check_own_code
+from ptv2_cli.config.fields import HeldDtype, plain_name
 from ptv2_cli.config.load import LoadedConfig, options_from
-from ptv2_cli.config.schema import HeldDtype, RunConfig, plain_name
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.methods.spec import MethodSpec
