@@ -15,7 +15,7 @@ from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner, learning_rates
 from ptv2_cli.runs.data import make_encoder
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
-from ptv2_cli.runs.resolve.cache_rules import require_cache_room
+from ptv2_cli.runs.resolve.backbone_rules import require_cache_room
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.batches import BatchPlan

@@ -153,7 +153,7 @@ def test_overrides(rte: Path, ptv2: Ptv2) -> None:
 
 def test_what_is_ignored(rte: Path, ptv2: Ptv2) -> None:
     result = ptv2("check", "--set", "method=head_only")
-    assert "warning: prompt_len 3 means nothing to head_only: ignored" in result.err
+    assert "warning: prompt_len 3 is ignored: head_only has no prompt" in result.err
 
 
 # A config with lists to sweep over

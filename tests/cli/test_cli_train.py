@@ -192,7 +192,7 @@ def test_prompt_len_means_nothing_to_finetune(material: Material, ptv2: Ptv2) ->
     assert "this run is finished already" in again.err
     assert again.out == first.out
     fresh = ptv2("train", "--prompt-len", "20", "--resume", "never")
-    assert "prompt_len 20 means nothing to finetune: ignored" in fresh.err
+    assert "prompt_len 20 is ignored: finetune has no prompt" in fresh.err
     assert written(only_run())["prompt_len"] is None
 
 
@@ -200,7 +200,7 @@ def test_what_is_ignored_is_said_of_a_finished_run_too(material: Material, ptv2:
     material.write(Path("config.yaml"), method="head_only", prompt_len=None)
     assert ptv2("train").code == 0
     again = ptv2("train", "--prompt-len", "20")
-    assert "prompt_len 20 means nothing to head_only: ignored" in again.err
+    assert "prompt_len 20 is ignored: head_only has no prompt" in again.err
 
 
 def test_relative_paths_belong_to_the_file(

@@ -20,7 +20,7 @@ from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.runs.resolve.cache_rules import require_cache_room
+from ptv2_cli.runs.resolve.backbone_rules import require_cache_room
 
 UPPER = "method={name: ptuning_v2, layers: last:2}"
 SETS = ("train.cache=memory", "backbone.dropout=off", UPPER)
@@ -84,7 +84,7 @@ def test_it_wants_no_dropout(dropout, config_of) -> None:
         ("prompt_tuning", "prompt_tuning has a prompt at or below the lowest layer"),
         ("ptuning_v1", "ptuning_v1 has a prompt at or below the lowest layer"),
         ("{name: ptuning_v1, train_backbone: true}", "ptuning_v1 trains the backbone"),
-        ("finetune", "finetune trains the backbone: no layer gives the same in every epoch"),
+        ("finetune", "finetune trains the backbone: no layer computes the same in every epoch"),
     ],
 )
 def test_it_wants_layers_below_the_lowest_prompt(method, reason, config_of) -> None:

@@ -47,7 +47,7 @@ def test_weights_that_train_are_held_in_fp32(method, dtype, config) -> None:
     text = problems(config, f"method={method}", f"backbone.dtype={dtype}")
     assert text.startswith("--set backbone.dtype: ")
     held = "auto, here bf16," if dtype == "auto" else dtype
-    assert f"trains the backbone, and weights that train cannot be held in {held}" in text
+    assert f"trains the backbone, and weights that train must be fp32, not {held}" in text
     assert "write dtype: fp32" in text
     resolved(config, f"method={method}", "backbone.dtype=fp32")
 
@@ -62,13 +62,13 @@ def test_quantized_weights_cannot_train(method, config) -> None:
 
 def test_int4_wants_bf16(config) -> None:
     text = problems(config, "backbone.quantize=int4")
-    assert "int4 layers compute in bf16, and the weights are held in fp32" in text
+    assert "int4 layers compute in bf16, but the weights are fp32" in text
     resolved(config, "backbone.quantize=int4", "backbone.dtype=auto")
 
 
 def test_two_half_types_do_not_mix(config) -> None:
     text = problems(config, "backbone.dtype=fp16", "train.precision=bf16")
-    assert "bf16 cannot be mixed with weights that are held in fp16" in text
+    assert "bf16 cannot be mixed with weights in fp16" in text
     resolved(config, "backbone.dtype=bf16", "train.precision=bf16")
 
 

@@ -278,7 +278,7 @@ def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
         ),
         (
             {"tasks": ["superglue/rte", "superglue/cb"], "head": "verbalizer"},
-            "the verbalizer answers one text or pair",
+            "the verbalizer answers a text or a pair",
         ),
     ],
 )

@@ -93,12 +93,12 @@ def test_a_prompt_method_needs_a_length(folder_of, data, tmp_path) -> None:
 def test_a_method_without_prompt_drops_its_length_with_a_note(method, config) -> None:
     found = resolved(config, f"method={method}")
     assert found.config.prompt_len is None
-    assert found.notes == (f"prompt_len 3 means nothing to {method}: ignored",)
+    assert found.notes == (f"prompt_len 3 is ignored: {method} has no prompt",)
 
 
 def test_a_revision_of_a_folder_is_ignored_with_a_note(config) -> None:
     found = resolved(config, "backbone.revision=1a2b")
-    assert found.notes == ("backbone.revision 1a2b means nothing to a folder: ignored",)
+    assert found.notes == ("backbone.revision 1a2b is ignored: the backbone is a folder",)
     assert resolved(config).notes == ()
 
 
@@ -168,7 +168,7 @@ def test_template_and_length_must_agree(config) -> None:
     sets = ("method.name=ptuning_v1", f"method.template='{template}'")
     sets = (f"method={{name: ptuning_v1, template: {template}}}",)
     text = problems(config, *sets)
-    assert "prompt_len is 3, the template has places for 4" in text
+    assert "prompt_len is 3, the template has 4 prompt vectors" in text
     assert resolved(config, *sets, "prompt_len=4").config.prompt_len == 4
     assert resolved(config, *sets, "prompt_len=null").config.prompt_len == 4
 

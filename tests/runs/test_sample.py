@@ -140,8 +140,8 @@ def test_the_sample_is_part_of_the_fingerprint(config: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("limit", "says"),
     [
-        ("{sample: random}", "a random sample of no size"),
-        ("{train: 8, seed: 3}", "a seed, but the first rows are no sample"),
+        ("{sample: random}", "sample: random without a number of rows"),
+        ("{train: 8, seed: 3}", "has a seed, but sample: first draws nothing"),
         ("{train: 8, sample: last}", "sample"),
     ],
 )

@@ -195,7 +195,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"head": {**HEAD, "words": {"right": "untrue", "wrong": "false"}}}, "does not know the word"),
     ({"head": {**HEAD, "words": {"right": "true"}}}, "no word for the label 'wrong'"),
     ({"head": {**HEAD, "words": {**WORDS, "maybe": "it"}}}, "'maybe' is no label of the task"),
-    ({"head": {**HEAD, "template": "{text} so"}}, "no {mask} in template"),
+    ({"head": {**HEAD, "template": "{text} so"}}, "has no {mask} for the answer"),
     ({"head": {**HEAD, "template": "{title} {mask}"}}, "unknown place {title}"),
     ({"head": {**HEAD, "template": "{p:2} {text} {mask}"}}, "a {p:N}, but the method gives"),
     ({"head": {**HEAD, "train": True}}, "none trains nothing"),
@@ -204,10 +204,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"head": {**HEAD, "lr": 0.1}}, "the verbalizer is frozen"),
     ({"head": "sequence"}, "a new head would answer at random"),
     ({"method": "head_only", "train": TRAIN}, "nothing would train"),
-    ({**V2, "head": {"words": WORDS}}, "means something to the verbalizer alone"),
-    ({**V2, "head": None, "task": {"demonstrations": 2}}, "mean something to the verbalizer alone"),
+    ({**V2, "head": {"words": WORDS}}, "only head: verbalizer reads it"),
+    (
+        {**V2, "head": None, "task": {"demonstrations": 2}},
+        "only head: verbalizer reads demonstrations",
+    ),
     ({"task": {"demonstrations": 99}}, "99 demonstrations of 24 train rows"),
-    ({"method": "ptuning_v1", "prompt_len": 4, "train": TRAIN}, "has a template of its own"),
+    ({"method": "ptuning_v1", "prompt_len": 4, "train": TRAIN}, "has its own template"),
 ]
 
 
@@ -255,7 +258,7 @@ def test_keys_that_mean_nothing_are_said(
 ) -> None:
     path = config(masked, train={"lr": 0.1, "epochs": 3, "seed": 11})
     found = tiny.prepared(path, tmp_path / "runs")
-    assert "train.lr 0.1 means nothing to none: ignored" in found.resolved.notes
+    assert "train.lr 0.1 is ignored: none trains nothing" in found.resolved.notes
     assert found.resolved.config.train.epochs is None
     plain = tiny.prepared(config(masked), tmp_path / "runs")
     assert plain.resolved.notes == ()

@@ -1,4 +1,4 @@
-"""`head: verbalizer` in a config: what it may stand beside, and what its defaults are."""
+"""`head: verbalizer`: which keys go with it, and its defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERBALIZER = "verbalizer"
 
 
 def default_words(task: Task) -> dict[str, str] | None:
-    """Label -> word: the definition's, or the labels themselves where they are a person's own.
+    """Label -> word: the definition's, or the labels themselves for the user's own data.
 
     None where the definition has none, or where the labels are not yet known.
     """
@@ -31,7 +31,7 @@ def default_words(task: Task) -> dict[str, str] | None:
 
 
 def default_question(task: Task) -> str | None:
-    """The definition's template; the texts and `Answer:` where columns are a person's own."""
+    """The definition's template; for the user's own data the texts and `Answer:`."""
     section = task.definition.verbalizer
     if section is not None:
         return section.template
@@ -47,8 +47,7 @@ def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Itera
     elif task.kind_spec.answer != "label" or hasattr(task.options, "tasks"):
         yield Problem(
             loaded.where("head", "name"),
-            f"the verbalizer answers one text or pair with one of its labels, {task.name} needs "
-            "another head",
+            f"the verbalizer answers a text or a pair with one label; {task.name} needs another head",
             "leave head out: the task chooses it",
         )
     else:
@@ -66,8 +65,7 @@ def head_misfits(
     if shape.family.two_stacks:
         yield Problem(
             loaded.where("head", "name"),
-            f"{shape.family.name} is an encoder-decoder: it writes its answers, no word stands at "
-            "a {mask}",
+            f"{shape.family.name} is an encoder-decoder: it has no word at {mask}",
             "name an encoder or a causal model, or leave head out",
         )
     given = method.given_template
@@ -107,29 +105,29 @@ def settled_words(words: Mapping[str, str] | None, task: Task) -> dict[str, str]
 
 
 def _without(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
-    """What means nothing under another head."""
+    """Keys that only the verbalizer reads."""
     config = loaded.config
     hint = "write name: verbalizer beside it, or leave it out"
     for key in ("words", "template", "train"):
         if getattr(config.head, key):
-            what = "means something to the verbalizer alone"
+            what = "only head: verbalizer reads it"
             yield Problem(loaded.where("head", key), what, hint)
     if config.task.demonstrations is not None:
         yield Problem(
             loaded.where("task", "demonstrations"),
-            "rows with their answers in words mean something to the verbalizer alone",
+            "only head: verbalizer reads demonstrations",
             "write head: verbalizer, or leave demonstrations out",
         )
     if not method.trains:
         yield Problem(
             loaded.where("method"),
-            f"{config.method.name} trains nothing, and a new head would answer at random",
-            "write head: verbalizer, which asks the backbone's own language-model head",
+            f"{config.method.name} trains nothing, so a new head would answer at random",
+            "write head: verbalizer, to use the backbone's own language-model head",
         )
 
 
 def _idle(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
-    """Keys that do nothing, and runs in which nothing trains or what should not."""
+    """Keys without effect, and runs that train nothing although they should."""
     head, name = loaded.config.head, loaded.config.method.name
     if not method.trains and head.train:
         hint = "write method: head_only, or leave head.train out"
@@ -138,8 +136,8 @@ def _idle(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
     if alone and not head.train:
         yield Problem(
             loaded.where("method"),
-            f"{name} trains the head alone, and the verbalizer is frozen: nothing would train",
-            "write method: none to ask it as it is, or head.train: true",
+            f"{name} trains only the head, and the verbalizer is frozen: nothing would train",
+            "write method: none to evaluate it as it is, or head.train: true",
         )
     if head.lr is not None and not head.train:
         hint = "add head.train: true, or leave head.lr out"
@@ -158,7 +156,7 @@ def _words(loaded: LoadedConfig, task: Task) -> Iterator[Problem]:
         yield from word_problems(words, task.labels, where)
     elif task.labels:
         hint = ", ".join(f"{label}: WORD" for label in task.labels)
-        what = f"{task.name} has no words of its own for its labels"
+        what = f"{task.name} has no default words for its labels"
         yield Problem(where, what, f"write head: {{name: verbalizer, words: {{{hint}}}}}")
 
 
@@ -168,16 +166,16 @@ def _template(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[
     if method.uses_template:
         own = method.given_template
         if given is not None:
-            what = f"{loaded.config.method.name} has a template of its own"
+            what = f"{loaded.config.method.name} has its own template"
             yield Problem(where, what, "write it as method.template, with {p:N} and {mask}")
         elif own is not None and "{mask}" not in own:
-            what = f"no {{mask}} in template {own!r}, and the verbalizer reads it"
+            what = f"template {own!r} has no {{mask}}, which the verbalizer reads"
             hint = f"write method.template: {own} {{mask}}"
             yield Problem(loaded.where("method", "template"), what, hint)
         return
     text = given or default_question(task)
     if text is None:
-        what = f"{task.name} has no template of its own for the verbalizer"
+        what = f"{task.name} has no default template for the verbalizer"
         yield Problem(where, what, f'write head.template: "{places} {{mask}}"')
         return
     try:
@@ -190,7 +188,7 @@ def _template(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[
 
 def _incomplete(template: Template, task: Task, where: str) -> Iterator[Problem]:
     if not template.has_mask:
-        what = f"no {{mask}} in template {template.source!r}: no place for the answer"
+        what = f"template {template.source!r} has no {{mask}} for the answer"
         yield Problem(where, what, f"write head.template: {template.source} {{mask}}")
     for name in task.columns:
         if name not in template.columns:
