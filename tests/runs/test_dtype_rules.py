@@ -46,7 +46,7 @@ TUNING = ["finetune", "{name: ptuning_v1, train_backbone: true}"]
 def test_weights_that_train_are_held_in_fp32(method, dtype, config) -> None:
     text = problems(config, f"method={method}", f"backbone.dtype={dtype}")
     assert text.startswith("--set backbone.dtype: ")
-    held = "auto, here bf16," if dtype == "auto" else dtype
+    held = "auto (here bf16)" if dtype == "auto" else dtype
     assert f"trains the backbone, and weights that train must be fp32, not {held}" in text
     assert "write dtype: fp32" in text
     resolved(config, f"method={method}", "backbone.dtype=fp32")

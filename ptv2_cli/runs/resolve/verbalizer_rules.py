@@ -47,7 +47,7 @@ def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Itera
     elif task.kind_spec.answer != "label" or hasattr(task.options, "tasks"):
         yield Problem(
             loaded.where("head", "name"),
-            f"the verbalizer answers a text or a pair with one label; {task.name} needs another head",
+            f"the verbalizer answers a text or a pair with one label, {task.name} does not",
             "leave head out: the task chooses it",
         )
     else:
@@ -65,7 +65,7 @@ def head_misfits(
     if shape.family.two_stacks:
         yield Problem(
             loaded.where("head", "name"),
-            f"{shape.family.name} is an encoder-decoder: it has no word at {mask}",
+            f"{shape.family.name} is an encoder-decoder: it has no word at {{mask}}",
             "name an encoder or a causal model, or leave head out",
         )
     given = method.given_template
