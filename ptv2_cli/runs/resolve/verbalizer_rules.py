@@ -47,7 +47,8 @@ def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Itera
     elif task.kind_spec.answer != "label" or hasattr(task.options, "tasks"):
         yield Problem(
             loaded.where("head", "name"),
-            f"the verbalizer answers a text or a pair with one label, {task.name} does not",
+            f"{task.name} needs another head: the verbalizer answers a text or a pair with one "
+            "label",
             "leave head out: the task chooses it",
         )
     else:
