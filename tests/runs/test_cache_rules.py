@@ -72,7 +72,7 @@ def test_it_is_no_other_run(config_of) -> None:
 @pytest.mark.parametrize("dropout", ["null", "0.1", "0.0"])
 def test_it_wants_no_dropout(dropout, config_of) -> None:
     text = problems(config_of("bert"), *SETS, f"backbone.dropout={dropout}")
-    assert "--set train.cache: the backbone's dropout makes" in text
+    assert "--set train.cache: with the backbone's dropout, lower layers compute" in text
     assert "dropout: off" in text
 
 
@@ -118,7 +118,7 @@ def test_t5_cannot_be_entered_between_layers(config_of) -> None:
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_an_encoder_decoder_that_answers_keeps_nothing_below_prompts(family, config_of) -> None:
     text = problems(config_of(family), *SETS)
-    assert "--set train.cache: the outputs of an encoder-decoder's layers are kept where" in text
+    assert "--set train.cache: an encoder-decoder can keep the outputs of its layers only" in text
 
 
 def test_other_words_are_refused(config_of) -> None:
