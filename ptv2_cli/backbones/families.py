@@ -51,7 +51,7 @@ class Family:
         return not self.causal and not self.two_stacks
 
 
-_DISTANCES = "the public checkpoints have no table of positions: a prompt takes up none"
+_DISTANCES = "the public checkpoints have no table of positions: a prompt needs no position"
 
 FAMILIES = {
     family.name: family
@@ -116,12 +116,11 @@ FAMILIES = {
 }
 
 REFUSED = {
-    "fnet": "it mixes tokens by Fourier transforms: there is no attention for prompts to enter",
-    "reformer": "its attention compares hashed queries that are their own keys: "
-    "no keys can be put before them",
-    "perceiver": "its tokens are read through latent vectors: no layer attends among tokens",
-    "longformer": "its sliding attention takes no keys beside the text's own",
-    "mamba": "it is a state space model: there is no attention for prompts to enter",
+    "fnet": "it mixes tokens by Fourier transforms and has no attention for prompts",
+    "reformer": "its attention uses hashed queries as keys, so no other keys can come before them",
+    "perceiver": "it reads tokens through latent vectors: no layer attends among tokens",
+    "longformer": "its sliding attention accepts no keys except those of the text",
+    "mamba": "it is a state space model and has no attention for prompts",
 }
 """Known families that cannot work, with the reason."""
 
@@ -167,7 +166,7 @@ def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
         raise _wrong(name, config, "model_type", "text")
     family = FAMILIES.get(model_type)
     if family is None:
-        unknown = f"model type {model_type!r} has no known place where prompts can enter"
+        unknown = f"model type {model_type!r} is unknown: ptv2 cannot tell where prompts enter"
         reason = REFUSED.get(model_type)
         raise BackboneError.at(
             f"backbone {name}",
@@ -248,15 +247,15 @@ def _wrong(name: str, config: Mapping[str, Any], key: str, wanted: str) -> Backb
 
 COLUMNS = ("family", "sites", "kv heads", "positions", "pooling", "ckpt", "heads", "tested")
 MEANINGS = {
-    "sites": "which attention takes prompts; encoder, decoder and cross where method.sites chooses",
+    "sites": "the attention that takes prompts; method.sites chooses encoder, decoder or cross",
     "kv heads": "grouped: checkpoints may have fewer key and value heads than heads",
-    "positions": "absolute: a table from 0; padded: one over real tokens, from padding_idx + 1; "
-    "rotary: turned into queries and keys; relative: distances alone, a prompt takes up none",
+    "positions": "absolute: a table from 0; padded: a table of real tokens, from padding_idx + 1; "
+    "rotary: rotates queries and keys; relative: only distances, a prompt needs no position",
     "pooling": "the vector that sequence, regression and choice heads read by default",
     "ckpt": "train.gradient_checkpointing",
     "heads": "all: sequence, regression, choice, token, span; all*: the first three read the "
-    "decoder's first position, token and span run the encoder alone",
-    "tested": "tiny: random weights, a few thousand values; a number of parameters: pretrained",
+    "decoder's first position; token and span run only the encoder",
+    "tested": "tiny: a few thousand random weights; a number: pretrained weights of that size",
 }
 """What the columns mean."""
 

@@ -26,7 +26,7 @@ from ptv2_cli.errors import BackboneError
 
 LIMIT = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 """Largest accepted difference of logits from the model's, relative to the largest logit."""
-HINT = "name a backbone that has one, or train a new head: head: sequence under another method"
+HINT = "choose a backbone that has one, or train a new head: head: sequence with another method"
 
 
 class _Given(nn.Module):
@@ -98,7 +98,7 @@ def take_head(model: Any, words: Sequence[int], injection: Injection, name: str)
         with torch.no_grad():
             own = head(hidden[:, -1].float())
     except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise _refused(name, f"its language-model head cannot be run by itself: {error}") from error
+        raise _refused(name, f"its language-model head cannot run alone: {error}") from error
     stock = whole[:, -1, list(words)].float()
     difference = float((own - stock).abs().max() / stock.abs().max().clamp(min=1.0))
     if not difference <= LIMIT.get(dtype, 1e-1):
@@ -147,8 +147,8 @@ def lacking(name: str, missing: Sequence[str]) -> BackboneError:
     """The error for weights without a language-model head."""
     return _refused(
         name,
-        f"its weights hold no language-model head ({missing[0]} is missing): head: verbalizer "
-        "would ask a head that was never trained",
+        f"its weights have no language-model head ({missing[0]} is missing), so head: verbalizer "
+        "would use an untrained head",
     )
 
 

@@ -73,7 +73,7 @@ def _check_vocabulary(located: Located, tokenizer: Any) -> None:
         set(vocabulary) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
     )
     if len(ordinary) < 2:  # sentencepiece's mark of a space may be the only one
-        what = f"{located.folder} has no tokenizer: its vocabulary holds no words"
+        what = f"{located.folder} has no tokenizer: its vocabulary has no words"
         raise BackboneError.at(where, what, TOKENIZER_FILES)
     rows = located.config.get("vocab_size")
     token, last = max(vocabulary.items(), key=lambda item: item[1])
@@ -82,7 +82,7 @@ def _check_vocabulary(located: Located, tokenizer: Any) -> None:
             where,
             f"its tokenizer does not fit the model: token {token!r} has id {last}, and the "
             f"embeddings have {rows} rows (vocab_size in config.json)",
-            "take the tokenizer's files and the weights from the same checkpoint",
+            "copy the tokenizer's files and the weights from the same checkpoint",
         )
 
 
@@ -194,7 +194,7 @@ def _fill_missing(
         raise BackboneError.at(
             f"backbone {located.name}",
             f"its weights lack {len(others)} tensors that the model needs, such as {others[0]}",
-            "the folder may hold another kind of model or a part of one",
+            "the folder may contain another kind of model or a part of one",
         )
     backbone.untrained = tuple(missing)
     draw_untrained(backbone, init)
@@ -215,7 +215,7 @@ def _no_tensors(located: Located) -> BackboneError:
     """The error for a pickled file with more than tensors, which could be code to run."""
     return BackboneError.at(
         f"backbone {located.name}",
-        f"its weights ({located.weight_files[0].name}) are no plain file of tensors: the file is "
+        f"its weights ({located.weight_files[0].name}) are not a plain file of tensors: it is "
         "damaged or contains objects that would run code; nothing of it was run",
         "use weights in safetensors (model.safetensors), from a source that you trust",
     )

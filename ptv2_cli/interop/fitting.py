@@ -68,7 +68,7 @@ def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
             where,
             f"its head reads {reads or 'what no pooling here gives'}, the config's "
             f"head.pooling is {config.head.pooling}",
-            f"--set head.pooling={reads}" if reads else "train the head anew",
+            f"--set head.pooling={reads}" if reads else "train the head again",
         )
     tensors = {f"linear.{part}": tensor.float() for part, tensor in foreign.head.items()}
     _copy(session.learner.head, tensors, foreign)
@@ -84,7 +84,7 @@ def fit_backbone(backbone: Backbone, foreign: Foreign) -> Iterator[str]:
         _fill_pooler(backbone, foreign.pooler, foreign)
     if not foreign.backbone:
         base = f" ({foreign.base})" if foreign.base else ""
-        yield f"the checkpoint does not hold its backbone{base}: is it this one?"
+        yield f"the checkpoint does not contain its backbone{base}: check that it is this one"
         return
     expected = _tensors(backbone)
     untrained = set(backbone.untrained)

@@ -83,8 +83,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         first = str(error).strip().splitlines()[0]
         raise InputError.at(
             str(path),
-            f"holds more than tensors, or is damaged; nothing of it was run ({first[:80]})",
-            "have its owner save the state_dict alone",
+            f"contains more than tensors, or is damaged; nothing of it was run ({first[:80]})",
+            "ask its owner to save only the state_dict",
         ) from None
     except Exception as error:  # a damaged pickle can fail in any way
         if out_of_memory(error):
@@ -95,7 +95,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
     ):
         raise InputError.at(
-            str(path), "is no mapping of names to tensors", "have its owner save the state_dict"
+            str(path), "does not map names to tensors", "ask its owner to save the state_dict"
         )
     return tensors
 
@@ -107,7 +107,7 @@ def weights_in(folder: Path, names: Iterable[str]) -> Path:
         InputError: the folder or all of the files are missing.
     """
     if not folder.is_dir():
-        raise InputError.at(str(folder), "there is no such folder", "name the folder of its files")
+        raise InputError.at(str(folder), "does not exist", "name the folder of its files")
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InputError.at(
@@ -130,7 +130,7 @@ def linear_head(
             continue
         if not _is_linear(tensors):
             names = ", ".join(sorted({key.split(".")[0] for key in tensors}))
-            note = f"its head ({name}: {names}) is not one linear layer as ours is: left out"
+            note = f"its head ({name}: {names}) is not one linear layer, as ours is: it is left out"
             return None, name, (note,)
         weight = tensors["weight"]
         return (
@@ -160,7 +160,7 @@ def check_source(file: Path, source: Mapping[str, Tensor]) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in source.items()}
     odd = next((name for name in source if not source[name].is_floating_point()), None)
     if odd is not None:
-        what = f"the prompt's tensor {odd} is of type {source[odd].dtype}, not of real numbers"
+        what = f"the prompt's tensor {odd} has type {source[odd].dtype}, not real numbers"
         raise InputError.at(str(file), what, "copy the file again")
     fits = len(shapes["prompt"]) == 2
     if len(source) > 1:

@@ -48,12 +48,12 @@ def read_peft(folder: Path) -> Foreign:
     if config.peft_type != "PREFIX_TUNING":
         raise InputError.at(
             where,
-            f"is of type {config.peft_type}; PREFIX_TUNING is what can be imported",
-            "its keys and values are what ptuning_v2 trains; other adapters have none",
+            f"has the type {config.peft_type}; only PREFIX_TUNING can be imported",
+            "ptuning_v2 trains such keys and values; other adapters have none",
         )
     if config.num_transformer_submodules not in {None, 1}:
         raise InputError.at(
-            where, "is of an encoder-decoder, whose one prefix serves two stacks", "train it anew"
+            where, "belongs to an encoder-decoder, whose prefix serves two stacks", "train it again"
         )
     file = weights_in(folder, [WEIGHTS_FILE, "adapter_model.bin"])
     tensors = read_tensors(file)
@@ -89,7 +89,7 @@ def _config(path: Path) -> AdapterConfig:
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         key = ".".join(map(str, wrong["loc"]))
-        what = f"is no adapter's config: {f'{key}: ' if key else ''}{wrong['msg']}"
+        what = f"is not an adapter's config: {f'{key}: ' if key else ''}{wrong['msg']}"
         raise InputError.at(str(path), what, "copy the file again") from None
 
 
@@ -135,7 +135,7 @@ def _own_head(
     with safe_open(path, framework="pt") as opened:
         about = opened.metadata() or {}
     if not {"weight", "bias"} <= set(tensors) or "kind" not in about:
-        raise InputError.at(str(path), "is no head that ptv2 export wrote", "move it elsewhere")
+        raise InputError.at(str(path), "is not from ptv2 export", "move it to another folder")
     head = {part: tensors[part] for part in ("weight", "bias")}
     pooler = {
         name.removeprefix("pooler."): tensor

@@ -57,7 +57,7 @@ def read_reference(folder: Path) -> Foreign:
     _check(file, source, tensors)
     head, layer, notes = linear_head(heads)
     if others and head is not None:  # DeBERTa's classes have a network of their own before it
-        note = f"its head reads the output of {others[0]}, which ours does not have: left out"
+        note = f"its head reads the output of {others[0]}, which ours does not have: it is left out"
         head, notes = None, (*notes, note)
     kinds = {"span"} if layer == "qa_outputs" else {"sequence", "regression", "token"}
     return Foreign(
@@ -91,7 +91,7 @@ def _renamed(file: Path, name: str) -> str:
     if match:
         return f"network.{match[1]}.{match[2]}"
     raise InputError.at(
-        str(file), f"has an unknown prefix_encoder.{name}", "is it the repository's?"
+        str(file), f"has an unknown prefix_encoder.{name}", "is it from the reference repository?"
     )
 
 

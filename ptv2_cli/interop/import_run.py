@@ -99,11 +99,13 @@ def import_checkpoint(
 def _conflicts(loaded: LoadedConfig, foreign: Foreign) -> Iterator[Problem]:
     config = loaded.config
     if METHODS.canonical(config.method.name, loaded.where("method")) != "ptuning_v2":
-        what = f"the checkpoint is of ptuning_v2, the config's method is {config.method.name}"
+        what = f"the checkpoint is for ptuning_v2, the config's method is {config.method.name}"
         yield Problem(loaded.where("method"), what, "--set method=ptuning_v2")
         return
     if config.prompt_len not in {None, foreign.length}:
-        what = f"prompt_len is {config.prompt_len}, the checkpoint has {foreign.length} positions"
+        what = (
+            f"prompt_len is {config.prompt_len}, but the checkpoint has {foreign.length} positions"
+        )
         yield Problem(loaded.where("prompt_len"), what, f"--set prompt_len={foreign.length}")
     options = config.method.options
     if options.get("position_offset") == "keep":

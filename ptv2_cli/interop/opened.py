@@ -54,7 +54,7 @@ def open_finished(directory: RunDirectory, *, offline: bool) -> FinishedRun:
     metrics = directory.read_metrics()
     if metrics["status"] == "diverged":
         raise RunError.at(
-            str(directory.path), "the run diverged: its weights are of no use", "name another run"
+            str(directory.path), "the run diverged: its weights are useless", "name another run"
         )
     resolved = trained_recipe(directory, metrics, open_config(directory), offline=offline)
     return FinishedRun(directory, metrics, resolved)
@@ -97,9 +97,7 @@ def require_new(path: Path) -> None:
         if path.exists() and not path.is_dir():
             raise InputError.at(str(path), "is a file, not a folder", _ELSEWHERE)
         if path.is_dir() and any(path.iterdir()):
-            raise InputError.at(
-                str(path), "is a folder with something in it", f"{_ELSEWHERE}, or empty this one"
-            )
+            raise InputError.at(str(path), "is not empty", f"{_ELSEWHERE}, or empty this one")
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         yield Problem(where, what, hint)
         return
     if resolved.task.kind_spec.peft is None:
-        yield Problem(where, f"PEFT has no place for a {resolved.task.kind} head", hint)
+        yield Problem(where, f"PEFT has no {resolved.task.kind} head", hint)
     if resolved.located.config.get("is_encoder_decoder"):
         what = (
             "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
@@ -97,7 +97,7 @@ def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
     if not takes_prefix(backbone.model):
         raise refused(
             run,
-            f"{family} models take no past keys and values, which is what a PEFT prefix is",
+            f"{family} models accept no past keys and values, as a PEFT prefix needs",
         )
     if len(sites) != 1:
         raise refused(run, f"the layers of this {family} model differ, PEFT's prefixes do not")
@@ -106,8 +106,8 @@ def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
     if not difference < TOLERANCE:
         raise refused(
             run,
-            f"{family} does not take a prefix from its cache as PEFT gives it: hidden states "
-            f"would be off by {difference:.1%}",
+            f"{family} does not treat a PEFT prefix like ours: hidden states would differ by "
+            f"{difference:.1%}",
         )
     ((heads, size),) = sites
     assert prompts.keys_values is not None
@@ -132,8 +132,8 @@ def _check_window(run: FinishedRun, window: int | None) -> None:
     if window is not None and window < used:
         raise refused(
             run,
-            f"the model's layers see {window} tokens back, prompt and text are up to {used}: a "
-            "PEFT prefix slides out of their sight, ours does not",
+            f"the model's layers see {window} tokens, but prompt and text are up to {used}: a PEFT "
+            "prefix slides out of the window, ours does not",
         )
 
 

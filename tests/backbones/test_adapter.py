@@ -35,8 +35,8 @@ def folder(folder_of, tmp_path: Path) -> Path:
 
 def test_an_adapter_beside_the_weights_is_refused(folder: Path) -> None:
     text = refusal(folder)
-    assert text.startswith(f"backbone {folder}: has an adapter of PEFT (adapter_config.json)")
-    assert "take a copy without the adapter's files" in text
+    assert text.startswith(f"backbone {folder}: has a PEFT adapter (adapter_config.json)")
+    assert "use a copy without its files" in text
     assert "merge_and_unload" in text
     (folder / "adapter_config.json").unlink()
     locate(BackboneSection.model_validate({"name": str(folder)}), offline=True)
@@ -45,7 +45,7 @@ def test_an_adapter_beside_the_weights_is_refused(folder: Path) -> None:
 def test_an_adapter_alone_is_refused_and_its_base_named(folder: Path) -> None:
     (folder / "config.json").unlink()
     text = refusal(folder)
-    assert "is an adapter of PEFT (adapter_config.json), not a model" in text
+    assert "is a PEFT adapter (adapter_config.json), not a model" in text
     assert "name its base model: backbone: owner/base" in text
 
 
@@ -60,7 +60,7 @@ def test_an_adapter_in_a_package_is_refused(folder: Path, tmp_path: Path, monkey
     root = tmp_path / "site"
     shutil.copytree(folder, root / "adapted_weights" / "model")
     monkeypatch.syspath_prepend(str(root))
-    assert "has an adapter of PEFT" in refusal("package:adapted_weights/model")
+    assert "has a PEFT adapter" in refusal("package:adapted_weights/model")
 
 
 SCRIPT = """
@@ -90,7 +90,7 @@ def test_an_adapter_in_the_hubs_cache_is_refused(alone: bool, folder, tmp_path) 
         text=True,
         check=True,
     )
-    says = "is an adapter of PEFT" if alone else "has an adapter of PEFT"
+    says = "is a PEFT adapter" if alone else "has a PEFT adapter"
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert all(line.startswith(f"backbone owner/model: {says}") for line in lines)

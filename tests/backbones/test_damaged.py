@@ -193,7 +193,7 @@ def test_an_index_that_names_what_cannot_be(name: Any, sharded: Path) -> None:
     (sharded / INDEX).write_text(json.dumps(content))
     text = refusal(tiny.load, sharded)
     assert text.startswith(f"{sharded / INDEX}: weight_map names ")
-    assert "which is no file of its folder" in text
+    assert "which is not a file in its folder" in text
 
 
 def test_a_shard_that_is_missing(sharded: Path) -> None:

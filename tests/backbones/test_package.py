@@ -79,30 +79,30 @@ def test_a_module_that_speaks_stays_silent() -> None:
         check=True,
     )
     assert "Zen" not in done.stdout + done.stderr
-    assert "'this.x' is no package with folders in it" in done.stdout
+    assert "'this.x' is not a package with folders" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("package:", "'' is no name of a package"),
-        ("package:/", "'' is no name of a package"),
-        ("package:/model", "'' is no name of a package"),
-        ("package:.", "'.' is no name of a package"),
-        ("package:..", "'..' is no name of a package"),
-        ("package:a..b/c", "'a..b' is no name of a package"),
-        ("package:.a/c", "'.a' is no name of a package"),
-        ("package:a b/c", "'a b' is no name of a package"),
-        ("package:\0/c", "is no name of a package"),
-        ("package:a\n/c", "is no name of a package"),
-        ("package:ptv2_noisy/../ptv2_noisy", "is no folder inside a package"),
-        ("package:ptv2_noisy//etc", "'/etc' is no folder inside a package"),
-        ("package:ptv2_noisy/a\0b", "is no folder inside a package"),
+        ("package:", "'' is not a package name"),
+        ("package:/", "'' is not a package name"),
+        ("package:/model", "'' is not a package name"),
+        ("package:.", "'.' is not a package name"),
+        ("package:..", "'..' is not a package name"),
+        ("package:a..b/c", "'a..b' is not a package name"),
+        ("package:.a/c", "'.a' is not a package name"),
+        ("package:a b/c", "'a b' is not a package name"),
+        ("package:\0/c", "is not a package name"),
+        ("package:a\n/c", "is not a package name"),
+        ("package:ptv2_noisy/../ptv2_noisy", "is not a folder inside a package"),
+        ("package:ptv2_noisy//etc", "'/etc' is not a folder inside a package"),
+        ("package:ptv2_noisy/a\0b", "is not a folder inside a package"),
         ("package:ptv2_noisy/" + "a" * 5000, "has no folder 'aaa"),
-        ("package:" + "a" * 5000, "no installed package is called"),
-        ("package:ptv2_noisy.absent/model", "is no package with folders in it"),
+        ("package:" + "a" * 5000, "no installed package has the name"),
+        ("package:ptv2_noisy.absent/model", "is not a package with folders"),
         ("package:ptv2_noisy/absent", "has no folder 'absent'"),
-        ("package:ptv2_single/model", "'ptv2_single' is no package with folders in it"),
+        ("package:ptv2_single/model", "'ptv2_single' is not a package with folders"),
     ],
 )
 def test_names_that_cannot_be(name: str, says: str, site: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_model_whose_attention_is_bypassed_is_refused(folder_of) -> None:
     backbone = tiny.load(folder_of("bert"))
     layer = backbone.model.encoder.layer[1].attention.self
     layer.forward = lambda hidden, *rest, **more: (hidden, None)
-    with pytest.raises(BackboneError, match="half: 2 of its 3 layers ask for prompts"):
+    with pytest.raises(BackboneError, match="half: 2 of its 3 layers read prompts"):
         probe(backbone, "half")
     for each in backbone.model.encoder.layer:
         each.attention.self.forward = layer.forward

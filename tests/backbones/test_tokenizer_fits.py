@@ -50,7 +50,7 @@ def test_no_family_is_used_without_its_tokenizer(family, left, folder_of, tmp_pa
 def test_what_is_missing_is_said(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    assert f"{folder} has no tokenizer: its vocabulary holds no words" in refusal(folder)
+    assert f"{folder} has no tokenizer: its vocabulary has no words" in refusal(folder)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"])

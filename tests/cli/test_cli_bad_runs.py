@@ -290,7 +290,7 @@ def test_eval_on_data_that_is_not_there(finished: Path, refused: Refused) -> Non
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (["model.safetensors"], ["holds no weights (model.safetensors or pytorch_model.bin)"]),
+        (["model.safetensors"], ["has no weights (model.safetensors or pytorch_model.bin)"]),
         (["config.json"], ["has no config.json", "the folder that save_pretrained wrote"]),
     ],
 )

@@ -93,5 +93,5 @@ def test_import_refuses(refused: Refused, material: Material) -> None:
     refused("import", ".", "--from", "peft", "--config", "x.yaml", says=["no such config file"])
     tensor = torch.zeros(5, 3 * 2 * 32)
     torch.save({"prefix_encoder.embedding.weight": tensor}, "pytorch_model.bin")
-    says = ["prompt_len is 3, the checkpoint has 5 positions", "--set prompt_len=5"]
+    says = ["prompt_len is 3, but the checkpoint has 5 positions", "--set prompt_len=5"]
     refused("import", ".", "--from", "p-tuning-v2", "--config", config, says=says)

@@ -297,7 +297,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"prompt_len": 7}, "prompt_len is 7, the checkpoint has 5 positions"),
+        ({"prompt_len": 7}, "prompt_len is 7, but the checkpoint has 5 positions"),
         ({"method": "prompt_tuning"}, "the config's method is prompt_tuning"),
         (
             {"method": {"name": "ptuning_v2", "position_offset": "keep"}},
@@ -377,7 +377,7 @@ def test_a_head_of_another_form_is_left_out(tmp_path: Path, weight: Tensor) -> N
 def test_a_prompt_of_no_real_numbers(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {"prefix_encoder.embedding.weight": torch.ones(LENGTH, 192, dtype=dtype)}
     torch.save(tensors, tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match=f"prompt is of type {dtype}, not of real numbers"):
+    with pytest.raises(InputError, match=f"prompt has type {dtype}, not real numbers"):
         read_reference(tmp_path)
 
 
@@ -390,7 +390,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     for text, says in (
         ("{", "is no JSON"),
         ("[" * 5000, "cannot be read"),
-        ("[]", "is no adapter's config"),
+        ("[]", "is not an adapter's config"),
         ('{"num_transformer_submodules": {}}', "num_transformer_submodules: Input should be"),
         ('{"base_model_name_or_path": 3}', "base_model_name_or_path: Input should be"),
     ):
@@ -398,7 +398,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=says):
             read_peft(tmp_path)
     config.write_text(json.dumps({"peft_type": "LORA"}))
-    with pytest.raises(InputError, match="is of type LORA"):
+    with pytest.raises(InputError, match="has the type LORA"):
         read_peft(tmp_path)
     config.write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
     file = tmp_path / "adapter_model.safetensors"

@@ -249,7 +249,7 @@ def test_tags_and_encoder_decoders_have_no_verbalizer(
 def test_a_sentence_encoder_is_refused(
     config: Callable[..., Path], folder_of: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="hold no language-model head"):
+    with pytest.raises(InputError, match="have no language-model head"):
         tiny.prepared(config(folder_of("bert")), tmp_path / "runs")
 
 

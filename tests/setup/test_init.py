@@ -337,9 +337,9 @@ def test_every_way_through_the_dialogue(
         (["", "1", "films.csv", "text, stars, label"], "3 text columns"),
         (["", "1", "films.csv", "", "", "gone.csv"], "there is no such file"),
         (["7"], "'7' is no backbone"),
-        (["./rob"], "backbone ./rob: no such folder, and no hub id"),
-        (["package:no_such_package/x"], "no installed package is called 'no_such_package'"),
-        (["odd"], "backbone odd: model type .no-such. has no known place"),
+        (["./rob"], "backbone ./rob: is neither a folder nor a hub id"),
+        (["package:no_such_package/x"], "no installed package has the name 'no_such_package'"),
+        (["odd"], "backbone odd: model type .no-such. is unknown"),
     ],
 )
 def test_answers_that_cannot_be_used(data: Path, typed: list[str], says: str) -> None:
@@ -357,7 +357,7 @@ def test_a_bad_answer_is_asked_again(data: Path) -> None:
 
     found = dialogue.converse(note, None)
     assert found.options == {"text": ("text",), "label": "label"}
-    assert asked[1].startswith("backbone rob erta: no such folder, and no hub id")
+    assert asked[1].startswith("backbone rob erta: is neither a folder nor a hub id")
     assert asked[3].startswith("init: 'nine' is no task of the list\n  -> type a number")
     assert asked[3].endswith("\ntask (number or name)")
     assert "no column 'txt'" in asked[8]
