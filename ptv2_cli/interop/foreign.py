@@ -107,7 +107,7 @@ def weights_in(folder: Path, names: Iterable[str]) -> Path:
         InputError: the folder or all of the files are missing.
     """
     if not folder.is_dir():
-        raise InputError.at(str(folder), "does not exist", "name the folder of its files")
+        raise InputError.at(str(folder), "there is no such folder", "name the folder of its files")
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InputError.at(

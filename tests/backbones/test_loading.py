@@ -94,7 +94,7 @@ def test_folder_without_config(folder) -> None:
     assert "has no config.json" in message(folder)
 
 
-@pytest.mark.parametrize(("text", "what"), [("{", "is no JSON"), ("[1]", "is no JSON mapping")])
+@pytest.mark.parametrize(("text", "what"), [("{", "is not JSON"), ("[1]", "is not a JSON mapping")])
 def test_broken_config(text, what, folder) -> None:
     (folder / "config.json").write_text(text)
     assert what in message(folder)

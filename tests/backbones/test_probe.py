@@ -26,7 +26,7 @@ def test_models_that_never_ask_for_prompts_are_refused(family, tmp_path, monkeyp
     message = str(caught.value)
     assert str(tmp_path) in message
     # A model without the registry may be refused by transformers' own loading too.
-    assert "would do nothing" in message or "cannot be loaded" in message
+    assert "would have no effect" in message or "cannot be loaded" in message
 
 
 def test_a_model_whose_attention_is_bypassed_is_refused(folder_of) -> None:
@@ -37,7 +37,7 @@ def test_a_model_whose_attention_is_bypassed_is_refused(folder_of) -> None:
         probe(backbone, "half")
     for each in backbone.model.encoder.layer:
         each.attention.self.forward = layer.forward
-    with pytest.raises(BackboneError, match="backbone deaf: its attention never asks"):
+    with pytest.raises(BackboneError, match="backbone deaf: its attention never reads"):
         probe(backbone, "deaf")
 
 

@@ -319,7 +319,7 @@ def test_sha256_that_differs(material: Material, refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("./nowhere", ["no such folder", "ptv2 list backbones"]),
+        ("./nowhere", ["is neither a folder nor a hub id", "ptv2 list backbones"]),
         ("package:no_such_package/model", ["no installed package", "pip install no-such-package"]),
         ("package:ptv2_cli/model", ["has no folder 'model'"]),
     ],

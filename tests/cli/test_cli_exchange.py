@@ -69,7 +69,7 @@ def test_the_reference(ptv2: Ptv2, finished: Path, material: Material) -> None:
 @pytest.mark.parametrize("to", ["peft", "folded"])
 def test_export_refuses(refused: Refused, finished: Path, to: str) -> None:
     refused("export", "nowhere", "out", "--to", to, says=["no such run directory"])
-    refused("export", finished, finished.parent, "--to", to, says=["with something in it", "->"])
+    refused("export", finished, finished.parent, "--to", to, says=["is not empty", "->"])
     refused("export", finished, "config.yaml", "--to", to, says=["is a file, not a folder"])
     (finished / "metrics.json").unlink()
     refused("export", finished, "out", "--to", to, says=["has not finished", "continues it"])

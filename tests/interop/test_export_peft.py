@@ -160,7 +160,7 @@ def test_the_files_are_those_that_peft_writes(tmp_path: Path, folder_of: FolderO
         ),
         ("albert", {}, "accept no past keys and values"),
         ("modernbert", {}, "accept no past keys and values"),
-        ("bloom", {}, "hidden states would be off by"),
+        ("bloom", {}, "hidden states would differ by"),
         ("t5", {}, "one prompt for both stacks"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_model_that_takes_prefixes_another_way_is_seen(
     monkeypatch.setattr(
         stock_models, "DynamicCache", lambda past: real_cache([(value, key) for key, value in past])
     )
-    with pytest.raises(RunError, match=r"does not take a prefix .* off by"):
+    with pytest.raises(RunError, match=r"does not treat a PEFT prefix .* differ by"):
         exported(run, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
 
@@ -201,7 +201,7 @@ def test_a_window_that_a_prefix_slides_out_of(tmp_path: Path, window: int, fits:
     if fits:
         assert exported(run, tmp_path / "adapter").files
     else:
-        with pytest.raises(RunError, match="see 26 tokens back, prompt and text are up to 27"):
+        with pytest.raises(RunError, match="see 26 tokens, but prompt and text are up to 27"):
             exported(run, tmp_path / "adapter")
 
 
@@ -214,7 +214,7 @@ def test_places_that_are_taken(tmp_path: Path, folder_of: FolderOf) -> None:
     run = make_run(tmp_path, folder_of("bert"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("x")
-    with pytest.raises(InputError, match="with something in it"):
+    with pytest.raises(InputError, match="is not empty"):
         exported(run, tmp_path / "full")
     with pytest.raises(InputError, match="is a file"):
         exported(run, tmp_path / "full/file")
