@@ -50,5 +50,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_files_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How a run works")[2]
+    named = re.findall(r"`([\w/]+(?:\.py|/))(?=[`:])", text)
+    folders = (ROOT, ROOT / "ptv2_cli")
+    assert len(named) > 40
+    assert not [name for name in named if not any((folder / name).exists() for folder in folders)]
+
+
 def test_the_pages_have_commands() -> None:
     assert sum(len(commands(page)) for page in PAGES) >= 10
