@@ -1,4 +1,4 @@
-"""The rows of a split as read, where they come from, and counts of their gold answers."""
+"""The rows of a split, what reading them needs to know, and counts of their gold answers."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class Split:
 
     rows: list[Row]
     sha256: str
-    """Of the files; of the rows where these are not what the files alone say, see `Reading`."""
+    """Of the files; of the rows if a `Reading` changed them, or rows were left out."""
     files: tuple[Path, ...] = ()
     bad: tuple[BadRow, ...] = ()
     """Rows of the files that were left out."""
     notes: tuple[str, ...] = ()
-    """What reading it found that is worth a warning."""
+    """Warnings about what was read."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read, where the config says so; None: as their first bytes show."""
+    """How the config says that files are read; None: as their first bytes show."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -68,7 +68,7 @@ AS_FOUND = Reading()
 
 
 class DataSource(Protocol):
-    """Where the files of a split lie: a local folder or a snapshot of the hub."""
+    """Where the files of a split are: a local folder or a snapshot of the hub."""
 
     @property
     def reading(self) -> Reading:
@@ -78,24 +78,24 @@ class DataSource(Protocol):
         """Files of `train`, `validation` or `test`; empty if the source has no such split."""
 
     def describe(self, split: str) -> str:
-        """Where was looked for the split, and for which names: for messages."""
+        """Where the split was looked for, and under which names: for messages."""
 
 
 def reading_of(section: TaskSection) -> Reading:
-    """How a config's `task:` says its files are read."""
+    """How a config's `task:` says that its files are read."""
     return Reading(section.delimiter, section.encoding, section.skip_bad)
 
 
 class HubSection(Section):
-    """Where a data set lies on the hub, and how its columns and label names map to ours."""
+    """A data set on the hub, and how its columns and label names map to ours."""
 
     repo: str
     revision: str
     folder: str
     columns: dict[str, str] = Field(default={})
-    """Our column name -> theirs, where they differ."""
+    """Our column name -> theirs, if they differ."""
     values: dict[str, str] = Field(default={})
-    """Their label name -> ours, where they differ."""
+    """Their label name -> ours, if they differ."""
 
 
 class RowReader(Protocol):
@@ -108,15 +108,15 @@ class RowReader(Protocol):
         """The rows that a line of a file holds."""
 
     def unit(self, row: Row) -> Hashable:
-        """What a row is scored with; None: the row alone."""
+        """What all rows that are scored together share; None: the row is scored alone."""
 
 
 SHOWN = 6
-"""Answers that are named; of more the others are counted."""
+"""Answers that are named; if there are more, the others are counted."""
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """`yes 12, no 3`, the most frequent first; of many, how many more there are and the rarest."""
+    """`yes 12, no 3`, the most frequent first; of many, the number of the others and the rarest."""
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     if len(ranked) > SHOWN + 1:
         (rarest, least), left = ranked[-1], len(ranked) - SHOWN
@@ -126,7 +126,7 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def look_alikes(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """Groups of answers, with their counts, that differ by case or white space alone."""
+    """Groups of answers, with their counts, that differ only by case or white space."""
     groups: dict[str, Counter[str]] = {}
     for name, count in counts.items():
         groups.setdefault("".join(name.split()).casefold(), Counter())[name] += count

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie: a folder of the user's or a snapshot of the hub."""
+"""The files of a data set: in the user's folder, named one by one, or in a hub snapshot."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, RowReader
 from ptv2_cli.errors import DataError
@@ -19,28 +20,16 @@ WORDS = {
     "test": ("test", "testb"),
 }
 """Words of a file name that mean a split."""
-_SUFFIXES = {
-    ".jsonl",
-    ".json",
-    ".parquet",
-    ".txt",
-    ".conll",
-    ".bio",
-    ".iob",
-    ".iob2",
-    ".tsv",
-    ".csv",
-    ".xlsx",
-}
+_DATA_SUFFIX = re.compile(r"\.(jsonl?|parquet|txt|conll|bio|iob2?|tsv|csv|xlsx)|\..*_conll")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SPELLINGS = {"devel": "validation", "development": "validation"}
-"""Words of official releases that mean a split as well."""
+"""Words of official releases that mean a split too."""
 _CORPORA = ("wsj", "brown")
-"""Words of a file name that tell apart the test sets of CoNLL-2005."""
+"""Words of a file name that distinguish the test sets of CoNLL-2005."""
 _TREES = ("*.parquet", "**/*gold_conll")
 """What a folder named for a split may hold: parquet shards, or CoNLL-2012's tree of documents."""
 _FOREIGN = {"arabic", "chinese"}
-"""Folders of CoNLL-2012's tree with other languages than its tasks' one."""
+"""Folders of CoNLL-2012's tree with languages other than English."""
 
 
 def split_of(path: Path) -> str | None:
@@ -50,7 +39,7 @@ def split_of(path: Path) -> str | None:
     """
     path = _unzipped(path)
     suffix = path.suffix.lower()
-    if suffix in _SUFFIXES or suffix.endswith("_conll"):
+    if _DATA_SUFFIX.fullmatch(suffix):
         stem = _SHARD.sub("", path.stem)
     elif path.suffix == "" or suffix[1:] in _CORPORA or _split_word(path.suffix[1:]):
         stem = path.name
@@ -61,7 +50,7 @@ def split_of(path: Path) -> str | None:
 
 
 def data_suffix(path: Path) -> str:
-    """The suffix that says a file's format, in lower case; a `.gz` behind it says nothing."""
+    """The suffix that says a file's format, in lower case; `.gz` after it is ignored."""
     return _unzipped(path).suffix.lower()
 
 
@@ -71,7 +60,7 @@ def _unzipped(path: Path) -> Path:
 
 
 def corpus_of(path: Path) -> str | None:
-    """`wsj` or `brown` where a file's name says it: `test.wsj`, `test_brown.txt`."""
+    """`wsj` or `brown` if a file's name says it: `test.wsj`, `test_brown.txt`."""
     return next((word for word in _CORPORA if word in _words(path.name)), None)
 
 
@@ -84,23 +73,23 @@ def split_files(folder: Path, split: str) -> tuple[Path, ...]:
         DataError: two files claim the split.
     """
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    found = [path for path in entries if path.is_file() and split_of(path) == split]
+    files = [path for path in entries if path.is_file() and split_of(path) == split]
     for path in entries:
         if path.is_dir() and _split_word(path.name.lower()) == split:
-            found += _below(path)
-    if len(found) > 1 and not _are_one(found, folder):
-        names = " and ".join(path.name for path in found)
+            files += _files_below(path)
+    if len(files) > 1 and not _are_one(files, folder):
+        names = " and ".join(path.name for path in files)
         raise DataError.at(
             str(folder), f"{names} both claim to be the {split} data", "keep one of them there"
         )
-    return tuple(found)
+    return tuple(files)
 
 
-def _below(folder: Path) -> list[Path]:
+def _files_below(folder: Path) -> list[Path]:
     """The files of a folder named for a split."""
-    # In a hub cache a shard is a link, whose blob may be gone.
-    found = sorted(path for tree in _TREES for path in folder.glob(tree) if path.is_file())
-    return [path for path in found if not _FOREIGN & set(path.relative_to(folder).parts)]
+    # In a hub cache a shard is a link, whose target may be gone.
+    files = sorted(path for tree in _TREES for path in folder.glob(tree) if path.is_file())
+    return [path for path in files if not _FOREIGN & set(path.relative_to(folder).parts)]
 
 
 def _are_one(files: Sequence[Path], folder: Path) -> bool:
@@ -160,9 +149,9 @@ class FileSource:
 
 
 class HubSource:
-    """A folder of a data set repository on the Hugging Face hub, taken as a snapshot.
+    """A folder of a data set repository on the Hugging Face hub, as a snapshot.
 
-    Offline (asked for, or HF_HUB_OFFLINE=1) only the local cache is looked at.
+    Offline (`offline`, or HF_HUB_OFFLINE=1) only the local cache is used.
     """
 
     def __init__(
@@ -179,24 +168,19 @@ class HubSource:
         self.repo = repo
         self.revision = revision
         self.folder = folder
-        asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-        self.offline = offline or asked or constants.HF_HUB_OFFLINE
+        by_variable = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+        self.offline = offline or by_variable or constants.HF_HUB_OFFLINE
 
     @property
     def command(self) -> str:
-        """What to type to bring the data into the cache."""
+        """The command that downloads the data into the cache."""
         return (
             f"hf download --repo-type dataset {self.repo} --revision {self.revision} "
             f"--include '{self.folder}/*'"
         )
 
-    @property
-    def commit(self) -> str:
-        """The commit that the revision stands for: the identity of the snapshot."""
-        return self._snapshot.name
-
     def missing(self) -> str | None:
-        """What the cache lacks, which `command` fetches; never touches the network."""
+        """What the cache lacks, which `command` downloads; never uses the network."""
         snapshot = self._cached()
         folder = snapshot / self.folder if snapshot else None
         what = f"data set {self.repo} ({self.folder}, revision {self.revision})"
@@ -209,13 +193,13 @@ class HubSource:
         """Parquet files of a split, downloaded on first use.
 
         Raises:
-            DataError: the data is not in the cache and the hub cannot be asked.
+            DataError: the data is not in the cache, and the hub cannot be reached.
         """
         folder = self._snapshot / self.folder
         return split_files(folder, split) if folder.is_dir() else ()
 
     def describe(self, split: str) -> str:
-        """The repository, revision and folder looked in."""
+        """The repository, folder and revision."""
         return f"{self.repo}/{self.folder}/{split} at {self.revision}"
 
     @cached_property
@@ -226,18 +210,10 @@ class HubSource:
             if lacking or cached is None:
                 raise DataError.at(self.repo, f"offline, and {lacking}", self._advice)
             return cached
-        from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            return Path(
-                snapshot_download(
-                    self.repo,
-                    repo_type="dataset",
-                    revision=self.revision,
-                    allow_patterns=f"{self.folder}/*.parquet",
-                )
-            )
+            return self._downloaded(allow_patterns=f"{self.folder}/*.parquet")
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().split("\n")[0]
             raise DataError.at(self.repo, f"cannot be downloaded: {reason}", self._advice) from None
@@ -247,29 +223,30 @@ class HubSource:
         return f"{self.command}, or give the official files: task.data: FOLDER"
 
     def _cached(self) -> Path | None:
-        from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return Path(
-                snapshot_download(
-                    self.repo, repo_type="dataset", revision=self.revision, local_files_only=True
-                )
-            )
+            return self._downloaded(local_files_only=True)
         except LocalEntryNotFoundError:
             return None
+
+    def _downloaded(self, **options: Any) -> Path:
+        from huggingface_hub import snapshot_download
+
+        kind = "dataset"
+        return Path(snapshot_download(self.repo, repo_type=kind, revision=self.revision, **options))
 
 
 @dataclass(frozen=True)
 class NamedSource:
-    """Files given one by one; the splits that are not come from elsewhere, if from anywhere."""
+    """Files given one by one; `rest` has the other splits, if anything has."""
 
     named: Mapping[str, Path]
     rest: DataSource | None = None
     reading: Reading = AS_FOUND
 
     def files(self, split: str) -> tuple[Path, ...]:
-        """The file given for a split, else what the rest has.
+        """The file given for a split, else the files of `rest`.
 
         Raises:
             DataError: there is no such file.
@@ -283,7 +260,7 @@ class NamedSource:
         return (path,)
 
     def describe(self, split: str) -> str:
-        """The file, or where the rest looks."""
+        """The file, or where `rest` looks."""
         if split in self.named or self.rest is None:
             return str(self.named.get(split, f"task.{split}"))
         return self.rest.describe(split)
@@ -303,12 +280,12 @@ def open_source(
     named: Mapping[str, Path] | None = None,
     reading: Reading = AS_FOUND,
 ) -> DataSource:
-    """The files `named` by split, over the user's folder, else the task's place on the hub.
+    """The files `named` by split, then the user's folder `data`, else the task's data on the hub.
 
-    With a train file of the user's the hub is not asked for the other splits.
+    If the user names a train file, the hub does not provide the other splits.
 
     Raises:
-        DataError: none is given.
+        DataError: there is none of these.
     """
     rest: DataSource | None = None
     if data is not None:

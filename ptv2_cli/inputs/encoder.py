@@ -1,4 +1,4 @@
-"""Encoder: a fast tokenizer, a length limit and maybe a template, used alike by all shapes."""
+"""Encoder: a fast tokenizer, a length limit and maybe a template, the same for all tasks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ptv2_cli.inputs.features import Truncation
 from ptv2_cli.inputs.layout import Layout, template_layout, tokenizer_layout
 from ptv2_cli.inputs.template import Template
 
-STRANGE = "\U00010600"
-"""A sign of Linear A, a letter that is in no vocabulary."""
+UNKNOWN_LETTER = "\U00010600"
+"""A letter of Linear A, which is in no vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Demonstration:
     ids: tuple[int, ...]
 
     def is_row(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row has the very same texts."""
+        """Whether a row has exactly these texts."""
         return all(row.get(name) == text for name, text in self.texts.items())
 
 
@@ -47,9 +47,9 @@ class Encoder:
         tokenizer: the backbone's fast tokenizer.
         max_len: most tokens of an input.
         truncation: which text of a pair is cut.
-        template: what stands where; without one the tokenizer's own layout.
+        template: the order of its parts; without one the tokenizer's own layout.
         ahead: the template's `{mask}` is the token that follows the input.
-        causal: a token of the backbone sees only those before it.
+        causal: the backbone's tokens see only those before them.
 
     Raises:
         BackboneError: the tokenizer is no fast one (offsets and batches need it).
@@ -86,30 +86,28 @@ class Encoder:
             self.layout(template.columns)
 
     def limited(self, max_len: int | None, truncation: Truncation) -> Encoder:
-        """The same encoder for inputs that may be shorter still, cut in another way."""
-        other = copy.copy(self)
-        other.truncation, other._layouts = truncation, {}
-        if max_len is not None and not self.uncut:
-            other.max_len = min(max_len, self.max_len)
-        return other
+        """The same encoder with another truncation, and a limit that may be lower."""
+        limit = self.max_len if max_len is None or self.uncut else min(max_len, self.max_len)
+        return self._with(truncation=truncation, max_len=limit)
 
     def unlimited(self, max_len: int) -> Encoder:
         """The same encoder with a limit that no input reaches, whatever a task says."""
-        other = copy.copy(self)
-        other.max_len, other.uncut, other._layouts = max_len, True, {}
-        return other
+        return self._with(max_len=max_len, uncut=True)
 
     def showing(self, demonstrations: Sequence[Demonstration]) -> Encoder:
         """The same encoder whose inputs begin with demonstrations, as many as fit."""
+        return self._with(demonstrations=tuple(demonstrations))
+
+    def _with(self, **changed: Any) -> Encoder:
         other = copy.copy(self)
-        other.demonstrations, other._layouts = tuple(demonstrations), {}
+        vars(other).update(changed, _layouts={})
         return other
 
     def shown(self, row: Mapping[str, Any], room: int) -> tuple[list[int], int]:
-        """Token ids of the demonstrations before a row, and how many had no room.
+        """Token ids of the demonstrations before a row, and how many did not fit.
 
         The first are dropped until the others fit into `room` tokens. A row is no demonstration
-        of itself, or its answer would stand before it.
+        of itself, which would show its answer.
         """
         others = [item for item in self.demonstrations if not item.is_row(row)]
         kept = list(others)
@@ -120,32 +118,34 @@ class Encoder:
     @cached_property
     def pad_id(self) -> int:
         """Id that fills padding and prompt slots; never attended to as text."""
-        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
-        return next(int(found) for found in ids if found is not None)
+        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(int(token) for token in candidates if token is not None)
 
     @cached_property
     def unknown_id(self) -> int:
-        """Id that stands for a word of which the tokenizer makes nothing."""
-        found = self.tokenizer.unk_token_id
-        return self.pad_id if found is None else int(found)
+        """Id for a word that the tokenizer drops."""
+        unknown = self.tokenizer.unk_token_id
+        return self.pad_id if unknown is None else int(unknown)
 
     @cached_property
     def unknown_token(self) -> int | None:
-        """Id of the unknown token; None where no text becomes it, as in byte-level BPE."""
-        found = self.tokenizer.unk_token_id
-        return found if found in self._ids([STRANGE])[0] else None
+        """Id of the unknown token; None if no text becomes it, as in byte-level BPE."""
+        unknown = self.tokenizer.unk_token_id
+        return unknown if unknown in self._ids([UNKNOWN_LETTER])[0] else None
 
     @cached_property
     def needs_space(self) -> bool:
-        """Whether a word reads differently after a space (byte-level BPE: `Ġword`)."""
+        """Whether a word has other tokens after a space (byte-level BPE: `Ġword`)."""
         alone = self._ids(["x", "y", "x y"])
         return alone[0] + alone[1] != alone[2]
 
     def layout(self, columns: Sequence[str], *, closed: bool = False) -> Layout:
         """The layout for these columns: the template's if there is one.
 
-        `closed`: it has a position that sees the whole input and is no text. A causal model's
-        input then ends with a special token, the end-of-text token unless it has another.
+        Args:
+            columns: the text columns.
+            closed: whether a position that is no text must see the whole input. A causal model's
+                input then ends with a special token, by default the end-of-text token.
 
         Raises:
             ConfigError: the template leaves out a column, or max_len leaves no room for text.
@@ -175,12 +175,12 @@ class Encoder:
     def tokenize_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Token ids of every word; each is tokenized by itself, as following a space.
 
-        That is what `is_split_into_words` with `add_prefix_space` gives. A word of which
-        nothing is left becomes the unknown token.
+        That is what `is_split_into_words` with `add_prefix_space` gives. A word without any token
+        becomes the unknown token.
         """
         words = list(dict.fromkeys(word for sentence in sentences for word in sentence))
         ids = self.tokenize(words, spaced=True)
-        known = {word: found or [self.unknown_id] for word, found in zip(words, ids, strict=True)}
+        known = {word: own or [self.unknown_id] for word, own in zip(words, ids, strict=True)}
         return [[known[word] for word in sentence] for sentence in sentences]
 
     def _make_layout(self, columns: tuple[str, ...], closed: bool) -> Layout:
@@ -202,7 +202,7 @@ class Encoder:
             layout = template_layout(
                 self.tokenizer,
                 self.template,
-                self._literal,
+                lambda text, spaced: self.tokenize([text], spaced)[0],
                 ahead=self.ahead,
                 shown=bool(self.demonstrations),
                 **common,
@@ -219,12 +219,9 @@ class Encoder:
             )
         return layout
 
-    def _literal(self, text: str, spaced: bool) -> list[int]:
-        return self.tokenize([text], spaced)[0]
-
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = self._call(texts)["input_ids"]
-        return found
+        ids: list[list[int]] = self._call(texts)["input_ids"]
+        return ids
 
     def _call(self, texts: Sequence[str], **extra: Any) -> Any:
         return self.tokenizer(
@@ -242,9 +239,9 @@ class Encoder:
 def fit(lengths: Sequence[int], room: int, truncation: Truncation) -> list[int]:
     """How many tokens of each text to keep so that together they fit into `room`.
 
-    longest_first cuts the longest text token by token, and of texts cut to equal length the one
-    that was shorter to begin with (as the tokenizers library does). only_first and only_second
-    cut that text alone as long as the others fit, else fall back to longest_first.
+    longest_first cuts the longest text token by token. Of texts cut to equal length it cuts the
+    one that was shorter at first (as the tokenizers library does). only_first and only_second cut
+    only that text if the others fit, else as longest_first.
     """
     over = sum(lengths) - room
     kept = list(lengths)
@@ -260,7 +257,7 @@ def fit(lengths: Sequence[int], room: int, truncation: Truncation) -> list[int]:
         longest = [index for index, length in enumerate(kept) if length == top]
         below = max((length for length in kept if length < top), default=0)
         step = min(top - below, -(-over // len(longest)))
-        for index in sorted(longest, key=lambda at: lengths[at]):
+        for index in sorted(longest, key=lengths.__getitem__):
             cut = min(step, over)
             kept[index] -= cut
             over -= cut

@@ -1,4 +1,4 @@
-"""What a row gives to a batch: its token ids, its label and how they belong together."""
+"""What a row gives to a batch: its token ids, its label and what its positions mean."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ Truncation = Literal["longest_first", "only_first", "only_second"]
 class Feature:
     """What one row (or a window of it) gives to a batch. Lists have length T, its tokens.
 
-    Mostly that is one model input. A question with choices is one feature too, or its choices
-    could fall into different batches: `choices` are its inputs, and its own lists are those of
-    the longest of them.
+    Mostly that is one model input. A question with choices is one feature too, so that all its
+    choices are in one batch: `choices` are its inputs, and its own lists are those of the longest.
     """
 
     row: int
@@ -26,7 +25,7 @@ class Feature:
     """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
     first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
     slots: list[int] | None = None
-    """Index of the prompt vector that stands at each position, -1 for text (templates only)."""
+    """Index of the prompt vector at each position, -1 for text (templates only)."""
     mask_at: int | None = None
     """Position of the template's {mask}."""
     words: list[int | None] | None = None
@@ -36,17 +35,17 @@ class Feature:
     task: int = 0
     """Which of several tasks that train together it belongs to."""
     cls_at: int = 0
-    """Span shape: the position that stands for "no answer here"; see `frame.Built`."""
+    """Span shape: the position that means "no answer here"; see `layout.Built`."""
     truncated: bool = False
     """Text of the row was cut off and is seen by no window."""
     left_out: int = 0
-    """Demonstrations for which it had no room."""
+    """Demonstrations that did not fit."""
     choices: tuple[Feature, ...] | None = None
     """Choice shape: an input for each choice, in the row's order."""
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
-        """The model inputs that it stands for."""
+        """Its model inputs."""
         return (self,) if self.choices is None else self.choices
 
     @property

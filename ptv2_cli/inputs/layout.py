@@ -1,7 +1,7 @@
-"""Frames: what surrounds the text of an input - special tokens, prompt slots, words, a mask.
+"""Layouts: what surrounds the text of an input - special tokens, prompt vectors, words, a mask.
 
-A tokenizer's own layout ([CLS] a [SEP] b [SEP]) is learnt from one call of it, so that no
-family needs a case of its own; a template's layout stands inside the same first and last tokens.
+One call shows a tokenizer's own layout ([CLS] a [SEP] b [SEP]), so that no family needs a case of
+its own. A template's layout begins and ends with the same special tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptv2_cli.inputs.template import WHERE, Column, Literal, Prompt, Template
 
 @dataclass(frozen=True)
 class Fixed:
-    """Tokens that every input has at this place, with their token types."""
+    """Tokens that every input has here, with their token types."""
 
     ids: tuple[int, ...]
     types: tuple[int, ...]
@@ -24,19 +24,11 @@ class Fixed:
 
 @dataclass(frozen=True)
 class TextPart:
-    """The place of a column. `spaced`: its text is tokenized as following a space."""
+    """The text of a column. `spaced`: it is tokenized as following a space."""
 
     name: str
     type_id: int
     spaced: bool
-
-
-@dataclass(frozen=True)
-class Slots:
-    """`size` prompt vectors from index `first` on."""
-
-    size: int
-    first: int
 
 
 @dataclass(frozen=True)
@@ -48,31 +40,30 @@ class MaskToken:
 
 @dataclass(frozen=True)
 class Ahead:
-    """The place of a token that a causal model is asked for: the head reads the one before."""
+    """Where a causal model predicts a token: the head reads the position before."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The place of demonstrations, whose tokens differ from row to row."""
+    """Demonstrations, whose tokens differ from row to row."""
 
 
-Part = Fixed | TextPart | Slots | MaskToken | Ahead | Shown
+Part = Fixed | TextPart | Prompt | MaskToken | Ahead | Shown
 
 
 @dataclass(frozen=True)
 class Built:
-    """One assembled input of T positions; `starts`: where each column's first token stands.
-
-    `cls_at` is the position that stands for the whole input: [CLS], the first text token where
-    there is none, or the last token of a closed layout.
-    """
+    """One assembled input of T positions."""
 
     input_ids: list[int]
     token_type_ids: list[int] | None
     slots: list[int] | None
     mask_at: int | None
     starts: dict[str, int]
+    """The position of each column's first token."""
     cls_at: int
+    """The position that represents the whole input: [CLS], else the first text token, or the last
+    token of a closed layout."""
 
 
 @dataclass(frozen=True)
@@ -89,55 +80,51 @@ class Layout:
 
     @property
     def texts(self) -> tuple[TextPart, ...]:
-        """The places of text, in input order."""
+        """The columns' texts, in input order."""
         return tuple(part for part in self.parts if isinstance(part, TextPart))
 
     @property
     def overhead(self) -> int:
-        """Tokens that are no column's text: they count towards max_len, prompt slots do not."""
+        """Tokens that are no column's text; prompt vectors do not count towards max_len."""
         fixed = sum(len(part.ids) for part in self.parts if isinstance(part, Fixed))
         return fixed + sum(isinstance(part, MaskToken) for part in self.parts)
 
     def closed(self, end_id: int) -> Layout:
-        """The same layout, read at its last token: `end_id` is added if it ends in text."""
+        """The same layout, read at its last token; `end_id` is added if it ends in text."""
         last = self.parts[-1] if self.parts else None
         ends = isinstance(last, Fixed) and bool(last.ids)
         parts = self.parts if ends else (*self.parts, Fixed((end_id,), (0,)))
         return replace(self, parts=parts, whole_at_end=True)
 
     def build(self, texts: Mapping[str, Sequence[int]], shown: Sequence[int] = ()) -> Built:
-        """Fill in the token ids of every column, and of demonstrations where they have a place."""
+        """The input with these token ids of every column and, if it shows them, demonstrations."""
         ids: list[int] = []
         types: list[int] = []
         slots: list[int] = []
         starts: dict[str, int] = {}
         mask_at: int | None = None
         for part in self.parts:
-            if isinstance(part, Slots):
-                ids += [self.pad_id] * part.size
-                types += [0] * part.size
-                slots += range(part.first, part.first + part.size)
-                continue
-            if isinstance(part, Ahead):
-                mask_at = max(len(ids) - 1, 0)
-                continue
-            if isinstance(part, Fixed):
-                new: Sequence[int] = part.ids
-                types += part.types
-            elif isinstance(part, MaskToken):
-                mask_at = len(ids)
-                new = (part.id,)
-                types.append(0)
-            elif isinstance(part, Shown):
-                new = shown
-                types += [0] * len(shown)
-            else:
-                starts[part.name] = len(ids)
-                new = texts[part.name]
-                types += [part.type_id] * len(new)
+            new: Sequence[int] = ()
+            match part:
+                case Prompt():
+                    new = [self.pad_id] * part.size
+                case Fixed():
+                    new = part.ids
+                case TextPart():
+                    starts[part.name] = len(ids)
+                    new = texts[part.name]
+                case Shown():
+                    new = shown
+                case MaskToken():
+                    mask_at = len(ids)
+                    new = (part.id,)
+                case Ahead():
+                    mask_at = max(len(ids) - 1, 0)
             ids += new
-            slots += [-1] * len(new)
-        prompted = any(isinstance(part, Slots) for part in self.parts)
+            type_id = part.type_id if isinstance(part, TextPart) else 0
+            types += part.types if isinstance(part, Fixed) else [type_id] * len(new)
+            slots += part.indices if isinstance(part, Prompt) else [-1] * len(new)
+        prompted = any(isinstance(part, Prompt) for part in self.parts)
         return Built(
             input_ids=ids,
             token_type_ids=types if self.typed else None,
@@ -148,35 +135,33 @@ class Layout:
         )
 
     def _cls_at(self, ids: list[int], slots: list[int]) -> int:
-        """Position of the token that stands for the whole input; see Built."""
-        text = [at for at, slot in enumerate(slots) if slot < 0]
+        text = [position for position, slot in enumerate(slots) if slot < 0]
         if self.whole_at_end:
             return text[-1]
-        found = (at for at in text if ids[at] == self.cls_id) if self.cls_id is not None else ()
-        return next(iter(found), text[0] if text else 0)
+        cls = (position for position in text if ids[position] == self.cls_id)
+        return next(cls, text[0] if text else 0)
 
 
 def tokenizer_layout(tokenizer: Any, columns: Sequence[str], **common: Any) -> Layout:
     """The tokenizer's own layout for one column or a pair.
 
-    Where a tokenizer puts nothing at all between the two texts of a pair (GPT-2), the second
-    is tokenized as following a space, so that no words grow together.
+    If a tokenizer puts nothing between the two texts of a pair (GPT-2), the second is tokenized
+    as following a space, so that two words do not become one.
     """
     texts = ["a", "b"][: len(columns)]
     sample = tokenizer(*texts, return_token_type_ids=True, verbose=False)
     ids, types = sample["input_ids"], sample["token_type_ids"]
     owners = sample.sequence_ids(0)
     parts: list[Part] = []
-    at = 0
+    end = 0
     for index, name in enumerate(columns):
-        first = owners.index(index)
-        last = len(owners) - owners[::-1].index(index)
-        if first > at:
-            parts.append(Fixed(tuple(ids[at:first]), tuple(types[at:first])))
-        parts.append(TextPart(name, types[first], spaced=index > 0 and first == at))
-        at = last
-    if at < len(ids):
-        parts.append(Fixed(tuple(ids[at:]), tuple(types[at:])))
+        start = owners.index(index)
+        if start > end:
+            parts.append(Fixed(tuple(ids[end:start]), tuple(types[end:start])))
+        parts.append(TextPart(name, types[start], spaced=index > 0 and start == end))
+        end = len(owners) - owners[::-1].index(index)
+    if end < len(ids):
+        parts.append(Fixed(tuple(ids[end:]), tuple(types[end:])))
     return Layout(tuple(parts), **common)
 
 
@@ -193,10 +178,10 @@ def template_layout(
 
     Args:
         tokenizer: the backbone's.
-        template: what stands where.
+        template: the template.
         tokenize: `tokenize(text, spaced)` gives the ids of the template's own words.
-        ahead: `{mask}` is the token that follows the input, which then ends without special ones.
-        shown: demonstrations stand before the template.
+        ahead: `{mask}` is the token that follows the input, which ends without special tokens.
+        shown: demonstrations come before the template.
         **common: the layout's other fields.
 
     Raises:
@@ -205,7 +190,7 @@ def template_layout(
     parts: list[Part] = [Shown()] if shown else []
     for piece in template.pieces:
         if isinstance(piece, Prompt):
-            parts.append(Slots(piece.size, piece.first))
+            parts.append(piece)
         elif isinstance(piece, Column):
             parts.append(TextPart(piece.name, 0, piece.spaced))
         elif isinstance(piece, Literal):
@@ -224,10 +209,9 @@ def template_layout(
         else:
             parts.append(MaskToken(tokenizer.mask_token_id))
     outer = tokenizer_layout(tokenizer, ["text"], **common).parts
-    at = next(index for index, part in enumerate(outer) if isinstance(part, TextPart))
-    after = () if ahead else outer[at + 1 :]
-    return Layout((*map(_flat, outer[:at]), *parts, *map(_flat, after)), **common)
-
-
-def _flat(part: Part) -> Part:
-    return Fixed(part.ids, (0,) * len(part.ids)) if isinstance(part, Fixed) else part
+    flat = [
+        Fixed(part.ids, (0,) * len(part.ids)) if isinstance(part, Fixed) else part for part in outer
+    ]
+    text = next(index for index, part in enumerate(flat) if isinstance(part, TextPart))
+    after = () if ahead else flat[text + 1 :]
+    return Layout((*flat[:text], *parts, *after), **common)

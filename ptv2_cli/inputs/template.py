@@ -1,4 +1,4 @@
-"""Templates: where the prompt vectors, the text columns and a [MASK] stand in an input.
+"""Templates: the order of prompt vectors, text columns, words and a [MASK] in an input.
 
 P-tuning v1 (Liu et al. 2021, "GPT Understands, Too", section 3.2) writes its input as
 `[P0..Pi] x [Pi+1..Pj] y`; here that is text such as `{p:3} {premise} {p:3} {mask}`.
@@ -22,10 +22,15 @@ class Prompt:
     size: int
     first: int
 
+    @property
+    def indices(self) -> range:
+        """The vectors' indices in the whole prompt."""
+        return range(self.first, self.first + self.size)
+
 
 @dataclass(frozen=True)
 class Column:
-    """`{name}`: the text of a column. `spaced`: whitespace stands before it."""
+    """`{name}`: the text of a column. `spaced`: whitespace comes before it."""
 
     name: str
     spaced: bool
@@ -33,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Literal:
-    """Words of the template itself. `spaced`: whitespace stands before them."""
+    """Words of the template itself. `spaced`: whitespace comes before them."""
 
     text: str
     spaced: bool
@@ -41,7 +46,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Mask:
-    """`{mask}`: the place whose hidden state the head may read. `spaced`: as for a column."""
+    """`{mask}`: the token whose hidden state the head may read. `spaced`: as for a column."""
 
     spaced: bool = False
 
@@ -60,17 +65,17 @@ class Template:
 
     @property
     def length(self) -> int:
-        """Number of prompt vectors over all places."""
+        """Number of all its prompt vectors."""
         return sum(piece.size for piece in self.pieces if isinstance(piece, Prompt))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the text columns it shows, in template order."""
+        """Names of its text columns, in template order."""
         return tuple(piece.name for piece in self.pieces if isinstance(piece, Column))
 
     @property
     def has_mask(self) -> bool:
-        """Whether a {mask} stands in it."""
+        """Whether it has a {mask}."""
         return any(isinstance(piece, Mask) for piece in self.pieces)
 
 
@@ -83,12 +88,11 @@ def parse_template(
         source: the text.
         columns: names of the task's text columns.
         where: the key of the config that gives it.
-        prompted: whether prompt vectors stand in it; else it has words and `{mask}` alone.
+        prompted: whether it has prompt vectors; else it has no `{p:N}`.
 
     Raises:
-        ConfigError: a place that is neither `{p:N}`, `{mask}` nor a column; no `{p:N}`, or one
-            where prompts do not belong; no column; a column or `{mask}` given twice; a stray
-            brace.
+        ConfigError: braces that hold neither `p:N`, `mask` nor a column; no `{p:N}`, or one
+            although `prompted` is false; no column; a column or `{mask}` twice; a stray brace.
     """
     try:
         template = _parsed(source, columns, where)
@@ -99,7 +103,7 @@ def parse_template(
         raise ConfigError.at(
             where,
             f"{error} in template {source!r}",
-            f"places are {vectors}{{mask}} and the task's columns: {known}",
+            f"a template may hold {vectors}{{mask}} and the task's columns: {known}",
         ) from None
     return template
 
@@ -133,7 +137,7 @@ def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
         elif name in columns:
             pieces.append(Column(name, spaced and bool(pieces)))
         else:
-            raise _Unfit(f"unknown place {part}")
+            raise _Unfit(f"unknown {part}")
         spaced = False
     return Template(source, tuple(pieces), where)
 
@@ -141,15 +145,15 @@ def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
 def default_template(columns: Sequence[str], total: int, with_mask: bool) -> Template:
     """Spread `total` prompt vectors evenly over a template of the usual form.
 
-    Before every column and, with a mask, before the mask; earlier places take the remainder.
-    A prompt shorter than the places leaves the last places out.
+    They come before every column and, with a mask, before the mask; the first ones take the
+    remainder. A prompt with fewer vectors than these leaves the last ones without any.
     """
-    places = [f"{{{name}}}" for name in columns] + (["{mask}"] if with_mask else [])
-    share, rest = divmod(total, len(places))
-    sizes = [share + (index < rest) for index in range(len(places))]
+    fields = [f"{{{name}}}" for name in columns] + (["{mask}"] if with_mask else [])
+    share, rest = divmod(total, len(fields))
+    sizes = [share + (index < rest) for index in range(len(fields))]
     text = " ".join(
-        f"{{p:{size}}} {place}" if size else place
-        for size, place in zip(sizes, places, strict=True)
+        f"{{p:{size}}} {field}" if size else field
+        for size, field in zip(sizes, fields, strict=True)
     )
     return parse_template(text, columns)
 
@@ -165,4 +169,4 @@ def _check(template: Template, columns: Sequence[str], prompted: bool) -> None:
         raise _Unfit("two {mask}: the head reads one")
     for name in columns:
         if template.columns.count(name) > 1:
-            raise _Unfit(f"{{{name}}} stands twice")
+            raise _Unfit(f"{{{name}}} twice")

@@ -11,11 +11,10 @@ from typing import Any
 from ptv2_cli.data.rows import DataSource, Row, Split, reading_of
 from ptv2_cli.data.source import FileSource, FolderSource
 from ptv2_cli.errors import DataError
-from ptv2_cli.inputs.demonstrations import render
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import Feature, truncated_rows
 from ptv2_cli.inputs.template import Template, default_template, parse_template
-from ptv2_cli.inputs.verbalizer import TEMPLATE, word_tokens
+from ptv2_cli.inputs.verbalizer import TEMPLATE, render_demonstrations, word_tokens
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.overlap import Marks, marks_of
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, with_holdout
@@ -210,9 +209,8 @@ def make_encoder(
     if resolved.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
         task, tokens = resolved.task, label_tokens(resolved, encoder)
         words = dict(zip(task.labels, tokens, strict=True))
-        encoder = encoder.showing(
-            render(encoder, task.columns, demonstrations, words, task.gold_key)
-        )
+        shown = render_demonstrations(encoder, task.columns, demonstrations, words, task.gold_key)
+        encoder = encoder.showing(shown)
     return encoder
 
 

@@ -38,13 +38,13 @@ def test_the_first_piece_follows_no_space() -> None:
 @pytest.mark.parametrize(
     ("source", "what"),
     [
-        ("{p:3} {premisse}", "unknown place {premisse}"),
+        ("{p:3} {premisse}", "unknown {premisse}"),
         ("{premise} {hypothesis}", "no {p:N}"),
         ("{p:3} {mask}", "no text column"),
         ("{p:3} {premise} {mask} {mask}", "two {mask}"),
-        ("{p:3} {premise} {premise}", "{premise} stands twice"),
+        ("{p:3} {premise} {premise}", "{premise} twice"),
         ("{p:0} {premise}", "holds no prompt vector"),
-        ("{p:x} {premise}", "unknown place {p:x}"),
+        ("{p:x} {premise}", "unknown {p:x}"),
         ("{p:3} {premise", "brace"),
         ("{p:3} premise} {premise}", "brace"),
     ],

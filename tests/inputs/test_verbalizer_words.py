@@ -9,10 +9,9 @@ import pytest
 import tiny
 
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.inputs.demonstrations import render
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.template import parse_template
-from ptv2_cli.inputs.verbalizer import word_problems, word_tokens
+from ptv2_cli.inputs.verbalizer import render_demonstrations, word_problems, word_tokens
 from ptv2_cli.runs.resolve.verbalizer_rules import default_question, default_words
 from ptv2_cli.tasks.catalog import load_definition, load_task, task_names
 
@@ -121,7 +120,7 @@ def shown(
 ) -> Encoder:
     made = encoder(tokenizer, text, max_len=max_len, ahead=ahead)
     tokens = word_tokens(made, named(("true", "false")), LABELS)
-    return made.showing(render(made, COLUMNS, DEMONSTRATED, named(tokens)))
+    return made.showing(render_demonstrations(made, COLUMNS, DEMONSTRATED, named(tokens)))
 
 
 def test_demonstrations_stand_before_the_text() -> None:

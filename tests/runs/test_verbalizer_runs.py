@@ -196,7 +196,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"head": {**HEAD, "words": {"right": "true"}}}, "no word for the label 'wrong'"),
     ({"head": {**HEAD, "words": {**WORDS, "maybe": "it"}}}, "'maybe' is no label of the task"),
     ({"head": {**HEAD, "template": "{text} so"}}, "has no {mask} for the answer"),
-    ({"head": {**HEAD, "template": "{title} {mask}"}}, "unknown place {title}"),
+    ({"head": {**HEAD, "template": "{title} {mask}"}}, "unknown {title}"),
     ({"head": {**HEAD, "template": "{p:2} {text} {mask}"}}, "a {p:N}, but the method gives"),
     ({"head": {**HEAD, "train": True}}, "none trains nothing"),
     ({"head": {**HEAD, "dropout": 0.1}}, "no dropout before it"),
