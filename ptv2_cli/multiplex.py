@@ -12,7 +12,7 @@ from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.heads.base import Output
-from ptv2_cli.inputs.batch import Batch, joined, laid_out
+from ptv2_cli.inputs.batch import Batch, join_batches, with_prompt_slots
 from ptv2_cli.learner import Learner, states
 
 
@@ -60,7 +60,7 @@ class Sharing:
         inputs = [self._inputs(batch, own) for batch, own in zip(batches, prompts, strict=True)]
         vectors = [0 if own.inputs is None else len(own.inputs.vectors) for own in prompts]
         rows = [batch.input_ids.shape[0] for batch in inputs]
-        merged = joined(inputs, vectors)
+        merged = join_batches(inputs, vectors)
         hidden = states(learners[0].backbone, merged, combined(prompts, rows), self.lower)
         outputs = []
         parts = torch.split(hidden, rows)
@@ -77,7 +77,7 @@ class Sharing:
         inputs = prompts.inputs
         if inputs is None or inputs.column is None:
             return batch
-        return laid_out(batch, inputs.column, len(inputs.vectors))
+        return with_prompt_slots(batch, inputs.column, len(inputs.vectors))
 
 
 def can_share(learners: Sequence[Learner]) -> bool:

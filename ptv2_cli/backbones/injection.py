@@ -201,7 +201,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
     Each owner has keys and values [1, K, P, D] at its own sites, of its own length. The result
     has [R, K, P, D] for R owners, where P is the longest at a site, and a mask [B, P] that hides
     the padding: shorter prompts are at the end, next to the text. Vectors among the inputs follow
-    each other owner by owner, and the batch's slots count them in this order (see `laid_out`).
+    each other owner by owner, and the batch's slots count them so (`with_prompt_slots`).
     Either all owners have gates or none has. Gradients flow back to each owner.
     """
     if len(prompts) == 1:

@@ -87,7 +87,7 @@ def collate(
     labels, targets = _labels(features, width, kind)
     weights = None
     if class_weights is not None and labels is not None:
-        # What has no label is read from the end, where a weight of 0 stands.
+        # Where there is no label, index -1 reads the last weight, 0.
         each = torch.tensor([*class_weights, 0.0])
         weights = each[labels.masked_fill(labels == IGNORE, -1)]
         targets = float(weights.sum())
@@ -132,17 +132,17 @@ def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor
 
 
 def _padded(rows: Sequence[Any], width: int, fill: int) -> npt.NDArray[np.int64]:
-    found = np.full((len(rows), width), fill, dtype=np.int64)
+    padded = np.full((len(rows), width), fill, dtype=np.int64)
     for index, row in enumerate(rows):
-        found[index, : len(row)] = row
-    return found
+        padded[index, : len(row)] = row
+    return padded
 
 
 def _tensor(values: npt.NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(values)
 
 
-def joined(batches: Sequence[Batch], vectors: Sequence[int] | None = None) -> Batch:
+def join_batches(batches: Sequence[Batch], vectors: Sequence[int] | None = None) -> Batch:
     """The inputs of all batches [sum of B, the longest T]; labels stay with their own batches.
 
     Args:
@@ -168,7 +168,7 @@ def joined(batches: Sequence[Batch], vectors: Sequence[int] | None = None) -> Ba
     )
 
 
-def laid_out(batch: Batch, column: int, length: int) -> Batch:
+def with_prompt_slots(batch: Batch, column: int, length: int) -> Batch:
     """The inputs [B, P + T] with slots for P = `length` prompt vectors before a token column."""
 
     def wider(tensor: Tensor, fill: int) -> Tensor:
@@ -188,15 +188,13 @@ def laid_out(batch: Batch, column: int, length: int) -> Batch:
 
 
 def _features(batches: Sequence[Batch]) -> tuple[Feature, ...] | None:
-    """Features of all batches, or None where one does not know its own."""
+    """Features of all batches, or None if one does not know its own."""
     known = [batch.features for batch in batches if batch.features is not None]
-    if len(known) < len(batches):
-        return None
-    return tuple(chain.from_iterable(known))
+    return tuple(chain.from_iterable(known)) if len(known) == len(batches) else None
 
 
 def _slots(batches: Sequence[Batch], width: int, vectors: Sequence[int]) -> Tensor | None:
-    """Slots of all batches, or None where no batch has any."""
+    """Slots of all batches, or None if no batch has any."""
     if all(batch.slots is None for batch in batches):
         return None
     parts = []

@@ -29,7 +29,7 @@ def is_unspaced(texts: Iterable[str]) -> bool:
     return 2 * sum(LETTER.match(sign) is not None for sign in signs) > len(signs)
 
 
-def joined(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Words as one text: a space between them, but none beside a letter of such a script."""
     text = ""
     for word in words:

@@ -23,7 +23,7 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.layout import Built, Layout
 from ptv2_cli.inputs.windows import readers, word_windows
 from ptv2_cli.kinds import IGNORE, Kind
-from ptv2_cli.scoring.cmrc import joined
+from ptv2_cli.scoring.cmrc import join_words
 from ptv2_cli.scoring.entities import (
     SPELLINGS,
     bioes_to_bio,
@@ -223,7 +223,7 @@ class Tagging(Task):
                 "type": entity.type,
                 "start": entity.start,
                 "end": entity.end,
-                "text": joined(tokens[entity.start : entity.end]),
+                "text": join_words(tokens[entity.start : entity.end]),
                 "probability": float(np.prod(sure[entity.start : entity.end])),
             }
             for entity in entities(tags)

@@ -17,7 +17,7 @@ from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.layer_split import LayerSplit
 from ptv2_cli.backbones.sites import InputVectors, Prompts
 from ptv2_cli.errors import BackboneError
-from ptv2_cli.inputs.batch import Batch, collate, joined
+from ptv2_cli.inputs.batch import Batch, collate, join_batches
 from ptv2_cli.inputs.features import Feature
 
 LENGTHS = (9, 5, 2)
@@ -126,7 +126,7 @@ def test_lanes_of_several_depths_share_a_batch(family, folder_of) -> None:
         tiny.make_method(backbone, "head_only", None),
     ]
     batches = [batch_of(features()), batch_of(features()), batch_of(features((7,), seed=3))]
-    trainer, counts = joined(batches), [3, 3, 1]
+    trainer, counts = join_batches(batches), [3, 3, 1]
 
     def prompts() -> Prompts:
         return combined([method() for method in methods], counts)
@@ -255,9 +255,9 @@ def test_the_inputs_of_a_question_are_rows_of_their_own(backbone_of) -> None:
 
 def test_batches_remember_their_features() -> None:
     one, other = batch_of(features()), batch_of(features((4,)))
-    assert joined([one, other]).features == (*one.features, *other.features)
+    assert join_batches([one, other]).features == (*one.features, *other.features)
     assert one.to("cpu").features == one.features
-    assert joined([one, replace(other, features=None)]).features is None
+    assert join_batches([one, replace(other, features=None)]).features is None
 
 
 def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
@@ -273,7 +273,7 @@ def test_an_epoch_keeps_a_row_until_the_last_has_asked(backbone_of) -> None:
     for computed in (9, 9, 12, 12):
         lower.hidden(backbone, batch, prompts)
         assert lower.computed == computed
-    twice = joined([batch, batch])  # both ask in one batch: nothing is left to keep
+    twice = join_batches([batch, batch])  # both ask in one batch: nothing is left to keep
     lower.hidden(backbone, twice, prompts)
     assert (lower.computed, lower._store.size) == (15, 0)
 

@@ -18,7 +18,7 @@ from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import BackboneError
-from ptv2_cli.inputs.batch import joined
+from ptv2_cli.inputs.batch import join_batches
 
 BackboneOf = Callable[[str], Any]
 REGISTERED = [name for name, family in FAMILIES.items() if family.registry]
@@ -93,7 +93,9 @@ def test_owners_in_one_pass_are_as_alone(backbone_of: BackboneOf) -> None:
     other = Prompts(keys_values={1: all_sites[1]}, gates={1: gates_of(backbone, 2)[1]})
     with torch.no_grad():
         alone = [backbone(batch, own) for batch, own in zip(batches, (one, other), strict=True)]
-        together = torch.split(backbone(joined(batches, 0), combined([one, other], [2, 1])), [2, 1])
+        together = torch.split(
+            backbone(join_batches(batches, 0), combined([one, other], [2, 1])), [2, 1]
+        )
     for batch, expected, found in zip(batches, alone, together, strict=True):
         kept = batch.attention_mask[..., None]
         length = kept.shape[1]

@@ -12,7 +12,7 @@ import torch
 
 from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import InputVectors, Prompts
-from ptv2_cli.inputs.batch import Batch, joined, laid_out
+from ptv2_cli.inputs.batch import Batch, join_batches, with_prompt_slots
 
 BackboneOf = Callable[[str], Any]
 LENGTHS = ([9, 4], [6], [12, 3, 7])
@@ -44,13 +44,15 @@ def test_rows_are_as_with_their_own_prompts_alone(family: str, backbone_of: Back
     rows = [2, 1, 3]
     with torch.no_grad():
         alone = [backbone(*pair) for pair in zip(batches, prompts, strict=True)]
-        trainer = backbone(joined(batches), combined(prompts, rows))
+        trainer = backbone(join_batches(batches), combined(prompts, rows))
     for own, found, batch in zip(alone, parts(batches, trainer), batches, strict=True):
         kept = own * batch.attention_mask[..., None]
         torch.testing.assert_close(found, kept, atol=2e-5, rtol=1e-4)
     # Nobody else's prompts would do.
     with torch.no_grad():
-        other = backbone(joined(batches), combined([prompts[1], prompts[0], prompts[2]], rows))
+        other = backbone(
+            join_batches(batches), combined([prompts[1], prompts[0], prompts[2]], rows)
+        )
     assert (other - trainer).abs().max() > 0.01
 
 
@@ -72,7 +74,7 @@ def test_every_owner_gets_its_own_gradient(rows: list[int], backbone_of: Backbon
         return found
 
     alone = gradients([backbone(*pair) for pair in zip(batches, made, strict=True)])
-    hidden = backbone(joined(batches), combined(made, rows))
+    hidden = backbone(join_batches(batches), combined(made, rows))
     trainer = gradients(parts(batches, hidden))
     for own, found in zip(alone, trainer, strict=True):
         for one, other in zip(own, found, strict=True):
@@ -93,10 +95,10 @@ def test_vectors_among_the_inputs(backbone_of: BackboneOf) -> None:
         Prompts(inputs=InputVectors(vectors[1], None)),
         tiny.random_prompts(backbone, 4, offset=4),
     ]
-    wide = [laid_out(batches[0], 1, 3), *batches[1:]]
+    wide = [with_prompt_slots(batches[0], 1, 3), *batches[1:]]
     with torch.no_grad():
         alone = [backbone(*pair) for pair in zip(batches, prompts, strict=True)]
-        hidden = backbone(joined(wide, [3, 2, 0]), combined(prompts, [2, 1, 3]))
+        hidden = backbone(join_batches(wide, [3, 2, 0]), combined(prompts, [2, 1, 3]))
     first, *others = parts(wide, hidden)
     found = [torch.cat([first[:, :1], first[:, 4:]], dim=1), *others]
     for own, part, batch in zip(alone, found, batches, strict=True):

@@ -7,7 +7,7 @@ import pytest
 
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.scoring.cmrc import is_unspaced, joined
+from ptv2_cli.scoring.cmrc import is_unspaced, join_words
 from ptv2_cli.scoring.entities import bioes_to_bio, scheme_of
 from ptv2_cli.tasks.catalog import load_task
 
@@ -136,8 +136,8 @@ def test_chinese_entities_have_no_spaces(corpus: Any) -> None:
 
 
 def test_words_are_joined_as_their_script_does() -> None:
-    assert joined(["New", "York"]) == "New York"
-    assert joined(["北", "京", "，", "Xi'an", "city"]) == "北京，Xi'an city"
+    assert join_words(["New", "York"]) == "New York"
+    assert join_words(["北", "京", "，", "Xi'an", "city"]) == "北京，Xi'an city"
     assert is_unspaced(["在1998年"])
     assert not is_unspaced(["in 1998 (京)"])
     assert not is_unspaced([])

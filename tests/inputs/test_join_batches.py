@@ -7,7 +7,7 @@ from dataclasses import replace
 import tiny
 import torch
 
-from ptv2_cli.inputs.batch import Batch, joined, laid_out
+from ptv2_cli.inputs.batch import Batch, join_batches, with_prompt_slots
 from ptv2_cli.inputs.features import Feature
 
 
@@ -26,7 +26,7 @@ def batch(*rows: list[int], types: bool = False, first: int = 0) -> Batch:
 
 
 def test_all_rows_one_after_another() -> None:
-    found = joined([batch([5, 6], [7, 8]), batch([9, 10, 11, 12], first=2)])
+    found = join_batches([batch([5, 6], [7, 8]), batch([9, 10, 11, 12], first=2)])
     assert found.input_ids.tolist() == [[5, 6, 4, 4], [7, 8, 4, 4], [9, 10, 11, 12]]
     assert found.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     assert found.targets == 3
@@ -38,35 +38,35 @@ def test_all_rows_one_after_another() -> None:
 
 def test_one_is_taken_as_it_is() -> None:
     only = batch([5, 6])
-    assert joined([only]) is only
+    assert join_batches([only]) is only
 
 
 def test_segments() -> None:
-    found = joined([batch([5, 6], types=True), batch([7, 8, 9], types=True)])
+    found = join_batches([batch([5, 6], types=True), batch([7, 8, 9], types=True)])
     assert found.token_type_ids is not None
     assert found.token_type_ids.tolist() == [[1, 1, 0], [1, 1, 1]]
 
 
 def test_features_that_one_does_not_know_are_known_of_none() -> None:
     unknown = replace(batch([5, 6]), features=None)
-    assert joined([batch([5, 6]), unknown]).features is None
+    assert join_batches([batch([5, 6]), unknown]).features is None
 
 
 def test_slots_count_all_owners_vectors() -> None:
     first = replace(batch([5, 6, 7]), slots=torch.tensor([[-1, 0, 1]]))
     third = replace(batch([8, 9]), slots=torch.tensor([[0, -1]]))
-    found = joined([first, batch([5]), third], [2, 0, 1])
+    found = join_batches([first, batch([5]), third], [2, 0, 1])
     assert found.slots is not None
     assert found.slots.tolist() == [[-1, 0, 1], [-1, -1, -1], [2, -1, -1]]
 
 
 def test_room_for_vectors_before_a_column() -> None:
-    wide = laid_out(batch([5, 6], [7, 8], types=True), column=1, length=3)
+    wide = with_prompt_slots(batch([5, 6], [7, 8], types=True), column=1, length=3)
     assert wide.input_ids.tolist() == [[5, 4, 4, 4, 6], [7, 4, 4, 4, 8]]
     assert wide.attention_mask.tolist() == [[1] * 5] * 2
     assert wide.token_type_ids is not None
     assert wide.token_type_ids.tolist() == [[1, 0, 0, 0, 1]] * 2
     assert wide.slots is not None
     assert wide.slots.tolist() == [[-1, 0, 1, 2, -1]] * 2
-    before = laid_out(tiny.text_batch([3, 2]), column=0, length=1)
+    before = with_prompt_slots(tiny.text_batch([3, 2]), column=0, length=1)
     assert before.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
