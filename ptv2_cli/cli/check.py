@@ -143,7 +143,7 @@ def _facts(resolved: ResolvedConfig, data: RunData) -> None:
     name = resolved.task.identity["name"]  # that of several tasks tells which
     rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
     rows = [
-        ("method", f"{config.method.name}: {resolved.places}"),
+        ("method", f"{config.method.name}: {resolved.prompt_sites}"),
         (
             "backbone",
             f"{config.backbone.name}: {shape.family.name}, {shape.layers} layers, hidden size "

@@ -13,7 +13,7 @@ import typer
 
 from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
-from ptv2_cli.config.origins import Places
+from ptv2_cli.config.origins import Origins
 from ptv2_cli.config.overrides import SHORTCUTS
 from ptv2_cli.errors import ConfigError, Problem
 
@@ -169,7 +169,7 @@ def without(command: list[str], *keys: str) -> list[str]:
     return kept
 
 
-def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
+def unknown_task(data: Mapping[str, Any], origins: Origins) -> list[Problem]:
     """A task that does not exist, reported with the config's other problems."""
     from ptv2_cli.tasks.catalog import load_definition
 
@@ -180,7 +180,7 @@ def unknown_task(data: Mapping[str, Any], places: Places) -> list[Problem]:
     try:
         load_definition(name)
     except ConfigError as error:
-        where = places.where("task", "name")
+        where = origins.where("task", "name")
         return [replace(problem, where=where) for problem in error.problems]
     return []
 

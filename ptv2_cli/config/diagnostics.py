@@ -1,4 +1,4 @@
-"""Validation errors in plain words: where, what is wrong with the value seen, what to type."""
+"""Validation errors in plain words: where, what is wrong with the value, what to type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ptv2_cli.config import suggestions
 from ptv2_cli.config.faults import RAISED, Fault, better, grouped, read_fault, seen, wanted
-from ptv2_cli.config.origins import KeyPath, Place, Places, dotted
+from ptv2_cli.config.origins import KeyPath, Origin, Origins, dotted
 from ptv2_cli.config.overrides import FLAGS, Override
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml import Document
@@ -29,9 +29,9 @@ _LIST = re.compile(r"[-+.\deE]+(?: *[, ] *[-+.\deE]+)+")
 
 @dataclass(frozen=True)
 class _Scene:
-    """What a message is made from: the places, the model and the data below `prefix`."""
+    """What messages need: the origins, the model and the data below `prefix`."""
 
-    places: Places
+    origins: Origins
     prefix: KeyPath
     model: type[BaseModel]
     data: Mapping[str, Any]
@@ -39,35 +39,35 @@ class _Scene:
     def key(self, fault: Fault) -> str:
         return dotted((*self.prefix, *fault.path))
 
-    def place(self, fault: Fault) -> Place:
-        return self.places.find((*self.prefix, *fault.path))
+    def origin(self, fault: Fault) -> Origin:
+        return self.origins.find((*self.prefix, *fault.path))
 
     def argument(self, fault: Fault) -> bool:
-        return str(self.place(fault)).startswith("--")
+        return str(self.origin(fault)).startswith("--")
 
 
 def problems_from(
     error: ValidationError,
-    places: Places,
+    origins: Origins,
     prefix: KeyPath = (),
     *,
     model: type[BaseModel] = RunConfig,
     data: Mapping[str, Any],
 ) -> list[Problem]:
-    """Problems with place, key, plain words and hint, in the order of the places.
+    """Problems in the order of their origins, each with key, plain words and hint.
 
     `data` is what `model` was validated from, and stands at `prefix` of the config.
     """
-    scene = _Scene(places, prefix, model, data)
+    scene = _Scene(origins, prefix, model, data)
     groups = grouped([read_fault(details, data) for details in error.errors(include_url=False)])
     meant = {key for group in groups for key in _suggested(group[0], scene)}
-    told = [
+    problems = [
         problem
         for group in groups
         if not (group[0].kind == "missing" and scene.key(group[0]) in meant)
         for problem in _problems(group, scene)
     ]
-    return ordered(told)
+    return ordered(problems)
 
 
 def foreign_problems(document: Document) -> list[Problem]:
@@ -77,10 +77,10 @@ def foreign_problems(document: Document) -> list[Problem]:
         keys = document.data.get(section)
         for key, value in keys.items() if isinstance(keys, dict) else ():
             if suggestions.foreign(key):
-                place = str(document.places.find((section, key)))
-                found = suggestions.suggest(key, value, argument=place.startswith("--"))
+                origin = str(document.origins.find((section, key)))
+                found = suggestions.suggest(key, value, argument=origin.startswith("--"))
                 what = f"unknown key {section}.{key}"
-                problems.append(Problem(place, what, found.hint, found.fix))
+                problems.append(Problem(origin, what, found.hint, found.fix))
     return problems
 
 
@@ -107,9 +107,9 @@ def ordered(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def unknown_unset(override: Override, known: Sequence[str], parents: KeyPath) -> Problem:
-    """A key that `--unset` names and nothing has, and the known one that was probably meant."""
-    found = suggestions.suggest(override.path[len(parents)], "", known, dotted(parents))
-    hint = f"type --unset {found.keys[0]}" if found.keys else found.hint
+    """An unknown key after `--unset`, with the known one that was probably meant."""
+    suggestion = suggestions.suggest(override.path[len(parents)], "", known, dotted(parents))
+    hint = f"type --unset {suggestion.keys[0]}" if suggestion.keys else suggestion.hint
     return Problem(override.origin, f"unknown key {dotted(override.path)}", hint)
 
 
@@ -127,9 +127,9 @@ def _suggested(fault: Fault, scene: _Scene) -> tuple[str, ...]:
 
 
 def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions.Suggestion]]:
-    """The keys as they were written that a fault is of, and what each may have meant.
+    """The keys that cause a fault, as they were written, and what each may have meant.
 
-    They are one, but for a section that does not exist and in which arguments set keys.
+    It is one key, except where arguments set several keys of a section that does not exist.
     """
     *parents, last = fault.path
     model = suggestions.model_at(scene.model, tuple(parents))
@@ -138,7 +138,7 @@ def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions
     if not parents and scene.prefix:
         known += tuple(key for key in known_keys(scene.prefix) if key not in known)
     value = fault.details["input"]
-    written = scene.places.written(path)
+    written = scene.origins.written(path)
     if written == [path]:
         found = suggestions.suggest(str(last), value, known, section, scene.argument(fault))
         return [(path, found)]
@@ -146,7 +146,7 @@ def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions
 
 
 def _within(key: KeyPath, size: int, value: Any, known: Sequence[str]) -> suggestions.Suggestion:
-    """What the argument `key` may have meant, whose first `size` words lead to no section."""
+    """What the argument `key` may have meant; its first `size` words name no section."""
     for part in key[size:]:
         value = value[part]
     return suggestions.suggest_within([str(part) for part in key], size - 1, value, known)
@@ -156,39 +156,39 @@ def _problems(group: list[Fault], scene: _Scene) -> list[Problem]:
     if group[0].kind != "extra_forbidden":
         return [_problem(group, scene)]
     return [
-        Problem(str(scene.places.find(key)), f"unknown key {dotted(key)}", found.hint, found.fix)
+        Problem(str(scene.origins.find(key)), f"unknown key {dotted(key)}", found.hint, found.fix)
         for key, found in _suggestions(group[0], scene)
     ]
 
 
 def _problem(group: list[Fault], scene: _Scene) -> Problem:
     fault = group[0]
-    key, place = scene.key(fault), str(scene.place(fault))
+    key, origin = scene.key(fault), str(scene.origin(fault))
     if fault.kind == "missing":
         hint = _EXAMPLES.get(key.removesuffix(".name"), f"write {suggestions.in_file(key, '...')}")
-        return Problem(place, f"{key} is missing", hint)
+        return Problem(origin, f"{key} is missing", hint)
     context = fault.details.get("ctx", {})
     if "what" in context:
-        return Problem(place, _of(key, place) + context["what"], str(context.get("hint", "")))
+        return Problem(origin, _of(key, origin) + context["what"], str(context.get("hint", "")))
     parts = list(dict.fromkeys(wanted(member) for member in group))
     value = fault.details["input"]
     if fault.kind in RAISED and not parts[0].startswith("must be "):
-        return _with_advice(place, _of(key, place) + parts[0], fault, scene)
+        return _with_advice(origin, _of(key, origin) + parts[0], fault, scene)
     text = " or ".join(part.removeprefix("must be ") for part in parts)
     what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
-    return _with_advice(place, what, fault, scene)
+    return _with_advice(origin, what, fault, scene)
 
 
-def _of(key: str, place: str) -> str:
-    """What begins a message about a key: the key, unless its place ends with it."""
-    return "" if place.endswith(f" {key}") else f"{key}: "
+def _of(key: str, origin: str) -> str:
+    """What begins a message about a key: the key, unless its origin ends with it."""
+    return "" if origin.endswith(f" {key}") else f"{key}: "
 
 
-def _with_advice(place: str, what: str, fault: Fault, scene: _Scene) -> Problem:
+def _with_advice(origin: str, what: str, fault: Fault, scene: _Scene) -> Problem:
     advice = _advice(fault, scene, fault.details["input"])
     if isinstance(advice, str):
-        return Problem(place, what, advice)
-    return Problem(place, what, suggestions.worded(advice, scene.argument(fault)), advice)
+        return Problem(origin, what, advice)
+    return Problem(origin, what, suggestions.worded(advice, scene.argument(fault)), advice)
 
 
 def _advice(fault: Fault, scene: _Scene, value: Any) -> Fix | str:
@@ -222,12 +222,12 @@ def _several(key: str, text: str) -> str | None:
 
 
 def _default(fault: Fault, scene: _Scene) -> Fix | str:
-    """How to return to the default, or to give the value that a key without one wants."""
+    """How to return to the default, or to give a value where there is none."""
     key = scene.key(fault)
     holder = suggestions.model_at(scene.model, fault.path[:-1])
     field = holder.model_fields.get(str(fault.path[-1])) if holder and fault.path else None
     if field is None or field.is_required():
-        return _EXAMPLES.get(key.removesuffix(".name"), f"edit {key} in {scene.places.file}")
+        return _EXAMPLES.get(key.removesuffix(".name"), f"edit {key} in {scene.origins.file}")
     default = None if field.default_factory else suggestions.shown(field.default)
     value = f" ({default})" if default not in (None, "null") else ""
     return Fix(key, None, after=value)

@@ -21,7 +21,7 @@ class Fault:
 
     path: KeyPath
     union: KeyPath | None
-    """Where a choice of types stands, of which this error is one branch's; else None."""
+    """The key of a union of types, if the error is of one branch; else None."""
     branch: str
     details: ErrorDetails
 
@@ -32,7 +32,7 @@ class Fault:
 
     @property
     def misfit(self) -> bool:
-        """The value has not the shape of this branch at all."""
+        """Whether the value does not have the shape of this branch at all."""
         return self.path == self.union or self.kind in ("missing", "extra_forbidden")
 
 
@@ -110,7 +110,7 @@ RAISED = ("value_error", "assertion_error")
 
 
 def wanted(fault: Fault) -> str:
-    """What the value must be, to follow `must be`."""
+    """What the value must be: the words after `must be`."""
     context = fault.details.get("ctx", {})
     if fault.kind == "greater_than":
         bound = context["gt"]
@@ -137,7 +137,7 @@ def _number(bound: Any) -> str:
 
 
 def seen(value: Any, wanted: str) -> str:
-    """The value seen; text is called so where something else than text was wanted."""
+    """The value, in words; called text where something else was expected."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):

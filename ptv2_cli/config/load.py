@@ -20,7 +20,7 @@ from ptv2_cli.config.diagnostics import (
     unknown_unset,
     unset_problems,
 )
-from ptv2_cli.config.origins import Places
+from ptv2_cli.config.origins import Origins
 from ptv2_cli.config.overrides import Override, applied, parse_set, parse_unset
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.yaml import Document, from_python, read_yaml
@@ -39,11 +39,11 @@ MAX_FILES = 30
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config, the merged mapping it was read from, and where each key was said."""
+    """A config, the merged mapping it was read from, and where each key was written."""
 
     config: RunConfig
     raw: Mapping[str, Any]
-    places: Places
+    origins: Origins
     path: Path
     unset: tuple[Override, ...] = ()
     included: tuple[Source, ...] = ()
@@ -51,11 +51,11 @@ class LoadedConfig:
 
     def where(self, *path: str | int) -> str:
         """`file:line` or `--set key` of a key, of its nearest parent, or the file."""
-        return self.places.where(*path)
+        return self.origins.where(*path)
 
 
-Also = Callable[[Mapping[str, Any], Places], Iterable[Problem]]
-"""Finds problems in a merged mapping that this layer cannot know of."""
+Also = Callable[[Mapping[str, Any], Origins], Iterable[Problem]]
+"""Finds problems in a merged mapping that this layer cannot know."""
 
 
 def load_config(
@@ -67,7 +67,7 @@ def load_config(
         source: the file, the folder of a run, or the config itself, whose relative paths are
             relative to the working folder.
         overrides: what the command line says.
-        also: asked only when there are problems, so that all of them are told at once.
+        also: called only when there are problems, so that all of them are reported together.
 
     Raises:
         ConfigError: with every problem that the files and the overrides have.
@@ -86,17 +86,17 @@ def load_config(
     try:
         config = RunConfig.model_validate(document.data)
     except ValidationError as error:
-        problems += problems_from(error, document.places, data=document.data)
+        problems += problems_from(error, document.origins, data=document.data)
     if problems:
-        problems += also(document.data, document.places) if also else []
+        problems += also(document.data, document.origins) if also else []
         raise ConfigError(*ordered(problems))
-    return LoadedConfig(config, document.data, document.places, path, unset, included)
+    return LoadedConfig(config, document.data, document.origins, path, unset, included)
 
 
 def options_from(
     model: type[_M], options: Mapping[str, Any], loaded: LoadedConfig, section: str
 ) -> tuple[_M | None, list[Problem]]:
-    """Parse the open options of a section with the options model of the thing it names.
+    """Parse the open options of a section with the options model of what it names.
 
     Derive `model` from `schema.Section`. Returns the options, or None and every problem they
     have, keys that `--unset` misspelled included; raises nothing.
@@ -110,8 +110,8 @@ def options_from(
     try:
         parsed = model.model_validate(dict(options))
     except ValidationError as error:
-        found = problems_from(error, loaded.places, (section,), model=model, data=options)
-        return None, [*found, *problems]
+        invalid = problems_from(error, loaded.origins, (section,), model=model, data=options)
+        return None, [*invalid, *problems]
     return (None if problems else parsed), problems
 
 
@@ -133,7 +133,7 @@ def _existing(path: Path) -> Path:
 
 
 def _others(path: Path) -> str:
-    """What may have been meant by a file that is not there."""
+    """A hint for a file that does not exist: the nearest name, or what there is."""
     names = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.name else []
     near = difflib.get_close_matches(path.name, names, n=1)
     if near:
@@ -146,30 +146,30 @@ def _others(path: Path) -> str:
 
 
 def _in_python(source: Mapping[str, Any] | RunConfig) -> Document:
-    """The document of a config that is no file.
+    """The document of a config that does not come from a file.
 
     Raises:
         ConfigError: it holds a value that no config can hold.
     """
     data = source.model_dump(mode="json") if isinstance(source, RunConfig) else source
-    return Document(from_python(data, str(IN_PYTHON)), Places(str(IN_PYTHON)))
+    return Document(from_python(data, str(IN_PYTHON)), Origins(str(IN_PYTHON)))
 
 
 def _chain(document: Document, folder: Path, seen: tuple[Path, ...]) -> Document:
     """A document on top of those it extends.
 
     Args:
-        document: what one file, or the config itself, says.
-        folder: relative paths in it are relative to this.
-        seen: the files that led to it, its own at the end.
+        document: of one file, or of a config in Python.
+        folder: the base of its relative paths.
+        seen: the files that led to it, with its own file last.
     """
     own = merge.anchored(merge.normalised(document), folder.absolute())
     if seen:  # Python code that gives a config may include what it likes
-        plugins.require_below(_included(own), folder.absolute(), own.places.where("include"))
+        plugins.require_below(_included(own), folder.absolute(), own.origins.where("include"))
     target = own.data.get("extends")
     if target is None:
         return own
-    where = own.places.where("extends")
+    where = own.origins.where("extends")
     if not isinstance(target, str) or not target:
         hint = "write extends: other.yaml"
         raise ConfigError.at(where, "extends must be the name of one file", hint)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.config.origins import KeyPath, Places
+from ptv2_cli.config.origins import KeyPath, Origins
 from ptv2_cli.config.yaml import Document
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.registry import HEADS, METHODS, Registry
 
 NAMED = ("method", "backbone", "task", "head")
-"""Sections that may be given as a bare name."""
+"""Sections that may be only a name."""
 TASK_PATHS = ("data", "train", "validation", "test")
 """Keys of `task:` that name a folder or a file."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -30,28 +30,30 @@ def normalised(document: Document) -> Document:
     if isinstance(data.get("include"), str):
         data["include"] = [data["include"]]
     if "tasks" not in data:
-        return Document(data, document.places)
-    return _several(data, document.places)
+        return Document(data, document.origins)
+    return _several(data, document.origins)
 
 
-def _several(data: dict[str, Any], places: Places) -> Document:
+def _several(data: dict[str, Any], origins: Origins) -> Document:
     """`tasks: [A, B]` as `task: {name: multi, tasks: [...]}`.
 
     Raises:
         ConfigError: `task` stands beside it.
     """
     if "task" in data:
-        hint = "write all of them into tasks, or keep task alone"
-        raise ConfigError.at(places.where("tasks"), "stands beside task", hint)
+        hint = "write all of them into tasks, or keep only task"
+        raise ConfigError.at(origins.where("tasks"), "tasks and task cannot both be given", hint)
     tasks = data.pop("tasks")
     if isinstance(tasks, list):
         tasks = [one if isinstance(one, dict) else {"name": one} for one in tasks]
     data["task"] = {"name": "multi", "tasks": tasks}
     moved = {
-        ("task", *path): place for path, place in places.entries.items() if path[:1] == ("tasks",)
+        ("task", *path): origin
+        for path, origin in origins.entries.items()
+        if path[:1] == ("tasks",)
     }
-    at = places.find(("tasks",))
-    own = Places(places.file, {**places.entries, **moved, ("task",): at, ("task", "name"): at})
+    at = origins.find(("tasks",))
+    own = Origins(origins.file, {**origins.entries, **moved, ("task",): at, ("task", "name"): at})
     own.forget(("tasks",))
     return Document(data, own)
 
@@ -80,7 +82,7 @@ def anchored(document: Document, base: Path) -> Document:
     init = _mapping(method, "init")
     if _is_local(_text(init, "run")):
         init["run"] = _absolute(_text(init, "run"), base)
-    return Document(data, document.places)
+    return Document(data, document.origins)
 
 
 def merged(parent: Document, child: Document) -> Document:
@@ -90,14 +92,14 @@ def merged(parent: Document, child: Document) -> Document:
     belong to the parent's method, backbone, task or head. Both documents are normalised.
     """
     data = copy.deepcopy(parent.data)
-    places = Places(child.places.file, dict(parent.places.entries))
+    origins = Origins(child.origins.file, dict(parent.origins.entries))
     for section in NAMED:
         old, new = _mapping(data, section), _mapping(child.data, section)
         if {"name"} <= old.keys() & new.keys() and not _same(section, old["name"], new["name"]):
             data[section] = {}
-            places.forget((section,))
-    _overlay(data, places, child.data, child.places, ())
-    return Document(data, places)
+            origins.forget((section,))
+    _overlay(data, origins, child.data, child.origins, ())
+    return Document(data, origins)
 
 
 def without(document: Document, path: KeyPath) -> Document:
@@ -108,22 +110,22 @@ def without(document: Document, path: KeyPath) -> Document:
         holder = holder.get(part) if isinstance(holder, dict) else None
     if isinstance(holder, dict) and path[-1] in holder:
         del holder[path[-1]]
-        document.places.forget(path)
-    return Document(data, document.places)
+        document.origins.forget(path)
+    return Document(data, document.origins)
 
 
 def _overlay(
-    data: dict[str, Any], places: Places, new: Mapping[str, Any], source: Places, path: KeyPath
+    data: dict[str, Any], origins: Origins, new: Mapping[str, Any], source: Origins, path: KeyPath
 ) -> None:
     for key, value in new.items():
         here = (*path, key)
         if isinstance(value, dict) and isinstance(data.get(key), dict):
             if here in source.entries:
-                places.entries[here] = source.entries[here]
-            _overlay(data[key], places, value, source, here)
+                origins.entries[here] = source.entries[here]
+            _overlay(data[key], origins, value, source, here)
         else:
-            places.forget(here)
-            places.take(here, source)
+            origins.forget(here)
+            origins.take(here, source)
             data[key] = copy.deepcopy(value)
 
 

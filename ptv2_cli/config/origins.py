@@ -1,4 +1,4 @@
-"""Where a config key was said: a line of a file, or an argument of the command line."""
+"""Where a config key was written: a line of a file, or an argument of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class Origin:
     """A line of a file; without a line, a whole file or a command-line argument."""
 
     file: str
@@ -19,44 +19,44 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Key paths to places; a path that nobody wrote has the place of what was written inside it.
+class Origins:
+    """The origin of each key path that was written.
 
-    That is how the command line makes a section: `--set train.lr=1` writes `train.lr` alone. A
-    path in which nobody wrote anything has the place of its nearest parent.
+    A section of which only keys were written, as `--set train.lr=1` does, has the origin of its
+    first key; a path in which nothing was written that of its nearest parent.
     """
 
     file: str
-    entries: dict[KeyPath, Place] = field(default_factory=dict)
+    entries: dict[KeyPath, Origin] = field(default_factory=dict)
 
-    def find(self, path: KeyPath) -> Place:
-        """The place of `path`, of what lies in it, of its nearest parent, or of the whole file."""
+    def find(self, path: KeyPath) -> Origin:
+        """The origin of `path`, of what lies in it, of its nearest parent, or of the whole file."""
         written = self.written(path)[0]
         while written and written not in self.entries:
             written = written[:-1]
-        return self.entries[written] if written else Place(self.file)
+        return self.entries[written] if written else Origin(self.file)
 
     def written(self, path: KeyPath) -> list[KeyPath]:
-        """`path`; or, if nobody wrote it but keys in it, those."""
+        """`path`; if only keys below it were written, those."""
         size = len(path)
-        inner = [] if path in self.entries or not path else list(self.entries)
-        found = [other for other in inner if len(other) > size and other[:size] == path]
-        return [key for key in found if key[:-1] not in found] or [path]
+        others = [] if path in self.entries or not path else list(self.entries)
+        below = [other for other in others if len(other) > size and other[:size] == path]
+        return [key for key in below if key[:-1] not in below] or [path]
 
     def where(self, *path: str | int) -> str:
         """`file:line` or `--set key`, as messages show it."""
         return str(self.find(path))
 
     def forget(self, path: KeyPath) -> None:
-        """Drop the places of `path` and of all below it."""
+        """Drop the origins of `path` and of all below it."""
         for other in [known for known in self.entries if known[: len(path)] == path]:
             del self.entries[other]
 
-    def take(self, path: KeyPath, source: Places) -> None:
-        """Copy the places that `source` has for `path` and for all below it."""
-        for other, place in source.entries.items():
+    def take(self, path: KeyPath, source: Origins) -> None:
+        """Copy the origins that `source` has for `path` and for all below it."""
+        for other, origin in source.entries.items():
             if other[: len(path)] == path:
-                self.entries[other] = place
+                self.entries[other] = origin
 
 
 def dotted(path: KeyPath) -> str:

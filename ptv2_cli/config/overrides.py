@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptv2_cli.config import merge
-from ptv2_cli.config.origins import Place, Places, dotted
+from ptv2_cli.config.origins import Origin, Origins, dotted
 from ptv2_cli.config.yaml import MAX_DEPTH, Document, from_python, parse_value, unusable
 from ptv2_cli.errors import ConfigError
 
@@ -37,7 +37,7 @@ class Override:
 
 
 def parse_set(text: str, flag: str | None = None) -> Override:
-    """`train.lr=1e-2` as an override, typed as in YAML; `flag` names a shortcut such as `--lr`.
+    """`train.lr=1e-2` as an override, typed as in YAML; `flag` is a shortcut such as `--lr`.
 
     Raises:
         ConfigError: there is no `=`, no key or no value, or the value is broken flow YAML.
@@ -50,7 +50,7 @@ def parse_set(text: str, flag: str | None = None) -> Override:
     path = parse_key(key, "--set", f"--set {text}")
     if not value.strip():
         hint = f"type --unset {dotted(path)} for its default, or --set {dotted(path)}=null"
-        raise ConfigError.at(origin, f"{dotted(path)} is given no value", hint)
+        raise ConfigError.at(origin, f"{dotted(path)} has no value", hint)
     return Override(path, parse_value(value, origin), origin)
 
 
@@ -88,15 +88,15 @@ def applied(document: Document, overrides: Sequence[Override]) -> Document:
     """
     for override in sorted(overrides, key=lambda item: not _sets_name(item)):
         if override.path == ("extends",):
-            hint = "give that file in place of this one, or write extends: into the file"
-            raise ConfigError.at(override.origin, "extends can only stand in a file", hint)
+            hint = "use that file instead of this one, or write extends: into the file"
+            raise ConfigError.at(override.origin, "extends can only be written in a file", hint)
         if override.origin == INCLUDE:
             given = document.data.get("include") or []
             override = replace(override, value=[*given, *override.value])
         if override.unset:
             document = merge.without(document, override.path)
         else:
-            document = merge.merged(document, _as_document(override, document.places.file))
+            document = merge.merged(document, _as_document(override, document.origins.file))
     return document
 
 
@@ -109,9 +109,9 @@ def _as_document(override: Override, file: str) -> Document:
     value = override.value
     for part in reversed(override.path):
         value = {part: value}
-    place = Place(override.origin)
-    entries = {override.path + tail: place for tail in _tails(override.value)}
-    document = merge.normalised(Document(value, Places(file, {**entries, override.path: place})))
+    origin = Origin(override.origin)
+    entries = {override.path + tail: origin for tail in _tails(override.value)}
+    document = merge.normalised(Document(value, Origins(file, {**entries, override.path: origin})))
     return merge.anchored(document, Path.cwd())
 
 
@@ -124,7 +124,7 @@ def _tails(value: Any) -> Iterator[tuple[str | int, ...]]:
 
 
 def parse_key(text: str, where: str, shown: str = "") -> tuple[str, ...]:
-    """`train.lr` as a path; `where` and `shown` are what messages call the argument.
+    """`train.lr` as a path; messages call the argument `where` and `shown`.
 
     Raises:
         ConfigError: not words joined by dots.
@@ -133,5 +133,5 @@ def parse_key(text: str, where: str, shown: str = "") -> tuple[str, ...]:
     words = all(part and not any(sign.isspace() for sign in part) for part in parts)
     if not words or len(parts) > MAX_DEPTH or unusable(text):
         hint = f"keys are words joined by dots, such as {where} train.lr"
-        raise ConfigError.at(where, f"{shown or text!r} does not begin with a key", hint)
+        raise ConfigError.at(where, f"{shown or text!r} does not start with a key", hint)
     return parts

@@ -46,7 +46,7 @@ _FORMS = {"method.reparam": "method: {{name: ptuning_v2, reparam: {value}}}"}
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The keys that an unknown one may stand for, the likeliest first, and how to say so."""
+    """The keys that an unknown one may stand for, the likeliest first, and a hint."""
 
     keys: tuple[str, ...]
     hint: str
@@ -68,7 +68,7 @@ def suggest(
 ) -> Suggestion:
     """What the unknown key `name` with `value` may have meant in a section with `known` keys.
 
-    `argument` says that it was an argument of the command line, which shapes the hint.
+    `argument`: the key was an argument of the command line, and so the hint is one.
     """
     key = foreign(name)
     if key and value is False and _plain(name) in _FIXED:
@@ -191,17 +191,17 @@ def _meant(name: str, known: Sequence[str], section: str) -> tuple[str, ...]:
 
 @cache
 def _everywhere() -> dict[str, tuple[str, ...]]:
-    """Every key of every section but `name`, by its last word; `train` comes first."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Every key of every section except `name`, by its last word; `train` comes first."""
+    keys: dict[str, tuple[str, ...]] = {}
     sections = sorted(RunConfig.model_fields.items(), key=lambda item: item[0] != "train")
     for section, field in sections:
         model = submodel(field.annotation)
         for key in model.model_fields if model else ():
             if key != "name":
-                found[key] = (*found.get(key, ()), f"{section}.{key}")
+                keys[key] = (*keys.get(key, ()), f"{section}.{key}")
     for section in RunConfig.model_fields:
-        found.setdefault(section, (section,))
-    return found
+        keys.setdefault(section, (section,))
+    return keys
 
 
 def _plain(name: str) -> str:

@@ -1,8 +1,8 @@
 """YAML with the scalars of YAML 1.2 (core schema) that remembers lines and source texts.
 
 Differences from PyYAML's `safe_load`: only `true` and `false` are booleans (`on`, `yes`, `True`
-are words), `5e-3` is a number, `011` is eleven, `1:8` and dates are text, a key that stands twice
-is an error, and keys are always text. See https://yaml.org/spec/1.2.2/#103-core-schema.
+are words), `5e-3` is a number, `011` is eleven, `1:8` and dates are text, a key that is written
+twice is an error, and keys are always text. See https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from ptv2_cli.config.origins import KeyPath, Place, Places
+from ptv2_cli.config.origins import KeyPath, Origin, Origins
 from ptv2_cli.errors import ConfigError, Problem, gather
 
 _TAG = "tag:yaml.org,2002:"
@@ -28,7 +28,7 @@ _FLOAT = re.compile(
 _NULLS = ("", "~", "null", "Null", "NULL")
 _MAX_NODES = 100_000
 MAX_DEPTH = 50
-"""Most mappings and lists that lie inside each other."""
+"""How deep mappings and lists may be nested."""
 _MAX_DIGITS = 1000  # Python refuses to read ints of more than 4300
 _LOOK = "look at this line and the one above: indentation, an open quote or bracket"
 _HINTS = {
@@ -66,10 +66,10 @@ class Float(float):
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping and the places of its keys."""
+    """A YAML mapping and the origins of its keys."""
 
     data: dict[str, Any]
-    places: Places
+    origins: Origins
 
 
 def kind_of(text: str) -> str:
@@ -86,10 +86,10 @@ def kind_of(text: str) -> str:
 
 
 def scalar(text: str, kind: str | None = None) -> Any:
-    """The value of an unquoted scalar, of its own kind or of the kind asked for.
+    """The value of an unquoted scalar, of its own kind or of `kind`.
 
     Raises:
-        ValueError: `text` is not of the kind asked for.
+        ValueError: `text` is not of the kind `kind`.
     """
     own = kind_of(text)
     kind = kind or own
@@ -105,7 +105,7 @@ def scalar(text: str, kind: str | None = None) -> Any:
 
 
 def unusable(text: str) -> str | None:
-    """What a text holds that no file, path or output can be written with; None: nothing."""
+    """What of a text can be written to no file, path or output; None: nothing."""
     for sign in text:
         if sign == "\0" or "\ud800" <= sign <= "\udfff":  # NUL; half a pair, or a byte of no UTF-8
             return f"holds U+{ord(sign):04X}, which is no character of a text"
@@ -153,7 +153,7 @@ def parse_yaml(text: str, file: str) -> Document:
     builder = _Builder(file)
     data = builder.value(node, ())
     gather(builder.problems, ConfigError)
-    return Document(data, builder.places)
+    return Document(data, builder.origins)
 
 
 def parse_value(text: str, file: str) -> Any:
@@ -213,7 +213,7 @@ def from_python(value: Any, where: str) -> Any:
     name = f"a value of the type {type(value).__name__}"
     name = "a mapping whose keys are not text" if isinstance(value, Mapping) else name
     hint = "a config holds text, numbers, true and false, None, lists and dicts of these"
-    raise ConfigError.at(where, f"{name} cannot stand in a config", hint)
+    raise ConfigError.at(where, f"{name} cannot be in a config", hint)
 
 
 class _Loader(yaml.SafeLoader):
@@ -247,7 +247,7 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         raise ConfigError.at(where, "is nested too deeply", "close the open brackets") from error
     except (yaml.YAMLError, ValueError) as error:  # "\U00110000", a version of 5,000 digits
         where = f"{file}:{loader.line + 1}" if loader else file
-        what = "is not valid YAML: an escape stands for no character, or a version is no number"
+        what = "is not valid YAML: an escape that is no character, or a version that is no number"
         raise ConfigError.at(where, what, _LOOK) from error
 
 
@@ -256,23 +256,23 @@ def _line(node: yaml.Node) -> int:
 
 
 class _Builder:
-    """Turns nodes into values, noting places and problems on the way."""
+    """Turns nodes into values, noting origins and problems on the way."""
 
     def __init__(self, file: str, lines: bool = True) -> None:
-        self.places = Places(file)
+        self.origins = Origins(file)
         self.problems: list[Problem] = []
         self._lines = lines
         self._open: set[int] = set()
         self._nodes = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """The value of `node`, which stands at `path`."""
+        """The value of `node` at `path`."""
         self._nodes += 1
         if len(self._open) > MAX_DEPTH:
             what = f"is nested more than {MAX_DEPTH} deep"
             raise ConfigError.at(self._where(node), what, "close the open brackets")
         if id(node) in self._open or self._nodes > _MAX_NODES:
-            what = "an alias stands inside its own anchor, or aliases multiply without end"
+            what = "an alias is inside its own anchor, or aliases expand without end"
             raise ConfigError.at(self._where(node), what, "write the value out")
         self._open.add(id(node))
         try:
@@ -293,11 +293,11 @@ class _Builder:
             except ValueError as error:
                 self._problem(node, str(error), "write the value without its tag")
                 return None
-        self._problem(node, f"the tag {node.tag!r} is not known here", "write the value without it")
+        self._problem(node, f"the tag {node.tag!r} is unknown", "write the value without it")
         return None
 
     def _item(self, node: yaml.Node, path: KeyPath) -> Any:
-        self.places.entries[path] = self._place(node)
+        self.origins.entries[path] = self._origin(node)
         return self.value(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -307,13 +307,15 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, "a key must be a word, not a list or a mapping", _LOOK)
             elif key.value in own:
-                what = f"the key {key.value} stands twice, first on line {_line(own[key.value])}"
+                what = (
+                    f"the key {key.value} is written twice, first on line {_line(own[key.value])}"
+                )
                 self._problem(key, what, "delete one of the two lines")
             else:
                 self._check(key)
                 own[key.value] = key
                 if not _is_merge(key):
-                    self.places.entries[(*path, key.value)] = self._place(key)
+                    self.origins.entries[(*path, key.value)] = self._origin(key)
                     found[key.value] = self.value(value, (*path, key.value))
         for key, value in node.value:
             if _is_merge(key):
@@ -328,9 +330,9 @@ class _Builder:
                 what = "<< takes a mapping or a list of mappings"
                 self._problem(source, what, "write <<: *NAME")
                 continue
-            before = dict(self.places.entries)
+            before = dict(self.origins.entries)
             merged = self.value(source, path)
-            self.places.entries.update(before)
+            self.origins.entries.update(before)
             found.update({key: value for key, value in merged.items() if key not in found})
 
     def _check(self, node: yaml.ScalarNode) -> None:
@@ -342,10 +344,10 @@ class _Builder:
         self.problems.append(Problem(self._where(node), what, hint))
 
     def _where(self, node: yaml.Node) -> str:
-        return str(self._place(node))
+        return str(self._origin(node))
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self.places.file, _line(node) if self._lines else None)
+    def _origin(self, node: yaml.Node) -> Origin:
+        return Origin(self.origins.file, _line(node) if self._lines else None)
 
 
 def _is_merge(key: yaml.Node) -> bool:

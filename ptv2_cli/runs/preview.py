@@ -19,7 +19,7 @@ def preview(resolved: ResolvedConfig, data: RunData, tokenizer: Any, count: int)
     """Lines about the first `count` train rows."""
     assert data.encoder is not None
     task, rows = resolved.task, data.rows("train")[:count]
-    yield f"prompts: {resolved.places}"
+    yield f"prompts: {resolved.prompt_sites}"
     whole = data.encoder.unlimited(UNCUT)
     full = task.encode(rows, whole)
     windows = task.encode(rows, data.encoder)

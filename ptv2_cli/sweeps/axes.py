@@ -11,7 +11,7 @@ from typing import Any
 from ptv2_cli.config import merge
 from ptv2_cli.config.faults import seen
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.origins import Places, dotted
+from ptv2_cli.config.origins import Origins, dotted
 from ptv2_cli.config.overrides import FLAGS, KEYWORDS, Override, parse_key
 from ptv2_cli.config.yaml import Document, from_python, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
@@ -200,23 +200,23 @@ def _listed(
     loaded: LoadedConfig, inside: tuple[str, ...], key: str, value: Any, problems: list[Problem]
 ) -> Iterator[Axis]:
     """One list of a config's `sweep:`; what is wrong with it is added to the problems."""
-    place, name = loaded.places.find(("sweep", *inside)), dotted(("sweep", *inside))
+    origin, name = loaded.origins.find(("sweep", *inside)), dotted(("sweep", *inside))
     if isinstance(value, dict):
         inner = next(iter(value), "KEY")
         hint = f"write the whole key before the list: {key}.{inner}: [A, B]"
-        problems.append(Problem(str(place), f"{name} must be a list, not a mapping", hint))
+        problems.append(Problem(str(origin), f"{name} must be a list, not a mapping", hint))
     elif not isinstance(value, list):
         hint = f"write {in_section(key, [value])}"
         what = f"{name} must be a list, not {seen(value, 'a list')}"
-        problems.append(Problem(str(place), what, hint))
+        problems.append(Problem(str(origin), what, hint))
     elif not value:
         hint = f"write {in_section(key, _SAMPLES.get(key, 'A,B').split(','))}"
-        problems.append(Problem(str(place), f"{name} is an empty list", hint))
+        problems.append(Problem(str(origin), f"{name} is an empty list", hint))
     else:
-        base = Path.cwd() if place.line is None else Path(place.file).absolute().parent
-        path = parse_key(key, str(place))
+        base = Path.cwd() if origin.line is None else Path(origin.file).absolute().parent
+        path = parse_key(key, str(origin))
         values = tuple(_anchored(path, item, base) for item in value)
-        yield Axis(path, values, str(place), "", in_file=True)
+        yield Axis(path, values, str(origin), "", in_file=True)
 
 
 def in_section(key: str, values: Sequence[Any]) -> str:
@@ -232,7 +232,7 @@ def _anchored(path: tuple[str, ...], value: Any, base: Path) -> Any:
     data = value
     for part in reversed(path):
         data = {part: data}
-    document = merge.anchored(merge.normalised(Document(data, Places(""))), base)
+    document = merge.anchored(merge.normalised(Document(data, Origins(""))), base)
     found: Any = document.data
     for part in path:
         found = found[part]

@@ -41,13 +41,13 @@ def test_shortcut_flags_name_themselves() -> None:
     [
         ("train.lr", "--set", "'train.lr' has no = ", "--set train.lr=VALUE"),
         ("", "--set", "'' has no = ", "--set train.lr=VALUE"),
-        ("=5", "--set", "does not begin with a key", "train.lr"),
-        ("a..b=5", "--set", "does not begin with a key", "train.lr"),
-        (".a=5", "--set", "does not begin with a key", "train.lr"),
-        ("a b=5", "--set", "does not begin with a key", "train.lr"),
-        ("train.lr=", "--set train.lr", "train.lr is given no value", "--unset train.lr"),
+        ("=5", "--set", "does not start with a key", "train.lr"),
+        ("a..b=5", "--set", "does not start with a key", "train.lr"),
+        (".a=5", "--set", "does not start with a key", "train.lr"),
+        ("a b=5", "--set", "does not start with a key", "train.lr"),
+        ("train.lr=", "--set train.lr", "train.lr has no value", "--unset train.lr"),
         ("report=[a, ", "--set report", "not valid YAML", "quote it twice"),
-        ("a={x: 1, x: 2}", "--set a", "stands twice", "quote it twice"),
+        ("a={x: 1, x: 2}", "--set a", "is written twice", "quote it twice"),
     ],
 )
 def test_malformed_sets(text: str, where: str, what: str, hint: str) -> None:
@@ -61,7 +61,7 @@ def test_malformed_sets(text: str, where: str, what: str, hint: str) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "a..b", "a b"])
 def test_malformed_unsets(text: str) -> None:
-    with pytest.raises(ConfigError, match="does not begin with a key"):
+    with pytest.raises(ConfigError, match="does not start with a key"):
         parse_unset(text)
 
 
@@ -116,7 +116,7 @@ def test_unset_a_name(fail: Fail) -> None:
 
 
 def test_extends_cannot_be_set(fail: Fail) -> None:
-    assert fail("", "extends=x.yaml")[0].what == "extends can only stand in a file"
+    assert fail("", "extends=x.yaml")[0].what == "extends can only be written in a file"
 
 
 @pytest.mark.parametrize(

@@ -136,13 +136,13 @@ def test_keys_are_text() -> None:
 
 
 def test_places() -> None:
-    places = parse_yaml("a: 1\ntrain:\n  lr: 5\n  list:\n  - x\n  - y: 3\n", "f.yaml").places
-    assert places.where("a") == "f.yaml:1"
-    assert places.where("train") == "f.yaml:2"
-    assert places.where("train", "lr") == "f.yaml:3"
-    assert places.where("train", "list", 1, "y") == "f.yaml:6"
-    assert places.where("train", "epochs") == "f.yaml:2"
-    assert places.where("nowhere", "at", "all") == "f.yaml"
+    origins = parse_yaml("a: 1\ntrain:\n  lr: 5\n  list:\n  - x\n  - y: 3\n", "f.yaml").origins
+    assert origins.where("a") == "f.yaml:1"
+    assert origins.where("train") == "f.yaml:2"
+    assert origins.where("train", "lr") == "f.yaml:3"
+    assert origins.where("train", "list", 1, "y") == "f.yaml:6"
+    assert origins.where("train", "epochs") == "f.yaml:2"
+    assert origins.where("nowhere", "at", "all") == "f.yaml"
 
 
 def test_anchors_and_merge() -> None:
@@ -152,14 +152,14 @@ def test_anchors_and_merge() -> None:
     assert document.data["other"] == {"x": 1, "y": 3}
     assert document.data["again"] == {"x": 1, "y": 2}
     assert document.data["list"] == {"x": 1, "y": 2, "z": 4}
-    assert document.places.where("other", "x") == "f.yaml:2"
-    assert document.places.where("other", "y") == "f.yaml:6"
+    assert document.origins.where("other", "x") == "f.yaml:2"
+    assert document.origins.where("other", "y") == "f.yaml:6"
 
 
 def test_duplicate_keys_name_both_lines() -> None:
     where, what, _ = problem("a: 1\nb: 2\na: 3\n")
     assert where == "f.yaml:3"
-    assert what == "the key a stands twice, first on line 1"
+    assert what == "the key a is written twice, first on line 1"
 
 
 def test_all_duplicates_at_once() -> None:
@@ -200,7 +200,7 @@ def test_broken_yaml(text: str, where: str, hint: str) -> None:
 def test_unprintable_characters_are_named() -> None:
     assert problem("a: \x07\n")[1] == "holds the unprintable character U+0007"
     assert problem("a: \x1b\n")[1] == "holds the unprintable character U+001B"
-    assert "an escape stands for no character" in problem('a: "\\U00110000"\n')[1]
+    assert "an escape that is no character" in problem('a: "\\U00110000"\n')[1]
     assert problem('a: "\\ud83d"\n')[1] == "holds U+D83D, which is no character of a text"
 
 

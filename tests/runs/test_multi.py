@@ -267,7 +267,7 @@ def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
             {"tasks": ["superglue/rte", {"name": "superglue/cb", "stride": 3}]},
             "unknown key stride",
         ),
-        ({"task": "superglue/rte"}, "stands beside task"),
+        ({"task": "superglue/rte"}, "tasks and task cannot both be given"),
         (
             {"tasks": ["superglue/rte", {"name": "superglue/cb", "demonstrations": 2}]},
             "demonstrations cannot be said of one",

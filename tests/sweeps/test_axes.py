@@ -48,7 +48,7 @@ def test_values_are_typed_as_in_yaml() -> None:
         ((None, "1,,2", None, []), "train.lr has an empty value in '1,,2'"),
         ((None, None, None, ["train.clip="]), "train.clip is given an empty list"),
         ((None, None, None, ["train.clip"]), "has no = between key and values"),
-        ((None, None, None, ["train..clip=1"]), "does not begin with a key"),
+        ((None, None, None, ["train..clip=1"]), "does not start with a key"),
         ((None, None, None, ["task.limit={train: 1"]), "is not valid YAML"),
         ((None, "1,2", None, ["train.lr=3"]), "train.lr is swept twice, first by --lr"),
         ((None, None, None, ["name=a,b"]), "name cannot change a result"),

@@ -44,7 +44,7 @@ class ResolvedConfig:
     """What the user should know about how the config was read."""
 
     @property
-    def places(self) -> str:
+    def prompt_sites(self) -> str:
         """One line that says where prompts enter."""
         stacks = self.shape.prompted(decodes=self.task.kind_spec.pooled)
         return self.method.describe(self.config.prompt_len, stacks)
