@@ -272,7 +272,7 @@ class _Builder:
             what = f"is nested more than {MAX_DEPTH} deep"
             raise ConfigError.at(self._where(node), what, "close the open brackets")
         if id(node) in self._open or self._nodes > _MAX_NODES:
-            what = "an alias is inside its own anchor, or aliases expand without end"
+            what = "an alias is inside its own anchor, or aliases multiply without end"
             raise ConfigError.at(self._where(node), what, "write the value out")
         self._open.add(id(node))
         try:
