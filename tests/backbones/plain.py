@@ -1,4 +1,4 @@
-"""Stock models with prompts let in by an attention written out here: what parity is held against.
+"""Stock models whose attention is written out here, with prompts: the reference of parity tests.
 
 Nothing of it comes from the package: scores of the prompt's keys stand before those of the text,
 one softmax runs over both, and no position score is added at the prompt, but for Bloom's when the
@@ -45,7 +45,7 @@ def registered(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
     scaling: float | None = None, position_bias: Tensor | None = None, **rest: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """For families that take their attention from the registry."""
+    """For families that use the attention registry."""
     added = or_zero(mask) + or_zero(position_bias)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     found = mixed(query, key, value, scale, added)
@@ -62,12 +62,12 @@ def heads(rows: Tensor, size: int) -> Tensor:
 
 
 def or_zero(scores: Tensor | None) -> Any:
-    """Scores to add, where there are any."""
+    """Scores to add, if any."""
     return 0.0 if scores is None else scores
 
 
 def minus_infinity(mask: Tensor) -> Tensor:
-    """Scores to add where a mask is 1 for visible."""
+    """Scores to add for a mask that is 1 for visible."""
     return torch.zeros(mask.shape).masked_fill(~mask.bool(), torch.finfo(torch.float32).min)
 
 
@@ -128,7 +128,7 @@ BY_HAND = {
 
 
 def plain_model(folder: Any, family: str, offset: int = 0) -> Any:
-    """The stock model, eval mode; where its forward takes no positions they begin at `offset`."""
+    """The stock model in eval mode; if its forward takes no positions, they start at `offset`."""
     if family not in BY_HAND:
         model = AutoModel.from_pretrained(folder, attn_implementation="plain").eval()
     else:

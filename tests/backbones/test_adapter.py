@@ -1,4 +1,4 @@
-"""An adapter of PEFT where a backbone is expected: transformers would add it without a word."""
+"""A PEFT adapter in a backbone's folder, which transformers would silently add."""
 
 from __future__ import annotations
 

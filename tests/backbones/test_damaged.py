@@ -23,7 +23,7 @@ from ptv2_cli.errors import BackboneError
 
 
 def shape(folder: Path) -> Any:
-    """What `ptv2 check` finds out."""
+    """The shape that `ptv2 check` reads from config.json."""
     located = locate(BackboneSection.model_validate({"name": str(folder)}), offline=True)
     return shape_of(located.name, located.config)
 

@@ -1,4 +1,4 @@
-"""What is said of each family, against the models themselves and public config.json files."""
+"""The table of families against the models themselves and public config.json files."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_opt_that_gives_narrower_states_than_it_has_inside(tmp_path) -> None:
 
 @pytest.mark.parametrize("family", ["deberta", "deberta-v2"])
 def test_disentangled_kinds_written_as_one_text(family, folder_of, backbone_of, tmp_path) -> None:
-    """As the public files have them, with no limit of relative distances of its own."""
+    """As in the public files, without a limit of relative distances."""
     folder = tiny.save_model(tmp_path, family, tokenizer=False, max_relative_positions=-1)
     path = folder / "config.json"
     config = json.loads(path.read_text())
@@ -159,7 +159,7 @@ def test_refused_families_say_why(name) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_off_silences_everything(family, folder_of) -> None:
-    """Training mode twice: equal. With the model's own dropout, where it has one: not."""
+    """Twice in training mode: equal without dropout, different with the model's own."""
     folder, batch = folder_of(family), tiny.text_batch([7, 5])
 
     def twice(value) -> bool:

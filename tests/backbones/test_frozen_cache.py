@@ -1,4 +1,4 @@
-"""Outputs of the layers below the lowest prompt, kept: the same hidden states for less work."""
+"""Cached outputs of the layers below the lowest prompt: the same hidden states for less work."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def left(batch: Batch) -> Batch:
 
 
 def load(folder, **section):
-    """A backbone whose hidden states are the text's own."""
+    """A backbone without a decoder."""
     backbone = tiny.load(folder, **section)
     backbone.drop_decoder()
     return backbone
@@ -98,7 +98,7 @@ def test_states_and_gradients_are_those_of_the_plain_pass(family, lowest, side, 
         assert_alike(found, plain, batch)
         torch.testing.assert_close(gradient(found, batch, method), wanted, atol=1e-3, rtol=1e-3)
     assert lower.computed == 3
-    # Neither hooks nor counted calls are left behind.
+    # No hooks and no counted calls remain.
     torch.testing.assert_close(backbone(batch, method()), plain, atol=0, rtol=0)
 
 
@@ -362,7 +362,7 @@ def test_what_an_evaluation_keeps_serves_training(folder_of) -> None:
 
 
 def test_there_is_no_graph_below(tmp_path, monkeypatch) -> None:
-    """What backward needs is as much over three layers as over six."""
+    """With cached lower layers, three layers save as much for backward as six."""
     saved = {}
     seen = []
     upper = LayerSplit.upper

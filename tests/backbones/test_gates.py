@@ -1,4 +1,4 @@
-"""Prompts with a softmax of their own, times a gate for each head, against an attention by hand."""
+"""Prompts with their own softmax and a gate for each head, against an attention by hand."""
 
 from __future__ import annotations
 

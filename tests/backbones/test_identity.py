@@ -1,4 +1,4 @@
-"""What a backbone is known by: all that model and tokenizer read, and nothing else."""
+"""The identity of a backbone: all files that model and tokenizer read, and no others."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ CHANGES: dict[str, tuple[str, bool, Change]] = {
 
 
 def serialized(folder: Path) -> str:
-    """All that a loaded tokenizer is."""
+    """Everything that a loaded tokenizer does."""
     section = BackboneSection.model_validate({"name": str(folder)})
     tokenizer = load_tokenizer(located(folder), section, words=False)
     settings = {

@@ -48,7 +48,7 @@ def test_rows_are_as_with_their_own_prompts_alone(family: str, backbone_of: Back
     for own, found, batch in zip(alone, parts(batches, trainer), batches, strict=True):
         kept = own * batch.attention_mask[..., None]
         torch.testing.assert_close(found, kept, atol=2e-5, rtol=1e-4)
-    # Nobody else's prompts would do.
+    # The prompts of another row give another result.
     with torch.no_grad():
         other = backbone(
             join_batches(batches), combined([prompts[1], prompts[0], prompts[2]], rows)

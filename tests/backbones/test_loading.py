@@ -1,4 +1,4 @@
-"""Finding and loading backbones: weights that lack, differ, or come from elsewhere."""
+"""Find and load backbones: missing tensors, other tensors, other sources."""
 
 from __future__ import annotations
 

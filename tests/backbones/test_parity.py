@@ -1,4 +1,4 @@
-"""Prompts through the attention registry against stock models given the same as a cache."""
+"""Prompts through the attention registry against stock models with the prompts in their cache."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_padding_does_not_leak(family, backbone_of) -> None:
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_grouped_heads_equal_plain_attention(padded, backbone_of) -> None:
-    """The attention function by itself, 4 heads over 2 of keys, mask None or with padding."""
+    """The attention function alone, with 4 heads and 2 key heads, and mask None or with padding."""
     from ptv2_cli.backbones.attention import prompted_attention
     from ptv2_cli.backbones.injection import Injection
 
@@ -235,7 +235,7 @@ def test_every_row_may_have_its_own_prompt(family, backbone_of) -> None:
 
 
 def test_modernbert_sliding_windows_see_prompts_and_stay_windows(tmp_path) -> None:
-    """One sliding layer: far text stays out of sight, the prompt is seen from everywhere."""
+    """One sliding layer: distant text is hidden, and the prompt is visible everywhere."""
     folder = tiny.save_model(
         tmp_path,
         "modernbert",

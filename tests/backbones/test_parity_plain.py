@@ -83,7 +83,7 @@ def test_bart_shifts_the_stack_that_has_the_prompt(stack, moved, backbone_of) ->
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_with_prompts_of_their_own_some_shorter(family, backbone_of) -> None:
-    """Of five, three and no visible positions: each as if it stood alone."""
+    """Five, three and no visible positions: each row as if it were alone."""
     backbone = backbone_of(family)
     batch = tiny.text_batch([7, 4, 6])
     sizes = (5, 3, 0)

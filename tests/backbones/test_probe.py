@@ -1,4 +1,4 @@
-"""The probe: models in which prompts would do nothing are refused."""
+"""The probe: models in which prompts would have no effect are an error."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def relative(found, expected) -> float:
 
 
 def put_dequantized(plain, small) -> None:
-    """Give the plain model the weights that the quantized one stands for."""
+    """Give the plain model the dequantized weights of the quantized one."""
     for name, layer in small.model.named_modules():
         if isinstance(layer, QuantizedLinear):
             dense, own = layer.weight.dequantize(torch.float32), plain.model.get_submodule(name)
@@ -113,7 +113,7 @@ def test_gradient_is_that_of_the_dequantized_weight() -> None:
 
 
 def test_weights_that_cannot_be_read_back_are_found_from_the_identity() -> None:
-    """What int4 on a GPU does; int8 can do both."""
+    """The method of int4 on a GPU, which works for int8 too."""
     _, layer = layer_of()
     found = quantized._times_identity(layer.weight, torch.float32)
     assert relative(found, layer.weight.dequantize(torch.float32)) < 0.005  # bf16's rounding
@@ -128,7 +128,7 @@ def test_autocast_computes_in_its_type() -> None:
 
 
 def test_no_dequantized_weight_is_kept_for_the_backward_pass(folder_of) -> None:
-    """That would be the memory which quantization saves."""
+    """A kept weight would take the memory that quantization saves."""
     learner = learner_of(folder_of("bert"), quantize="int8")
     weights = {
         (m.out_features, m.in_features)

@@ -1,4 +1,4 @@
-"""Models that bring code of their own, and weights that are code."""
+"""Models with their own code, and weights that would run code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mark(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def coded(folder: Path, mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, asking for a model class of its own."""
+    """A folder that asks for its own model class."""
     monkeypatch.setattr(
         "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
     )
@@ -104,7 +104,7 @@ def test_the_code_is_part_of_what_the_model_is(coded) -> None:
 
 
 class Malicious:
-    """What pickle would call when it is loaded."""
+    """A call that pickle would make when it loads this object."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -1,4 +1,4 @@
-"""Weights held in fewer bits: what is held so, what stays fp32, what trains."""
+"""Weights in fewer bits: which tensors they are, which stay fp32, and which train."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_family_runs_in_half(family, dtype, folder_of, backbone_of) -> Non
 
 
 def test_mean_pooling_counts_every_token_of_a_long_text() -> None:
-    """bf16 has no 301: the mean of so long a text would be off by its rounding."""
+    """bf16 cannot represent 301, so it would round the mean of such a long text."""
     head = HEADS.load("sequence")(tiny.head_context(pooling="mean"))
     hidden = torch.full((1, 301, 32), 3.0, dtype=torch.bfloat16)
     assert torch.equal(head.pool(hidden, tiny.text_batch([301])), torch.full((1, 32), 3.0))

@@ -1,4 +1,4 @@
-"""Trained runs, their logits, and the lines of Python that an export's README gives."""
+"""Trained runs, their logits, and the Python code in the README of an export."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def batch_of(session: Session, data: Path) -> Batch:
 
 
 def logits_of(session: Session, batch: Batch) -> Tensor:
-    """What the run's head gives before any softmax."""
+    """The outputs of the run's head before a softmax."""
     seen: list[Tensor] = []
     hook = session.learner.head.linear.register_forward_hook(
         lambda module, inputs, output: seen.append(output)
@@ -85,7 +85,7 @@ def exported(run: RunDirectory, folder: Path) -> Written:
 
 
 def by_readme(folder: Path, batch: Batch) -> Tensor:
-    """The logits of a batch by the lines in the folder's README.md."""
+    """The logits of a batch by the code in the folder's README.md."""
     text = (folder / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     names: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""`ptv2 export --to peft`: peft itself loads it and gives the run's logits."""
+"""`ptv2 export --to peft`: peft loads the adapter and computes the run's logits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FolderOf = Callable[[str], Path]
 
 
 def check(run: Any, folder: Path, stock: str | None) -> None:
-    """Export and compare; `stock`: the class that holds the head, None: the head is apart."""
+    """Export and compare; `stock`: the class with the head, None: the head is a separate file."""
     session = reopened(run)
     batch = batch_of(session, folder)
     ours = logits_of(session, batch)
@@ -195,7 +195,7 @@ def test_a_model_that_takes_prefixes_another_way_is_seen(
 
 @pytest.mark.parametrize(("window", "fits"), [(27, True), (26, False)])
 def test_a_window_that_a_prefix_slides_out_of(tmp_path: Path, window: int, fits: bool) -> None:
-    """Prompt 3 and text 24: PEFT's prefix is a past that the last tokens must still see."""
+    """Prompt 3 and text 24: the last tokens must still see PEFT's prefix."""
     backbone = tiny.save_model(tmp_path / "model", "mistral", sliding_window=window)
     run = make_run(tmp_path, backbone)
     if fits:

@@ -1,4 +1,4 @@
-"""`ptv2 export --to folded`: a run without its network, of the same logits."""
+"""`ptv2 export --to folded`: a run without its network, with the same logits."""
 
 from __future__ import annotations
 

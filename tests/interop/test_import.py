@@ -41,7 +41,7 @@ def config_of(folder: Path, backbone: Path, **changes: Any) -> Path:
 
 
 def imported(folder: Path, foreign: Foreign, config: Path) -> Imported:
-    """The run made of a checkpoint, under `imported/`."""
+    """Import a checkpoint as a run under `imported/`."""
     sets = settings_of(load_config(config), foreign)
     loaded = load_config(config, [parse_set(text) for text in sets])
     return import_checkpoint(foreign, loaded, folder / "imported", device=tiny.CPU, offline=True)
@@ -101,7 +101,7 @@ def test_a_run_goes_to_peft_and_comes_back(
 def test_an_adapter_that_peft_trained(
     tmp_path: Path, folder_of: FolderOf, projection: bool
 ) -> None:
-    """Made, and written, by peft alone: its logits are ours."""
+    """An adapter that peft made and wrote: its logits equal ours."""
     from peft import PrefixTuningConfig, get_peft_model
 
     torch.manual_seed(3)
@@ -139,7 +139,7 @@ def test_an_adapter_that_peft_trained(
 
 
 def test_a_network_of_another_width_is_folded(tmp_path: Path, folder_of: FolderOf) -> None:
-    """Grouped heads: peft's network begins at K * D, ours at the hidden size."""
+    """Grouped heads: the input of peft's network is K * D wide, ours H."""
     from peft import PrefixTuningConfig, get_peft_model
 
     base = AutoModel.from_pretrained(folder_of("llama"))
@@ -194,7 +194,7 @@ def reference_file(
 
 
 def reference_logits(tensors: dict[str, Tensor], backbone: Path, batch: Any) -> Tensor:
-    """The repository's forward pass written anew: a past, then pooler and classifier."""
+    """The repository's forward pass, written out: a cache, then pooler and classifier."""
     table = tensors["prefix_encoder.embedding.weight"]
     if "prefix_encoder.trans.0.weight" in tensors:
         for at in (0, 2):
@@ -263,7 +263,7 @@ def test_a_pooler_that_only_the_checkpoint_has(tmp_path: Path, folder_of: Folder
 
 
 class _Writes:
-    """Unpickled, it would write a file."""
+    """An object that would write a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
