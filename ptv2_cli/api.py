@@ -94,7 +94,7 @@ def sweep(
     grid: Mapping[str, Sequence[Any]] | None = None,
     *,
     lanes: int | Literal["auto"] | None = None,
-    engine: str = "local",
+    engine: str | None = None,
     set: Mapping[str, Any] | None = None,  # noqa: A002
     unset: Sequence[str] = (),
     output: str | Path = "runs",
@@ -133,23 +133,23 @@ def sweep(
     from ptv2_cli.registry import ENGINES
     from ptv2_cli.sweeps.axes import from_grid
     from ptv2_cli.sweeps.grid import make_combinations
-    from ptv2_cli.sweeps.lane_count import requested_lanes
+    from ptv2_cli.sweeps.options import requested_engine, requested_lanes
 
     several = config if isinstance(config, list | tuple) else [config]
     sources = [_source(one) for one in several]
     base = _overrides(set, unset, keys)
     combinations = make_combinations(sources, base, from_grid(grid or {}))
     request = requested_lanes(None if lanes is None else str(lanes), sources, base)
-    name = ENGINES.canonical(engine, "engine")
+    name = requested_engine(engine, sources, base)
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.directory import ELSEWHERE, RunDirectory, writing_at
     from ptv2_cli.runs.lock import locked
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.sweeps.engine import EngineContext
+    from ptv2_cli.sweeps.records import DONE
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
-    from ptv2_cli.sweeps.trial_record import DONE
     from ptv2_cli.sweeps.trials import plan_trials
 
     context = EngineContext(device=device, offline=offline, lanes=request)
@@ -165,7 +165,7 @@ def sweep(
             prefix = request.count != 1
             shown = stack.enter_context(view(store, None, prefix=prefix)) if progress else None
             run_trials(store, runner, shown)
-            boards = store.judged_boards()
+            boards = store.leaderboards(tested=True)
             store.save(boards)
             store.write_best(boards)
     runs, failed = [], []
@@ -207,7 +207,7 @@ class Sweep:
         Raises:
             RunError: no trial has a score, or the sweep is of several tasks.
         """
-        from ptv2_cli.sweeps.folder import best_trial
+        from ptv2_cli.sweeps.store import best_trial
 
         name = best_trial(self.directory).path.name
         known = (run for run in self.runs if run.directory.name == name)
@@ -289,7 +289,7 @@ def load(
 
 def _directory(run: Run | str | Path | None, output: str | Path) -> RunDirectory:
     from ptv2_cli.runs.directory import newest_finished
-    from ptv2_cli.sweeps.folder import open_named
+    from ptv2_cli.sweeps.store import open_named
 
     if run is None:
         return newest_finished(Path(output))

@@ -186,7 +186,10 @@ METHODS = Registry(
 )
 
 ENGINES = Registry(
-    "engine", {"local": "ptv2_cli.sweeps.engines.local:LocalEngine"}, group="ptv2.engines"
+    "engine",
+    {"local": "ptv2_cli.sweeps.engines.local:LocalEngine"},
+    group="ptv2.engines",
+    listing="known engines:",
 )
 """What runs the trials of a sweep; see `sweeps.engine.Engine`."""
 

@@ -20,10 +20,10 @@ from ptv2_cli.sweeps.capacity import LaneGroup
 from ptv2_cli.sweeps.engine import EngineContext, remember
 from ptv2_cli.sweeps.engines.local import LocalEngine
 from ptv2_cli.sweeps.grid import make_combinations
-from ptv2_cli.sweeps.lane_count import LaneRequest
+from ptv2_cli.sweeps.options import LaneRequest
+from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.run import ShouldStop, run_trials
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.sweeps.trials import Plan, Trial, plan_trials
 
 

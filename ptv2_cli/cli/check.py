@@ -90,18 +90,14 @@ def check(
 
 
 def _lists_values(loaded: LoadedConfig) -> bool:
-    """Whether the config's `sweep:` lists values; `lanes:` alone leaves that to flags.
+    """Whether the config's `sweep:` lists values, not only options such as `lanes:`.
 
     Raises:
-        ConfigError: `lanes:` alone, and it cannot be what it is.
+        ConfigError: a key or a value of the section is wrong.
     """
-    from ptv2_cli.sweeps.lane_count import KEY, lanes_of_section
+    from ptv2_cli.sweeps.axes import from_section
 
-    section = loaded.config.sweep or {}
-    if set(section) == {KEY}:
-        lanes_of_section(loaded)
-        return False
-    return bool(section)
+    return bool(from_section(loaded))
 
 
 def _rehearsal(config: Path, base: list[Override], offline: bool) -> DryRun:

@@ -20,7 +20,7 @@ def chosen_run(path: Path) -> RunDirectory:
     Raises:
         RunError: there is no such run.
     """
-    from ptv2_cli.sweeps.folder import is_sweep, open_named
+    from ptv2_cli.sweeps.store import is_sweep, open_named
 
     run = open_named(path)
     if is_sweep(path):
@@ -41,7 +41,7 @@ def newest_run(output: Path, name_it: str) -> RunDirectory:
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.directory import newest_finished
     from ptv2_cli.runs.inventory import interrupted
-    from ptv2_cli.sweeps.folder import sweeps_of
+    from ptv2_cli.sweeps.store import sweeps_of
 
     try:
         run = newest_finished(output)
@@ -83,7 +83,7 @@ def require_config(path: Path) -> None:
 
 def _tell(run: RunDirectory, sweep: Path, name_it: str) -> None:
     from ptv2_cli.errors import RunError
-    from ptv2_cli.sweeps.folder import best_trial
+    from ptv2_cli.sweeps.store import best_trial
 
     try:
         best = best_trial(sweep)

@@ -67,7 +67,7 @@ def _of_running_sweeps(folder: Path) -> set[str]:
     """Fingerprints of the trials of sweeps that a process carries out now: it goes on with them."""
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.lock import in_use
-    from ptv2_cli.sweeps.folder import PLAN, read_records
+    from ptv2_cli.sweeps.records import PLAN, read_records
 
     marks: set[str] = set()
     for plan in (folder / "sweeps").glob(f"*/{PLAN}"):

@@ -58,8 +58,8 @@ def sweep(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="What runs the trials.")
-    ] = "local",
+        str | None, typer.Option("--engine", metavar="NAME", help="What runs the trials.")
+    ] = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     output: OutputOption = Path("runs"),
@@ -72,7 +72,7 @@ def sweep(
     """Train every combination of values; repeat the command to continue it."""
     from ptv2_cli.sweeps.axes import from_flags
     from ptv2_cli.sweeps.grid import make_combinations
-    from ptv2_cli.sweeps.lane_count import requested_lanes
+    from ptv2_cli.sweeps.options import requested_engine, requested_lanes
 
     base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
@@ -81,7 +81,7 @@ def sweep(
         require_config(path)
     combinations = make_combinations(paths, base, flags)
     request = requested_lanes(lanes, paths, base)
-    ENGINES.canonical(engine, "--engine")
+    name = requested_engine(engine, paths, base)
     settle(offline)
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
@@ -93,7 +93,7 @@ def sweep(
     from ptv2_cli.sweeps.trials import plan_trials
 
     context = EngineContext(device=device, offline=offline, lanes=request)
-    runner = ENGINES.load(engine)(context)
+    runner = ENGINES.load(name)(context)
     plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
     store = Store(plan, output)
     show_plan(store, every=dry_run)

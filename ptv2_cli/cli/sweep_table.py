@@ -17,8 +17,8 @@ from ptv2_cli.sweeps.axes import SEED
 from ptv2_cli.sweeps.engine import Forecast
 from ptv2_cli.sweeps.grid import in_range
 from ptv2_cli.sweeps.leaderboard import Edge, Leaderboard, Setting, short, show
+from ptv2_cli.sweeps.records import DONE, TrialRecord
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import DONE, TrialRecord
 from ptv2_cli.sweeps.trials import Trial
 
 _STATES = {
@@ -91,7 +91,7 @@ def show_forecast(forecast: Forecast, store: Store, *, every: bool) -> None:
 
 def show_results(store: Store, *, offline: bool = False) -> int:
     """The tables of settings, the best as a config, what failed; the command's exit code."""
-    boards = store.judged_boards()
+    boards = store.leaderboards(tested=True)
     store.save(boards)
     written = store.write_best(boards)
     for board in boards:

@@ -17,8 +17,8 @@ from ptv2_cli.cli.progress import Progress
 from ptv2_cli.cli.summary import percent
 from ptv2_cli.cli.sweep_table import duration, named, several_configs, state
 from ptv2_cli.runs.sinks.base import MakeSink
+from ptv2_cli.sweeps.records import DONE, Outcome
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import DONE, Outcome
 from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone, RunEvent, Started, StepDone, Warned
 

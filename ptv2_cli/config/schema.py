@@ -337,7 +337,7 @@ class RunConfig(Section):
     sweep: dict[str, Any] | None = Field(
         None,
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
-        "lanes: N or auto beside them trains several trials on one backbone",
+        "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials",
     )
     track: Annotated[None, BeforeValidator(_no_tracker)] = Field(
         None, description="reserved for experiment trackers: there are none yet, so it is refused"

@@ -15,8 +15,7 @@ from ptv2_cli.config.origins import Origins, dotted
 from ptv2_cli.config.overrides import FLAGS, KEYWORDS, Override, parse_key
 from ptv2_cli.config.yaml import Document, from_python, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweeps.lane_count import KEY as LANES
-from ptv2_cli.sweeps.lane_count import lanes_of_section
+from ptv2_cli.sweeps.options import OPTIONS
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""
@@ -29,7 +28,7 @@ _SAMPLES = {
     "train.batch_size": "16,32",
 }
 _FIXED = ("name", "extends", "sweep", "track")
-"""Sections that cannot change a run's result."""
+"""Sections that cannot change the result of a run."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Axis:
     path: tuple[str, ...]
     values: tuple[Any, ...]
     where: str
-    """The flag or the line that says so."""
+    """The flag, or the line of a config."""
     text: str
     """The list as it was typed."""
     in_file: bool = False
@@ -51,7 +50,7 @@ class Axis:
 
     @property
     def origin(self) -> str:
-        """What its overrides are called; messages say `where` instead."""
+        """The name of its overrides, which messages replace by `where`."""
         return f"--grid {self.key}"
 
     def overrides(self) -> list[Override]:
@@ -67,7 +66,7 @@ def from_flags(
     epochs: str | None = None,
     batch_size: str | None = None,
 ) -> list[Axis]:
-    """The axes that the command line gives: those with a flag of their own, then the others.
+    """The axes of the command line: keys with their own flag first, then those of --grid.
 
     Raises:
         ConfigError: with every list that is empty, broken or given twice.
@@ -104,25 +103,25 @@ def from_grid(grid: Mapping[str, Any]) -> list[Axis]:
     axes: list[Axis] = []
     for name, values in grid.items():
         key, where = KEYWORDS.get(name, name), f"grid {name}"
-        found = from_python(values, where)
-        if not isinstance(found, list) or not found:
-            kind = "an empty list" if found == [] else seen(found, "a list")
+        items = from_python(values, where)
+        if not isinstance(items, list) or not items:
+            kind = "an empty list" if items == [] else seen(items, "a list")
             samples = "[" + ", ".join(_SAMPLES.get(key, "A,B").split(",")) + "]"
             problems.append(
                 Problem(where, f"must be a list of values, not {kind}", f"give {samples}")
             )
             continue
         path = parse_key(key, where)
-        anchored = tuple(_anchored(path, item, Path.cwd()) for item in found)
+        anchored = tuple(_anchored(path, item, Path.cwd()) for item in items)
         axes.append(Axis(path, anchored, where, "", in_file=True))
     gather([*problems, *_misplaced(axes)], ConfigError)
     return axes
 
 
 def from_section(loaded: LoadedConfig) -> list[Axis]:
-    """The axes of a config's `sweep:` section; none where it has no such section.
+    """The axes of a config's `sweep:` section; none where there is no such section.
 
-    `lanes:` is no axis: it says how trials are run, see `lane_count`.
+    `lanes:` and `engine:` are not axes; see `options`.
 
     Raises:
         ConfigError: with every key and value of the section that is wrong.
@@ -142,9 +141,9 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
             problems.append(
                 Problem(where, what, "write sweep: {grid: {train.batch_size: [8, 16]}}")
             )
-        elif key == LANES:
+        elif key in OPTIONS:
             try:
-                lanes_of_section(loaded)
+                OPTIONS[key](value, where)
             except ConfigError as error:
                 problems += error.problems
         else:
@@ -155,51 +154,52 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
 
 
 def joined(section: Sequence[Axis], flags: Sequence[Axis]) -> list[Axis]:
-    """The axes of both, flags in place of the section's for the same key; the seed last."""
+    """The axes of a section and of flags, which replace those of the same key; the seed last."""
     by_key: dict[str, Axis] = {axis.key: axis for axis in (*section, *flags)}
     return sorted(by_key.values(), key=lambda axis: axis.key == SEED)
 
 
 def split_list(text: str) -> list[str]:
-    """The items between the commas that stand outside of brackets and quotes."""
+    """The items between commas; commas inside brackets and quotes do not count."""
     items, depth, quote, start = [], 0, "", 0
-    for at, sign in enumerate(text):
+    for position, sign in enumerate(text):
+        before = text[start:position].rstrip()
         if quote:
             quote = "" if sign == quote else quote
-        elif sign in "\"'" and (not text[start:at].strip() or text[:at].rstrip()[-1:] in "[{,:"):
+        elif sign in "\"'" and (not before or before[-1] in "[{,:"):
             quote = sign  # elsewhere it is an apostrophe
         elif sign in "[{":
             depth += 1
         elif sign in "]}":
             depth -= 1
         elif sign == "," and depth == 0:
-            items.append(text[start:at].strip())
-            start = at + 1
+            items.append(before.strip())
+            start = position + 1
     return [*items, text[start:].strip()]
 
 
 def _typed(flag: str, key: str, text: str) -> Axis:
     """One list of the command line."""
     path = parse_key(key, "--grid")
-    again = f"{flag} " if key in FLAGS and flag == FLAGS[key] else f"--grid {key}="
-    sample = f"type {again}{_SAMPLES.get(key, 'A,B')}"
+    start = f"{flag} " if flag == FLAGS.get(key) else f"--grid {key}="
+    sample = f"type {start}{_SAMPLES.get(key, 'A,B')}"
     if not text.strip():
-        raise ConfigError.at(flag, f"{key} is given an empty list", sample)
+        raise ConfigError.at(flag, f"{key} has an empty list", sample)
     items = split_list(text)
     if "" in items:
         raise ConfigError.at(flag, f"{key} has an empty value in {text!r}", sample)
     values = [parse_value(item, flag) for item in items]
     if key in FLAGS and len(values) == 1 and isinstance(values[0], list):
-        values = values[0]  # [20, 100] says the same as 20,100: no such key takes a list
+        values = values[0]  # [20, 100] means 20,100: no key with a flag takes a list
         if not values:
-            raise ConfigError.at(flag, f"{key} is given an empty list", sample)
+            raise ConfigError.at(flag, f"{key} has an empty list", sample)
     return Axis(path, tuple(values), flag, text.strip())
 
 
 def _listed(
     loaded: LoadedConfig, inside: tuple[str, ...], key: str, value: Any, problems: list[Problem]
 ) -> Iterator[Axis]:
-    """One list of a config's `sweep:`; what is wrong with it is added to the problems."""
+    """One list of a config's `sweep:`; adds what is wrong with it to the problems."""
     origin, name = loaded.origins.find(("sweep", *inside)), dotted(("sweep", *inside))
     if isinstance(value, dict):
         inner = next(iter(value), "KEY")
@@ -220,7 +220,7 @@ def _listed(
 
 
 def in_section(key: str, values: Sequence[Any]) -> str:
-    """How a config says a list: `sweep: {lr: [5e-3, 1e-2]}`."""
+    """A list as a config writes it: `sweep: {lr: [5e-3, 1e-2]}`."""
     items = ", ".join(str(getattr(value, "source", value)) for value in values)
     short = next((name for name, long in SHORT.items() if long == key), None)
     line = f"{short or key}: [{items}]"
@@ -228,19 +228,19 @@ def in_section(key: str, values: Sequence[Any]) -> str:
 
 
 def _anchored(path: tuple[str, ...], value: Any, base: Path) -> Any:
-    """The value with relative paths in it seen from the folder of the file that says it."""
+    """The value with its relative paths made absolute, as seen from the folder `base`."""
     data = value
     for part in reversed(path):
         data = {part: data}
     document = merge.anchored(merge.normalised(Document(data, Origins(""))), base)
-    found: Any = document.data
+    value = document.data
     for part in path:
-        found = found[part]
-    return found
+        value = value[part]
+    return value
 
 
 def _misplaced(axes: Sequence[Axis]) -> Iterator[Problem]:
-    """Keys that stand twice, and keys that change nothing."""
+    """Keys that are swept twice, and keys that cannot change a result."""
     known: dict[str, Axis] = {}
     for axis in axes:
         if axis.key in known:
@@ -248,18 +248,19 @@ def _misplaced(axes: Sequence[Axis]) -> Iterator[Problem]:
             yield Problem(axis.where, what, "give all its values in one list")
         elif axis.path[0] in _FIXED:
             what = f"{axis.key} cannot change a result, so there is nothing to sweep"
-            yield Problem(axis.where, what, "leave it out; --set fixes a key for all trials")
+            yield Problem(axis.where, what, "leave it out; --set sets a key for all trials")
         known[axis.key] = axis
 
 
 def _meant(key: str, value: Any) -> str:
-    """What an unknown key of `sweep:` was meant to be."""
+    """A hint for an unknown key of `sweep:`."""
     items = value if isinstance(value, list) and value else ["A", "B"]
     if key in FLAGS:
         return f"write {in_section(key, items)}"
-    near = difflib.get_close_matches(key, [*SHORT, LANES], n=1, cutoff=0.6)
-    if near == [LANES]:
-        return f"did you mean {LANES}? write sweep: {{{LANES}: auto}}"
+    near = difflib.get_close_matches(key, [*SHORT, *OPTIONS], n=1, cutoff=0.6)
+    if near and near[0] in OPTIONS:
+        sample = {"lanes": "auto", "engine": "local"}[near[0]]
+        return f"did you mean {near[0]}? write sweep: {{{near[0]}: {sample}}}"
     if near and "." not in key:
         return f"did you mean {near[0]}? write {in_section(SHORT[near[0]], items)}"
-    return f"any other key stands under grid: write {in_section(key, items)}"
+    return f"put any other key under grid: write {in_section(key, items)}"

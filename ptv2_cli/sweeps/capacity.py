@@ -15,8 +15,8 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import rows_of_a_pass
 from ptv2_cli.sweeps.compatibility import groups, require_one_group
-from ptv2_cli.sweeps.lane_count import FLAG, LaneRequest
 from ptv2_cli.sweeps.memory_estimate import Need, free_bytes, largest, need_of
+from ptv2_cli.sweeps.options import LANES, LaneRequest
 from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import train_batch
@@ -176,6 +176,6 @@ def _too_many(lanes: int, fit: int, taken: int, free: int, where: str) -> Config
         where,
         f"{lanes} lanes would take about {taken / 2**30:.1f} GiB beside the backbone, and "
         f"{free / 2**30:.1f} GiB are free: {fit} fit",
-        f"{FLAG} {fit}, or {FLAG} auto; a smaller train.batch_size with train.accumulate takes "
+        f"{LANES} {fit}, or {LANES} auto; a smaller train.batch_size with train.accumulate takes "
         "less",
     )

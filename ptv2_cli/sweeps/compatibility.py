@@ -15,8 +15,8 @@ from typing import Any
 from ptv2_cli.config.fingerprint import IGNORED
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.sweeps.lane_count import LaneRequest
 from ptv2_cli.sweeps.leaderboard import show
+from ptv2_cli.sweeps.options import LaneRequest
 
 COMPUTING = ("precision", "gradient_checkpointing", "cache")
 """Keys of `train:` that say how the one forward pass is computed."""

@@ -12,8 +12,8 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.runs.memo import Memo
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.sinks.base import MakeSink
-from ptv2_cli.sweeps.lane_count import LaneRequest
-from ptv2_cli.sweeps.trial_record import Outcome
+from ptv2_cli.sweeps.options import LaneRequest
+from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.training.events import EvalDone, RunEvent
 
 

@@ -13,7 +13,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.report.noise import Contest, Verdict
 from ptv2_cli.report.runs import Run
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.sweeps.trial_record import DONE, Outcome, TrialRecord
+from ptv2_cli.sweeps.records import DONE, Outcome, TrialRecord
 
 WIDEST = {int: 2.0, float: 3.0}
 """Largest factor between the grid's edge and the value suggested beyond it."""
@@ -182,7 +182,7 @@ class Leaderboard:
         return Edge(key, value, lowest, _beyond(grid[::-1] if lowest else grid))
 
 
-def make_boards(
+def make_leaderboards(
     records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]
 ) -> list[Leaderboard]:
     """The boards of a sweep, in the plan's order."""

@@ -11,8 +11,8 @@ from typing import Protocol
 from ptv2_cli.errors import Interrupted, Problem, StoppedAtOnce
 from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps.engine import Engine, SilentSink, TrialSpec
+from ptv2_cli.sweeps.records import DONE, Outcome
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import DONE, Outcome
 from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone
 

@@ -18,7 +18,7 @@ from ptv2_cli.runs.results import plain
 from ptv2_cli.sweeps.axes import SEED
 from ptv2_cli.sweeps.engine import TrialSpec, remember
 from ptv2_cli.sweeps.grid import Combination, told
-from ptv2_cli.sweeps.trial_record import TrialRecord
+from ptv2_cli.sweeps.records import TrialRecord
 
 DATA_SECTIONS = {"task", "selection", "report"}
 """Sections on which it depends which files are read."""

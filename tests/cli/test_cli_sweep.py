@@ -282,7 +282,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
     ("words", "says"),
     [
         ([], ["nothing to sweep", "type ptv2 sweep config.yaml --prompt-len 20,100"]),
-        (["--prompt-len", ""], ["prompt_len is given an empty list", "--prompt-len 20,100"]),
+        (["--prompt-len", ""], ["prompt_len has an empty list", "--prompt-len 20,100"]),
         (
             ["--prompt-len", "2,abc", "--lr", "x"],
             ['prompt_len must be a whole number, not the text "abc"', "type --prompt-len 20",

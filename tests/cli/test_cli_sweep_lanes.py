@@ -78,8 +78,8 @@ def test_nothing_is_said_of_trials_that_are_done(config: Path, ptv2: Ptv2) -> No
     ("words", "says"),
     [
         (["--lanes", "x"], ["--lanes: 'x' is neither a number nor auto"]),
-        (["--lanes", "0"], ["--lanes: 0 lanes can train nothing"]),
-        (["--lanes=-2"], ["--lanes: -2 lanes can train nothing"]),
+        (["--lanes", "0"], ["--lanes: 0 lanes cannot train anything"]),
+        (["--lanes=-2"], ["--lanes: -2 lanes cannot train anything"]),
         (
             ["--lanes", "3"],
             ["--lanes 3: trials differ in task.max_len (24, 16, 20)",

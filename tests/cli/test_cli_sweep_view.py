@@ -16,8 +16,8 @@ from ptv2_cli.cli.sweep_view import LiveView, PlainView, nearest, view
 from ptv2_cli.runs.sinks.base import Sink
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.sweeps.trials import Trial, plan_trials
 from ptv2_cli.training.events import EvalDone, Started, StepDone, Warned
 

@@ -43,10 +43,10 @@ def test_values_are_typed_as_in_yaml() -> None:
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (("", None, None, []), "prompt_len is given an empty list"),
-        (("[]", None, None, []), "prompt_len is given an empty list"),
+        (("", None, None, []), "prompt_len has an empty list"),
+        (("[]", None, None, []), "prompt_len has an empty list"),
         ((None, "1,,2", None, []), "train.lr has an empty value in '1,,2'"),
-        ((None, None, None, ["train.clip="]), "train.clip is given an empty list"),
+        ((None, None, None, ["train.clip="]), "train.clip has an empty list"),
         ((None, None, None, ["train.clip"]), "has no = between key and values"),
         ((None, None, None, ["train..clip=1"]), "does not start with a key"),
         ((None, None, None, ["task.limit={train: 1"]), "is not valid YAML"),

@@ -19,8 +19,8 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import CPU_ROWS
 from ptv2_cli.sweeps import capacity, memory_estimate, session_pool
 from ptv2_cli.sweeps.capacity import LaneGroup, lane_groups
-from ptv2_cli.sweeps.lane_count import LaneRequest
 from ptv2_cli.sweeps.memory_estimate import Need, largest, need_of
+from ptv2_cli.sweeps.options import LaneRequest
 from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.sweeps.trials import Plan
 

@@ -18,7 +18,7 @@ from ptv2_cli.sweeps import compatibility
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.compatibility import alone, difference, groups, require_one_group
 from ptv2_cli.sweeps.grid import make_combinations
-from ptv2_cli.sweeps.lane_count import LaneRequest
+from ptv2_cli.sweeps.options import LaneRequest
 from ptv2_cli.sweeps.trials import Trial, plan_trials
 
 

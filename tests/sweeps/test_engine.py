@@ -20,9 +20,9 @@ from ptv2_cli.sweeps import estimate, session_pool
 from ptv2_cli.sweeps.axes import from_flags
 from ptv2_cli.sweeps.engines import local
 from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.run import run_trials
 from ptv2_cli.sweeps.store import Store
-from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.sweeps.trials import Plan, Trial, plan_trials
 from ptv2_cli.tasks.classification import Classification
 

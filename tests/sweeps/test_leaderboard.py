@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.sweeps.leaderboard import Leaderboard, make_boards, show
-from ptv2_cli.sweeps.trial_record import Outcome, TrialRecord
+from ptv2_cli.sweeps.leaderboard import Leaderboard, make_leaderboards, show
+from ptv2_cli.sweeps.records import Outcome, TrialRecord
 
 
 def record(seed: int = 1, config: str = "c", task: str = "t", **values: Any) -> TrialRecord:
@@ -32,7 +32,7 @@ def board(*trials: tuple[TrialRecord, float | str], mode: str = "max") -> Leader
         e.fingerprint: Outcome("finished", v) if isinstance(v, float) else Outcome(v)  # type: ignore[arg-type]
         for e, v in trials
     }
-    (made,) = make_boards([e for e, _ in trials], outcomes)
+    (made,) = make_leaderboards([e for e, _ in trials], outcomes)
     return Leaderboard(made.task, made.split, made.metric, mode, made.settings)
 
 
@@ -79,7 +79,7 @@ def test_a_setting_with_all_its_seeds_goes_before_a_lucky_one() -> None:
 
 def test_a_diverged_run_with_a_value_does_not_count() -> None:
     e = record(a=1)
-    (made,) = make_boards([e], {e.fingerprint: Outcome("diverged", 0.9)})
+    (made,) = make_leaderboards([e], {e.fingerprint: Outcome("diverged", 0.9)})
     assert made.settings[0].scores == ()
     assert made.best is None
 
@@ -87,7 +87,7 @@ def test_a_diverged_run_with_a_value_does_not_count() -> None:
 def test_boards_are_apart_by_task() -> None:
     first, second = record(task="x", a=1), record(task="y", a=1)
     outcomes = {e.fingerprint: Outcome("finished", 0.5) for e in (first, second)}
-    assert [made.task for made in make_boards([first, second], outcomes)] == ["x", "y"]
+    assert [made.task for made in make_leaderboards([first, second], outcomes)] == ["x", "y"]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ import pytest
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.results import write_json
-from ptv2_cli.sweeps.folder import PLAN, RESULTS, read_outcomes, read_records
-from ptv2_cli.sweeps.store import _together
-from ptv2_cli.sweeps.trial_record import Outcome, TrialRecord
+from ptv2_cli.sweeps.records import PLAN, RESULTS, Outcome, TrialRecord, read_outcomes, read_records
+from ptv2_cli.sweeps.store import _merged
 
 
 def record(mark: str, value: int, refused: bool = False) -> TrialRecord:
@@ -23,14 +22,14 @@ def record(mark: str, value: int, refused: bool = False) -> TrialRecord:
 
 def test_new_entries_follow_the_known_ones() -> None:
     known, asked = [record("a", 1), record("b", 2)], [record("c", 0), record("b", 2)]
-    assert [e.fingerprint for e in _together(known, asked)] == ["a", "b", "c"]
+    assert [e.fingerprint for e in _merged(known, asked)] == ["a", "b", "c"]
 
 
 def test_a_refused_entry_gives_its_place_to_the_trial_that_can_run() -> None:
     known = [record("x", 1, refused=True), record("b", 2)]
-    assert [e.fingerprint for e in _together(known, [record("b", 2), record("a", 1)])] == ["a", "b"]
-    assert [e.fingerprint for e in _together(known, [record("x", 1, True)])] == ["x", "b"]
-    assert [e.fingerprint for e in _together(known, [record("c", 3)])] == ["x", "b", "c"]
+    assert [e.fingerprint for e in _merged(known, [record("b", 2), record("a", 1)])] == ["a", "b"]
+    assert [e.fingerprint for e in _merged(known, [record("x", 1, True)])] == ["x", "b"]
+    assert [e.fingerprint for e in _merged(known, [record("c", 3)])] == ["x", "b", "c"]
 
 
 def test_keys_of_later_versions_are_passed_over(tmp_path: Path) -> None:

@@ -31,9 +31,8 @@ from ptv2_cli.sweeps.engine import (
     prepare_spec,
 )
 from ptv2_cli.sweeps.estimate import estimate
-from ptv2_cli.sweeps.folder import outcome_of
+from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.session_pool import SessionPool, free
-from ptv2_cli.sweeps.trial_record import Outcome
 from ptv2_cli.training.events import EvalDone
 
 Results = Generator[TrialResult, None, None]
@@ -186,7 +185,7 @@ class _GroupTraining:
                     else:
                         run = ended[0].resolved_run
                         running = self._running.pop(run.fingerprint)
-                        yield self._end(running, outcome_of(run.directory))
+                        yield self._end(running, Outcome.of_run(run.directory))
             except (Interrupted, MachineError, _MonitorFailed):
                 raise
             except Exception as error:

@@ -1,7 +1,8 @@
-"""How many lanes are asked for, by the flag and by the section."""
+"""Options of a sweep: lanes and engine, by flag and by section."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.sweeps.axes import from_section
-from ptv2_cli.sweeps.lane_count import LaneRequest, lanes_of_section, parse_lanes, requested_lanes
+from ptv2_cli.sweeps.options import LaneRequest, parse_lanes, requested_engine, requested_lanes
 
 BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
 
@@ -32,8 +33,8 @@ def test_a_number_or_auto(text: str, count: Any) -> None:
         ("x", "'x' is neither a number nor auto", "type --lanes auto, or --lanes 4"),
         ("", "'' is neither a number nor auto", "type --lanes auto"),
         ("2.5", "'2.5' is neither a number nor auto", "type --lanes auto"),
-        ("0", "0 lanes can train nothing", "--lanes 1 for one trial after another"),
-        ("-3", "-3 lanes can train nothing", "--lanes 1 for one trial after another"),
+        ("0", "0 lanes cannot train anything", "--lanes 1 for one trial after another"),
+        ("-3", "-3 lanes cannot train anything", "--lanes 1 for one trial after another"),
     ],
 )
 def test_neither_a_number_nor_auto(text: str, what: str, hint: str) -> None:
@@ -48,10 +49,6 @@ def test_neither_a_number_nor_auto(text: str, what: str, hint: str) -> None:
 def test_lanes_are_no_axis(tmp_path: Path) -> None:
     loaded = load_config(write(tmp_path, "{lanes: auto, prompt_len: [20, 100]}"))
     assert [axis.key for axis in from_section(loaded)] == ["prompt_len"]
-    assert lanes_of_section(loaded) == "auto"
-    assert lanes_of_section(load_config(write(tmp_path, "{lanes: 4}"))) == 4
-    assert lanes_of_section(load_config(write(tmp_path, "{seed: [1]}"))) is None
-    assert lanes_of_section(load_config(write(tmp_path, None))) is None
 
 
 @pytest.mark.parametrize(
@@ -98,5 +95,26 @@ def test_configs_of_one_sweep_agree(tmp_path: Path) -> None:
         requested_lanes(None, [one, silent, other], [])
     (problem,) = raised.value.problems
     assert problem.where == f"{other}:5"
-    assert problem.what == f"sweep.lanes is auto, and 4 in {one}:5"
+    assert problem.what == f"sweep.lanes is auto here and 4 in {one}:5"
     assert "type --lanes auto" in problem.hint
+
+
+def test_an_engine_by_flag_or_section(tmp_path: Path) -> None:
+    path = write(tmp_path, "{engine: local, seed: [1]}")
+    assert [axis.key for axis in from_section(load_config(path))] == ["train.seed"]
+    assert requested_engine(None, [path], []) == requested_engine("local", [], []) == "local"
+    assert requested_engine(None, [write(tmp_path, None, "silent.yaml")], []) == "local"
+    wrong = write(tmp_path, "{engine: lokal}", "wrong.yaml")
+    attempts: list[Callable[[], Any]] = [
+        lambda: from_section(load_config(wrong)),
+        lambda: requested_engine(None, [wrong], []),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ConfigError) as raised:
+            attempt()
+        (problem,) = raised.value.problems
+        assert problem.where == f"{wrong}:5"
+        assert problem.what == "unknown engine 'lokal'"
+        assert problem.hint == "did you mean 'local'? known engines: local"
+    with pytest.raises(ConfigError, match="--engine: unknown engine 'ray'"):
+        requested_engine("ray", [path], [])
