@@ -25,7 +25,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def kinds(notebook: Any) -> list[list[tuple[str, tuple[str, ...]]]]:
     """What each cell shows: kinds of outputs, and what they hold."""
     return [
-        [(output.output_type, tuple(output.get("data", ()))) for output in cell.outputs]
+        [(output.output_type, tuple(sorted(output.get("data", ())))) for output in cell.outputs]
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]
