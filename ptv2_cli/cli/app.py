@@ -1,4 +1,4 @@
-"""The `ptv2` command: its subcommands and the one place where errors become messages."""
+"""The `ptv2` command: its subcommands, and how errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from ptv2_cli.cli import (
     clean,
     compare,
     console,
-    doctor,
     errors,
     evaluate,
-    export,
-    import_run,
-    init,
+    interop,
     listing,
     predict,
     report,
+    setup,
     sweep,
     train,
 )
@@ -41,7 +39,7 @@ from ptv2_cli.files import DISK_FAILED
 from ptv2_cli.version import __version__
 
 _NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
-"""Errors of the system that are about a path that somebody gave."""
+"""Errors of the system about a path that the user gave."""
 # ClickException: click's own, or in newer typer that of the copy of click that it carries.
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
@@ -62,13 +60,13 @@ app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("errors")(errors.errors)
-app.command("export")(export.export)
-app.command("import")(import_run.import_run)
+app.command("export")(interop.export)
+app.command("import")(interop.import_run)
 app.command("list")(listing.list_)
 app.command("clean")(clean.clean)
-app.command("init")(init.init)
-app.command("doctor")(doctor.doctor)
-app.command("schema")(listing.schema)
+app.command("init")(setup.init)
+app.command("doctor")(setup.doctor)
+app.command("schema")(setup.schema)
 
 
 def _version(asked: bool) -> None:
@@ -82,26 +80,24 @@ def _global(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of errors, in any command.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
 ) -> None:
-    """Options before the command."""
+    """Read the options before the command."""
     try:
         Path.cwd()
     except FileNotFoundError:
         what = "the working folder was deleted"
-        raise InputError.at("", what, "cd to a folder that is there") from None
+        raise InputError.at("", what, "cd to a folder that exists") from None
 
 
 def main() -> None:
     """Run the command line; the exit code says how it ended.
 
-    0 done; 1 a defect or the machine gave out; 2 the user's input; 129, 130, 143 interrupted.
+    0: done; 1: a bug, or memory or disk failed; 2: wrong input; 129, 130, 143: interrupted.
     """
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    if debug:  # accepted anywhere, though it belongs to no command
+    if debug:  # accepted anywhere, although it belongs to no command
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     console.open_streams()
     sys.exit(run(arguments, debug))
@@ -122,10 +118,10 @@ def run(arguments: list[str], debug: bool = False) -> int:
         console.note("interrupted")
         return 128 + signal.SIGINT
     except StoppedAtOnce as error:
-        console.note("interrupted, and not saved again: what was saved before stands")
+        console.note("interrupted without saving again; the last checkpoint is kept")
         return 128 + error.signum
     except BrokenPipeError:
-        # Nobody reads our output any more; the interpreter must not complain at exit either.
+        # Nobody reads the output any more; the interpreter must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DEFECT
     except Exception as error:
@@ -133,15 +129,15 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
 
 def _usage(error: Any) -> int:
-    """Tell what is wrong with the words that were typed; the exit code."""
+    """Report wrong arguments; returns the exit code."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
-    if message.startswith("Usage:"):  # no words at all: the help
+    if message.startswith("Usage:"):  # no arguments at all: show the help
         error.show()
     else:
         what = " ".join(message.replace("Value error, ", "").split())
         command = context.command_path if context else "ptv2"
-        console.problems([Problem("", what, f"{command} -h shows how it is used")])
+        console.problems([Problem("", what, f"{command} -h shows its usage")])
     return int(error.exit_code)
 
 
@@ -150,7 +146,7 @@ def _code(result: object) -> int:
 
 
 def _defect(error: Exception, debug: bool) -> int:
-    """The machine gave out, or the program is wrong."""
+    """Report that memory or disk failed, or a bug; returns the exit code."""
     if debug:
         console.show_traceback()
     if out_of_memory(error):
@@ -161,10 +157,10 @@ def _defect(error: Exception, debug: bool) -> int:
         console.problems([Problem(str(error.filename or ""), "the disk is full", hint)])
     elif isinstance(error, OSError) and error.errno in DISK_FAILED:
         what = f"the disk or the network file system failed: {error.strerror}"
-        hint = "try again once it works; the same command continues the run"
+        hint = "try again when it works; the same command continues the run"
         console.problems([Problem(str(error.filename or ""), what, hint)])
     elif isinstance(error, PermissionError):
-        what = "no permission to write or read it"
+        what = "no permission to read or write it"
         console.problems([Problem(str(error.filename), what, "--output DIR writes runs elsewhere")])
         return EXIT_INPUT
     elif isinstance(error, OSError) and error.errno in _NO_PATH:
@@ -176,6 +172,6 @@ def _defect(error: Exception, debug: bool) -> int:
     else:
         if not debug:
             console.show_traceback()
-        what = "this is a defect of ptv2: please report it with the lines above"
+        what = "this is a bug in ptv2: please report it with the lines above"
         console.problems([Problem("", what)])
     return EXIT_DEFECT

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from ptv2_cli.cli import console
 
 CONFIG = Path("config.yaml")
-"""What is trained where no config is named."""
+"""The config of commands that name none."""
 
 if TYPE_CHECKING:
     from ptv2_cli.runs.directory import RunDirectory
 
 
 def chosen_run(path: Path) -> RunDirectory:
-    """The run named, a sweep's folder standing for its best trial, which is said.
+    """The run of this name; for a sweep's folder its best trial, which is printed.
 
     Raises:
         RunError: there is no such run.
@@ -29,11 +29,11 @@ def chosen_run(path: Path) -> RunDirectory:
 
 
 def newest_run(output: Path, name_it: str) -> RunDirectory:
-    """The newest finished run under `output`; it is said, and which sweep it is a trial of.
+    """The newest finished run under `output`; it is printed, with the sweep that it belongs to.
 
     Args:
         output: the folder of runs.
-        name_it: what is typed before the name of another run: `--run`.
+        name_it: what the user types before the name of another run: `--run`.
 
     Raises:
         RunError: there is none.
@@ -57,20 +57,20 @@ def newest_run(output: Path, name_it: str) -> RunDirectory:
 
 
 def to_begin(output: Path = Path("runs")) -> str:
-    """What to type where there is no finished run yet, or no config.yaml: what is there decides."""
+    """What to type if there is no finished run, or no config.yaml; it depends on the folder."""
     from ptv2_cli.runs.inventory import interrupted
 
     left = [f"{kept.run.resume_hint} (it was interrupted)" for kept in interrupted(output)[:1]]
     if CONFIG.is_file():
-        return "; ".join([*left, "ptv2 train trains config.yaml; or name a run's folder"])
-    return "; ".join([*left, "ptv2 init writes a config.yaml, ptv2 train CONFIG trains one"])
+        return "; ".join([*left, "ptv2 train trains config.yaml; or name the folder of a run"])
+    return "; ".join([*left, "ptv2 init writes a config.yaml, ptv2 train CONFIG trains it"])
 
 
 def require_config(path: Path) -> None:
-    """The config.yaml of this folder, which is meant where no config is named, is there.
+    """Check that the default config.yaml exists, if it is the one to read.
 
     Raises:
-        ConfigError: it is not; the message says what can be done here.
+        ConfigError: it does not; the message says what to do in this folder.
     """
     from ptv2_cli.errors import ConfigError
 
@@ -87,11 +87,11 @@ def _tell(run: RunDirectory, sweep: Path, name_it: str) -> None:
 
     try:
         best = best_trial(sweep)
-    except RunError:  # it has no one best trial: of several tasks, for instance
+    except RunError:  # there is no single best trial, for instance with several tasks
         console.note(f"it is a trial of the sweep {sweep}")
         return
     if best.path == run.path:
         console.note(f"it is the best trial of the sweep {sweep}")
         return
     console.note(f"it is a trial of the sweep {sweep}, whose best is {best.path}")
-    console.note(f"  -> {name_it} {sweep} takes the best; best.yaml there is its setting")
+    console.note(f"  -> {name_it} {sweep} uses the best; best.yaml there holds its setting")

@@ -20,7 +20,7 @@ def clean(
     ] = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> int:
-    """Remove unfinished and duplicate runs, after showing them."""
+    """Remove unfinished and duplicate runs after showing them."""
     from ptv2_cli.cli.listing import age, size
     from ptv2_cli.errors import EXIT_DEFECT, InputError
     from ptv2_cli.runs.inventory import copies, runs_in
@@ -31,7 +31,7 @@ def clean(
     chosen = [kept for kept in found if reasons[kept.run.path]]
     left = sum(kept.state == "training" for kept in found)
     if left:
-        console.note(f"{_runs(left)} being trained now: left alone")
+        console.note(f"{_runs(left)} being trained now: kept")
     if not chosen:
         console.say(f"nothing to remove in {folder}: no unfinished and no duplicate run")
         return 0
@@ -54,17 +54,17 @@ def clean(
 
 
 def _reason(kept: Kept, double: dict[Path, Path], busy: set[str]) -> str:
-    """Why a run may go; empty: it stays."""
+    """Why a run may be removed; empty: it is kept."""
     if kept.run.path in double:
         return f"the same run as {double[kept.run.path].name}"
-    # A folder that lacks the name that ptv2 gives is somebody's own.
+    # A folder whose name ptv2 did not give belongs to the user.
     if kept.state == "interrupted" and kept.fingerprint and kept.fingerprint not in busy:
         return "unfinished"
     return ""
 
 
 def _of_running_sweeps(folder: Path) -> set[str]:
-    """Fingerprints of the trials of sweeps that a process carries out now: it goes on with them."""
+    """Fingerprints of the trials of running sweeps, which will continue with them."""
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.lock import in_use
     from ptv2_cli.sweeps.records import PLAN, read_records
@@ -73,13 +73,13 @@ def _of_running_sweeps(folder: Path) -> set[str]:
     for plan in (folder / "sweeps").glob(f"*/{PLAN}"):
         try:
             marks |= {e.fingerprint for e in read_records(plan.parent) if in_use(plan.parent)}
-        except RunError:  # a damaged plan is nobody's who runs
+        except RunError:  # no running sweep has a damaged plan
             continue
     return marks
 
 
 def _removed(kept: Kept) -> bool:
-    """Remove a run, held meanwhile so that nobody begins to train it; whether that worked."""
+    """Remove a run, locked so that no process starts to train it; whether that worked."""
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.lock import LOCK, locked, unlocked_warning
 
@@ -87,14 +87,14 @@ def _removed(kept: Kept) -> bool:
     try:
         with locked(path) as alone:
             if not alone and kept.state == "interrupted":
-                console.warn(f"{unlocked_warning(path)}; it is left")
+                console.warn(f"{unlocked_warning(path)}; it is kept")
                 return False
             if kept.state == "interrupted" and kept.run.finished:
-                console.warn(f"{path}: has finished meanwhile, and is left")
+                console.warn(f"{path}: has finished meanwhile, and is kept")
                 return False
             for inner in path.iterdir():
                 if inner.is_dir() and not inner.is_symlink():
-                    shutil.rmtree(inner)  # links in it are removed, not what they lead to
+                    shutil.rmtree(inner)  # removes links in it, not their targets
                 elif inner.name != LOCK:  # Windows removes no open file
                     inner.unlink()
         path.rmdir()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 WITH = "with"
-"""The word between the two sides, where one is several runs."""
+"""The word between the two sides if one has several runs."""
 
 
 def compare(
@@ -56,63 +56,67 @@ def compare(
     asked = None if split is None else SPLITS.get(split, split)
     a, b = _sides(runs)
     first, second = ([open_finished(chosen_run(path).path) for path in side] for side in (a, b))
-    found = run_comparison(first, second, asked, metric)
-    if show and not found.single:
-        raise InputError.at("--show", "rows are shown of two runs alone", "name one run a side")
-    if found.note is not None:
-        console.note(found.note)
+    comparison = run_comparison(first, second, asked, metric)
+    if show and not comparison.single:
+        raise InputError.at(
+            "--show", "shows rows of two single runs only", "name one run for each side"
+        )
+    if comparison.note is not None:
+        console.note(comparison.note)
     if json_:
-        console.as_json(_content(found, show))
+        console.as_json(_content(comparison, show))
         return
-    for name, side in (("A", found.a), ("B", found.b)):
+    for name, side in (("A", comparison.a), ("B", comparison.b)):
         for run in side:
             console.say(f"{name}: {run.directory.path}")
-    _configs(found)
-    _scores(found)
-    for row in found.disagreements[:show]:
+    _configs(comparison)
+    _scores(comparison)
+    for row in comparison.disagreements[:show]:
         _row(row)
 
 
-def _configs(found: Comparison) -> None:
+def _configs(comparison: Comparison) -> None:
     console.say()
-    if not found.differences:
+    if not comparison.differences:
         console.say("the configs are equal")
         return
-    rows = [(key, a or "-", b or "-") for key, a, b in found.differences]
+    rows = [(key, a or "-", b or "-") for key, a, b in comparison.differences]
     console.table("", ("what differs", "A", "B"), rows)
 
 
 def _sides(words: list[str]) -> tuple[list[Path], list[Path]]:
-    """The runs before and after `with`; two runs need no such word."""
+    """The runs before and after `with`, which two single runs do not need."""
     from ptv2_cli.errors import InputError
 
     if len(words) == 2 and WITH not in words:
         words = [words[0], WITH, words[1]]
     if words.count(WITH) != 1 or WITH in (words[0], words[-1]):
-        what = f"{len(words)} words, which do not say what is compared with what"
+        what = f"{len(words)} arguments do not say which runs to compare"
         hint = "ptv2 compare RUN RUN, or ptv2 compare A1 A2 with B1 B2"
         raise InputError.at("compare", what, hint)
     at = words.index(WITH)
     return [Path(word) for word in words[:at]], [Path(word) for word in words[at + 1 :]]
 
 
-def _scores(found: Comparison) -> None:
+def _scores(comparison: Comparison) -> None:
     from ptv2_cli.report.paired import DRAWS
     from ptv2_cli.report.text_table import p_value
 
-    first = sorted(found.scores.items(), key=lambda item: item[0] != found.metric)
-    seeds = any(test.seeds is not None for test in found.tests.values())
-    several = len(found.scores) > 1
+    first = sorted(comparison.scores.items(), key=lambda item: item[0] != comparison.metric)
+    seeds = any(test.seeds is not None for test in comparison.tests.values())
+    several = len(comparison.scores) > 1
     rows = []
     for name, score in first:
-        test = found.tests[name]
+        test = comparison.tests[name]
         cells = [f"{100 * score.a:.1f}", f"{100 * score.b:.1f}", f"{100 * score.difference:+.1f}"]
         cells += [f"{100 * score.low:+.1f} to {100 * score.high:+.1f}", p_value(test.rows)]
         cells += ["-" if test.seeds is None else p_value(test.seeds)] if seeds else []
         rows.append((name, *cells, *([p_value(test.holm)] if several else [])))
     console.say()
-    task = found.a[0].task
-    console.say(f"{task} {found.split}, {found.rows} rows, scores times 100{_counts(found)}")
+    task = comparison.a[0].task
+    console.say(
+        f"{task} {comparison.split}, {comparison.rows} rows, scores times 100{_counts(comparison)}"
+    )
     headings = ["metric", "A", "B", "B - A", "95 % interval", "p rows" if seeds else "p"]
     headings += (["p seeds"] if seeds else []) + (["Holm"] if several else [])
     console.table("", headings, rows, right_from=1)
@@ -120,48 +124,52 @@ def _scores(found: Comparison) -> None:
     console.say(f"interval, {named}: paired bootstrap over rows, {DRAWS:,} draws, two-sided")
     if seeds:
         console.say("p seeds: Welch's t-test of the runs' scores, two-sided")
-    if found.labels is not None:
-        alone = _plural(found.labels.only_a, "row")
+    if comparison.labels is not None:
+        alone = _plural(comparison.labels.only_a, "row")
         console.say(
             f"p of accuracy: McNemar, exact; right in A alone: {alone}, "
-            f"in B alone: {found.labels.only_b}"
+            f"in B alone: {comparison.labels.only_b}"
         )
     if several:
         of = "the larger p" if seeds else "p"
-        console.say(f"Holm: {of}, corrected for {len(found.scores)} metrics")
-    _seeds(found, seeds)
-    if found.single:
-        _answers(found)
+        console.say(f"Holm: {of}, corrected for {len(comparison.scores)} metrics")
+    _seeds(comparison, seeds)
+    if comparison.single:
+        _answers(comparison)
 
 
-def _counts(found: Comparison) -> str:
-    if found.single:
+def _counts(comparison: Comparison) -> str:
+    if comparison.single:
         return ""
-    return f", means over {len(found.a)} and {_plural(len(found.b), 'run')}"
+    return f", means over {len(comparison.a)} and {_plural(len(comparison.b), 'run')}"
 
 
-def _seeds(found: Comparison, tested: bool) -> None:
-    """What is to know of the seeds behind the figures."""
+def _seeds(comparison: Comparison, tested: bool) -> None:
+    """Print what the seeds allow to conclude."""
     from ptv2_cli.report.settings import separating
 
-    for name, side in (("A", found.a), ("B", found.b)):
+    for name, side in (("A", comparison.a), ("B", comparison.b)):
         seeds = [run.seed for run in side]
         if len(side) > 1 and len(set(seeds)) == 1:
-            console.warn(f"the runs of {name} all have seed {seeds[0]}: no seeds of one setting")
+            console.warn(
+                f"the runs of {name} all have seed {seeds[0]}; a setting needs different seeds"
+            )
         keys = separating([side])
         if keys:
-            console.warn(f"the runs of {name} differ in {', '.join(keys)}: no seeds of one setting")
+            console.warn(
+                f"the runs of {name} are not one setting: they differ in {', '.join(keys)}"
+            )
     if not tested:
-        console.say("nothing is said about other seeds: that takes two runs a side or more")
-    elif min(len(found.a), len(found.b)) == 2:
-        console.say("two seeds say little: p seeds is small for very large differences alone")
+        console.say("this says nothing about other seeds: give two or more runs for each side")
+    elif min(len(comparison.a), len(comparison.b)) == 2:
+        console.say("two seeds say little: only a very large difference makes p seeds small")
 
 
-def _answers(found: Comparison) -> None:
-    count = len(found.disagreements)
-    counts = [sum(row.better == side for row in found.disagreements) for side in "ab"]
+def _answers(comparison: Comparison) -> None:
+    count = len(comparison.disagreements)
+    counts = [sum(row.better == side for row in comparison.disagreements) for side in "ab"]
     console.say(
-        f"the answers differ on {count} of {found.rows} rows: A better on {counts[0]}, "
+        f"the answers differ on {count} of {comparison.rows} rows: A better on {counts[0]}, "
         f"B on {counts[1]}"
     )
 
@@ -179,7 +187,7 @@ def _row(row: Disagreement) -> None:
 
 
 def _tags(row: Disagreement) -> None:
-    """The words on whose tags the runs differ."""
+    """The words whose tags differ between the runs."""
     for word, gold, a, b in zip(row.words, row.gold, row.a, row.b, strict=True):
         if a != b:
             console.say(f"  {word}: gold {gold}, A {a}, B {b}")
@@ -195,37 +203,37 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _content(found: Comparison, show: int) -> dict[str, Any]:
-    a, b = ([str(run.directory.path) for run in side] for side in (found.a, found.b))
+def _content(comparison: Comparison, show: int) -> dict[str, Any]:
+    a, b = ([str(run.directory.path) for run in side] for side in (comparison.a, comparison.b))
     return {
-        "a": a[0] if found.single else a,
-        "b": b[0] if found.single else b,
-        "task": found.a[0].task,
-        "split": found.split,
-        "rows": found.rows,
-        "metric": found.metric,
-        "differences": [item._asdict() for item in found.differences],
+        "a": a[0] if comparison.single else a,
+        "b": b[0] if comparison.single else b,
+        "task": comparison.a[0].task,
+        "split": comparison.split,
+        "rows": comparison.rows,
+        "metric": comparison.metric,
+        "differences": [item._asdict() for item in comparison.differences],
         "scores": {
             name: {
                 "a": score.a,
                 "b": score.b,
                 "difference": score.difference,
                 "interval": [score.low, score.high],
-                "p": found.tests[name].p,
-                "p_rows": found.tests[name].rows,
-                "p_seeds": found.tests[name].seeds,
-                "p_holm": found.tests[name].holm,
-                "test": found.tests[name].name,
+                "p": comparison.tests[name].p,
+                "p_rows": comparison.tests[name].rows,
+                "p_seeds": comparison.tests[name].seeds,
+                "p_holm": comparison.tests[name].holm,
+                "test": comparison.tests[name].name,
             }
-            for name, score in found.scores.items()
+            for name, score in comparison.scores.items()
         },
         "mcnemar": None
-        if found.labels is None
+        if comparison.labels is None
         else {
-            "only_a": found.labels.only_a,
-            "only_b": found.labels.only_b,
-            "p": found.labels.p,
+            "only_a": comparison.labels.only_a,
+            "only_b": comparison.labels.only_b,
+            "p": comparison.labels.p,
         },
-        "rows_that_differ": len(found.disagreements) if found.single else None,
-        "shown": [vars(row) for row in found.disagreements[:show]],
+        "rows_that_differ": len(comparison.disagreements) if comparison.single else None,
+        "shown": [vars(row) for row in comparison.disagreements[:show]],
     }

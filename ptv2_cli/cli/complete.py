@@ -1,4 +1,4 @@
-"""What the shell completes: names and keys, read from files so that torch is never imported."""
+"""Shell completion: names and keys, read from files so that torch is never imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptv2_cli.setup.keys import Key, flat_keys
 
 SPLITS = ("train", "validation", "test")
 Completions = list[tuple[str, str]]
-"""What may stand there, with a word of help each."""
+"""Possible values, each with a short help."""
 
 
 def keys(incomplete: str) -> Completions:
@@ -51,7 +51,7 @@ def runs(incomplete: str) -> Completions:
         path for path in below if path not in sweeps and not (path / "config.yaml").exists()
     )
     names = [*(path.name for path in (*done, *sweeps)), *(f"{path.name}/" for path in others)]
-    # A shell would obey what a terminal obeys.
+    # Names with control characters could run something in the shell.
     plain = [name for name in names if name.isprintable() and not name.startswith(".")]
     return _offered([(before + name, "") for name in plain], incomplete)
 
@@ -75,7 +75,7 @@ def _settable(key: Key) -> bool:
 
 @cache
 def _keys() -> list[Key]:
-    """All keys of the written schema, each once; none if the installation lacks the file."""
+    """All keys of docs/schema.json, each once; none if the installation lacks the file."""
     from ptv2_cli.setup.packaged_files import schema_file
 
     try:

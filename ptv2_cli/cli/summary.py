@@ -1,4 +1,4 @@
-"""What `ptv2 train` prints before and after: the parameters, the scores, what to type next."""
+"""What `ptv2 train` prints: the parameters, the scores, the next commands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ptv2_cli.runs.session import Session
 
 
 def percent(value: float | None) -> str:
-    """A fraction times 100, as people read scores."""
+    """A score times 100."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
 def parameter_table(session: Session) -> None:
-    """The table of parameters by part, and which of them train."""
+    """Print the number of parameters of each part, and which of them train."""
     counts = session.learner.counts()
     backbone_trains = session.learner.method.trains_backbone
     extra = sum(
@@ -31,7 +31,7 @@ def parameter_table(session: Session) -> None:
         ("backbone", f"{counts['backbone']:,}", "yes" if backbone_trains else "no"),
     ]
     if extra and not backbone_trains:
-        rows.append(("  of it, not in the weights", f"{extra:,}", "yes"))
+        rows.append(("  of these, not in the checkpoint", f"{extra:,}", "yes"))
     rows.append(("trainable", f"{counts['trainable']:,}", f"{counts['trainable_percent']:.2f} %"))
     shown = [row for row in rows if row[1] != "0"]
     console.table("parameters", ("part", "values", "trains"), shown)
@@ -42,7 +42,7 @@ def _frozen_head(session: Session) -> bool:
 
 
 def run_summary(directory: RunDirectory, command: list[str]) -> None:
-    """The scores of a finished run, its baseline, and what to try after `command`."""
+    """Print the scores of a finished run, its baseline, and what to try after `command`."""
     metrics = directory.read_metrics()
     selection = metrics["selection"]
     metric = selection["metric"]
@@ -94,7 +94,7 @@ def _next(metrics: dict[str, Any], directory: RunDirectory, command: list[str]) 
     verbalizer = metrics["config"]["head"]["name"] == "verbalizer"
     baseline = "none" if verbalizer else "head_only"
     if metrics["method"] != baseline:
-        # The options, the learning rate and the length were those of this run's method.
+        # Options, learning rate and length belong to the method of this run.
         same = without(command, "method", "train.lr", "prompt_len")
         commands.append([*same, "--set", f"method={baseline}", "--unset", "train.lr"])
     if metrics["prompt_len"]:

@@ -1,4 +1,4 @@
-"""What `ptv2 doctor` finds: one line each, and how to mend what is not well."""
+"""What `ptv2 doctor` finds: one line each, and how to fix problems."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Finding:
     name: str
     state: State
     value: str
-    mend: str = ""
-    """The command or the line that mends it; empty where all is well."""
+    fix: str = ""
+    """The command or the line that fixes it; empty if all is well."""
 
 
 def examine() -> list[Finding]:
@@ -65,8 +65,8 @@ def imported() -> Finding:
         import torch
     except (ImportError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
-        mend = "pip install --force-reinstall torch"
-        return Finding("torch import", "missing", f"fails: {reason}", mend)
+        fix = "pip install --force-reinstall torch"
+        return Finding("torch import", "missing", f"fails: {reason}", fix)
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
     return Finding("torch import", "ok", build)
 
@@ -186,14 +186,14 @@ def wanted() -> list[Requirement]:
 
 def _dependency(item: Requirement) -> Finding:
     wanted_range = ",".join(sorted(map(str, item.specifier), reverse=True))
-    mend = f"pip install '{item.name}{wanted_range}'"
+    fix = f"pip install '{item.name}{wanted_range}'"
     try:
         version = metadata.version(item.name)
     except metadata.PackageNotFoundError:
-        return Finding(item.name, "missing", f"not installed (wanted {wanted_range})", mend)
+        return Finding(item.name, "missing", f"not installed (wanted {wanted_range})", fix)
     value = f"{version} (wanted {wanted_range})" if wanted_range else version
     inside = item.specifier.contains(version, prereleases=True)
-    return Finding(item.name, "ok" if inside else "missing", value, "" if inside else mend)
+    return Finding(item.name, "ok" if inside else "missing", value, "" if inside else fix)
 
 
 SCARCE = 5 * 2**30

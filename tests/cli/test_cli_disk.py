@@ -205,7 +205,7 @@ def test_eval_of_a_run_that_cannot_be_written_shows_its_scores(
     ("error", "says"),
     [
         (MemoryError(), ["error: out of memory", "halve train.batch_size and double train.acc"]),
-        (ZeroDivisionError("x"), ["ZeroDivisionError: x", "defect of ptv2", "please report it"]),
+        (ZeroDivisionError("x"), ["ZeroDivisionError: x", "bug in ptv2", "please report it"]),
     ],
 )
 def test_machine_and_defects(

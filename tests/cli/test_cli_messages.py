@@ -106,7 +106,7 @@ def test_usage_errors_are_errors_like_all_others(ptv2: Ptv2) -> None:
         result = ptv2(*words)
         assert result.code == 2
         assert result.err.startswith("error: ")
-        assert result.err.endswith("-h shows how it is used\n")
+        assert result.err.endswith("-h shows its usage\n")
         assert len(result.err.splitlines()) == 2
         assert "Value error" not in result.err
 

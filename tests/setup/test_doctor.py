@@ -1,4 +1,4 @@
-"""`ptv2 doctor`: what is there, what is not, and the command that mends it."""
+"""`ptv2 doctor`: what is there, what is not, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["able"] is True
-    assert {tuple(item) for item in told["findings"]} == {("name", "state", "value", "mend")}
+    assert {tuple(item) for item in told["findings"]} == {("name", "state", "value", "fix")}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_demo_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     wants(monkeypatch, 'small-model==0.1; extra == "demo"', 'pytest; extra == "test"')
     monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
     found = doctor.demo()
-    assert (found.state, found.mend) == ("warning", "pip install 'small-model==0.1'")
+    assert (found.state, found.fix) == ("warning", "pip install 'small-model==0.1'")
     assert doctor.dependencies() == []
 
 
@@ -83,7 +83,7 @@ def test_more_threads_than_cores(used: int, state: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch, "get_num_threads", lambda: used)
     found = doctor.threads()
     assert found.state == state
-    assert (f"export OMP_NUM_THREADS={doctor.cores()}" in found.mend) == (state == "warning")
+    assert (f"export OMP_NUM_THREADS={doctor.cores()}" in found.fix) == (state == "warning")
 
 
 def test_a_driver_without_a_gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_driver_without_a_gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     found = doctor.device()
     assert found.state == "warning"
-    assert found.mend
+    assert found.fix
 
 
 def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,15 +119,15 @@ def test_disk(free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     found = doctor.disk()
     assert found.state == state
-    assert bool(found.mend) == (state != "ok")
+    assert bool(found.fix) == (state != "ok")
 
 
 def test_a_cache_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     states = {item.state for item in doctor.caches()}
-    mends = {item.mend for item in doctor.caches()}
+    fixes = {item.fix for item in doctor.caches()}
     assert states == {"warning"}
-    assert mends == {"export HF_HOME=A_FOLDER_YOU_MAY_WRITE"}
+    assert fixes == {"export HF_HOME=A_FOLDER_YOU_MAY_WRITE"}
 
 
 def test_the_network_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["init"], "ptv2 init quickstart, or ptv2 init --data FILE"),
         (["init", "quikstart"], "did you mean quickstart?"),
         (["init", "--data", "absent.csv"], "there is no such file or folder"),
-        (["init", "quickstart", "--data", "x.csv"], "stands beside NAME"),
+        (["init", "quickstart", "--data", "x.csv"], "cannot be combined with NAME"),
         (["init", "quickstart", "--output", "a/b.yaml"], "mkdir -p a"),
         (["init", "quickstart", "--output", "."], "is a folder"),
     ],

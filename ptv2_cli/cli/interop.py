@@ -1,4 +1,4 @@
-"""`ptv2 import`: a checkpoint of PEFT or of the reference repository as a run."""
+"""`ptv2 export` and `ptv2 import`: runs for other programs, and checkpoints of other programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ptv2_cli.cli import console
+from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.options import (
     DeviceOption,
     OfflineOption,
@@ -19,6 +19,46 @@ from ptv2_cli.cli.options import (
     read_config,
     settle,
 )
+
+
+class Target(StrEnum):
+    """What a run can be exported to."""
+
+    peft = "peft"
+    folded = "folded"
+
+
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run.", autocompletion=complete.runs
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, new or empty.")],
+    to: Annotated[
+        Target,
+        typer.Option("--to", help="A PEFT adapter, or a run with its MLP folded away."),
+    ],
+    offline: OfflineOption = False,
+) -> None:
+    """Export a run to PEFT, or as a run without its reparameterization."""
+    settle(offline)
+    from ptv2_cli.interop.folded import export_folded
+    from ptv2_cli.interop.opened import open_finished
+    from ptv2_cli.interop.to_peft import export_peft
+    from ptv2_cli.runs.directory import open_run
+
+    directory = open_run(run)
+    if to is Target.peft:
+        written = export_peft(open_finished(directory, offline=offline), folder)
+    else:
+        written = export_folded(directory, folder)
+    console.say(f"{written.folder}: {', '.join(written.files)}")
+    for text in written.notes:
+        console.note(text)
+    if to is Target.folded:
+        _next(written.folder, offline)
 
 
 class Program(StrEnum):
@@ -37,7 +77,7 @@ def import_run(
     ],
     config: Annotated[
         Path,
-        typer.Option("--config", metavar="CONFIG", help="Says its backbone, task and head."),
+        typer.Option("--config", metavar="CONFIG", help="Config with its backbone, task and head."),
     ] = Path("config.yaml"),
     sets: SetOption = None,
     unsets: UnsetOption = None,
@@ -45,7 +85,7 @@ def import_run(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Make a run of a prefix that was trained elsewhere, and score it."""
+    """Import a prefix from PEFT or P-tuning v2 as a run, and score it."""
     loaded = read_config(config, sets=sets, unsets=unsets)
     settle(offline)
     from ptv2_cli.backbones.families import shape_of
@@ -74,5 +114,10 @@ def import_run(
     for split, scores in made.metrics["metrics"].items():
         console.say(f"{split}: {metric} {percent(scores.get(metric))}")
     console.say(f"run: {made.directory.path}")
-    again = ["ptv2", "eval", str(made.directory.path), *(["--offline"] if offline else [])]
+    _next(made.directory.path, offline)
+
+
+def _next(run: Path, offline: bool) -> None:
+    """The command that scores a new run."""
+    again = ["ptv2", "eval", str(run), *(["--offline"] if offline else [])]
     console.note(f"next: {shlex.join(again)}")

@@ -1,16 +1,18 @@
-"""`ptv2 init`: a first config.yaml, from a shipped config, from data, or from a few questions."""
+"""`ptv2 init`, `ptv2 doctor` and `ptv2 schema`: what a user needs before the first run."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptv2_cli.cli import complete, console
-from ptv2_cli.errors import InputError
+from ptv2_cli.cli.options import JsonOption
+from ptv2_cli.errors import EXIT_DEFECT, InputError
 
 if TYPE_CHECKING:
     from ptv2_cli.setup.draft import Answers
@@ -19,7 +21,7 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        help="A config of ptv2 list configs; without it a few questions are asked.",
+        help="Name from `ptv2 list configs`; default: ask a few questions.",
         autocompletion=complete.configs,
     ),
 ]
@@ -29,16 +31,16 @@ def init(
     name: Name = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="PATH", help="A data file or folder of yours to look at."),
+        typer.Option(
+            "--data", metavar="PATH", help="Your data file or folder, to propose answers."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="The file to write.")
     ] = Path("config.yaml"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over a file that is there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented config.yaml to begin with."""
+    """Write a commented config.yaml to start from."""
     from ptv2_cli.setup.draft import draft
     from ptv2_cli.setup.shipped import copied
 
@@ -57,14 +59,44 @@ def init(
     console.note(f"next: ptv2 check {file} --show 3, then ptv2 train {file}")
 
 
+def doctor(json_: JsonOption = False) -> int:
+    """Show versions, device and caches, and how to fix problems."""
+    from ptv2_cli.setup.doctor import examine
+
+    findings = examine()
+    able = all(item.state != "missing" for item in findings)
+    if json_:
+        console.as_json({"able": able, "findings": [asdict(item) for item in findings]})
+        return 0 if able else EXIT_DEFECT
+    width = max(len(item.name) for item in findings)
+    for item in findings:
+        console.say(f"{item.state:7}  {item.name:{width}}  {item.value}", hang=11 + width)
+        if item.fix:
+            console.say(f"{'':7}  {'':{width}}  -> {item.fix}")
+    worse = [item for item in findings if item.state != "ok"]
+    console.say()
+    if able:
+        console.say(f"ptv2 can run here{f', {len(worse)} to look at' if worse else ''}")
+        return 0
+    console.say("ptv2 cannot run here: fix what is missing first")
+    return EXIT_DEFECT
+
+
+def schema() -> None:
+    """Print the JSON Schema of configs, for completion in editors."""
+    from ptv2_cli.setup.schema import config_schema
+
+    console.as_json(config_schema())
+
+
 def _answers(name: str | None, data: Path | None) -> Answers | None:
-    """What the config depends on; None: it is the copy of one by its name."""
+    """The answers that make the config; None: it is a copy of a shipped config."""
     from ptv2_cli.setup.dialogue import accepted, converse
 
     if name is not None and data is not None:
         file = shlex.quote(str(data))
         hint = f"ptv2 init {name}, then --set task.data=FOLDER; or ptv2 init --data {file}"
-        raise InputError.at("--data", "stands beside NAME, whose data is its own", hint)
+        raise InputError.at("--data", "cannot be combined with NAME, which has its own data", hint)
     if name is not None:
         return None
     if console.can_ask():
@@ -72,7 +104,7 @@ def _answers(name: str | None, data: Path | None) -> Answers | None:
     if data is not None:
         return accepted(data)
     hint = "ptv2 init quickstart, or ptv2 init --data FILE; ptv2 list configs shows all names"
-    raise InputError.at("init", "no NAME, and no terminal to ask on", hint)
+    raise InputError.at("init", "there is no NAME, and no terminal to ask on", hint)
 
 
 def _writable(output: Path, force: bool) -> None:
@@ -80,8 +112,8 @@ def _writable(output: Path, force: bool) -> None:
         hint = f"ptv2 init --output {shlex.quote(str(output / 'config.yaml'))}"
         raise InputError.at("--output", f"{output} is a folder", hint)
     if output.exists() and not force:
-        hint = "--force writes over it; --output FILE writes elsewhere"
-        raise InputError.at(str(output), "is there already", hint)
+        hint = "--force overwrites it; --output FILE writes elsewhere"
+        raise InputError.at(str(output), "exists already", hint)
     if not output.parent.is_dir():
         hint = f"mkdir -p {shlex.quote(str(output.parent))}"
         raise InputError.at("--output", f"there is no folder {output.parent}", hint)
