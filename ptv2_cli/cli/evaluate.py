@@ -42,8 +42,9 @@ def evaluate(
     from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
-    from ptv2_cli.runs.rescore import reload_run
+    from ptv2_cli.runs.rescore import canonical_split, reload_run
 
+    canonical_split(split)
     directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
     reloaded = reload_run(
         directory, split=split, data=data, device=choose_device(device), offline=offline

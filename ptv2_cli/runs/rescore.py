@@ -119,6 +119,18 @@ class Reloaded:
         return bool(logged.get("sha256") == found.sha256 and logged["rows"] == len(found.rows))
 
 
+def canonical_split(split: str | None) -> str | None:
+    """The split's own name: `dev` is validation; None stays None.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    split = SPLITS.get(split or "", split)
+    if split not in {None, "train", "validation", "test", "holdout"}:
+        raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
+    return split
+
+
 def reload_run(
     directory: RunDirectory,
     *,
@@ -143,11 +155,7 @@ def reload_run(
         CheckpointError: its checkpoint is missing or damaged.
         DataError: the data cannot be read.
     """
-    if split is None and data is not None:
-        split = "validation"
-    split = SPLITS.get(split or "", split)
-    if split not in {None, "train", "validation", "test", "holdout"}:
-        raise InputError.at("--split", f"unknown split {split!r}", "train, validation or test")
+    split = canonical_split("validation" if split is None and data is not None else split)
     metrics = directory.read_metrics()
     loaded = open_config(directory)
     require_offline(loaded, offline=offline)

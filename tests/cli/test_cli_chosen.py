@@ -55,7 +55,7 @@ def test_the_newest_run_names_the_best_of_its_sweep(command: str, swept: Path, p
     assert lines[0] == f"newest finished run: {trial(4, 12)}"
     assert lines[1] == f"it is a trial of the sweep {swept}, whose best is {trial(2, 12)}"
     flag = "--run" if command == "predict" else "ptv2 eval"
-    assert lines[2].startswith(f"  -> {flag} {swept} takes the best; best.yaml there")
+    assert lines[2].startswith(f"  -> {flag} {swept} uses the best; best.yaml there")
 
 
 def test_the_newest_run_may_be_the_best_or_of_no_sweep(swept: Path, ptv2: Ptv2) -> None:

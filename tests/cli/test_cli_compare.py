@@ -94,7 +94,7 @@ def test_several_seeds_a_side(
     assert result.code == 0, result.err
     assert [line.split(":")[0] for line in result.out.splitlines()[:3]] == ["A", "A", "B"]
     assert "means over 2 and 1 run" in result.out
-    assert "that takes two runs a side or more" in result.out
+    assert "give two or more runs for each side" in result.out
     assert max(map(len, result.out.splitlines()[4:])) <= 80
     found = json.loads(ptv2("compare", *first, "with", pair[1], "--json").out)
     assert (len(found["a"]), len(found["b"])) == (2, 1)

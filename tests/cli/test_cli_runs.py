@@ -139,7 +139,7 @@ def test_a_run_that_trains_stays(finished: Path, unfinished: Path, ptv2: Ptv2) -
     with locked(unfinished):
         result = ptv2("clean", "--yes")
     assert result.out.startswith("nothing to remove")
-    assert "1 run being trained now: left alone" in result.err
+    assert "1 run being trained now: kept" in result.err
     assert tree(Path("runs")) == before
 
 
