@@ -231,14 +231,14 @@ def test_text_and_tagged_rows(tmp_path: Path, config: Callable[[], Content]) -> 
     one = train(
         config(), output=tmp_path / "runs", task={"name": "text/classification", "data": table}
     )
-    assert one.predict("ann sat")["text"] == "ann sat"
-    assert [line["text"] for line in one.predict(["ann", "bob"])] == ["ann", "bob"]
+    assert one.predict("ann sat")["row"] == {"text": "ann sat"}
+    assert [line["row"]["text"] for line in one.predict(["ann", "bob"])] == ["ann", "bob"]
     assert one.predict(("ann",)) == one.predict("ann") == one.predict({"text": "ann"})
     data = tiny.write_ner(tmp_path / "ner")
     tagged = train(
         config(), output=tmp_path / "runs", task={"name": "ner/conll2003", "data": data}, epochs=1
     )
-    assert tagged.predict("ann sat in paris")["tokens"] == ["ann", "sat", "in", "paris"]
+    assert tagged.predict("ann sat in paris")["row"]["tokens"] == ["ann", "sat", "in", "paris"]
     with pytest.raises(DataError, match="holds 2 texts, and ner/conll2003 reads 1 text"):
         tagged.predict(("ann", "sat"))
 

@@ -84,7 +84,7 @@ def test_a_sweep_stands_for_its_best_trial(swept: Path, ptv2: Ptv2) -> None:
     assert result.code == 0, result.err
     assert result.out.splitlines()[:2] == [f"A: {best}", f"B: {trial(4, 11)}"]
 
-    assert load(swept).path == best
+    assert load(swept).directory == best
 
 
 def test_from_another_folder(swept: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_several_seeds_a_side(
     assert (len(found["a"]), len(found["b"])) == (2, 1)
     assert found["scores"]["accuracy"]["p_seeds"] is None
     mixed = ptv2("compare", first[0], pair[1], "with", first[1])
-    assert "warning: the runs of A differ in " in mixed.err
+    assert "warning: the runs of A are not one setting: they differ in " in mixed.err
     hint = "ptv2 compare RUN RUN, or ptv2 compare A1 A2 with B1 B2"
     refused("compare", *first, pair[1], says=["3 words", hint])
     refused("compare", *first, "with", says=[hint])
