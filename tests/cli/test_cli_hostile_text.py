@@ -119,7 +119,6 @@ def test_in_a_terminal_json_is_spelled_out(
         ["list", LABELS[0]],
         [LABELS[0]],
         ["eval", f"runs/{LABELS[0]}"],
-        ["eval", "--split", LABELS[1]],
         ["predict", LABELS[0]],
         ["report", LABELS[1]],
         ["compare", LABELS[0], LABELS[1]],
@@ -180,6 +179,13 @@ def test_progress_bars_take_no_markup() -> None:
     with Progress(PlainColumn("{task.description}"), console=screen) as bars:
         bars.add_task(f"[/] :fire: {TITLE}", total=1)
     assert "[/] :fire: \\u001b]0;taken\\u0007" in text.getvalue()
+
+
+def test_a_split_of_that_name(finished: Path, ptv2: Ptv2) -> None:
+    result = ptv2("eval", "--split", LABELS[1])
+    assert result.code == 2
+    assert "fire" in result.err
+    safe(result.out, result.err)
 
 
 # Streams that are closed, or that cannot say everything
