@@ -1,10 +1,10 @@
-"""What every head is: hidden states to a loss and the numbers that predictions are made of."""
+"""What every head is: hidden states to a loss and predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,11 @@ class LabelledBatch(Protocol):
 
     @property
     def weights(self) -> Tensor | None:
-        """How much each label counts in the loss, as `labels`; None: all alike."""
+        """How much each label counts in the loss, shaped as `labels`; None: all count the same."""
 
     @property
     def task(self) -> int:
-        """Which of several tasks that train together the batch is of."""
+        """Number of the batch's task, where several train together."""
 
     @property
     def mask_at(self) -> Tensor | None:
@@ -42,7 +42,7 @@ class LabelledBatch(Protocol):
 
     @property
     def choices(self) -> Tensor | None:
-        """Rows of B that are a question's choices [Q, C], -1 where it has fewer; None: no such."""
+        """Rows of B that are a question's choices [Q, C], -1 where it has fewer; else None."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,30 @@ def cross_entropy(logits: Tensor, batch: LabelledBatch) -> Tensor | None:
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """sum(w * l) / sum(w) over [n, C], [n] and [n], as torch has it; 0 where all weights are 0."""
+    """sum(w * l) / sum(w) over [n, C], [n] and [n], as in torch; 0 where all weights are 0."""
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
     return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 class Head(nn.Module):
-    """A linear layer N(0, 0.02) on dropped-out states; subclasses say on which."""
+    """Hidden states to a loss and predictions; the layer is linear, N(0, 0.02), after dropout.
 
-    kind: ClassVar[str]
+    To add a head, derive a class from this one, register it, in `registry.py` or with
+    `HEADS.add("multi_label", "my_package.heads:MultiLabelHead")`, and name it in the record of a
+    kind of task (`KindSpec.head`):
+
+        class MultiLabelHead(PooledHead):
+            def __init__(self, context):
+                super().__init__(context, outputs=context.classes)
+
+            def forward(self, hidden, batch):
+                logits = self.logits(self.pool(hidden, batch))
+                loss = None if batch.labels is None else ...  # a mean over the batch's targets
+                return Output(loss, {"probabilities": logits.sigmoid()})
+
+    The task's `decode` gets the predictions, one row of each tensor for each feature.
+    """
+
     borrowed: bool = False
     """Whether its tensors are the backbone's own files' and need not be saved."""
 
@@ -112,13 +127,13 @@ class Head(nn.Module):
 
 
 class MultiHead(nn.Module):
-    """Hands each batch, which is of one task, to that task's head."""
+    """A head for each of several tasks; a batch is of one task and goes to that task's head."""
 
     def __init__(self, heads: Iterable[Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
 
     def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
-        """What the task's own head makes of hidden states [B, T, H]."""
+        """The output of the task's head for hidden states [B, T, H]."""
         output: Output = self.heads[batch.task](hidden, batch)
         return output

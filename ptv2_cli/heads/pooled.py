@@ -1,4 +1,4 @@
-"""The one vector that a head reads of a whole input."""
+"""Heads that read one vector of each input: classes, choices and numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptv2_cli.heads.base import Head, HeadContext, LabelledBatch, Output, cross_
 
 
 class PooledHead(Head):
-    """A linear layer on one pooled vector of each row; subclasses say what its outputs mean."""
+    """A linear layer on one pooled vector of each row."""
 
     def __init__(self, context: HeadContext, outputs: int) -> None:
         super().__init__(context, outputs)
@@ -18,7 +18,7 @@ class PooledHead(Head):
         self._pooler = context.pooler
 
     def pool(self, hidden: Tensor, batch: LabelledBatch) -> Tensor:
-        """The vector of each row that is read, [B, T, H] -> [B, H]."""
+        """The vector that the head reads of each row, [B, T, H] -> [B, H]."""
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         if batch.mask_at is not None:  # a template with {mask} is read there
             return hidden[rows, batch.mask_at]
@@ -36,8 +36,6 @@ class PooledHead(Head):
 class SequenceHead(PooledHead):
     """Cross entropy over C classes on one pooled vector of each row."""
 
-    kind = "sequence"
-
     def __init__(self, context: HeadContext) -> None:
         super().__init__(context, context.classes)
 
@@ -50,21 +48,19 @@ class SequenceHead(PooledHead):
 class ChoiceHead(PooledHead):
     """Cross entropy over a question's choices, each scored by one output on its pooled vector.
 
-    As GPT (Radford et al. 2018, section 3.3) and BERT (arXiv 1810.04805, section 4.4) have it.
+    As in GPT (Radford et al. 2018, section 3.3) and BERT (arXiv 1810.04805, section 4.4).
     """
-
-    kind = "choice"
 
     def __init__(self, context: HeadContext) -> None:
         super().__init__(context, 1)
-        # It would add the same to every choice, which the softmax takes away again.
+        # A bias adds the same to every choice, which the softmax cancels.
         self.linear.register_parameter("bias", None)
 
     def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
         """Predictions: `probabilities` [Q, C], 0 where a question has no such choice.
 
         Raises:
-            ValueError: a batch that does not say which rows are the choices of a question.
+            ValueError: the batch has no choices.
         """
         if batch.choices is None:
             raise ValueError("the choice head needs a batch with choices")
@@ -78,13 +74,11 @@ class ChoiceHead(PooledHead):
 class RegressionHead(PooledHead):
     """Mean squared error of one output on one pooled vector of each row."""
 
-    kind = "regression"
-
     def __init__(self, context: HeadContext) -> None:
         super().__init__(context, 1)
 
     def forward(self, hidden: Tensor, batch: LabelledBatch) -> Output:
-        """Predictions: `value` [B]. Rows whose label is NaN have none and do not count."""
+        """Predictions: `value` [B]. Rows whose label is NaN do not count."""
         value = self.logits(self.pool(hidden, batch)).squeeze(-1)
         if batch.labels is None:
             return Output(None, {"value": value})

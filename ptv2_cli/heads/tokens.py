@@ -1,4 +1,4 @@
-"""One tag for each word."""
+"""Heads that read every token: tags and the ends of an answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from ptv2_cli.kinds import IGNORE
 
 class TokenHead(Head):
     """Cross entropy over C tags at every labelled position."""
-
-    kind = "token"
 
     def __init__(self, context: HeadContext) -> None:
         super().__init__(context, context.classes)
@@ -44,8 +42,6 @@ class TokenHead(Head):
 
 class SpanHead(Head):
     """Two cross entropies over the T positions, averaged (BERT, arXiv 1810.04805, section 4.2)."""
-
-    kind = "span"
 
     def __init__(self, context: HeadContext) -> None:
         super().__init__(context, 2)

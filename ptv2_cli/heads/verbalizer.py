@@ -1,4 +1,4 @@
-"""One class for a whole input, told by the word that a language model would write."""
+"""The head that answers with a word of the backbone's own language model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from ptv2_cli.heads.base import Head, HeadContext, LabelledBatch, Output, cross_
 
 
 class VerbalizerHead(Head):
-    """Cross entropy over C words at {mask}, whose logits are those of the backbone's own LM head.
+    """Cross entropy over the logits of C words at {mask}, from the backbone's own LM head.
 
     The softmax is over the words alone (Schick and Schütze 2021, arXiv 2001.07676, section 3.1).
     The head is frozen; where it trains, a copy of it does.
     """
-
-    kind = "verbalizer"
 
     def __init__(self, context: HeadContext) -> None:
         nn.Module.__init__(self)
@@ -35,7 +33,7 @@ class VerbalizerHead(Head):
         """Predictions: `probabilities` [B, C].
 
         Raises:
-            ValueError: a batch that does not say where {mask} is.
+            ValueError: the batch has no `mask_at`.
         """
         if batch.mask_at is None:
             raise ValueError("the verbalizer needs a batch with mask_at")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,14 +47,13 @@ def load(write: Write) -> Load:
 
 @pytest.fixture
 def fail(load: Load, tmp_path: Path) -> Fail:
-    """The problems of a config; places are shown relative to its folder."""
+    """The problems of a config; files are shown relative to its folder."""
 
     def failing(text: str = "", *sets: str, base: str = BASE) -> list[Problem]:
         with pytest.raises(ConfigError) as caught:
             load(text, *sets, base=base)
         return [
-            Problem(p.where.replace(f"{tmp_path}/", ""), p.what, p.hint)
-            for p in caught.value.problems
+            replace(p, where=p.where.replace(f"{tmp_path}/", "")) for p in caught.value.problems
         ]
 
     return failing

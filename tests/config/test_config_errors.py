@@ -7,7 +7,7 @@ import pytest
 
 from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.config.suggestions import FOREIGN, in_file
-from ptv2_cli.errors import ConfigError, Problem
+from ptv2_cli.errors import ConfigError, Fix, Problem
 
 Load = Callable[..., LoadedConfig]
 Fail = Callable[..., list[Problem]]
@@ -320,3 +320,25 @@ def test_report_of_nothing(fail: Fail) -> None:
     problem = only(fail("", "report=[]"))
     assert "names no split" in problem.what
     assert problem.hint == "write report: [validation]"
+
+
+@pytest.mark.parametrize(
+    ("override", "fix"),
+    [
+        (
+            "learning_rate=1e-3",
+            Fix("train.lr", "1e-3", "learning_rate is train.lr here: ", "", True),
+        ),
+        ("train.batch_size=4.0", Fix("train.batch_size", "4")),
+        ("train.clip=-1", Fix("train.clip", None, after=" (1.0)")),
+        ("method=zzz", None),
+    ],
+)
+def test_a_hint_that_changes_one_key_is_structured(
+    fail: Fail, override: str, fix: Fix | None
+) -> None:
+    found = only(fail("", override))
+    assert found.fix == fix
+    if fix is not None:
+        assert fix.key in found.hint
+        assert (fix.value or "--unset") in found.hint
