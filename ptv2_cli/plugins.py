@@ -17,19 +17,40 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ptv2_cli.errors import ConfigError
+from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.kinds import KINDS
-from ptv2_cli.registry import HEADS, METHODS, TASKS, TRACKERS, Registry, Source, registering
+from ptv2_cli.registry import (
+    BUILT_IN,
+    ENGINES,
+    HEADS,
+    METHODS,
+    TASKS,
+    TRACKERS,
+    Registry,
+    Source,
+    registering,
+)
 
-REGISTRIES = (KINDS, METHODS, HEADS, TASKS, TRACKERS)
+INERT = (TRACKERS, ENGINES)
+"""Registries of things that cannot change a result."""
+REGISTRIES = (KINDS, METHODS, HEADS, TASKS, *INERT)
 Added = list[tuple[Registry, str, Any]]
 _ADDED: dict[str, Added] = {}
 """What each file has added, by its sha256, when its code ran in this process."""
+
+
+def _silent(text: str) -> None:
+    """Nobody listens."""
+
+
+announce: Callable[[str], None] = _silent
+"""Is told which code runs; the command line prints it."""
 
 
 def include(path: Path) -> Source:
@@ -46,6 +67,7 @@ def include(path: Path) -> Source:
     source = Source(path.name, sha256=hashlib.sha256(code).hexdigest())
     with registering(source):
         if source.sha256 not in _ADDED:
+            announce(f"runs the code of {path} (sha256 {source.sha256[:8]})")
             _run(path, code, f"ptv2_include_{source.sha256[:16]}")
             _ADDED[source.sha256] = [
                 (registry, name, registry.load(name))
@@ -87,10 +109,39 @@ def require_below(paths: Iterable[str], folder: Path, where: str) -> None:
             raise ConfigError.at(where, what, f"if you trust the file, type --include {text}")
 
 
-def identities(sources: Iterable[Source]) -> Mapping[str, str]:
-    """What a fingerprint says of plug-ins: packages by version, files by content."""
-    names = sorted({source.identity for source in sources})
-    return {f"plugin.{number}": name for number, name in enumerate(names)}
+def sources(included: Iterable[Source], names: Iterable[tuple[Registry, str]]) -> list[Source]:
+    """Where the code from outside comes from that may change a run's result.
+
+    Args:
+        included: the files of `include`. One that only adds trackers does not count.
+        names: what the config names, with the registry of each.
+    """
+    files = (source for source in included if not _is_inert(source))
+    entries = (registry.source(name) for registry, name in names)
+    found = {source.identity: source for source in (*files, *entries) if source != BUILT_IN}
+    return [found[identity] for identity in sorted(found)]
+
+
+def keep_copies(paths: Iterable[str], folder: Path) -> list[str]:
+    """Copy included files into a run's folder, so that the run keeps working without them.
+
+    Returns the names of the copies, relative to the folder's parent. A file that is a copy in
+    this folder already stays.
+    """
+    names: list[str] = []
+    for number, path in enumerate(map(Path, paths)):
+        taken = any(Path(name).name == path.name for name in names)
+        copy = folder / (f"{number}-{path.name}" if taken else path.name)
+        if path.resolve() != copy.resolve():
+            make_folder(folder)
+            write_atomic(copy, path.read_bytes())
+        names.append(f"{folder.name}/{copy.name}")
+    return names
+
+
+def _is_inert(source: Source) -> bool:
+    added = _ADDED[source.sha256]
+    return bool(added) and all(registry in INERT for registry, _, _ in added)
 
 
 def _failed(path: Path, error: Exception) -> ConfigError:

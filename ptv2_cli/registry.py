@@ -82,17 +82,16 @@ class Registry:
     def add(self, name: str, entry: Any) -> None:
         """Add an object, or the text `module:attribute`, under `name`.
 
-        Its source is that of the block `registering(source)` around the call. A source that has
-        changed since it added the name (a file was edited) replaces its own entry.
+        Its source is that of the block `registering(source)` around the call. A source replaces
+        its own entries: a file that was edited, or a copy of it.
 
         Raises:
             ConfigError: the name is taken; the message names both sources.
         """
         source = _current.get()
-        known = self._sources.get(self._aliases.get(name, name))
-        unchanged = known == source and self._entries.get(name) == entry
-        changed = known is not None and known.name == source.name and known != source
-        if not (known is None or unchanged or changed):
+        known = self._sources.get(self._aliases.get(name, name), source)
+        same = known.name == source.name or known.identity == source.identity
+        if not same or (known == source and self._entries.get(name, entry) != entry):
             what = f"{self.what} {name!r} is defined twice: by {known} and by {source}"
             raise ConfigError.at(str(source), what, f"rename the {self.what} in one of them")
         self._entries[name] = entry

@@ -82,7 +82,7 @@ def _gated(
         query: [B, N, T, D].
         keys: of the prompt [B, K, P, D].
         values: the same.
-        gate: [B, N].
+        gate: of each key and value head [B, K].
         visible: which prompt positions a row sees [B, P]; None: all.
         scaling: of the scores; None: 1 / sqrt(D).
     """
@@ -94,7 +94,8 @@ def _gated(
         scale=scaling,
         enable_gqa=query.shape[1] != keys.shape[1],
     )
-    return (attended * gate[:, :, None, None].to(attended.dtype)).transpose(1, 2)
+    factors = gate.repeat_interleave(query.shape[1] // keys.shape[1], dim=1).to(attended.dtype)
+    return (attended * factors[..., None, None]).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, prompted_attention)

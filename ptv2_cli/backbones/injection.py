@@ -100,7 +100,7 @@ class Injection:
         return self._prompts.keys_values.get(site)
 
     def gate(self, rows: int) -> Tensor | None:
-        """The factor of each head for the last taken prompts [B, N]; None: one softmax for all."""
+        """The factor of each head for the last taken prompts [B, K]; None: one softmax for all."""
         return None if self._gate is None else self.per_row(self._gate, rows)
 
     def visible(self, rows: int) -> Tensor | None:
@@ -230,7 +230,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
 
 
 def _gates(prompts: Sequence[Prompts]) -> dict[int, Tensor] | None:
-    """Each owner's factors [R, N] by site, 0 where it has no prompt."""
+    """Each owner's factors [R, K] by site, 0 where it has no prompt."""
     owned = [prompt.gates or {} for prompt in prompts]
     first = {site: gate for gates in owned for site, gate in gates.items()}
     return {

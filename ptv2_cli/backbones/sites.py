@@ -90,8 +90,8 @@ class Prompts:
     """Positions by which the text's absolute positions are shifted, of all rows or of each [B]."""
     inputs: InputVectors | None = None
     gates: Mapping[int, Tensor] | None = None
-    """Site index -> a factor for each head [R, N]. The prompt of such a site has a softmax of its
-    own, and what it gives is added, times the factor, to what the text gives: 0 changes nothing.
-    None: prompt and text share one softmax."""
+    """Site index -> a factor for each key and value head [R, K]. The prompt of such a site has a
+    softmax of its own, and what it gives is added, times the factor, to what the text gives: 0
+    changes nothing. None: prompt and text share one softmax."""
     rows: tuple[int, ...] | None = None
     """How many rows of the batch, one after another, each of R owners has; None: R is 1 or B."""

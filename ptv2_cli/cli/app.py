@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ptv2_cli import plugins
 from ptv2_cli.cli import (
     check,
     clean,
@@ -105,6 +106,7 @@ def main() -> None:
 
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
+    plugins.announce = console.note
     try:
         return _code(app(arguments, prog_name="ptv2", standalone_mode=False))
     except Ptv2Error as error:

@@ -13,6 +13,7 @@ from ptv2_cli.cli.options import (
     BatchSizeOption,
     ConfigArgument,
     EpochsOption,
+    IncludeOption,
     LrOption,
     OfflineOption,
     PromptLenOption,
@@ -44,16 +45,17 @@ def check(
     batch_size: BatchSizeOption = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
+    includes: IncludeOption = None,
     offline: OfflineOption = False,
 ) -> int:
     """Check a config and its data without loading weights."""
     require_config(config)
     short = shortcuts(prompt_len, lr, seed, epochs, batch_size)
-    loaded = read_config(config, sets=sets, unsets=unsets, short=short)
+    loaded = read_config(config, sets=sets, unsets=unsets, short=short, includes=includes)
     settle(offline)
     trials = None
     if _lists_values(loaded):
-        base = read_overrides(sets, unsets, short)
+        base = read_overrides(sets, unsets, short, includes)
         trials = _rehearsal(config, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ptv2_cli import plugins
 from ptv2_cli.cli import console
+from ptv2_cli.cli.options import IncludeOption
 from ptv2_cli.errors import InputError
+from ptv2_cli.registry import BUILT_IN, TASKS, Registry
 from ptv2_cli.setup.packaged_files import shipped_configs
 
 
@@ -21,6 +24,7 @@ class What(StrEnum):
     tasks = "tasks"
     backbones = "backbones"
     configs = "configs"
+    trackers = "trackers"
     runs = "runs"
 
 
@@ -29,8 +33,11 @@ def list_(
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="Folder of runs; default: runs/.")
     ] = None,
+    includes: IncludeOption = None,
 ) -> None:
-    """List methods, tasks, backbones, shipped configs, or runs."""
+    """List methods, tasks, backbones, configs, trackers or runs."""
+    for path in includes or []:
+        plugins.include(path)
     if what is What.runs:
         _runs(folder or Path("runs"))
         return
@@ -41,6 +48,7 @@ def list_(
         What.tasks: _tasks,
         What.backbones: _backbones,
         What.configs: _configs,
+        What.trackers: _trackers,
     }[what]()
 
 
@@ -48,9 +56,10 @@ def _methods() -> None:
     from ptv2_cli.registry import METHODS
 
     rows: list[tuple[str, str]] = []
+    METHODS.find_installed()
     for name in METHODS.names():
         method = METHODS.load(name)
-        rows.append((name, _first_paragraph(method)))
+        rows.append((name, _first_paragraph(method) + _origin(METHODS, name)))
         for key, info in method.model_fields.items():
             rows.append((f"  {key}", _meaning(info.description or "", info.default)))
     console.table("", ("method", "what trains, and its options"), rows)
@@ -60,6 +69,7 @@ def _tasks() -> None:
     from ptv2_cli.tasks.catalog import load_definition, task_class, task_names
 
     rows = []
+    TASKS.find_installed()
     for name in task_names():
         task = load_definition(name)
         rows.append(
@@ -71,6 +81,26 @@ def _tasks() -> None:
     console.say(
         "text/...: your own files; the labels come from the train split (docs/your-data.md)"
     )
+
+
+def _trackers() -> None:
+    from ptv2_cli.registry import TRACKERS
+
+    TRACKERS.find_installed()
+    rows = [
+        (name, _first_paragraph(TRACKERS.load(name)) + _origin(TRACKERS, name))
+        for name in TRACKERS.names()
+    ]
+    if rows:
+        console.table("", ("tracker", "what it does"), rows)
+    else:
+        console.say("no tracker is installed (docs/extend.md says how to add one)")
+
+
+def _origin(registry: Registry, name: str) -> str:
+    """Where an entry from outside comes from."""
+    source = registry.source(name)
+    return "" if source == BUILT_IN else f" (from {source})"
 
 
 def _backbones() -> None:

@@ -14,7 +14,7 @@ import typer
 from ptv2_cli.cli import complete
 from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
 from ptv2_cli.config.origins import Origins
-from ptv2_cli.config.overrides import SHORTCUTS
+from ptv2_cli.config.overrides import SHORTCUTS, parse_include
 from ptv2_cli.errors import ConfigError, Problem
 
 RunArgument = Annotated[
@@ -45,6 +45,12 @@ UnsetOption = Annotated[
         metavar="KEY",
         help="Reset a key to its default.",
         autocompletion=complete.keys,
+    ),
+]
+IncludeOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--include", metavar="FILE", help="Run a Python file that adds methods, tasks, trackers."
     ),
 ]
 PromptLenOption = Annotated[
@@ -105,6 +111,7 @@ def read_config(
     sets: list[str] | None = None,
     unsets: list[str] | None = None,
     short: Mapping[str, str | None] | None = None,
+    includes: list[Path] | None = None,
 ) -> LoadedConfig:
     """Load a config with the overrides of the command line; later flags win.
 
@@ -113,11 +120,12 @@ def read_config(
         sets: the values of `--set`.
         unsets: the values of `--unset`.
         short: see `shortcuts`.
+        includes: the values of `--include`.
 
     Raises:
         ConfigError: with every problem of the file and the flags.
     """
-    overrides = read_overrides(sets, unsets, short or {})
+    overrides = read_overrides(sets, unsets, short or {}, includes)
     return load_config(path, overrides, also=unknown_task)
 
 
@@ -125,13 +133,15 @@ def read_overrides(
     sets: list[str] | None,
     unsets: list[str] | None,
     short: Mapping[str, str | None],
+    includes: list[Path] | None = None,
 ) -> list[Override]:
     """The overrides of the command line; later ones win.
 
     Raises:
         ConfigError: a flag cannot be read.
     """
-    overrides: list[Override] = [parse_set(text) for text in sets or []]
+    overrides: list[Override] = [parse_include(path) for path in includes or []]
+    overrides += [parse_set(text) for text in sets or []]
     overrides += [parse_unset(text) for text in unsets or []]
     given = ((flag, value) for flag, value in short.items() if value is not None)
     return overrides + [parse_set(f"{SHORTCUTS[flag]}={value}", flag) for flag, value in given]
@@ -145,9 +155,11 @@ def same_command(
     short: Mapping[str, str | None],
     output: Path,
     offline: bool,
+    includes: list[Path] | None = None,
 ) -> list[str]:
     """The words of an equal `ptv2 train`; more flags may follow, later ones win."""
     words = ["ptv2", "train", str(path)]
+    words += [word for file in includes or [] for word in ("--include", str(file))]
     words += [word for text in sets or [] for word in ("--set", text)]
     words += [word for text in unsets or [] for word in ("--unset", text)]
     words += [word for flag, value in short.items() if value is not None for word in (flag, value)]

@@ -11,6 +11,7 @@ from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import require_config
 from ptv2_cli.cli.options import (
     DeviceOption,
+    IncludeOption,
     OfflineOption,
     OutputOption,
     SetOption,
@@ -18,6 +19,7 @@ from ptv2_cli.cli.options import (
     settle,
 )
 from ptv2_cli.config.load import parse_set, parse_unset
+from ptv2_cli.config.overrides import parse_include
 from ptv2_cli.errors import RunError
 from ptv2_cli.registry import ENGINES
 
@@ -62,6 +64,7 @@ def sweep(
     ] = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
+    includes: IncludeOption = None,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
@@ -74,7 +77,8 @@ def sweep(
     from ptv2_cli.sweeps.grid import make_combinations
     from ptv2_cli.sweeps.options import requested_engine, requested_lanes
 
-    base = [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
+    base = [parse_include(path) for path in includes or []]
+    base += [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
     paths = configs or [Path("config.yaml")]
     for path in paths:

@@ -15,6 +15,7 @@ from ptv2_cli.cli.options import (
     ConfigArgument,
     DeviceOption,
     EpochsOption,
+    IncludeOption,
     LrOption,
     OfflineOption,
     OutputOption,
@@ -40,6 +41,7 @@ def train(
     batch_size: BatchSizeOption = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
+    includes: IncludeOption = None,
     resume: Annotated[
         Resume,
         typer.Option("--resume", help="auto: continue an unfinished run; never: start over."),
@@ -60,7 +62,7 @@ def train(
     if skip_bad:
         sets = [*(sets or []), "task.skip_bad=true"]
     short = shortcuts(prompt_len, lr, seed, epochs, batch_size)
-    loaded = read_config(config, sets=sets, unsets=unsets, short=short)
+    loaded = read_config(config, sets=sets, unsets=unsets, short=short, includes=includes)
     if loaded.config.sweep:
         raise ConfigError.at(
             loaded.where("sweep"),
@@ -86,6 +88,7 @@ def train(
         short=short,
         output=output,
         offline=offline,
+        includes=includes,
     )
     chosen = choose_device(device)
     check_machine(loaded.config.backbone, chosen)

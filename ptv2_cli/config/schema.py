@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -32,16 +33,14 @@ from ptv2_cli.config.fields import (
     registered,
     spelled,
 )
-from ptv2_cli.registry import HEADS, METHODS
+from ptv2_cli.registry import HEADS, METHODS, TRACKERS
 
 
-def _no_tracker(value: Any) -> None:
-    """`track:` is refused rather than read by nothing."""
-    if value is not None:
-        raise impossible(
-            "there are no experiment trackers yet, so nothing would be tracked",
-            "leave track out; history.jsonl and metrics.json of a run hold what it logs",
-        )
+def _listed(value: Any) -> Any:
+    """One tracker, or none, as a list."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class Section(BaseModel):
@@ -220,6 +219,12 @@ class HeadSection(Named):
     )
 
 
+class TrackerSection(OpenNamed):
+    """One tracker of `track:` - the rest of its keys is parsed by its own options model."""
+
+    name: Annotated[Text, registered(TRACKERS)] = Field(description="a tracker from a plug-in")
+
+
 class EarlyStopping(Section):
     """`train.early_stopping:` - stop after `patience` evaluations without a better score."""
 
@@ -339,9 +344,12 @@ class RunConfig(Section):
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
         "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials",
     )
-    track: Annotated[None, BeforeValidator(_no_tracker)] = Field(
-        None, description="reserved for experiment trackers: there are none yet, so it is refused"
-    )
+    track: Annotated[
+        tuple[TrackerSection, ...],
+        BeforeValidator(_listed),
+        Field(strict=False),
+        WithJsonSchema({"type": ["string", "object", "array"]}),
+    ] = Field((), description="trackers that follow the run, from plug-ins: a name, or a list")
 
     @field_validator("report")
     @classmethod

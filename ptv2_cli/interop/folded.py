@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.interop.to_peft import Written
 from ptv2_cli.methods.prefix import Reparameterized
 from ptv2_cli.rng import generator
-from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.directory import RunDirectory, write_config
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -55,7 +54,7 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
     with new_folder(folder) as partial:
         target = RunDirectory(partial)
         _copy_results(run, target)
-        target.config.write_text(_heading(run) + dump_yaml(config), encoding="utf-8")
+        write_config(target.config, config, _heading(run))
         tensors = {**others, f"{_SOURCE}prompt": prompt}
         save_checkpoint(target.checkpoints, "best", fingerprint, tensors, checkpoint.state)
         write_json(target.metrics, _metrics(run, metrics, config, prompt.numel()))

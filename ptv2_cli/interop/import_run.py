@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.interop.fitting import fit_backbone, fit_head, fit_prompt
@@ -19,7 +18,7 @@ from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.best_score import Tracker
-from ptv2_cli.runs.directory import RunDirectory, directory_name
+from ptv2_cli.runs.directory import RunDirectory, directory_name, write_config
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import build_metrics, write_history, write_json, write_predictions
@@ -162,8 +161,7 @@ def _write(
         f"# Imported by ptv2 import from {foreign.program}: {foreign.file.name} of "
         f"{foreign.file.parent.name}.\n# Training this file would train another prompt.\n"
     )
-    text = heading + dump_yaml(config.model_dump(mode="json"))
-    directory.config.write_text(text, encoding="utf-8")
+    write_config(directory.config, config.model_dump(mode="json"), heading)
     tensors = {f"learner.{name}": value for name, value in session.learner.own_state().items()}
     best = {"value": metrics["selection"]["value"], "epoch": 0, "step": 0, "task_state": state}
     save_checkpoint(directory.checkpoints, "best", metrics["fingerprint"], tensors, best)

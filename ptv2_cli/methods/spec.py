@@ -65,6 +65,9 @@ class MethodSpec(Section):
     """Whether prompt vectors stand in a template, which has {p:N} for N vectors."""
     in_input: ClassVar[bool] = False
     """Whether prompt vectors take up positions of the model's input."""
+    gated: ClassVar[bool] = False
+    """Whether prompts have a softmax of their own (`Prompts.gates`). Families with an attention of
+    their own cannot do that."""
     trains: ClassVar[bool] = True
     """Whether a run takes any step at all."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
-from ptv2_cli.files import DISK_FAILED
+from ptv2_cli.files import DISK_FAILED, write_atomic
+from ptv2_cli.plugins import keep_copies
 from ptv2_cli.runs.read_back import read_history, read_metrics
 
 DEFAULT_OUTPUT = Path("runs")
@@ -132,6 +134,13 @@ class RunDirectory:
         output = self.path.parent
         where = "" if output == DEFAULT_OUTPUT else f" --output {shlex.quote(str(output))}"
         return f"ptv2 train {shlex.quote(str(self.config))}{where}"
+
+
+def write_config(path: Path, config: Mapping[str, Any], heading: str = "") -> None:
+    """Write a resolved config, beside it copies of the files that it includes."""
+    included = keep_copies(config["include"], path.parent / "include")
+    text = heading + dump_yaml({**config, "include": included})
+    write_atomic(path, text.encode())
 
 
 def directory_name(config: RunConfig, name: str, fingerprint: str) -> str:

@@ -48,7 +48,10 @@ def _answers(prediction: Prediction) -> list[str]:
         return [str(prediction)]
     if "tags" in prediction:
         return list(prediction["tags"])
-    return [str(prediction.get("label", prediction.get("answer")))]
+    answer = next(
+        (prediction[key] for key in ("label", "labels", "answer") if key in prediction), None
+    )
+    return [str(answer)]
 
 
 @dataclass(frozen=True)

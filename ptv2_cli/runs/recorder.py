@@ -8,19 +8,18 @@ from typing import Any
 
 import torch
 
-from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.files import (
     make_folder,
     refuse_link,
     remove_temporary,
     sync_folder,
-    write_atomic,
 )
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data_warnings import data_warnings
-from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.directory import RunDirectory, write_config
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
 from ptv2_cli.runs.lock import locked, unlocked_warning
+from ptv2_cli.runs.resolve.tracker_rules import make_trackers
 from ptv2_cli.runs.results import (
     build_metrics,
     git_state,
@@ -114,7 +113,7 @@ class RunRecorder:
         else:
             _clear(self.directory)
         self._sinks.add(LogFile(self.directory.log))
-        for make in make_sinks:
+        for make in (*make_trackers(self.resolved_run.resolved.config), *make_sinks):
             self._sinks.make(make, self.resolved_run)
         for text in about_folder:
             self.emit(Warned(text))
@@ -125,7 +124,7 @@ class RunRecorder:
         else:
             self._restore(checkpoint, alone=alone)
         git_state()  # as it is now; what is edited while the run goes on is not in it
-        write_atomic(self.directory.config, dump_yaml(self.config.model_dump(mode="json")).encode())
+        write_config(self.directory.config, self.config.model_dump(mode="json"))
         write_history(self.directory.history, self.tracker.history)
         for name, split in self.resolved_run.data.splits.items():
             write_bad_rows(self.directory.bad_rows(name), split.bad)

@@ -79,4 +79,5 @@ def _identities(resolved: ResolvedConfig, data: RunData) -> dict[str, str]:
         **inherited_identity(resolved.method),
         "backbone": resolved.located.identity,
         "task.version": str(resolved.task.version),
+        **{f"plugin.{at}": source.identity for at, source in enumerate(resolved.plugins)},
     }

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from importlib import metadata
@@ -22,6 +23,7 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.data.formats import BadRow
 from ptv2_cli.data.rows import Row, source_of
 from ptv2_cli.files import make_folder, write_atomic
+from ptv2_cli.registry import Source
 from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.evaluation import Evaluation
@@ -100,10 +102,16 @@ def build_metrics(
         "class_weights": _by_label(task, data.class_weights(config.train.class_weights)),
         "seed": config.train.seed,
         "config": config.model_dump(mode="json"),
+        "plugins": [_described(source) for source in resolved.plugins],
         "environment": environment(device, computed_in(config)),
         "provenance": provenance(tracker.started),
         "warnings": list(warnings),
     }
+
+
+def _described(source: Source) -> dict[str, str]:
+    """A plug-in by its package and version, or its file and sha256."""
+    return {key: value for key, value in asdict(source).items() if value}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -123,6 +123,8 @@ def _needs(resolved_run: ResolvedRun) -> _Needs:
     }
     counting = {key: value for key, value in leaves.items() if _plain(key) not in _OWN}
     train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
+    softmax = "a softmax of their own" if resolved_run.resolved.method.gated else "the text's"
+    train["prompts in"] = softmax
     return _Needs(
         backbone=(config.backbone.name, resolved_run.resolved.located.identity),
         splits=resolved_run.data.identities,

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptv2_cli.config.fingerprint import dump_yaml
 from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import RunError
-from ptv2_cli.files import make_folder, remove_temporary, write_atomic
-from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint, open_run
+from ptv2_cli.files import make_folder, remove_temporary
+from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint, open_run, write_config
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.safe_text import visible
 from ptv2_cli.sweeps.leaderboard import Leaderboard, judged, make_leaderboards
@@ -124,7 +123,7 @@ class Store:
             command = visible(f"ptv2 train {shlex.quote(str(path))}")
             best = visible(board.best_line())
             head = f"# {command}\n# The best setting of this sweep: {best}\n"
-            write_atomic(path, (head + dump_yaml(config)).encode())
+            write_config(path, config, head)
             written.append(path)
         return written
 

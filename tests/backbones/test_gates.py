@@ -24,7 +24,7 @@ BackboneOf = Callable[[str], Any]
 REGISTERED = [name for name, family in FAMILIES.items() if family.registry]
 LENGTHS = [9, 4, 2]
 GATES: list[Tensor] = []
-"""Gates [N] of the attention calls to come, in their order."""
+"""Gates [K] of the attention calls to come, in their order."""
 
 
 def by_hand(
@@ -41,7 +41,8 @@ def by_hand(
     scores = query @ key.mT * scale + plain.or_zero(mask) + plain.or_zero(position_bias)
     text = scores.softmax(dim=-1) @ value
     prompt = (query @ prompt_key.mT * scale).softmax(dim=-1) @ prompt_value
-    return (text + GATES.pop(0)[:, None, None] * prompt).transpose(1, 2), None
+    gate = GATES.pop(0).repeat_interleave(times)[:, None, None]
+    return (text + gate * prompt).transpose(1, 2), None
 
 
 AttentionInterface.register("gated_by_hand", by_hand)
@@ -49,10 +50,12 @@ AttentionMaskInterface.register("gated_by_hand", eager_mask)
 
 
 def gates_of(backbone: Any, seed: int = 5) -> dict[int, Tensor]:
-    """Random gates [1, N] for every site."""
+    """Random gates [1, K] for every site."""
     draws = torch.Generator().manual_seed(seed)
-    heads = backbone.model.config.num_attention_heads
-    return {site: torch.randn(1, heads, generator=draws) for site in range(len(backbone.sites))}
+    return {
+        number: torch.randn(1, site.heads, generator=draws)
+        for number, site in enumerate(backbone.sites)
+    }
 
 
 @pytest.mark.parametrize("family", REGISTERED)

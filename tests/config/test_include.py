@@ -106,7 +106,7 @@ def test_an_edited_file_replaces_what_it_added_and_an_older_copy_comes_back(tmp_
 
 def test_a_name_that_another_file_has_is_refused_by_both_names(tmp_path: Path) -> None:
     write(tmp_path / "mine.py", ADDS.format(name="mine", value=[1]))
-    write(tmp_path / "other.py", ADDS.format(name="mine", value=[1]))
+    write(tmp_path / "other.py", ADDS.format(name="mine", value=[2]))
     text = refused(tmp_path, "[mine.py, other.py]")
     assert "tracker 'mine' is defined twice: by mine.py and by other.py" in text
 

@@ -13,10 +13,13 @@ from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig, options_from
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.kinds import KINDS
 from ptv2_cli.methods.spec import MethodSpec
-from ptv2_cli.registry import METHODS
+from ptv2_cli.plugins import sources
+from ptv2_cli.registry import HEADS, METHODS, TASKS, Source
 from ptv2_cli.runs.resolve.backbone_rules import backbone_problems, positions_taken
 from ptv2_cli.runs.resolve.config_rules import config_problems, prompt_length
+from ptv2_cli.runs.resolve.tracker_rules import tracker_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, resolved_head, settled_words
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task, task_class
@@ -42,6 +45,8 @@ class ResolvedConfig:
     """Whether the config itself says which splits to report."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the config was read."""
+    plugins: tuple[Source, ...] = ()
+    """Code from outside the package that may change the result."""
 
     @property
     def prompt_sites(self) -> str:
@@ -109,7 +114,16 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
         shape,
         report_asked=config.report is not None,
         notes=tuple(_notes(config, method)),
+        plugins=_plugins(loaded, task),
     )
+
+
+def _plugins(loaded: LoadedConfig, task: Task) -> tuple[Source, ...]:
+    names = [(METHODS, loaded.config.method.name)]
+    for part in task.parts or (task,):
+        names += [(KINDS, part.kind), (HEADS, loaded.config.head.name or part.kind_spec.head_name)]
+        names += [(TASKS, part.name)] if part.name in TASKS.names() else []
+    return tuple(sources(loaded.included, names))
 
 
 def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
@@ -118,7 +132,7 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
     Raises:
         ConfigError: with all problems of both.
     """
-    problems: list[Problem] = []
+    problems: list[Problem] = [*tracker_problems(loaded)]
     config = loaded.config
     method: MethodSpec | None = None
     task: Task | None = None
