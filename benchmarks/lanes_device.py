@@ -34,7 +34,7 @@ from material import write_model, write_rows
 if TYPE_CHECKING:
     import torch
 
-    from ptv2_cli.runs.memo import Memo
+    from ptv2_cli.runs.data import Memo
     from ptv2_cli.runs.resolved_run import ResolvedRun
     from ptv2_cli.sweeps.session_pool import SessionPool
     from ptv2_cli.training.events import EvalDone
@@ -56,7 +56,7 @@ def main() -> None:
 
     from ptv2_cli.errors import out_of_memory
     from ptv2_cli.runs.build import choose_device
-    from ptv2_cli.runs.memo import Memo
+    from ptv2_cli.runs.data import Memo
     from ptv2_cli.sweeps.session_pool import SessionPool, free
 
     device = choose_device(asked.device)
@@ -210,7 +210,7 @@ def reset(device: torch.device) -> None:
 
 def held(device: torch.device) -> int:
     """The most bytes since `reset`: the allocator's on CUDA, the resident set on the CPU."""
-    from ptv2_cli.runs.results import peak_bytes
+    from ptv2_cli.runs.environment import peak_bytes
 
     return peak_bytes(device)
 

@@ -43,9 +43,9 @@ def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, A
     """Seconds of loading and of predicting, and the peak resident set in bytes."""
     from ptv2_cli.data.formats import RawRow
     from ptv2_cli.runs.directory import RunDirectory
+    from ptv2_cli.runs.environment import peak_bytes
     from ptv2_cli.runs.multi_run_predict import MixedRuns
     from ptv2_cli.runs.predict import Run
-    from ptv2_cli.runs.results import peak_bytes
 
     runs = [Run(RunDirectory(path), device="cpu", offline=True) for path in paths]
     rows = rows_of(runs, repeat)

@@ -247,10 +247,10 @@ def evaluate(
     """
     _settle()
     from ptv2_cli.runs.build import choose_device
-    from ptv2_cli.runs.rescore import reload_run
+    from ptv2_cli.runs.rescore import open_for_rescoring
 
     directory = _directory(run, output)
-    reloaded = reload_run(
+    reloaded = open_for_rescoring(
         directory,
         split=split,
         data=None if data is None else Path(data),

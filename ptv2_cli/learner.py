@@ -45,17 +45,17 @@ class Learner(nn.Module):
         return prompts
 
     def own_state(self) -> dict[str, Tensor]:
-        """All tensors that the run's logits need and the backbone's own files do not hold."""
+        """All tensors that the run's logits need and the backbone's files lack."""
         state = self.state_dict()
         if getattr(self.head, "borrowed", False):
             state = {k: v for k, v in state.items() if not k.startswith("head.")}
         if self.method.trains_backbone:
             return _without_shared(state)
-        kept = {f"backbone.{name}" for name in self.backbone.untrained}
+        new = {f"backbone.{name}" for name in self.backbone.untrained}
         return {
             name: tensor
             for name, tensor in state.items()
-            if name in kept or not name.startswith("backbone.")
+            if name in new or not name.startswith("backbone.")
         }
 
     def own_parameters(self, part: str) -> Iterator[nn.Parameter]:
@@ -82,7 +82,7 @@ class Learner(nn.Module):
 def states(
     backbone: Backbone, batch: TextBatch, prompts: Prompts, lower: LowerStates | None
 ) -> Tensor:
-    """Hidden states of the batch's own tokens, from kept ones where `lower` has them."""
+    """Hidden states of the batch's tokens, with what `lower` keeps of the lower layers."""
     hidden: Tensor = (
         backbone(batch, prompts) if lower is None else lower.hidden(backbone, batch, prompts)
     )
@@ -90,12 +90,12 @@ def states(
 
 
 def _without_shared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor once: an encoder-decoder's word embeddings go by three names."""
-    places: set[tuple[int, torch.Size]] = set()
-    kept: dict[str, Tensor] = {}
+    """Each tensor once: an encoder-decoder's word embeddings have three names."""
+    seen: set[tuple[int, torch.Size]] = set()
+    unique: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.shape)
-        if not tensor.numel() or place not in places:
-            kept[name] = tensor
-            places.add(place)
-    return kept
+        memory = (tensor.data_ptr(), tensor.shape)
+        if not tensor.numel() or memory not in seen:
+            unique[name] = tensor
+            seen.add(memory)
+    return unique

@@ -1,4 +1,4 @@
-"""Several learners over one copy of the backbone, answering parts of one batch."""
+"""Several learners over one copy of the backbone: each has some rows of a forward pass."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Sharing:
     """How learners share forward passes."""
 
     rows: int | None = None
-    """Most rows of a pass, but for a batch that has more by itself; None: no limit."""
+    """Most rows of a pass; a batch that has more goes by itself. None: no limit."""
     lower: LowerStates | None = None
-    """Where the outputs of layers below the lowest prompt are kept."""
+    """Keeps the outputs of layers below the lowest prompt; None: they are computed each time."""
 
     def passes(self, learners: Sequence[Learner], sizes: Sequence[int]) -> Iterator[list[int]]:
-        """Which learners go through the backbone together, by their places; `sizes` are rows B.
+        """Indices of the learners that share each pass; `sizes` are the rows B of each.
 
-        As many as fit, those with prompts in the same layers beside each other: what is below the
-        lowest prompt of a pass needs no graph.
+        As many as fit. Those with prompts in the same layers go together: layers below the lowest
+        prompt of a pass need no graph.
         """
         waiting = sorted(range(len(learners)), key=lambda at: learners[at].method.lowest)
         while waiting:
@@ -44,12 +44,12 @@ class Sharing:
             yield taken
 
     def _share(self, learners: Sequence[Learner]) -> bool:
-        # Kept outputs are entered at one layer, and are worth more than a wider pass.
+        # A pass enters stored outputs at one layer, and they save more than a wider pass.
         alike = self.lower is None or len({learner.method.lowest for learner in learners}) == 1
         return alike and can_share(learners)
 
     def forward(self, learners: Sequence[Learner], batches: Sequence[Batch]) -> list[Output]:
-        """What each learner makes of its own batch, out of one forward pass over all of them.
+        """The output of each learner for its batch, from one forward pass over all batches.
 
         Raises:
             ValueError: they cannot share a pass, see `can_share`.
@@ -81,9 +81,9 @@ class Sharing:
 
 
 def can_share(learners: Sequence[Learner]) -> bool:
-    """Whether rows of all these learners fit into one forward pass.
+    """Whether rows of all these learners can share a forward pass.
 
-    A family that counts its positions inside shifts all rows alike.
+    A family that counts positions itself shifts all rows by the same offset.
     """
     if len(learners) == 1:
         return True

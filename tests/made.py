@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ptv2_cli.runs.read_back import SCHEMA_VERSION
+from ptv2_cli.runs.run_files import SCHEMA_VERSION
 
 METRIC = {"ner/conll2003": "f1"}
 

@@ -28,7 +28,7 @@ from ptv2_cli.cli.options import (
 
 if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
-    from ptv2_cli.runs.data import RunData
+    from ptv2_cli.runs.encoding import EncodedData
     from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
     from ptv2_cli.sweeps.dry_run import DryRun
 
@@ -59,9 +59,9 @@ def check(
         trials = _rehearsal(config, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded
-    from ptv2_cli.backbones.load import load_tokenizer
-    from ptv2_cli.runs.data import make_encoder, read_data
+    from ptv2_cli.runs.data import read_data
     from ptv2_cli.runs.data_warnings import data_warnings, require_known
+    from ptv2_cli.runs.encoding import encode, tokenizer_of
     from ptv2_cli.runs.preview import preview
     from ptv2_cli.runs.resolve.offline_rules import require_offline
     from ptv2_cli.runs.resolve.resolved_config import resolve_config
@@ -70,18 +70,17 @@ def check(
     require_offline(loaded, offline=offline)
     resolved, data = read_data(resolve_config(loaded, offline=offline), offline=offline)
     inherited_identity(resolved.method)  # the run of init: {run: DIR} is there and whole
-    words = resolved.task.kind_spec.answer == "tags"
-    tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
-    data.encoder = make_encoder(resolved, tokenizer, data.demonstrations)
+    tokenizer = tokenizer_of(resolved)
+    encoded = encode(resolved, data, tokenizer)
     if trials is not None:
         console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
-    _facts(resolved, data)
-    warnings = [*resolved.notes, *data_warnings(resolved, data)]
+    _facts(resolved, encoded)
+    warnings = [*resolved.notes, *data_warnings(resolved, encoded)]
     for text in warnings:
         console.warn(text)
     if show:
         console.say()
-        for line in preview(resolved, data, tokenizer, show):
+        for line in preview(resolved, encoded, show):
             console.say(line)
     require_known(resolved, data.splits["train"], tokenizer)
     if trials is not None and trials.refused:
@@ -131,7 +130,7 @@ def _refused(config: Path, trials: DryRun) -> int:
     return EXIT_INPUT
 
 
-def _facts(resolved: ResolvedConfig, data: RunData) -> None:
+def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
     """What the run would be."""
     from ptv2_cli.runs.data_warnings import unknown_tokens
     from ptv2_cli.runs.preview import lengths
@@ -159,10 +158,11 @@ def _facts(resolved: ResolvedConfig, data: RunData) -> None:
             f"{', '.join(config.report or ())}",
         ),
     ]
+    data = encoded.data
     for split in data.splits:
-        features = data.features(split)
+        features = encoded.features(split)
         windows = f" in {len(features)} windows" if len(features) > len(data.rows(split)) else ""
-        found = unknown_tokens(data, split)
+        found = unknown_tokens(encoded, split)
         unknown = f"; {found.share:.1%} unknown tokens" if found else ""
         rows.append((split, f"{len(data.rows(split))} rows{windows}, {lengths(features)}"))
         rows.append(("", f"{resolved.task.describe_gold(data.rows(split))}{unknown}"))

@@ -20,7 +20,7 @@ from ptv2_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ptv2_cli.runs.rescore import Compared, Reloaded
+    from ptv2_cli.runs.rescore import RescoredRun, ScoreComparison
 
 
 def evaluate(
@@ -42,11 +42,11 @@ def evaluate(
     from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
-    from ptv2_cli.runs.rescore import canonical_split, reload_run
+    from ptv2_cli.runs.rescore import canonical_split, open_for_rescoring
 
     canonical_split(split)
     directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
-    reloaded = reload_run(
+    reloaded = open_for_rescoring(
         directory, split=split, data=data, device=choose_device(device), offline=offline
     )
     splits = reloaded.session.resolved_run.data.splits
@@ -72,7 +72,7 @@ def evaluate(
     return 0
 
 
-def _print_data(reloaded: Reloaded, data: Path) -> None:
+def _print_data(reloaded: RescoredRun, data: Path) -> None:
     """The data that was scored instead of the run's own, and the file with the scores."""
     for split in reloaded.session.resolved_run.data.splits:
         found = reloaded.scored(split)
@@ -82,7 +82,7 @@ def _print_data(reloaded: Reloaded, data: Path) -> None:
         console.note(f"written: {reloaded.file(split)}")
 
 
-def _print(lines: list[Compared]) -> None:
+def _print(lines: list[ScoreComparison]) -> None:
     for line in lines:
         logged = "-" if line.logged is None else f"{100 * line.logged:.4f}"
         console.say(
@@ -90,7 +90,7 @@ def _print(lines: list[Compared]) -> None:
         )
 
 
-def _content(reloaded: Reloaded, lines: list[Compared]) -> dict[str, object]:
+def _content(reloaded: RescoredRun, lines: list[ScoreComparison]) -> dict[str, object]:
     return {
         "run": str(reloaded.directory.path),
         "data": {

@@ -103,8 +103,8 @@ def train(
     session = open_session(resolved_run, chosen)
     if dry_run:
         for split in resolved_run.data.splits:
-            resolved_run.data.features(split)
-        found = data_warnings(resolved_run.resolved, resolved_run.data)
+            session.data.features(split)
+        found = data_warnings(resolved_run.resolved, session.data)
         for text in (*resolved_run.resolved.notes, *found):
             console.warn(text)
         parameter_table(session)

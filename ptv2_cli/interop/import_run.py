@@ -17,12 +17,12 @@ from ptv2_cli.interop.fitting import fit_backbone, fit_head, fit_prompt
 from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.registry import METHODS
-from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.directory import RunDirectory, directory_name, write_config
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import build_metrics, write_history, write_json, write_predictions
 from ptv2_cli.runs.session import Session, open_session
+from ptv2_cli.runs.training_record import TrainingRecord
 from ptv2_cli.training.checkpoint import save_checkpoint
 
 
@@ -72,16 +72,13 @@ def import_checkpoint(
     warnings = list(fit_head(session, foreign))
     session.learner.eval()
     scores, state = _score(session)
-    tracker = _tracker(session, scores, state)
+    record = _record(session, scores, state)
     metrics = build_metrics(
-        session.resolved,
-        resolved_run.data,
-        tracker,
+        session,
+        record,
         status="finished",
         chosen=scores,
         final={name: evaluation.scores.metrics for name, evaluation in scores.items()},
-        parameters=session.learner.counts(),
-        device=device,
         fingerprint=fingerprint,
         warnings=warnings,
     )
@@ -138,14 +135,16 @@ def _score(session: Session) -> tuple[dict[str, Evaluation], dict[str, float]]:
     return scores, state
 
 
-def _tracker(session: Session, scores: dict[str, Evaluation], state: dict[str, float]) -> Tracker:
-    """A tracker for which the checkpoint is epoch 0."""
+def _record(
+    session: Session, scores: dict[str, Evaluation], state: dict[str, float]
+) -> TrainingRecord:
+    """A record for which the checkpoint is epoch 0."""
     selection = session.resolved.config.selection
     assert selection.metric is not None
-    tracker = Tracker(metric=selection.metric, mode=selection.mode, patience=None)
+    record = TrainingRecord(metric=selection.metric, mode=selection.mode, patience=None)
     value = scores[selection.split].scores.metrics.get(selection.metric)
-    tracker.best = {"value": value, "epoch": 0, "step": 0, "state": state}
-    return tracker
+    record.best = {"value": value, "epoch": 0, "step": 0, "state": state}
+    return record
 
 
 def _write(

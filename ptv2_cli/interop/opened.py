@@ -17,7 +17,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.directory import RunDirectory, writing_at
-from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
+from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.session import Session
 
@@ -40,7 +40,7 @@ class FinishedRun:
         config = self.resolved.config
         plain = config.backbone.model_copy(update={"dtype": "fp32", "quantize": None})
         resolved = replace(self.resolved, config=config.model_copy(update={"backbone": plain}))
-        session, _ = open_best(self.directory, self.metrics, resolved, {}, device)
+        session, _ = open_best_session(self.directory, self.metrics, resolved, {}, device)
         session.learner.eval()
         return session
 
@@ -56,7 +56,7 @@ def open_finished(directory: RunDirectory, *, offline: bool) -> FinishedRun:
         raise RunError.at(
             str(directory.path), "the run diverged: its weights are useless", "name another run"
         )
-    resolved = trained_recipe(directory, metrics, open_config(directory), offline=offline)
+    resolved = resolve_finished(directory, metrics, load_run_config(directory), offline=offline)
     return FinishedRun(directory, metrics, resolved)
 
 

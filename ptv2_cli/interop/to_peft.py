@@ -225,9 +225,7 @@ def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -
 
 def _segments(session: Session) -> bool:
     """Whether tokenizer and model distinguish two segments of a text."""
-    encoder = session.resolved_run.data.encoder
-    assert encoder is not None
-    typed = "token_type_ids" in encoder.tokenizer.model_input_names
+    typed = "token_type_ids" in session.data.encoder.tokenizer.model_input_names
     return typed and reads_segments(session.learner.backbone.model.config)
 
 

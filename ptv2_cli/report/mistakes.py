@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.report.predictions import Predicted
-from ptv2_cli.runs.read_back import PredictionLine
+from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.scoring.entities import entities
 
 NOTHING = "O"

@@ -12,7 +12,7 @@ from ptv2_cli.config.load import load_config
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.runs import Run
-from ptv2_cli.runs.read_back import (
+from ptv2_cli.runs.run_files import (
     PREDICTIONS_SCHEMA,
     PredictionLine,
     predictions_schema,

@@ -11,11 +11,12 @@ from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import Head, HeadContext, MultiHead
+from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.registry import HEADS
 from ptv2_cli.rng import generator
-from ptv2_cli.runs.data import label_tokens, make_encoder
+from ptv2_cli.runs.encoding import label_tokens
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.warm_start import trained_prompt
 from ptv2_cli.tasks.base import Task
@@ -29,7 +30,7 @@ def load_for(resolved: ResolvedConfig, device: torch.device) -> Backbone:
 
 
 def build_learner(
-    resolved: ResolvedConfig, tokenizer: Any, device: torch.device, shared: Backbone | None = None
+    resolved: ResolvedConfig, encoder: Encoder, device: torch.device, shared: Backbone | None = None
 ) -> Learner:
     """Load, probe and assemble; all initial values come from the config's seed.
 
@@ -46,7 +47,7 @@ def build_learner(
     init = generator(seed, "init/backbone")
     language = None
     if resolved.verbalizes:
-        words = label_tokens(resolved, make_encoder(resolved, tokenizer))
+        words = label_tokens(resolved, encoder)
         backbone, language = load_with_language(
             resolved.located, config.backbone, init, words, device
         )
@@ -69,7 +70,7 @@ def build_learner(
         backbone.checkpoint_gradients()
     # Modules draw values from the global generator that ours replace; it is not ours to advance.
     with torch.random.fork_rng(devices=[]):
-        method = _method(resolved, backbone, tokenizer)
+        method = _method(resolved, backbone, encoder.tokenizer)
         return Learner(backbone, method, _head(resolved, backbone, language))
 
 

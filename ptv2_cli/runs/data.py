@@ -1,121 +1,93 @@
-"""The data of a run: its splits, the holdout, and features made of them on first use."""
+"""The data of a run: its splits as they are read, with a holdout if it needs one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ptv2_cli.data.rows import DataSource, Row, Split, reading_of
 from ptv2_cli.data.source import FileSource, FolderSource
 from ptv2_cli.errors import DataError
-from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import Feature, truncated_rows
-from ptv2_cli.inputs.template import Template, default_template, parse_template
-from ptv2_cli.inputs.verbalizer import TEMPLATE, render_demonstrations, word_tokens
-from ptv2_cli.runs.memo import Memo
-from ptv2_cli.runs.overlap import Marks, marks_of
+from ptv2_cli.runs.duplicate_text import TextHashes, hash_texts
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, with_holdout
-from ptv2_cli.runs.row_selection import DRAWN, draw, hold_out, read_limited
+from ptv2_cli.runs.row_selection import draw, hold_out, read_limited
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.class_weights import ClassWeights, class_weights
-from ptv2_cli.tasks.multi import MultiTask
+
+_T = TypeVar("_T")
+
+
+class Memo:
+    """What runs that are prepared together read once: splits, backbone files, tokenizers.
+
+    Values by a key that says all they depend on. Do not change a value that it gives.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], _T]) -> _T:
+        """The value of an equal key, else what `make` gives; its errors pass."""
+        text = repr(key)
+        if text not in self._values:
+            self._values[text] = make()
+        value: _T = self._values[text]
+        return value
 
 
 @dataclass
 class RunData:
-    """Splits by name, read when the run is prepared; features when they are needed."""
+    """Splits by name, read when the run is prepared."""
 
     task: Task
     splits: dict[str, Split]
-    encoder: Encoder | None = None
     demonstrations: list[Row] = field(default_factory=list)
     """Rows of train that stand before every text."""
-    room: int | None = None
-    """The greatest `max_len` that the backbone has positions for; None: not known."""
-    _features: dict[str, list[Feature]] = field(default_factory=dict)
-    _marks: dict[str, list[Marks]] = field(default_factory=dict)
+    _hashes: dict[str, list[TextHashes]] = field(default_factory=dict)
 
     def rows(self, split: str) -> list[Row]:
         """The rows of a split."""
         return self.splits[split].rows
 
-    def features(self, split: str) -> list[Feature]:
-        """The features of a split, encoded on first use."""
-        if split not in self._features:
-            assert self.encoder is not None
-            self._features[split] = self.task.encode(self.rows(split), self.encoder)
-        return self._features[split]
+    def text_hashes(self, split: str) -> list[TextHashes]:
+        """The hashes of each row's texts, made on first use."""
+        if split not in self._hashes:
+            self._hashes[split] = hash_texts(self.task, self.rows(split))
+        return self._hashes[split]
 
-    @property
-    def encoded(self) -> dict[str, list[Feature]]:
-        """The features of the splits that are encoded already."""
-        return dict(self._features)
-
-    def marks(self, split: str) -> list[Marks]:
-        """What the texts of a split are known by, hashed on first use."""
-        if split not in self._marks:
-            self._marks[split] = marks_of(self.task, self.rows(split))
-        return self._marks[split]
-
-    def borrow(self, other: RunData) -> None:
-        """Take over what is known of splits with the very same rows; the encoders are equal."""
-        for name in self.splits:
-            if name in other.splits and self.rows(name) is other.rows(name):
-                if name in other._features:
-                    self._features.setdefault(name, other._features[name])
-                if name in other._marks:
-                    self._marks.setdefault(name, other._marks[name])
-
-    def forget(self) -> None:
-        """Let go of the features, which are made again when they are needed."""
-        self._features.clear()
+    def reuse(self, other: RunData) -> list[str]:
+        """The splits that have the very same rows in both; their text is not hashed again."""
+        same = [
+            name
+            for name in self.splits
+            if name in other.splits and self.rows(name) is other.rows(name)
+        ]
+        for name in same:
+            if name in other._hashes:
+                self._hashes.setdefault(name, other._hashes[name])
+        return same
 
     @cached_property
     def note(self) -> str | None:
-        """First line of a NOTE.txt beside the data: a caveat that goes with every score.
-
-        None where it is empty.
-        """
+        """First line of a NOTE.txt beside the data: a caveat about every score; None: no note."""
         folders = dict.fromkeys(
             file.parent for split in self.splits.values() for file in split.files
         )
         notes = (folder / "NOTE.txt" for folder in folders)
-        found = next((path for path in notes if path.is_file()), None)
-        lines = found.read_text(encoding="utf-8", errors="replace").splitlines() if found else []
+        note = next((path for path in notes if path.is_file()), None)
+        lines = note.read_text(encoding="utf-8", errors="replace").splitlines() if note else []
         return next((line.strip() for line in lines if line.strip()), None)
 
     @cached_property
     def identities(self) -> dict[str, str]:
-        """What the fingerprint knows the data by."""
+        """What stands for the data in the fingerprint."""
         return {f"data.{name}": split.sha256 for name, split in self.splits.items()}
 
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """`data` of metrics.json: of every split its rows, sha256, and rows cut or left out."""
-        return {
-            name: {
-                "rows": len(split.rows),
-                "sha256": split.sha256,
-                "truncated_rows": truncated_rows(self._features[name])
-                if name in self._features
-                else None,
-                "skipped_rows": len(split.bad),
-                **({"drawn": DRAWN} if name == "holdout" else {}),
-                **self._of_tasks(split),
-            }
-            for name, split in self.splits.items()
-        }
-
-    def _of_tasks(self, split: Split) -> dict[str, Any]:
-        """How many rows each of several tasks has."""
-        if not isinstance(self.task, MultiTask):
-            return {}
-        return {"tasks": self.task.counts(split.rows)}
-
     def class_weights(self, setting: ClassWeights | None) -> tuple[float, ...] | None:
-        """The weight of each label [C] that `train.class_weights` means with this train split.
+        """The weight of each label [C] under `train.class_weights` with this train split.
 
         None: all count alike, or `balanced` where train was not read, which predicts the same.
         """
@@ -126,7 +98,7 @@ class RunData:
 def read_data(
     resolved: ResolvedConfig, *, offline: bool, memo: Memo | None = None
 ) -> tuple[ResolvedConfig, RunData]:
-    """Read the splits that a run trains on, chooses by and reports.
+    """Read the splits for training, selection and report.
 
     Returns the resolved config too: what only the data tells is fixed in it, and data without a
     validation split changes it.
@@ -163,13 +135,11 @@ def read_data(
     _require_metric(resolved, splits[config.selection.split])
     if resolved.method.trains:
         _require_answers(task, splits["train"], config.task.limit.train)
-    return resolved, RunData(
-        task, splits, demonstrations=draw(resolved, splits["train"].rows), room=resolved.room
-    )
+    return resolved, RunData(task, splits, draw(resolved, splits["train"].rows))
 
 
 def read_split(resolved: ResolvedConfig, split: str, data: Path | None, *, offline: bool) -> Split:
-    """One split for `ptv2 eval`: of the run's data, or of another folder or file.
+    """A split for `ptv2 eval`: from the run's data, or from another folder or file.
 
     Raises:
         DataError: a file is missing or bad, or its rows are unlabelled.
@@ -188,45 +158,8 @@ def read_split(resolved: ResolvedConfig, split: str, data: Path | None, *, offli
     return found
 
 
-def make_encoder(
-    resolved: ResolvedConfig, tokenizer: Any, demonstrations: Sequence[Row] = ()
-) -> Encoder:
-    """The encoder of a run, with the template of a method or a head that has one.
-
-    Raises:
-        ConfigError: `max_len` leaves no room for text, or a label's word is no single token.
-    """
-    config = resolved.config
-    assert config.task.max_len is not None
-    encoder = Encoder(
-        tokenizer,
-        config.task.max_len,
-        config.task.truncation or resolved.task.truncation,
-        _template(resolved),
-        ahead=resolved.verbalizes and resolved.shape.family.causal,
-        causal=resolved.shape.family.causal,
-    )
-    if resolved.verbalizes:  # also where nothing is shown: a wrong word is told before the weights
-        task, tokens = resolved.task, label_tokens(resolved, encoder)
-        words = dict(zip(task.labels, tokens, strict=True))
-        shown = render_demonstrations(encoder, task.columns, demonstrations, words, task.gold_key)
-        encoder = encoder.showing(shown)
-    return encoder
-
-
-def label_tokens(resolved: ResolvedConfig, encoder: Encoder) -> list[int]:
-    """The token of each label's word.
-
-    Raises:
-        ConfigError: a word that is no single token.
-    """
-    words = resolved.config.head.words
-    assert words is not None
-    return word_tokens(encoder, words, resolved.task.labels)
-
-
 def _section(resolved: ResolvedConfig) -> tuple[Any, ...]:
-    """All that the rows of a split depend on, but for `limit`."""
+    """Everything but `limit` that the rows of a split depend on."""
     section = resolved.config.task.model_dump(
         exclude={"max_len", "truncation", "limit", "demonstrations"}
     )
@@ -239,7 +172,7 @@ def _source(resolved: ResolvedConfig, offline: bool) -> DataSource:
 
 
 def _without_missing_test(resolved: ResolvedConfig, source: DataSource) -> ResolvedConfig:
-    """Drop a test split that is reported by default only and that the source lacks."""
+    """Drop a test split that is reported only by default and that the source lacks."""
     report = resolved.config.report or ()
     if "test" in report and not resolved.report_asked and not source.files("test"):
         return resolved.reporting(tuple(split for split in report if split != "test"))
@@ -258,7 +191,7 @@ def _require_labels(task: Task, name: str, split: Split) -> None:
 
 
 def _require_metric(resolved: ResolvedConfig, split: Split) -> None:
-    """See that the metric which chooses the epoch has a value on the split that chooses it."""
+    """Check that the selection metric has a value on the selection split."""
     selection = resolved.config.selection
     why = resolved.task.undefined(split.rows).get(selection.metric or "")
     if why is not None:
@@ -270,7 +203,7 @@ def _require_metric(resolved: ResolvedConfig, split: Split) -> None:
 
 
 def _require_answers(task: Task, train: Split, limit: int | None) -> None:
-    """See that train has rows with different answers."""
+    """Check that train has rows with different answers."""
     answer = task.only_answer(train.rows)
     if answer is not None:
         count = len(train.rows)
@@ -283,17 +216,3 @@ def _require_answers(task: Task, train: Split, limit: int | None) -> None:
             if limit
             else "train on rows that have different answers",
         )
-
-
-def _template(resolved: ResolvedConfig) -> Template | None:
-    if not resolved.method.uses_template:
-        question = resolved.config.head.template
-        if question is None:
-            return None
-        return parse_template(question, resolved.task.columns, TEMPLATE, prompted=False)
-    given = resolved.method.given_template
-    if given is not None:
-        return parse_template(given, resolved.task.columns)
-    masked = resolved.config.head.pooling == "mask"
-    assert resolved.config.prompt_len is not None
-    return default_template(resolved.task.columns, resolved.config.prompt_len, masked)

@@ -1,4 +1,4 @@
-"""What about a run's data its user should know, by split: a line for each finding."""
+"""Warnings about the data of a run: cut, unknown, missing, repeated or skipped text, by split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import truncated_rows
 from ptv2_cli.runs.data import RunData
-from ptv2_cli.runs.overlap import overlaps
+from ptv2_cli.runs.duplicate_text import overlap_warnings
+from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.tasks.base import Task
 
@@ -22,32 +23,33 @@ UNKNOWN = 0.05
 """Share of unknown tokens from which they are warned about. Text in a language of the vocabulary
 has under 1 % of them, names and emoji included."""
 MOSTLY = 0.5
-"""Share from which a row, or the whole train set, is mostly unknown: the model reads one and the
-same token more often than all others together."""
+"""Share from which a row, or the whole train set, is mostly unknown: the model reads the unknown
+token more often than all others together."""
 SOME_ROWS = 0.01
 """Share of rows that are mostly unknown from which they are warned about."""
 SAMPLE = 1000
-"""Rows of train, evenly spaced, of which the tokens are looked at before a model is loaded."""
+"""Rows of train, evenly spaced, whose tokens are checked before a model is loaded."""
 MISSING = frozenset({"", "nan", "<na>"})
-"""Texts, in small letters, that programs write where a cell has no value."""
+"""Texts, in lower case, that programs write for a missing value."""
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """The tokens of a split for which the vocabulary has no word."""
+    """The tokens of a split that the vocabulary does not have."""
 
     share: float
-    """Of all tokens but special ones."""
+    """Of all tokens except special ones."""
     rows: int
-    """Rows of which they are more than half."""
+    """Rows with more than half of their tokens unknown."""
 
 
-def data_warnings(resolved: ResolvedConfig, data: RunData) -> list[str]:
-    """All that is worth telling; of text and tokens, what the encoded splits show."""
+def data_warnings(resolved: ResolvedConfig, encoded: EncodedData) -> list[str]:
+    """All warnings; those about tokens cover the splits that were encoded so far."""
+    data = encoded.data
     return [
         *skipped_rows(data),
-        *_unknown_tokens(data),
-        *_cut_rows(data),
+        *_unknown_tokens(encoded),
+        *_cut_rows(encoded, resolved.room),
         *(_overlaps(data) if resolved.method.trains else ()),
         *(note for split in data.splits.values() for note in split.notes),
         *_missing(data),
@@ -57,7 +59,7 @@ def data_warnings(resolved: ResolvedConfig, data: RunData) -> list[str]:
 
 
 def skipped_rows(data: RunData) -> Iterator[str]:
-    """Splits of which bad rows were left out."""
+    """Splits from which bad rows were left out."""
     for name, split in data.splits.items():
         if split.bad:
             first = split.bad[0].error.problems[0]
@@ -75,16 +77,15 @@ def undefined_metrics(data: RunData, splits: Iterable[str]) -> Iterator[str]:
             yield f"{metric} is left out on {name}: {why}"
 
 
-def unknown_tokens(data: RunData, split: str) -> Unknown | None:
-    """How much of an encoded split is unknown; None where the tokenizer knows every text."""
-    assert data.encoder is not None
-    mark = data.encoder.unknown_token
+def unknown_tokens(encoded: EncodedData, split: str) -> Unknown | None:
+    """How much of a split is unknown; None if the tokenizer knows every text."""
+    mark = encoded.encoder.unknown_token
     if mark is None:
         return None
-    special = set(data.encoder.tokenizer.all_special_ids) - {mark}
+    special = set(encoded.encoder.tokenizer.all_special_ids) - {mark}
     unknown: Counter[int] = Counter()
     tokens: Counter[int] = Counter()
-    for feature in data.features(split):
+    for feature in encoded.features(split):
         for item in feature.inputs:
             unknown[feature.row] += item.input_ids.count(mark)
             tokens[feature.row] += sum(token not in special for token in item.input_ids)
@@ -93,7 +94,7 @@ def unknown_tokens(data: RunData, split: str) -> Unknown | None:
 
 
 def require_known(resolved: ResolvedConfig, train: Split, tokenizer: Any) -> None:
-    """See that the backbone's vocabulary knows the text of train, by a sample of its rows.
+    """Check on a sample of train that the backbone's vocabulary knows the text.
 
     Raises:
         DataError: most of the tokens are unknown.
@@ -116,12 +117,12 @@ def require_known(resolved: ResolvedConfig, train: Split, tokenizer: Any) -> Non
         )
 
 
-def _unknown_tokens(data: RunData) -> Iterator[str]:
-    """Encoded splits with many unknown tokens, or rows of little else."""
+def _unknown_tokens(encoded: EncodedData) -> Iterator[str]:
+    """Encoded splits with many unknown tokens, or with rows of little else."""
     told = []
-    for name in data.encoded:
-        found = unknown_tokens(data, name)
-        if found and (found.share >= UNKNOWN or found.rows >= _some(len(data.rows(name)))):
+    for name in encoded.by_split:
+        found = unknown_tokens(encoded, name)
+        if found and (found.share >= UNKNOWN or found.rows >= _some(len(encoded.data.rows(name)))):
             rows = f" (more than half in {found.rows} rows)" if found.rows else ""
             told.append(f"{found.share:.1%} of {name}{rows}")
     if told:
@@ -132,12 +133,12 @@ def _unknown_tokens(data: RunData) -> Iterator[str]:
 
 
 def _some(rows: int) -> float:
-    """Rows that are mostly unknown from which they are warned about: one alone is not."""
+    """How many mostly unknown rows cause a warning; a single one never does."""
     return max(SOME_ROWS * rows, 2)
 
 
 def _missing(data: RunData) -> Iterator[str]:
-    """Cells of tables that hold what programs write for a missing value."""
+    """Cells of tables with the text that programs write for a missing value."""
     for name in data.splits:
         found = Counter(cell for row in data.rows(name) for cell in _cells(data.task, row))
         counts = [
@@ -165,7 +166,7 @@ def _cells(task: Task, row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _look_alikes(data: RunData) -> Iterator[str]:
-    """Labels of train that were probably meant to be one."""
+    """Labels of train that are probably meant to be the same."""
     for group in look_alikes(data.task.tally(data.rows("train"))):
         names = " and ".join(f"{name!r} ({count})" for name, count in group.items())
         yield (
@@ -175,35 +176,38 @@ def _look_alikes(data: RunData) -> Iterator[str]:
 
 
 def _overlaps(data: RunData) -> Iterator[str]:
-    """Rows of evaluated splits that stand in train."""
-    train = data.rows("train"), data.marks("train")
+    """Rows of evaluated splits that are in train."""
+    train = data.rows("train"), data.text_hashes("train")
     for split in data.splits:
         if split != "train":
-            asked = data.rows(split), data.marks(split)
-            yield from overlaps(data.task, split, train, asked)
+            evaluated = data.rows(split), data.text_hashes(split)
+            yield from overlap_warnings(data.task, split, train, evaluated)
 
 
-def _cut_rows(data: RunData) -> Iterator[str]:
-    """Encoded splits with cut rows, or too little room for demonstrations."""
-    for name, features in data.encoded.items():
-        assert data.encoder is not None
-        cut, rows, most = truncated_rows(features), len(data.rows(name)), data.encoder.max_len
+def _cut_rows(encoded: EncodedData, room: int) -> Iterator[str]:
+    """Encoded splits with cut rows, or too little room for demonstrations.
+
+    `room` is the greatest `max_len` that the backbone has positions for.
+    """
+    most = encoded.encoder.max_len
+    for name, features in encoded.by_split.items():
+        cut, rows = truncated_rows(features), len(encoded.data.rows(name))
         if cut > CUT * rows:
             yield (
                 f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
-                f"max_len {most}{_longer(data, most, 'their text')}"
+                f"max_len {most}{_longer(room, most, 'their text')}"
             )
         less = sum(feature.left_out > 0 for feature in features)
         if less:
             yield (
                 f"{less} of {rows} {name} rows have no room for all "
-                f"{len(data.demonstrations)} demonstrations at max_len {most}, "
-                f"the first are left out{_longer(data, most, 'them')}"
+                f"{len(encoded.data.demonstrations)} demonstrations at max_len {most}, "
+                f"the first are left out{_longer(room, most, 'them')}"
             )
 
 
-def _longer(data: RunData, most: int, what: str) -> str:
-    """How `what` is kept: by a greater `max_len`, unless it is the greatest already."""
-    if data.room is None or most < data.room:
+def _longer(room: int, most: int, what: str) -> str:
+    """How to keep `what`: a greater `max_len`, unless it is the greatest already."""
+    if most < room:
         return f"; raise task.max_len to keep {what}"
     return f", the most that fits; a backbone with more positions keeps {what}"

@@ -15,11 +15,11 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 from ptv2_cli.files import DISK_FAILED, write_atomic
 from ptv2_cli.plugins import keep_copies
-from ptv2_cli.runs.read_back import read_history, read_metrics
+from ptv2_cli.runs.run_files import read_history, read_metrics
 
 DEFAULT_OUTPUT = Path("runs")
 ELSEWHERE = "--output DIR writes runs elsewhere"
-"""What to type where a run cannot be written."""
+"""What to type if a run cannot be written."""
 _UNWRITABLE = {
     errno.EACCES,
     errno.EPERM,
@@ -29,7 +29,7 @@ _UNWRITABLE = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
-"""Errors that speak of the folder given, not of a defect."""
+"""Errors that are about the folder, not a defect."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ class RunDirectory:
         return self.path / "predictions" / f"{split}.jsonl"
 
     def bad_rows(self, split: str) -> Path:
-        """The rows of a split that were left out, a line each."""
+        """The bad rows of a split that were left out, a line each."""
         return self.path / f"{split}.bad.jsonl"
 
     def evaluation(self, split: str) -> Path:
-        """What `ptv2 eval` found for a split, or for the rows of other data in its place."""
+        """The scores that `ptv2 eval` wrote for a split, or for other data in its place."""
         return self.path / "eval" / f"{split}.json"
 
     @property
     def is_run(self) -> bool:
-        """Whether a run left its marks here: a config alone makes no run."""
+        """Whether a run has written files here; a config alone is not a run."""
         marks = (self.metrics, self.checkpoints, self.history, self.log)
         return self.config.is_file() and any(mark.exists() for mark in marks)
 
@@ -88,7 +88,7 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended and its metrics stand."""
+        """Whether the run has ended and written its metrics."""
         return self.metrics.exists()
 
     def read_metrics(self) -> dict[str, Any]:
@@ -120,17 +120,17 @@ class RunDirectory:
 
     @property
     def resume_hint(self) -> str:
-        """What continues the run."""
+        """The command that continues the run."""
         return f"{self._command} continues it"
 
     @property
     def repeat_hint(self) -> str:
-        """What repeats a run whose files are damaged."""
+        """The command that repeats a run whose files are damaged."""
         return f"{self._command} --resume never trains it again"
 
     @property
     def _command(self) -> str:
-        """What names this very run, which is looked for in the output folder."""
+        """The command for this very run, which is looked up in the output folder."""
         output = self.path.parent
         where = "" if output == DEFAULT_OUTPUT else f" --output {shlex.quote(str(output))}"
         return f"ptv2 train {shlex.quote(str(self.config))}{where}"
@@ -199,7 +199,7 @@ def finished_runs(output: Path) -> Iterator[RunDirectory]:
 
 @contextmanager
 def writing(run: RunDirectory, hint: str) -> Iterator[None]:
-    """What the system says about a run's files, as an error that names the run.
+    """Turn errors of the file system about a run's files into one that names the run.
 
     Args:
         run: the run that is written.
@@ -222,7 +222,7 @@ def writing(run: RunDirectory, hint: str) -> Iterator[None]:
 
 @contextmanager
 def writing_at(path: Path, hint: str, full: str, kind: type[InputError]) -> Iterator[None]:
-    """What the system says about writing at `path`, as an error that names it.
+    """Turn errors of the file system about writing to `path` into one that names it.
 
     Args:
         path: the file or folder that is written.

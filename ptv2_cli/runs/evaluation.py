@@ -1,4 +1,4 @@
-"""From the features of a split to prediction lines and scores."""
+"""Evaluation of a split: from features to predictions and scores."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def _answers(prediction: Prediction) -> list[str]:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate, and whose it is."""
+    """Rows to predict and score, with their task and predictor."""
 
     task: Task
     predictor: Predictor
     rows: Sequence[Row]
     features: Sequence[Feature]
     state: dict[str, float] | None = None
-    """What the task tuned; None: it is tuned on these rows."""
+    """What the task tuned before; None: it tunes on these rows."""
     tick: Tick | None = None
-    """Told the number of features done; it may raise to stop."""
+    """Gets the number of features of each batch that is done; it may raise to stop."""
 
 
 def evaluate(

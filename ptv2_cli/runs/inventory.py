@@ -1,4 +1,4 @@
-"""The runs of a folder as they lie there: how far each is, how old, how large, which are alike."""
+"""The runs in a folder: how far each is, how old, how large, and which are copies."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _NAMED = re.compile(r".*-([0-9a-f]{8})")
 
 @dataclass(frozen=True)
 class Kept:
-    """A run that lies in a folder of runs."""
+    """A run in a folder of runs."""
 
     run: RunDirectory
     state: State
     """damaged: its metrics.json cannot be read; training: a process writes it now."""
     score: str
-    """`accuracy 71.2` on the split that chose the epoch; empty where there is none."""
+    """`accuracy 71.2` on the split that chose the epoch; empty without a score."""
     fingerprint: str
-    """Empty where neither metrics.json nor the name tells it."""
+    """Empty if neither metrics.json nor the name has it."""
     changed: float
     """When a file of it last changed, in seconds since the epoch."""
     size: int
-    """Bytes that it takes on the disk."""
+    """Bytes on the disk."""
 
 
 def runs_in(folder: Path) -> list[Kept]:
@@ -50,14 +50,14 @@ def runs_in(folder: Path) -> list[Kept]:
 
 
 def interrupted(folder: Path) -> list[Kept]:
-    """The runs in a folder that can be continued, the newest first; none where it is missing."""
+    """The runs in a folder that can be continued, the newest first; none if it is missing."""
     found = _read(folder, unfinished=True) if folder.is_dir() else ()
     left = [kept for kept in found if kept.state == "interrupted"]
     return sorted(left, key=lambda kept: kept.changed, reverse=True)
 
 
 def copies(found: list[Kept]) -> dict[Path, Path]:
-    """Finished runs of which another holds the same: path -> path of the run that is kept.
+    """Finished runs that are copies of another: path -> path of the run that is kept.
 
     Runs of one fingerprint are one run, of which the first by name is kept: the one that `ptv2
     train` finds.
@@ -75,7 +75,7 @@ def copies(found: list[Kept]) -> dict[Path, Path]:
 
 
 def _read(folder: Path, *, unfinished: bool = False) -> Iterator[Kept]:
-    """The runs of a folder, or those alone that have not finished."""
+    """The runs of a folder, or only those that have not finished."""
     for path in sorted(folder.iterdir()):
         run = RunDirectory(path)
         if path.is_symlink() or not path.is_dir() or not run.config.is_file():
@@ -109,7 +109,7 @@ def _told(run: RunDirectory) -> tuple[State, str, str]:
 
 
 def _measured(folder: Path) -> tuple[float, int]:
-    """When something in it last changed, and the bytes that it takes; links are not followed."""
+    """When a file in it last changed, and its size in bytes; links are not followed."""
     changed, size = folder.lstat().st_mtime, 0
     for root, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Rows of several tasks, each answered by its own run, over one copy of the backbone."""
+"""Predict rows of several tasks, each with its own run, over one copy of the backbone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.predict import BATCHES, Run, ignore
 from ptv2_cli.runs.prediction_stream import Chunk, chunks
-from ptv2_cli.runs.read_back import PredictionLine
 from ptv2_cli.runs.results import prediction_line
+from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.tasks.multi import TASK
 from ptv2_cli.training.evaluate import PredictionRequest, predict
 
@@ -32,7 +32,7 @@ class MixedRuns:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        """Check that the runs can be answered together.
+        """Check that the runs can share a backbone.
 
         Raises:
             ConfigError: runs of different backbones, or backbones that trained.
@@ -83,9 +83,8 @@ class MixedRuns:
         for number, (session, _) in enumerate(sessions):
             places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
             own = [_without_task(rows[at]) for at in places]
-            encoder = session.resolved_run.data.encoder
-            assert encoder is not None
-            shares.append((places, self.runs[number].task.encode(own, encoder) if own else []))
+            task, encoder = self.runs[number].task, session.data.encoder
+            shares.append((places, task.encode(own, encoder) if own else []))
         wanted = [
             PredictionRequest(replace(session.predictor, batch_size=size), features)
             for (session, _), (_, features) in zip(sessions, shares, strict=True)
@@ -119,7 +118,7 @@ def _without_task(row: Row) -> Row:
 
 
 def _check_alike(first: Run, run: Run) -> None:
-    """Raise ConfigError unless both read the same frozen weights in the same way."""
+    """Raise ConfigError unless both use the same frozen weights in the same way."""
     one, other = first.config, run.config
     problem = ""
     if run.resolved.method.changes_backbone:
@@ -143,7 +142,7 @@ def _check_alike(first: Run, run: Run) -> None:
 
 
 def _names(runs: Sequence[Run]) -> dict[str, int]:
-    """What rows may call the runs; a name of two runs is nobody's.
+    """What rows may call the runs; a name that two runs have is left out.
 
     Raises:
         ConfigError: a run is named twice.

@@ -22,11 +22,11 @@ from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunError, out_of_memory
 from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.prediction_stream import Chunk, chunks, record_of
-from ptv2_cli.runs.read_back import PredictionLine, read_predictions
-from ptv2_cli.runs.rescore import open_best, open_config, trained_recipe
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.results import prediction_line
+from ptv2_cli.runs.run_files import PredictionLine, read_predictions
 from ptv2_cli.runs.session import Session
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task
@@ -124,8 +124,8 @@ class Run:
         Raises:
             RunError: the backbone is gone, or is another one now.
         """
-        loaded = open_config(self.files)
-        return trained_recipe(self.files, self.metrics, loaded, offline=self.offline)
+        loaded = load_run_config(self.files)
+        return resolve_finished(self.files, self.metrics, loaded, offline=self.offline)
 
     @property
     def task(self) -> Task:
@@ -143,7 +143,7 @@ class Run:
 
     def open(self, shared: Backbone | None) -> tuple[Session, dict[str, float]]:
         """The model with its best weights, over a view of a loaded backbone if one is given."""
-        return open_best(self.files, self.metrics, self.resolved, {}, self.device, shared)
+        return open_best_session(self.files, self.metrics, self.resolved, {}, self.device, shared)
 
     @overload
     def predict(  # type: ignore[overload-overlap]
@@ -223,9 +223,7 @@ class Run:
     ) -> list[PredictionLine]:
         session, state = self._best
         tick(0)
-        encoder = session.resolved_run.data.encoder
-        assert encoder is not None
-        features = self.task.encode(rows, encoder)
+        features = self.task.encode(rows, session.data.encoder)
         predictor = replace(session.predictor, batch_size=size)
         try:
             outputs = predictor(features, _per_row(len(rows), len(features), tick))

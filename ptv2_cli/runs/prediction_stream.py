@@ -12,7 +12,7 @@ from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
-from ptv2_cli.runs.read_back import PredictionLine
+from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.tasks.base import Task
 
 

@@ -1,4 +1,4 @@
-"""Rows as the model will see them: pieces, prompts, labels, and what is cut off."""
+"""Rows as the model will see them: tokens, prompts, labels, and what is cut off."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import IGNORE
-from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 
 UNCUT = 1_000_000
 """A max_len that cuts nothing."""
 
 
-def preview(resolved: ResolvedConfig, data: RunData, tokenizer: Any, count: int) -> Iterator[str]:
+def preview(resolved: ResolvedConfig, encoded: EncodedData, count: int) -> Iterator[str]:
     """Lines about the first `count` train rows."""
-    assert data.encoder is not None
-    task, rows = resolved.task, data.rows("train")[:count]
+    encoder = encoded.encoder
+    task, rows = resolved.task, encoded.data.rows("train")[:count]
     yield f"prompts: {resolved.prompt_sites}"
-    whole = data.encoder.unlimited(UNCUT)
+    whole = encoder.unlimited(UNCUT)
     full = task.encode(rows, whole)
-    windows = task.encode(rows, data.encoder)
+    windows = task.encode(rows, encoder)
     for index, row in enumerate(rows):
         own = [feature for feature in windows if feature.row == index]
         uncut = next(feature for feature in full if feature.row == index)
@@ -33,16 +33,16 @@ def preview(resolved: ResolvedConfig, data: RunData, tokenizer: Any, count: int)
         for number, item in enumerate(shown):
             place = _place(number, len(shown), chosen_from, task.part(item.task).piece)
             yield f"  {place}{_size(item)}:"
-            yield "    " + " ".join(_pieces(resolved, item, tokenizer))
+            yield "    " + " ".join(_pieces(resolved, item, encoder.tokenizer))
         for item, entire in zip(own[0].inputs, uncut.inputs, strict=True):
             if item.truncated:
                 lost = len(entire.input_ids) - len(item.input_ids)
-                limit = data.encoder.max_len
+                limit = encoder.max_len
                 yield f"  cut off at max_len {limit}: the last {lost} of {_size(entire)}"
 
 
 def _place(number: int, count: int, chosen_from: bool, piece: str) -> str:
-    """Windows are counted as people count; a choice is called what the answers call it."""
+    """Windows count from 1; a choice has the name that answers use."""
     if chosen_from:
         return f"choice {number}, "
     return f"{piece} {number + 1} of {count}, " if count > 1 else ""
@@ -84,7 +84,7 @@ def _marked(resolved: ResolvedConfig, feature: Feature, tokenizer: Any) -> Itera
 
 
 def _mark(resolved: ResolvedConfig, feature: Feature, at: int) -> str:
-    """What the loss asks of a position: its tag, or that the answer begins or ends there."""
+    """The label of a position: its tag, or that the answer starts or ends there."""
     label = feature.label
     tags = resolved.task.kind_spec.answer == "tags"
     if tags and isinstance(label, list) and label[at] != IGNORE:

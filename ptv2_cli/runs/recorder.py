@@ -1,4 +1,4 @@
-"""What a run writes and tells while it trains; `Trainer` is the other half, which trains it."""
+"""What a run records while it trains: files and events. `Trainer` is the half that trains it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from ptv2_cli.files import (
     remove_temporary,
     sync_folder,
 )
-from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.data_warnings import data_warnings
 from ptv2_cli.runs.directory import RunDirectory, write_config
+from ptv2_cli.runs.environment import git_state, now
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
 from ptv2_cli.runs.lock import locked, unlocked_warning
 from ptv2_cli.runs.resolve.tracker_rules import make_trackers
 from ptv2_cli.runs.results import (
     build_metrics,
-    git_state,
-    now,
     plain,
     write_bad_rows,
     write_history,
@@ -33,7 +31,8 @@ from ptv2_cli.runs.results import (
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink, Sinks
 from ptv2_cli.runs.sinks.log import LogFile
-from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, settle
+from ptv2_cli.runs.training_record import TrainingRecord
+from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, recover
 from ptv2_cli.training.events import (
     EvalDone,
     Finished,
@@ -68,21 +67,21 @@ class RunRecorder:
         self.config = config = session.resolved.config
         assert config.selection.metric is not None
         stopping = config.train.early_stopping
-        self.tracker = Tracker(
+        self.record = TrainingRecord(
             metric=config.selection.metric,
             mode=config.selection.mode,
             patience=stopping.patience if stopping else None,
         )
         self.lane = session.new_lane()
         self.loss = torch.zeros((), device=session.device)
-        """Losses of the steps since the last evaluation, added up."""
+        """Sum of the losses of the steps since the last evaluation."""
         self._task_state: dict[str, float] = {}
-        """What the task tuned at the evaluation under way."""
+        """What the task tuned at the last evaluation."""
         self._saved_at: tuple[int, int, int] | None = None
         """The lane's position at the last save; None: not saved yet."""
         self._new_best = False
-        """Whether the weights are the best so far, and not saved as such."""
-        self._sinks = Sinks(self.warn)
+        """Whether the weights are the best so far and not saved as `best` yet."""
+        self._sinks = Sinks()
         self._until_closed = ExitStack()
 
     @property
@@ -114,22 +113,22 @@ class RunRecorder:
             _clear(self.directory)
         self._sinks.add(LogFile(self.directory.log))
         for make in (*make_trackers(self.resolved_run.resolved.config), *make_sinks):
-            self._sinks.make(make, self.resolved_run)
+            self._sinks.make(make, self.resolved_run, self.warn)
         for text in about_folder:
             self.emit(Warned(text))
         for text in notes:
             self.warn(text)
         if checkpoint is None:
-            self.tracker.started = now()
+            self.record.started = now()
         else:
             self._restore(checkpoint, alone=alone)
         git_state()  # as it is now; what is edited while the run goes on is not in it
         write_config(self.directory.config, self.config.model_dump(mode="json"))
-        write_history(self.directory.history, self.tracker.history)
+        write_history(self.directory.history, self.record.history)
         for name, split in self.resolved_run.data.splits.items():
             write_bad_rows(self.directory.bad_rows(name), split.bad)
         lane = self.lane
-        self.emit(Started(self.directory.path, lane.steps, lane.step, self.tracker.metric))
+        self.emit(Started(self.directory.path, lane.steps, lane.step, self.record.metric))
 
     def close(self) -> None:
         """Close the sinks and release the directory."""
@@ -137,7 +136,7 @@ class RunRecorder:
 
     def emit(self, event: RunEvent) -> None:
         """Tell the sinks."""
-        self._sinks.on(event)
+        self._sinks.on(event, self.warn)
 
     def warn(self, text: str) -> None:
         """Tell the user something, once; metrics.json lists it."""
@@ -148,9 +147,9 @@ class RunRecorder:
     def after_step(self, event: StepDone) -> None:
         """Add up what the step did."""
         self.loss += event.loss
-        self.tracker.loss_steps += 1
-        self.tracker.rows += event.rows
-        self.tracker.tokens += event.tokens
+        self.record.loss_steps += 1
+        self.record.rows += event.rows
+        self.record.tokens += event.tokens
 
     def request(
         self, split: str, state: dict[str, float] | None, check: Callable[[], None]
@@ -159,7 +158,7 @@ class RunRecorder:
 
         `check` is called after every batch and may raise to stop it.
         """
-        total, done = len(self.resolved_run.data.features(split)), 0
+        total, done = len(self.session.data.features(split)), 0
 
         def tick(count: int) -> None:
             nonlocal done
@@ -180,31 +179,31 @@ class RunRecorder:
             evaluation.collapsed,
             evaluation.loss,
             evaluation.losses,
-            self.tracker.train_loss,
+            self.record.train_loss,
         )
 
     def after_evaluation(self, event: EvalDone) -> None:
-        """Note the scores; `save` keeps the weights if they are the best so far."""
+        """Record the scores; the next save keeps the weights if they are the best so far."""
         peak = float(self.lane.optimizer.param_groups[0]["peak_lr"])
         lr = peak * self.lane.schedule(event.step - 1)
-        self._new_best |= self.tracker.add(event, lr, self._task_state)
+        self._new_best |= self.record.add(event, lr, self._task_state)
         self.loss.zero_()
-        write_history(self.directory.history, self.tracker.history)
-        if self.tracker.newly_collapsed:
+        write_history(self.directory.history, self.record.history)
+        if self.record.newly_collapsed:
             self.warn(_collapse_advice(event, self.config.train.lr))
 
     def add_to(self, save: Save) -> None:
-        """Write all that the run needs to go on from here; it counts once `save` is committed."""
+        """Write what the run needs to go on from here; it counts once `save` is committed."""
         folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
         tensors, state = self.lane.state()
-        state["tracker"] = self.tracker.state()
+        state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
         save.add(folder, "last", mark, tensors, state)
-        if self._new_best:
-            save.add(folder, "best", mark, *self._best())
+        if self._new_best and self.record.best is not None:
+            save.add(folder, "best", mark, *self._best(self.record.best))
 
     def saved(self) -> None:
-        """What was added counts."""
+        """Note that the save was committed."""
         self._saved_at = self.lane.position
         for role in ("last", "best") if self._new_best else ("last",):
             self.emit(Saved(self.directory.checkpoints / f"{role}.json", role))
@@ -238,14 +237,11 @@ class RunRecorder:
                 )
         self._warn_at_end(status, chosen.get(self.config.selection.split))
         metrics = build_metrics(
-            self.session.resolved,
-            self.resolved_run.data,
-            self.tracker,
+            self.session,
+            self.record,
             status=status,
             chosen=chosen,
             final=final,
-            parameters=self.session.learner.counts(),
-            device=self.session.device,
             fingerprint=self.resolved_run.fingerprint,
             warnings=self.session.warnings,
         )
@@ -263,12 +259,12 @@ class RunRecorder:
         make_folder(folder.path)
         if not self._until_closed.enter_context(locked(folder.path)):
             warnings.append(unlocked_warning(folder.path))
-        self._until_closed.callback(self._sinks.close)
+        self._until_closed.callback(self._sinks.close, self.warn)
         if not sync_folder(folder.path):
             warnings.append(UNSYNCED)
         for inner in folder.folders:
             refuse_link(inner)
-        settle(folder.checkpoints)
+        recover(folder.checkpoints)
         for inner in (folder.path, *folder.folders):
             remove_temporary(inner)
         return warnings
@@ -276,16 +272,16 @@ class RunRecorder:
     def _restore(self, checkpoint: Checkpoint, *, alone: bool) -> None:
         """Go on from the checkpoint `last`."""
         self.lane.restore(checkpoint, self.directory.checkpoints / "last.json", alone=alone)
-        self.tracker = Tracker(**checkpoint.state["tracker"])
-        self.loss += self.tracker.loss_sum
+        self.record = TrainingRecord(**checkpoint.state["tracker"])
+        self.loss += self.record.loss_sum
         warnings = self.session.warnings
         warnings += [text for text in checkpoint.state["warnings"] if text not in warnings]
 
-    def _best(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        assert self.tracker.best is not None
+    def _best(self, record: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and state of the checkpoint `best`."""
         tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
-        best = {k: v for k, v in self.tracker.best.items() if k != "state"}
-        state = {**best, "task_state": self.tracker.best["state"]}
+        best = {k: v for k, v in record.items() if k != "state"}
+        state = {**best, "task_state": record["state"]}
         if self.resolved_run.data.demonstrations:
             state["demonstrations"] = plain(self.resolved_run.data.demonstrations)
         return tensors, state
@@ -297,15 +293,15 @@ class RunRecorder:
                 f"(now {self.config.train.lr or 0.0:g})"
             )
         elif selected is not None and selected.collapsed is not None:
-            last = self.tracker.history[-1]
+            last = self.record.history[-1]
             event = EvalDone(last["step"], last["epoch"], {}, 0.0, selected.collapsed)
             self.warn(_collapse_advice(event, self.config.train.lr))
 
     def _about_data(self) -> list[str]:
-        resolved, data = self.session.resolved, self.resolved_run.data
+        data = self.session.data
         data.features("train")
         data.features(self.config.selection.split)
-        return data_warnings(resolved, data)
+        return data_warnings(self.session.resolved, data)
 
 
 def _clear(directory: RunDirectory) -> None:

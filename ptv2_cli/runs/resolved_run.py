@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.runs.data import RunData, read_data
+from ptv2_cli.runs.data import Memo, RunData, read_data
 from ptv2_cli.runs.data_warnings import require_known
 from ptv2_cli.runs.directory import RunDirectory, directory_name, find_by_fingerprint
-from ptv2_cli.runs.memo import Memo
+from ptv2_cli.runs.encoding import tokenizer_of
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, resolve_config
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.runs.warm_start import inherited_identity
-from ptv2_cli.training.checkpoint import begun
+from ptv2_cli.training.checkpoint import resumable
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class ResolvedRun:
     @property
     def started(self) -> bool:
         """Whether a checkpoint of it exists."""
-        return begun(self.directory.checkpoints)
+        return resumable(self.directory.checkpoints)
 
     @property
     def identities(self) -> dict[str, str]:
@@ -65,9 +64,8 @@ def prepare(
     known = find_by_fingerprint(output, mark)
     directory = known or RunDirectory(output / directory_name(resolved.config, name, mark))
     if not directory.finished:
-        words = resolved.task.kind_spec.answer == "tags"
-        load = partial(load_tokenizer, resolved.located, section, words=words)
-        tokenizer = memo.get(("tokenizer", section, words), load)
+        key = ("tokenizer", section, resolved.task.kind_spec.answer == "tags")
+        tokenizer = memo.get(key, partial(tokenizer_of, resolved))
         require_known(resolved, data.splits["train"], tokenizer)
     return ResolvedRun(resolved, data, mark, directory)
 

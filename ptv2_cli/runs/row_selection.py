@@ -1,4 +1,4 @@
-"""`task.limit`: the first rows of a split, rows drawn at random, or with every label's share."""
+"""Which rows of a split are used: `task.limit`, the holdout and the demonstrations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ptv2_cli.config.schema import LimitSection
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.rng import derive, generator
-from ptv2_cli.runs.overlap import marks_of, related
+from ptv2_cli.runs.duplicate_text import group_by_text, hash_texts
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import task_of_row
 
 Unit = list[int]
-"""Indices of rows that are taken together: mostly one."""
+"""Indices of rows that are taken together; mostly one row."""
 
 
 def read_limited(
     task: Task, source: DataSource, split: str, limit: LimitSection, seed: int
 ) -> Split:
-    """Read a split, or as much of it as `limit` says; `seed` counts unless `limit` has its own.
+    """Read a split, or as much of it as `limit` says; `limit` may have a seed of its own.
 
     Of several tasks each gives as many. Rows keep the order of the file.
 
@@ -49,7 +49,7 @@ def read_limited(
 
 
 def shares(sizes: Mapping[Hashable, int], count: int, least: int = 1) -> dict[Hashable, int]:
-    """How many of `count` fall to each stratum: its share, rounded so that the sum is right.
+    """How many of `count` rows each stratum gets: its share, rounded so that the sum is right.
 
     While there are as many as strata, each gets `least` (0 or 1) at least.
     """
@@ -87,13 +87,13 @@ def _strata(task: Task, rows: Sequence[Row], units: Sequence[Unit]) -> dict[Hash
 
 
 def _draw(rows: Sequence[Row], unit: Unit, seed: int, split: str) -> int:
-    """A number drawn for what the rows hold: no order of the file changes which are taken."""
+    """A random number for the content of the rows: their order in the file makes no difference."""
     content = json.dumps([rows[index] for index in unit], sort_keys=True, default=str)
     return derive(seed, f"limit/{split}/{content}")
 
 
 DRAWN = 2
-"""How rows are drawn: raised when a change of the code draws others. 1 held out single rows."""
+"""Version of the way rows are drawn, recorded by runs with a holdout. 1 held out single rows."""
 
 
 def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -109,10 +109,10 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
     rows = train.rows
     strata = [_stratum(task, row) for row in rows]
     wanted = shares(Counter(strata), round(fraction * len(rows)), least=0)
-    marks = marks_of(task, rows)
+    hashes = hash_texts(task, rows)
     held: set[int] = set()
     for long in (True, False):
-        groups = related(marks, long=long)
+        groups = group_by_text(hashes, long=long)
         order = torch.randperm(len(groups), generator=generator(seed, "holdout")).tolist()
         held = _drawn([groups[place] for place in order], strata, wanted)
         if 2 * len(held) >= sum(wanted.values()):
@@ -129,7 +129,7 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
 
 
 def _stratum(task: Task, row: Row) -> Hashable:
-    """What has the same share on both sides: the row's label, if it has one alone."""
+    """What has the same share on both sides: the row's label, if it has a single one."""
     gold = task.gold(row) if task.classed else None
     return (task_of_row(row), gold) if task.parts else gold
 
@@ -175,7 +175,7 @@ def _drawn(
 
 
 def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
-    """`task.demonstrations` rows of train in random order, as many of each label as can be.
+    """`task.demonstrations` rows of train in random order, of each label equally many if possible.
 
     They hold their text columns and their gold answer alone.
 

@@ -9,17 +9,16 @@ import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
-from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner, learning_rates
-from ptv2_cli.runs.data import make_encoder
+from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
 from ptv2_cli.runs.resolve.backbone_rules import require_cache_room
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.batches import BatchPlan
-from ptv2_cli.training.checkpoint import fit_into, load_checkpoint
+from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors
 from ptv2_cli.training.evaluate import Predictor, Tick
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.optim import build_optimizer, build_schedule
@@ -31,6 +30,7 @@ class Session:
 
     resolved_run: ResolvedRun
     device: torch.device
+    data: EncodedData
     learner: Learner
     predictor: Predictor
     warnings: list[str] = field(default_factory=list)
@@ -53,10 +53,8 @@ class Session:
         self, split: str, state: dict[str, float] | None = None, tick: Tick | None = None
     ) -> EvaluationRequest:
         """What to evaluate for the scores of a split of the run's data."""
-        data, task = self.resolved_run.data, self.resolved.task
-        return EvaluationRequest(
-            task, self.predictor, data.rows(split), data.features(split), state, tick
-        )
+        rows, features = self.resolved_run.data.rows(split), self.data.features(split)
+        return EvaluationRequest(self.resolved.task, self.predictor, rows, features, state, tick)
 
     def load_best(self) -> dict[str, Any]:
         """Put the best checkpoint's weights into the learner; returns its JSON state.
@@ -66,7 +64,7 @@ class Session:
         """
         folder = self.resolved_run.directory.checkpoints
         checkpoint = load_checkpoint(folder, "best", self.resolved_run.fingerprint)
-        fit_into(self.learner, checkpoint.part("learner"), folder / "best.json")
+        load_tensors(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 
     def new_lane(self) -> Lane:
@@ -74,7 +72,7 @@ class Session:
         resolved = self.resolved
         config, train = resolved.config, resolved.config.train
         batches = BatchPlan(
-            features=self.resolved_run.data.features("train"),
+            features=self.data.features("train"),
             batch_size=train.batch_size,
             accumulate=train.accumulate,
             seed=train.seed,
@@ -108,7 +106,7 @@ class Session:
         Raises:
             ConfigError: there is no room for what `train.cache` asks to keep.
         """
-        resolved, data = self.resolved, self.resolved_run.data
+        resolved = self.resolved
         config, folder = resolved.config, self.resolved_run.directory.path.parent
         tunes = resolved.method.changes_backbone
         if config.backbone.dropout != "off" or tunes:
@@ -116,7 +114,8 @@ class Session:
         keep = config.train.cache
         if keep is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            features = [feature for split in data.splits for feature in data.features(split)]
+            splits = self.resolved_run.data.splits
+            features = [feature for split in splits for feature in self.data.features(split)]
             require_cache_room(keep, features, self.learner.backbone, folder)
         return LowerStates(keep or "epoch", folder)
 
@@ -134,18 +133,15 @@ def open_session(
     """
     resolved = resolved_run.resolved
     check_machine(resolved.config.backbone, device)
-    words = resolved.task.kind_spec.answer == "tags"
-    tokenizer = load_tokenizer(resolved.located, resolved.config.backbone, words=words)
-    data = resolved_run.data
-    data.encoder = encoder = make_encoder(resolved, tokenizer, data.demonstrations)
-    learner = build_learner(resolved, tokenizer, device, shared).to(device)
+    data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
+    learner = build_learner(resolved, data.encoder, device, shared).to(device)
     predictor = Predictor(
         learner=learner,
         kind=resolved.task.kind,
-        pad_id=encoder.pad_id,
+        pad_id=data.encoder.pad_id,
         batch_size=resolved.config.train.eval_batch_size,
         precision=resolved.config.train.precision,
         device=device,
-        class_weights=data.class_weights(resolved.config.train.class_weights),
+        class_weights=resolved_run.data.class_weights(resolved.config.train.class_weights),
     )
-    return Session(resolved_run, device, learner, predictor)
+    return Session(resolved_run, device, data, learner, predictor)

@@ -1,7 +1,7 @@
-"""Runs that train in one process, step by step together; a single run is the case of one.
+"""The trainer: takes runs through the loop step by step, one alone or several side by side.
 
-All of them are saved at once: after a kill they go on from one and the same moment, and so draw
-the same and share the same passes as if nothing had happened.
+All of them are saved at once: after a kill they go on from the same moment, draw the same random
+numbers and share the same passes as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Trainer:
         return len(self._runs)
 
     def generator_preserved(self) -> AbstractContextManager[None]:
-        """Whatever draws from the global generator meanwhile, it is put back at the end."""
+        """Set the global generator back at the end, whatever draws from it meanwhile."""
         devices = [self.device] if self.device.type == "cuda" else []
         return torch.random.fork_rng(devices=devices)
 
@@ -128,7 +128,7 @@ class Trainer:
             run.close()
             raise
         self._runs[run.lane] = run
-        if run.tracker.exhausted:
+        if run.record.exhausted:
             self._ended.append((run, "early_stopped"))
         elif (end := run.lane.end()) is not None:
             with writing(run.directory, ELSEWHERE):
@@ -172,7 +172,7 @@ class Trainer:
             raise
 
     def save_and_release(self) -> None:
-        """Save every run and let go of it; steps that failed begin again where they go on."""
+        """Save every run and release it; when it goes on, a step that failed begins again."""
         self._save_all()
         self._close_all()
         self._training.clear()
@@ -190,9 +190,9 @@ class Trainer:
             run.after_step(event)
         elif isinstance(event, EvalDone):
             run.after_evaluation(event)
-            if run.tracker.exhausted or run.stop_after(event):
+            if run.record.exhausted or run.stop_after(event):
                 self._training.remove(run.lane)
-                patience = run.tracker.patience if run.tracker.exhausted else None
+                patience = run.record.patience if run.record.exhausted else None
                 run.emit(Stopped("early_stopped", {"patience": patience}))
                 self._ended.append((run, "early_stopped"))
         else:
@@ -227,17 +227,17 @@ class Trainer:
         """Scores of the reported splits at the last and at the chosen epoch; metrics.json."""
         final: dict[RunRecorder, dict[str, dict[str, float]]] = {run: {} for run, _ in ended}
         chosen: dict[RunRecorder, dict[str, Evaluation]] = {run: {} for run, _ in ended}
-        well = [run for run, status in ended if run.tracker.history and status != "diverged"]
+        well = [run for run, status in ended if run.record.history and status != "diverged"]
         for run in well:
-            final[run][run.config.selection.split] = run.tracker.history[-1]["metrics"]
+            final[run][run.config.selection.split] = run.record.history[-1]["metrics"]
         others = {
             run: [name for name in run.config.report or () if name != run.config.selection.split]
             for run in well
         }
-        states = {run: run.tracker.task_state for run in well}
+        states = {run: run.record.task_state for run in well}
         for run, split, evaluation in self._by_split(others, states):
             final[run][split] = dict(evaluation.scores.metrics)
-        best = [run for run, _ in ended if run.tracker.best is not None]
+        best = [run for run, _ in ended if run.record.best is not None]
         states = {run: run.session.load_best()["task_state"] for run in best}
         for run, split, evaluation in self._by_split({run: run.splits for run in best}, states):
             chosen[run][split] = evaluation
@@ -256,7 +256,7 @@ class Trainer:
         """Evaluations split by split; runs of a split share passes on a GPU."""
         for split in dict.fromkeys(name for names in splits.values() for name in names):
             runs = [run for run, names in splits.items() if split in names]
-            # On a CPU by itself: a run that a kill left to be concluded gets the same bits then.
+            # On a CPU each by itself: a run that is concluded after a kill gets the same bits then.
             for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
                 check = self._raise_if_interrupted
                 requests = [run.request(split, states[run], check) for run in group]
@@ -287,18 +287,18 @@ class Trainer:
             self.interrupts.check(str(paths[0].parent), runs=len(paths))
 
     def _split_time(self) -> None:
-        """Add its share of the time since the clock was started to every run."""
+        """Add to every run its share of the time since the clock was started."""
         for run in self._runs.values():
-            run.tracker.loss_sum = float(run.loss)  # waits for the device
+            run.record.loss_sum = float(run.loss)  # waits for the device
         now = time.perf_counter()
         for run in self._runs.values():
-            run.tracker.train_seconds += (now - self._clock) / len(self._runs)
+            run.record.train_seconds += (now - self._clock) / len(self._runs)
         self._clock = now
 
     def _count_lanes(self) -> None:
         """Tell runs, and the store of lower layers' outputs, how many share the passes."""
         for run in self._runs.values():
-            run.tracker.lanes = max(run.tracker.lanes, len(self._runs))
+            run.record.lanes = max(run.record.lanes, len(self._runs))
         if self.sharing.lower is not None:
             self.sharing.lower.takers = max(1, len(self._runs))
 

@@ -14,7 +14,7 @@ from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
-from ptv2_cli.training.checkpoint import Checkpoint, fit_into, load_checkpoint
+from ptv2_cli.training.checkpoint import Checkpoint, load_checkpoint, load_tensors
 
 
 def inherited_identity(method: MethodSpec) -> dict[str, str]:
@@ -59,7 +59,7 @@ def trained_prompt(
         for name, tensor in tensors.items()
         if name.startswith("method.")
     }
-    fit_into(method, own, directory.checkpoints / "best.json")
+    load_tensors(method, own, directory.checkpoints / "best.json")
     found = method.eval()().keys_values
     if found is None:
         raise RunError.at(

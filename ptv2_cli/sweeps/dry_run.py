@@ -8,8 +8,7 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.errors import InputError, Problem, gather
-from ptv2_cli.runs.data import read_data
-from ptv2_cli.runs.memo import Memo
+from ptv2_cli.runs.data import Memo, read_data
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import resolve_config
 from ptv2_cli.sweeps.grid import Combination, told

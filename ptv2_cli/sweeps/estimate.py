@@ -112,7 +112,7 @@ def _measured(session: Session, began: float) -> Rates:
     lane = session.new_lane()
     lane.eval_every = lane.steps
     load = time.perf_counter() - began
-    train = session.resolved_run.data.features("train")
+    train = session.data.features("train")
 
     def skipped(lanes: Sequence[Lane]) -> list[EvalDone]:
         return [EvalDone(lane.step, 0.0, {}, 0.0, None)]
@@ -128,7 +128,7 @@ def _measured(session: Session, began: float) -> Rates:
             if len(times) > STEPS or now - start > SECONDS:
                 break
     timed = times[1:] or times
-    chosen = session.resolved_run.data.features(session.resolved.config.selection.split)
+    chosen = session.data.features(session.resolved.config.selection.split)
     chosen = chosen[:: max(1, len(chosen) // ROWS)][:ROWS]
     start = time.perf_counter()
     session.predictor(chosen)

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from ptv2_cli.errors import Problem
 from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint
-from ptv2_cli.runs.read_back import check, read_json
-from ptv2_cli.training.checkpoint import begun
+from ptv2_cli.runs.run_files import check, read_json
+from ptv2_cli.training.checkpoint import resumable
 
 SCHEMA_VERSION = 1
 PLAN, RESULTS = "plan.json", "results.json"
@@ -128,7 +128,7 @@ def _outcome(output: Path, record: TrialRecord, written: Outcome) -> Outcome:
         return replace(Outcome.of_run(run), attempts=written.attempts)
     if written.status == "failed":
         return written
-    if run is not None and begun(run.checkpoints):
+    if run is not None and resumable(run.checkpoints):
         return Outcome("interrupted", run=run.path.name, attempts=written.attempts)
     return Outcome("waiting", attempts=written.attempts)
 

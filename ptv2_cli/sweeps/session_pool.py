@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
 
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs.build import load_for
-from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweeps.compatibility import alone, difference
@@ -25,9 +24,9 @@ class SessionPool:
         self.device = device
         self._backbone: tuple[ResolvedRun, Backbone] | None = None
         """A backbone, and whose it was first."""
-        self._features: dict[Maker, RunData] = {}
+        self._features: dict[Maker, EncodedData] = {}
         """The last data of each kind of features."""
-        self._open: list[RunData] = []
+        self._open: list[EncodedData] = []
 
     def open(self, resolved_run: ResolvedRun) -> Session:
         """Load what is not loaded yet, and assemble.
@@ -37,15 +36,12 @@ class SessionPool:
             ConfigError: its weights cannot be held as the config wants on this machine.
         """
         session = open_session(resolved_run, self.device, self._view(resolved_run))
-        self._lend(session)
+        self._share_features(session)
         return session
 
     def close(self, resolved_run: ResolvedRun) -> None:
         """Forget what only this trial needed, and give back its memory."""
-        data = resolved_run.data
-        self._open = [other for other in self._open if other is not data]
-        if all(kept is not data for kept in self._features.values()):
-            data.forget()
+        self._open = [each for each in self._open if each.data is not resolved_run.data]
         free(self.device)
 
     def _view(self, resolved_run: ResolvedRun) -> Backbone | None:
@@ -62,27 +58,17 @@ class SessionPool:
         self._backbone = None
         free(self.device)
 
-    def _lend(self, session: Session) -> None:
-        """Give the session what an equal encoder has made of the same rows, and remember it."""
-        data, maker = session.resolved_run.data, _maker(session)
+    def _share_features(self, session: Session) -> None:
+        """Give the session what an equal encoder has made of the same rows, and keep it."""
+        maker = _maker(session)
         if maker not in self._features:
-            # Other text: what was made for trials that are over is not asked for again.
-            self._forget([key for key, kept in self._features.items() if not self._uses(kept)])
-        earlier = self._features.get(maker)
-        if earlier is not None and earlier is not data:
-            data.borrow(earlier)
-            if not self._uses(earlier):
-                earlier.forget()
-        self._features[maker] = data
-        self._open.append(data)
-
-    def _uses(self, data: RunData) -> bool:
-        """Whether an open trial reads this data."""
-        return any(data is other for other in self._open)
-
-    def _forget(self, makers: Sequence[Maker]) -> None:
-        for maker in makers:
-            self._features.pop(maker).forget()
+            # Other text: what was made for trials that are over is not needed again.
+            in_use = {key: kept for key, kept in self._features.items() if kept in self._open}
+            self._features = in_use
+        else:
+            session.data.reuse(self._features[maker])
+        self._features[maker] = session.data
+        self._open.append(session.data)
 
 
 def free(device: torch.device) -> None:
@@ -93,9 +79,7 @@ def free(device: torch.device) -> None:
 
 
 def _maker(session: Session) -> Maker:
-    encoder = session.resolved_run.data.encoder
-    assert encoder is not None
-    resolved = session.resolved
+    encoder, resolved = session.data.encoder, session.resolved
     return (
         resolved.located.identity,
         resolved.task.kind,

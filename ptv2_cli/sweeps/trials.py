@@ -11,7 +11,7 @@ from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
-from ptv2_cli.runs.memo import Memo
+from ptv2_cli.runs.data import Memo
 from ptv2_cli.runs.resolve.resolved_config import resolve_names
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import plain

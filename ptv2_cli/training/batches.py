@@ -20,7 +20,7 @@ JITTER = 0.15
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """All batches of all epochs, computed from their place so that a run can resume anywhere.
+    """The batches of every epoch, computed from its number so that a run can resume anywhere.
 
     Rows are sorted by a length that the seed blurs, cut into batches, and the batches shuffled
     by the epoch alone: trials of different seeds meet batches of nearly equal length at every
@@ -41,10 +41,10 @@ class BatchPlan:
     @cached_property
     def tasks(self) -> dict[int, list[int]]:
         """Feature indices of each task; a batch is of one."""
-        found: dict[int, list[int]] = {}
+        by_task: dict[int, list[int]] = {}
         for index, item in enumerate(self.features):
-            found.setdefault(item.task, []).append(index)
-        return dict(sorted(found.items()))
+            by_task.setdefault(item.task, []).append(index)
+        return dict(sorted(by_task.items()))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -57,14 +57,14 @@ class BatchPlan:
     def epoch(self, epoch: int) -> list[list[int]]:
         """Feature indices of every batch of an epoch, in order."""
         batches = [batch for task in self.tasks for batch in self._of_task(task, epoch)]
-        places = torch.randperm(len(batches), generator=generator(0, f"buckets/{epoch}"))
-        return [batches[place] for place in places.tolist()]
+        order = torch.randperm(len(batches), generator=generator(0, f"buckets/{epoch}"))
+        return [batches[index] for index in order.tolist()]
 
     def _of_task(self, task: int, epoch: int) -> list[list[int]]:
         """The task's batches in an epoch of the run."""
         if self.mixing == "proportional":
             return self._pass(task, epoch)
-        # Batches are taken one after another from the task's own passes over its rows.
+        # Batches come one after another from the task's passes over its rows.
         per_pass, first = self._batches(task), epoch * self._share
         wanted = [divmod(at, per_pass) for at in range(first, first + self._share)]
         passes = {number: self._pass(task, number) for number, _ in wanted}

@@ -9,8 +9,8 @@ Checkpoints that are saved together, such as those of all lanes of a sweep, coun
 at all. `Save.add` writes and syncs a tensor file and `ROLE.next.json` for each, beside the
 checkpoint in use. `Save.commit` renames the first one's `ROLE.next.json` to `ROLE.json`: this one
 rename decides for all, and the others are renamed after it. Every JSON holds the `save` it belongs
-to and where the `first` one of that save lies. A kill may leave a `ROLE.next.json` behind; `settle`
-puts it in place if the first one holds the same `save`, and removes it if not.
+to and where the `first` one of that save lies. A kill may leave a `ROLE.next.json` behind;
+`recover` puts it in place if the first one holds the same `save`, and removes it if not.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def save_checkpoint(
     return _json(folder, role)
 
 
-def settle(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """Finish or undo what a killed process was saving in a folder, and remove what it left.
 
     Nobody else may be writing in it. Beside a damaged checkpoint all tensor files stay.
@@ -148,7 +148,7 @@ def settle(folder: Path) -> None:
         _remove_others(folder, role, used)
 
 
-def begun(folder: Path) -> bool:
+def resumable(folder: Path) -> bool:
     """Whether a folder holds a checkpoint `last`, settled or not."""
     return _json(folder, "last").exists() or (
         _next(folder, "last").exists() and _committed(folder, _next(folder, "last"))
@@ -186,7 +186,7 @@ def load_state(folder: Path, role: Role, fingerprint: str) -> dict[str, Any]:
     return state
 
 
-def fit_into(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Copy tensors into a module's state.
 
     Raises:

@@ -37,94 +37,93 @@ class Predictor:
     """How much each class counts in the loss [C]; None: all alike."""
 
     def __call__(self, features: Sequence[Feature], tick: Tick | None = None) -> Outputs:
-        """Head outputs of each feature, padding removed, in the order given.
+        """Head outputs of each feature, without padding, in the order given.
 
-        `tick` is told the number of features of each batch done; it may raise to stop.
+        `tick` gets the number of features of each batch that is done; it may raise to stop.
         """
-        (answered,) = predict([PredictionRequest(self, features, tick)])
-        return answered.outputs
+        (predicted,) = predict([PredictionRequest(self, features, tick)])
+        return predicted.outputs
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What one predictor is to answer."""
+    """Features, and the predictor that is to predict them."""
 
     predictor: Predictor
     features: Sequence[Feature]
     tick: Tick | None = None
-    """Told the number of its features done; it may raise to stop."""
+    """Gets the number of features of each batch that is done; it may raise to stop."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one predictor made of its features."""
+    """The result of a `PredictionRequest`."""
 
     outputs: Outputs
-    """Head outputs of each feature, padding removed, in the order given."""
+    """Head outputs of each feature, without padding, in the order given."""
     losses: Mapping[int, float]
-    """Mean loss over the targets of each task's features; a task without gold answers has none."""
+    """Task -> mean loss over the targets of its features; without gold answers it has none."""
     loss: float | None
     """Mean loss over the targets of all features, None without any."""
 
 
 def predict(
-    wanted: Sequence[PredictionRequest], rows: int | None = None, lower: LowerStates | None = None
+    requests: Sequence[PredictionRequest], rows: int | None = None, lower: LowerStates | None = None
 ) -> list[Predicted]:
-    """What each predictor makes of its features; several share passes, see `Sharing`.
-
-    All are over one backbone, of one device and precision.
+    """Answer requests in as few forward passes as they fit into, see `Sharing`.
 
     Args:
-        wanted: the predictors and their features.
-        rows: most rows of a pass that several share, see `Sharing`; None: a batch of each.
-        lower: where outputs of layers below the lowest prompt are kept.
+        requests: all of one backbone, device and precision.
+        rows: most rows of a pass that several requests share; None: no limit.
+        lower: keeps outputs of the layers below the lowest prompt.
     """
     sharing = Sharing(rows, lower)
-    answers = [_Progress(item) for item in wanted]
-    for item in wanted:
-        item.predictor.learner.eval()
+    pending = [_Pending(request) for request in requests]
+    for request in requests:
+        request.predictor.learner.eval()
     with torch.inference_mode():
-        while left := [answer for answer in answers if answer.waiting]:
-            batches = [answer.take() for answer in left]
-            learners = [answer.wanted.predictor.learner for answer in left]
-            for places in sharing.passes(learners, [len(b.input_ids) for b in batches]):
-                _answer(sharing, [left[at] for at in places], [batches[at] for at in places])
-    return [answer.answered() for answer in answers]
+        while left := [each for each in pending if each.waiting]:
+            batches = [each.next_batch() for each in left]
+            learners = [each.request.predictor.learner for each in left]
+            for group in sharing.passes(learners, [len(batch.input_ids) for batch in batches]):
+                _forward(sharing, [left[at] for at in group], [batches[at] for at in group])
+    return [each.predicted() for each in pending]
 
 
-class _Progress:
-    """One predictor's features, longest first, and what has been made of them."""
+class _Pending:
+    """A request under way: its features, longest first, and their outputs so far."""
 
-    def __init__(self, wanted: PredictionRequest) -> None:
-        self.wanted = wanted
-        self.outputs: Outputs = [{} for _ in wanted.features]
-        self.waiting = _by_length(wanted.features)
-        self._taken: list[int] = []
+    def __init__(self, request: PredictionRequest) -> None:
+        self.request = request
+        self.outputs: Outputs = [{} for _ in request.features]
+        self.waiting = _by_length(request.features)
+        self._batch: list[int] = []
+        """Indices of the features in the last batch."""
         self._losses: dict[int, _Mean] = {}
 
-    def take(self) -> Batch:
+    def next_batch(self) -> Batch:
         """The next features, a batch of one task."""
-        predictor, features = self.wanted.predictor, self.wanted.features
+        predictor, features = self.request.predictor, self.request.features
         task, next_ones = features[self.waiting[0]].task, self.waiting[: predictor.batch_size]
-        self._taken = [at for at in next_ones if features[at].task == task]
-        self.waiting = self.waiting[len(self._taken) :]
-        chosen = [features[at] for at in self._taken]
+        self._batch = [at for at in next_ones if features[at].task == task]
+        self.waiting = self.waiting[len(self._batch) :]
+        chosen = [features[at] for at in self._batch]
         weights = predictor.class_weights
         return collate(chosen, predictor.pad_id, predictor.kind, weights).to(predictor.device)
 
     def put(self, batch: Batch, output: Output) -> None:
-        """Note what was made of the batch taken last."""
+        """Keep the output of the last batch."""
         if output.loss is not None and batch.targets:
             self._losses.setdefault(batch.task, _Mean()).add(float(output.loss), batch.targets)
         arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
-        for row, at in enumerate(self._taken):
-            kind = self.wanted.predictor.kind
-            self.outputs[at] = unpadded(arrays, row, self.wanted.features[at], kind)
-        if self.wanted.tick is not None:
-            self.wanted.tick(len(self._taken))
+        kind = self.request.predictor.kind
+        for row, at in enumerate(self._batch):
+            self.outputs[at] = unpadded(arrays, row, self.request.features[at], kind)
+        if self.request.tick is not None:
+            self.request.tick(len(self._batch))
 
-    def answered(self) -> Predicted:
-        """All of it, once nothing waits."""
+    def predicted(self) -> Predicted:
+        """The result, once nothing waits."""
         overall = _Mean()
         for mean in self._losses.values():
             overall.add(mean.value, mean.weight)
@@ -134,7 +133,7 @@ class _Progress:
 
 @dataclass
 class _Mean:
-    """A mean over targets that comes batch by batch, each with as much weight as its targets."""
+    """A mean over targets that comes batch by batch, each weighted by its targets."""
 
     total: float = 0.0
     weight: float = 0.0
@@ -148,14 +147,14 @@ class _Mean:
         return self.total / self.weight
 
 
-def _answer(sharing: Sharing, answers: Sequence[_Progress], batches: Sequence[Batch]) -> None:
-    """One pass over batches of several predictors."""
-    first = answers[0].wanted.predictor
-    learners = [answer.wanted.predictor.learner for answer in answers]
+def _forward(sharing: Sharing, pending: Sequence[_Pending], batches: Sequence[Batch]) -> None:
+    """One forward pass over batches of several requests."""
+    first = pending[0].request.predictor
+    learners = [each.request.predictor.learner for each in pending]
     with autocast(first.precision, first.device):
-        found = sharing.forward(learners, batches)
-    for answer, batch, output in zip(answers, batches, found, strict=True):
-        answer.put(batch, output)
+        outputs = sharing.forward(learners, batches)
+    for each, batch, output in zip(pending, batches, outputs, strict=True):
+        each.put(batch, output)
 
 
 def _by_length(features: Sequence[Feature]) -> list[int]:

@@ -16,7 +16,7 @@ from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import SeededDropout
 from ptv2_cli.training.batches import BatchPlan
-from ptv2_cli.training.checkpoint import Checkpoint, fit_into
+from ptv2_cli.training.checkpoint import Checkpoint, load_tensors
 from ptv2_cli.training.events import StepDone, Stopped
 from ptv2_cli.training.optim import Schedule, set_rates
 
@@ -187,7 +187,7 @@ class Lane:
             CheckpointError: its tensors do not fit this lane.
         """
         tensors, state = checkpoint.tensors, checkpoint.state
-        fit_into(self.learner, checkpoint.part("learner"), path)
+        load_tensors(self.learner, checkpoint.part("learner"), path)
         optimizer = self.optimizer.state_dict()
         optimizer["state"] = _by_index(checkpoint.part("optimizer"))
         self.optimizer.load_state_dict(optimizer)

@@ -29,7 +29,7 @@ def test_equal_files_are_told_of_every_kind(kind: str, material: Material, ptv2:
     material.write(Path("config.yaml"), task=task, report=["validation"])
     result = ptv2("check")
     assert result.code == 0, result.err
-    assert "validation rows stand in train word for word: the scores tell" in result.err
+    assert "validation rows are in train word for word: the scores show" in result.err
     assert "evaluate on rows that are not in train" in result.err
     assert result.out.endswith("config.yaml: 1 warning, no errors\n")
 
@@ -40,7 +40,7 @@ def test_metrics_json_has_what_train_warns_of(material: Material, ptv2: Ptv2) ->
     fresh = Path("data/val.jsonl").read_text().splitlines()
     Path("data/val.jsonl").write_text("\n".join([*rows[:2], *fresh[2:]]))
     material.write(Path("config.yaml"), task=material.task(data="data"))
-    line = "2 of 12 validation rows (16.7%) stand in train word for word"
+    line = "2 of 12 validation rows (16.7%) are in train word for word"
     result = ptv2("train")
     assert result.code == 0, result.err
     assert f"warning: {line}\n" in result.err
@@ -56,7 +56,7 @@ def test_case_and_spaces_tell_no_rows_apart(material: Material, ptv2: Ptv2) -> N
     superglue.put(Path("data/val.jsonl"), rows)
     task = {"name": "text/classification", "data": "data", "max_len": 24}
     material.write(Path("config.yaml"), task=task)
-    assert "1 of 4 validation rows (25.0%) stand in train word for word" in ptv2("check").err
+    assert "1 of 4 validation rows (25.0%) are in train word for word" in ptv2("check").err
 
 
 def test_a_long_text_of_one_column_is_counted_with_its_column(
@@ -74,7 +74,7 @@ def test_a_long_text_of_one_column_is_counted_with_its_column(
     jsonl(Path("data"), rows(0, "ann"), [*rows(6, "bob"), rows(0, "ann")[0]])
     material.write(Path("config.yaml"), task=material.task(data="data"))
     line = (
-        "1 of 9 validation rows (11.1%) stand in train word for word; 2 more (22.2%) share a long "
+        "1 of 9 validation rows (11.1%) are in train word for word; 2 more (22.2%) share a long "
         "text with a train row: premise 2"
     )
     assert line in ptv2("check").err
@@ -105,7 +105,7 @@ def test_each_of_several_tasks_is_told_apart(material: Material, ptv2: Ptv2) -> 
     tasks = [{"name": "ner/conll2003", "data": str(path), "max_len": 24} for path in folders]
     material.write(Path("config.yaml"), task=None, tasks=tasks, report=["validation"])
     err = ptv2("check").err
-    assert "8 of 8 validation rows of conll2003-1 stand in train word for word" in err
+    assert "8 of 8 validation rows of conll2003-1 are in train word for word" in err
     assert "rows of conll2003-2 stand" not in err
 
 

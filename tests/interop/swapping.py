@@ -14,7 +14,7 @@ from ptv2_cli.inputs.batch import Batch, collate
 from ptv2_cli.interop.opened import open_finished
 from ptv2_cli.interop.to_peft import Written, export_peft
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.rescore import open_best
+from ptv2_cli.runs.finished import open_best_session
 from ptv2_cli.runs.session import Session
 
 STEPS = {"steps": 3, "batch_size": 4, "lr": 0.1, "seed": 11}
@@ -50,7 +50,7 @@ def make_run(
 def reopened(run: RunDirectory) -> Session:
     """The run's model, from its files."""
     found = open_finished(run, offline=True)
-    session, _ = open_best(run, found.metrics, found.resolved, {}, tiny.CPU)
+    session, _ = open_best_session(run, found.metrics, found.resolved, {}, tiny.CPU)
     session.learner.eval()
     return session
 
@@ -60,8 +60,7 @@ def batch_of(session: Session, data: Path) -> Batch:
     from ptv2_cli.runs.data import read_split
 
     rows = read_split(session.resolved, "validation", None, offline=True).rows
-    encoder = session.resolved_run.data.encoder
-    assert encoder is not None
+    encoder = session.data.encoder
     features = session.resolved.task.encode(rows, encoder)
     assert len({len(feature.input_ids) for feature in features}) > 1, "no padding is tested"
     return collate(features, encoder.pad_id, session.resolved.task.kind)

@@ -17,7 +17,7 @@ from ptv2_cli.errors import CheckpointError, InputError, RunError
 from ptv2_cli.interop.folded import export_folded
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.runs.directory import RunDirectory, find_by_fingerprint
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 
 FolderOf = Callable[[str], Path]
 MLP = {"reparam": "mlp", "reparam_hidden": 16, "init": "normal"}
@@ -34,7 +34,7 @@ def test_logits_scores_and_predictions_are_equal(tmp_path: Path, run: RunDirecto
     session, other = reopened(run), reopened(folded)
     batch = batch_of(session, tmp_path)
     assert torch.equal(logits_of(session, batch), logits_of(other, batch))
-    reloaded = reload_run(folded, split=None, data=None, device=CPU, offline=True)
+    reloaded = open_for_rescoring(folded, split=None, data=None, device=CPU, offline=True)
     assert {line.verdict for line in reloaded.evaluate("validation")} == {"equal"}
     rows = [{"premise": "the cat sat", "hypothesis": "ann ran"}]
     assert load(folded.path, offline=True).predict(rows) == load(run.path).predict(rows)

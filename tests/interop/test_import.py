@@ -24,7 +24,7 @@ from ptv2_cli.interop.from_peft import read_peft
 from ptv2_cli.interop.from_reference import read_reference
 from ptv2_cli.interop.import_run import Imported, import_checkpoint, settings_of
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 
 FolderOf = Callable[[str], Path]
 LENGTH = 5
@@ -241,7 +241,7 @@ def test_an_imported_run_is_a_run(tmp_path: Path, folder_of: FolderOf) -> None:
     config = config_of(tmp_path, backbone)
     made = imported(tmp_path, read_reference(tmp_path / "theirs"), config)
     directory = RunDirectory(made.directory.path)
-    reloaded = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    reloaded = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in reloaded.evaluate("validation")} == {"equal"}
     lines = directory.predictions("validation").read_text().splitlines()
     assert len(lines) == 6

@@ -20,7 +20,7 @@ from cells import (
 )
 
 from ptv2_cli.backbones.injection import injection_of
-from ptv2_cli.training.checkpoint import fit_into, load_checkpoint, save_checkpoint
+from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 
@@ -122,6 +122,6 @@ def test_a_checkpoint_brings_it_all_back(family, kind, method, backbones, tmp_pa
                 parameter.add_(0.05)
     fresh = learner_of(backbone, kind, method, seed=1)
     assert differ(expected, predicted(fresh, batch)) > 1e-4
-    fit_into(fresh, load_checkpoint(tmp_path, "best", "0123abcd").tensors, tmp_path)
+    load_tensors(fresh, load_checkpoint(tmp_path, "best", "0123abcd").tensors, tmp_path)
     found = predicted(fresh, batch)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from ptv2_cli.errors import CheckpointError, ConfigError
-from ptv2_cli.training.checkpoint import fit_into
+from ptv2_cli.training.checkpoint import load_tensors
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 24,
         "max_position_embeddings": 40}  # fmt: skip
@@ -94,5 +94,5 @@ def test_a_checkpoint_of_another_shape(family, length, said, folder_of, tmp_path
     other = tiny.make_learner(tiny.load(folder_of(family)), prompt_len=length, seed=1)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(CheckpointError, match=said):
-        fit_into(other, state, tmp_path / "best")
+        load_tensors(other, state, tmp_path / "best")
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())

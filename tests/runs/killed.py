@@ -35,7 +35,7 @@ def main(plan: dict[str, Any]) -> None:
     session = tiny.opened(Path(plan["config"]), Path(plan["output"]), *plan.get("sets", ()))
     if "logits" in plan:
         session.load_best()
-        outputs = session.predictor(session.resolved_run.data.features("validation"))
+        outputs = session.predictor(session.data.features("validation"))
         found = torch.stack([torch.as_tensor(row["probabilities"]) for row in outputs])
         save_file({"probabilities": found}, plan["logits"])
         return

@@ -127,7 +127,7 @@ def test_every_method_runs(
     session, metrics = tiny.trained(config, tmp_path / "out", "train.epochs=1")
     assert metrics["status"] == "finished"
     assert metrics["metrics"]["validation"].keys() == {"accuracy"}
-    features = session.resolved_run.data.features("train")
+    features = session.data.features("train")
     assert len(features) == 96
     assert sum(len(feature.inputs) for feature in features) == 48 * 2 + 48 * 3
     assert all((item.mask_at is None) == (name != "ptuning_v1") for item in features[0].inputs)
@@ -205,7 +205,7 @@ def test_a_question_stays_in_one_batch(
     folder_of: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:
     session = tiny.opened(write(tmp_path / "x.yaml", folder_of("bert"), data), tmp_path / "out")
-    features = session.resolved_run.data.features("train")
+    features = session.data.features("train")
     plan = BatchPlan(features, 8, 1, 3, pad_id=0, kind="choice")
     assert plan.steps_per_epoch == 12
     for indices in plan.epoch(0):
@@ -244,6 +244,6 @@ def test_a_table_with_a_column_for_each_choice(
     plain = write(tmp_path / "plain.yaml", folder_of("bert"), data)
     config = write(tmp_path / "x.yaml", folder_of("bert"), data, task=task)
     one, other = (tiny.opened(path, tmp_path / "out") for path in (plain, config))
-    assert one.resolved_run.data.features("train") == other.resolved_run.data.features("train")
+    assert one.data.features("train") == other.data.features("train")
     written = yaml.safe_load(other.resolved.config.model_dump_json())["task"]
     assert written["label_is"] == "text"

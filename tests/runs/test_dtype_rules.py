@@ -15,7 +15,7 @@ from tiny import problems, resolved
 
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.multiplex import Sharing
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
@@ -126,7 +126,7 @@ def test_bf16_int8_and_checkpointing_train_and_reload_with_equal_scores(
     kept = list(directory.checkpoints.glob("best-*.safetensors"))
     assert kept
     assert kept[0].stat().st_size < 20_000  # prompt and head alone
-    again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
 
 

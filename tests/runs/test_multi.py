@@ -14,7 +14,7 @@ import torch
 from ptv2_cli import load
 from ptv2_cli.errors import InputError
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 
 OTHER = {"ann": "B-Who", "bob": "B-Who", "oslo": "B-Place"}
 
@@ -66,7 +66,7 @@ def test_both_tasks_learn_and_are_scored_apart(folder_of, data, tmp_path) -> Non
     assert set(metrics["detail"]["validation"]) == {"conll2003", "tagging"}
     heads = session.learner.head.heads
     assert [head.linear.out_features for head in heads] == [9, 5]
-    again = reload_run(
+    again = open_for_rescoring(
         RunDirectory(session.resolved_run.directory.path),
         split=None,
         data=None,
@@ -108,11 +108,11 @@ def test_paths_are_relative_to_the_file_and_max_len_is_each_task_s_own(
         {"name": "text/tagging", "data": near[1]},
     ]
     session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
-    features = session.resolved_run.data.features("train")
+    features = session.data.features("train")
     longest = [max(len(f.input_ids) for f in features if f.task == task) for task in (0, 1)]
     assert longest == [7, 5]
     whole = tiny.opened(write(tmp_path, folder_of("bert"), data), tmp_path / "runs")
-    assert max(len(f.input_ids) for f in whole.resolved_run.data.features("train")) > 7
+    assert max(len(f.input_ids) for f in whole.data.features("train")) > 7
 
 
 def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> None:
@@ -123,12 +123,12 @@ def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> N
         {"name": "ner/conll2003", "data": str(data[0])},
     ]
     session = tiny.opened(write(tmp_path, folder_of("bert"), data, tasks=tasks), tmp_path / "runs")
-    encoder = session.resolved_run.data.encoder
+    encoder = session.data.encoder
     (first,) = session.resolved.task.encode(
         session.resolved_run.data.rows("train")[:1], encoder.unlimited(1000)
     )
     assert len(first.input_ids) == 5
-    lines = list(preview(session.resolved, session.resolved_run.data, encoder.tokenizer, 1))
+    lines = list(preview(session.resolved, session.data, 1))
     assert any("window 1 of 2" in line for line in lines)
 
 
@@ -247,7 +247,7 @@ def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
     leaky = write(tmp_path, folder_of("bert"), (data[0], tmp_path / "leak"))
     _, metrics = tiny.trained(leaky, tmp_path / "runs", "train.epochs=1")
     assert any(
-        "rows that tagging is evaluated on stand in the train set of conll2003" in line
+        "rows that tagging is evaluated on are in the train set of conll2003" in line
         for line in metrics["warnings"]
     )
     _, clean = tiny.trained(

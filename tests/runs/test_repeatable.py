@@ -169,7 +169,7 @@ def test_killed_finetuning_ends_bit_equal(tuned, killed) -> None:
 def test_a_fresh_process_predicts_equal_bits(case, killed) -> None:
     assert killed["logits"] == [None]
     case.session.load_best()
-    outputs = case.session.predictor(case.session.resolved_run.data.features("validation"))
+    outputs = case.session.predictor(case.session.data.features("validation"))
     mine = torch.stack([torch.as_tensor(row["probabilities"]) for row in outputs])
     assert torch.equal(load_file(case.root / "logits.safetensors")["probabilities"], mine)
     lines = (case.whole / "predictions" / "validation.jsonl").read_text().splitlines()

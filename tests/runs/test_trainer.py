@@ -14,8 +14,8 @@ import torch
 from left_behind import read_checkpoint
 
 from ptv2_cli.errors import CheckpointError, StoppedAtOnce
-from ptv2_cli.runs.best_score import Tracker
 from ptv2_cli.runs.interrupts import Interrupts
+from ptv2_cli.runs.training_record import TrainingRecord
 from ptv2_cli.training.events import EvalDone, StepDone, Stopped
 
 
@@ -33,30 +33,30 @@ def done(step: int, value: float, collapsed: str | None = None) -> EvalDone:
     return EvalDone(step, step / 6, {"accuracy": value}, 0.1, collapsed)
 
 
-def tracker(mode: str = "max", patience: int | None = None) -> Tracker:
-    return Tracker("accuracy", mode, patience)
+def record(mode: str = "max", patience: int | None = None) -> TrainingRecord:
+    return TrainingRecord("accuracy", mode, patience)
 
 
-def follow(which: Tracker, *values: float) -> list[bool]:
+def follow(which: TrainingRecord, *values: float) -> list[bool]:
     return [which.add(done(step, value), 0.1, {}) for step, value in enumerate(values, 1)]
 
 
 def test_the_first_of_equal_evaluations_wins() -> None:
-    which = tracker()
+    which = record()
     assert follow(which, 0.5, 0.7, 0.7, 0.6, 0.7) == [True, True, False, False, False]
     assert (which.best["value"], which.best["step"]) == (0.7, 2)
 
 
 def test_nan_never_wins() -> None:
-    which = tracker()
+    which = record()
     assert follow(which, math.nan, 0.1, math.nan) == [False, True, False]
     assert which.best["step"] == 2
-    assert follow(tracker("min"), math.nan, 0.3, 0.2, math.nan) == [False, True, True, False]
-    assert tracker().best is None
+    assert follow(record("min"), math.nan, 0.3, 0.2, math.nan) == [False, True, True, False]
+    assert record().best is None
 
 
 def test_patience_counts_evaluations_since_the_best() -> None:
-    which = tracker(patience=2)
+    which = record(patience=2)
     seen = []
     for step, value in enumerate([0.5, 0.4, 0.6, 0.6, 0.1], 1):
         which.add(done(step, value), 0.1, {})
@@ -65,7 +65,7 @@ def test_patience_counts_evaluations_since_the_best() -> None:
 
 
 def test_the_collapse_warning_is_due_once() -> None:
-    which = tracker()
+    which = record()
     due = []
     for step, label in enumerate(["a", "a", None, "b", "b", "b", "b"], 1):
         which.add(done(step, 0.5, label), 0.1, {})
@@ -283,7 +283,7 @@ def test_ptuning_v1_reads_its_mask(encoder, folder_of, data, tmp_path) -> None:
     session, metrics = tiny.trained(config, tmp_path / "runs")
     assert metrics["prompt_len"] == 3
     assert metrics["parameters"]["prompt"] == 3 * 32
-    feature = session.resolved_run.data.features("train")[0]
+    feature = session.data.features("train")[0]
     assert sorted(slot for slot in feature.slots if slot >= 0) == [0, 1, 2]
     assert feature.input_ids[feature.mask_at] == 4  # [MASK]
 

@@ -16,7 +16,7 @@ from left_behind import read_checkpoint
 from ptv2_cli.errors import InputError
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.predict import Run
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 
 WORDS = {"right": "true", "wrong": "false"}
 SWAPPED = {"right": "false", "wrong": "true"}
@@ -72,7 +72,7 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
 ) -> None:
     session, _ = tiny.trained(config(masked), tmp_path / "runs")
     directory = session.resolved_run.directory
-    again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     lines = again.evaluate("validation")
     assert {line.verdict for line in lines} == {"equal"}
     (history,) = map(json.loads, directory.history.read_text().splitlines())
@@ -135,7 +135,7 @@ def test_every_method_learns_against_what_the_words_meant(
     directory = session.resolved_run.directory
     names = read_checkpoint(directory.checkpoints, "best").part("learner")
     assert any(name.startswith("head.") for name in names) == trains
-    again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
     words = session.learner.backbone.word_embeddings
     if method != "finetune":
@@ -152,17 +152,19 @@ def test_demonstrations_are_drawn_by_the_seed_and_kept_with_the_run(
     assert len(labels) == 3
     assert set(labels) == {"right", "wrong"}
     assert all(row in data.rows("train") for row in data.demonstrations)
-    tokenizer = data.encoder.tokenizer  # type: ignore[union-attr]
-    shown = tokenizer.decode(data.features("validation")[0].input_ids).split("\n\n")
+    tokenizer, encoded = session.data.encoder.tokenizer, session.data
+    shown = tokenizer.decode(encoded.features("validation")[0].input_ids).split("\n\n")
     expected = [f"{row['text']} ? {WORDS[row['label']]}" for row in data.demonstrations]
     assert shown == [*expected, f"{data.rows('validation')[0]['text']} ?"]
     assert metrics["warnings"] == []
-    own = tokenizer.decode(data.features("train")[0].input_ids)
+    own = tokenizer.decode(encoded.features("train")[0].input_ids)
     assert own.count(data.rows("train")[0]["text"]) == 1
     # Another process, without the train file.
     (tmp_path / "rows" / "train.jsonl").unlink()
     directory = RunDirectory(session.resolved_run.directory.path)
-    again = reload_run(directory, split="validation", data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(
+        directory, split="validation", data=None, device=tiny.CPU, offline=True
+    )
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
     assert again.session.resolved_run.data.demonstrations == data.demonstrations
 

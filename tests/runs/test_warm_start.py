@@ -11,7 +11,7 @@ import torch
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_finished_run_needs_its_ancestor_no_more(first, folder_of, data, tmp_p
     config = write(tmp_path / "next.yaml", folder_of("bert"), data, method=method)
     session, _ = tiny.trained(config, tmp_path / "runs")
     shutil.rmtree(ancestor)
-    again = reload_run(
+    again = open_for_rescoring(
         RunDirectory(session.resolved_run.directory.path),
         split=None,
         data=None,

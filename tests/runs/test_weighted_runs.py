@@ -14,7 +14,7 @@ import tiny
 from sklearn.utils.class_weight import compute_class_weight
 
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 from ptv2_cli.tasks.catalog import load_task
 from ptv2_cli.tasks.class_weights import class_weights
 
@@ -66,7 +66,7 @@ def test_the_recall_of_a_rare_class_rises(config: Path, tmp_path: Path) -> None:
     # 160 rows, 20 of them spam.
     assert found == pytest.approx({"ham": 160 / (2 * 140), "spam": 160 / (2 * 20)})
     directory = session.resolved_run.directory
-    again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
     written = tiny.prepared(directory.config, tmp_path / "runs")
     assert written.fingerprint == session.resolved_run.fingerprint

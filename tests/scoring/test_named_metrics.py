@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from ptv2_cli.errors import ConfigError, DataError, InputError
-from ptv2_cli.runs.rescore import reload_run
+from ptv2_cli.runs.rescore import open_for_rescoring
 from ptv2_cli.scoring import named_metrics
 from ptv2_cli.scoring.named_metrics import AUROC, NAMED, auroc, auroc_error
 from ptv2_cli.scoring.resampling import class_scores
@@ -163,7 +163,7 @@ def test_the_metric_that_selects_is_given_beside_the_task_s_own(
     assert metrics["selection"]["value"] == metrics["metrics"]["validation"]["auroc"]
     assert metrics["standard_error"] is not None
     directory = session.resolved_run.directory
-    again = reload_run(directory, split=None, data=None, device=tiny.CPU, offline=True)
+    again = open_for_rescoring(directory, split=None, data=None, device=tiny.CPU, offline=True)
     assert {line.verdict for line in again.evaluate("validation")} == {"equal"}
     again = tiny.prepared(directory.config, tmp_path / "runs")
     assert again.fingerprint == session.resolved_run.fingerprint

@@ -15,7 +15,9 @@ import torch
 from test_engine import ready
 
 from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import CPU_ROWS
 from ptv2_cli.sweeps import capacity, memory_estimate, session_pool
 from ptv2_cli.sweeps.capacity import LaneGroup, lane_groups
@@ -210,15 +212,27 @@ def test_rates_are_of_rows_really_trained(config: Path, monkeypatch: pytest.Monk
     assert faster == pytest.approx(timed[places - 1] / timed[0])
 
 
-def test_nothing_of_the_rehearsal_stays(config: Path, rates: Rates) -> None:
+def test_nothing_of_the_rehearsal_stays(
+    config: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rates.update({1: 100.0, 2: 200.0})
+    texts: list[weakref.ref[EncodedData]] = []
+    really = session_pool.open_session
+
+    def opened(*asked: Any) -> Session:
+        session = really(*asked)
+        texts.append(weakref.ref(session.data))
+        return session
+
+    monkeypatch.setattr(session_pool, "open_session", opened)
     prepared = ready(config, seed="1,2")
     before = torch.get_rng_state()
     grouped(prepared, "auto")
     assert torch.equal(before, torch.get_rng_state())
     assert not (config.parent / "runs").exists()
-    held = [t.resolved_run.data._features for t in prepared.trials if t.resolved_run is not None]
-    assert sum(map(bool, held)) <= 1
+    gc.collect()
+    assert len(texts) == 2
+    assert sum(text() is not None for text in texts) <= 1  # the opener keeps one for the next
 
 
 def test_what_is_over_holds_no_text(config: Path) -> None:
@@ -226,9 +240,12 @@ def test_what_is_over_holds_no_text(config: Path) -> None:
     assert one is not None
     assert other is not None
     opener = SessionPool(tiny.CPU)
-    opener.open(one).resolved_run.data.features("train")
-    opener.open(other)
-    assert one.data._features["train"] is other.data.features("train")
+    first = opener.open(one)
+    first.data.features("train")
+    second = opener.open(other)
+    assert first.data.features("train") is second.data.features("train")
+    text = weakref.ref(first.data)
+    del first
     opener.close(one)
-    assert not one.data._features
-    assert other.data._features
+    assert text() is None
+    assert second.data.by_split

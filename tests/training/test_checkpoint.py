@@ -17,12 +17,12 @@ from ptv2_cli.errors import CheckpointError, RunError
 from ptv2_cli.training import checkpoint
 from ptv2_cli.training.checkpoint import (
     Save,
-    begun,
-    fit_into,
     load_checkpoint,
     load_state,
+    load_tensors,
+    recover,
+    resumable,
     save_checkpoint,
-    settle,
 )
 
 MARK = "0123abcd"
@@ -80,7 +80,7 @@ def test_what_a_kill_left_is_cleaned_up_by_the_next_start(folder) -> None:
     (folder / ".last.json.01234567.tmp").write_bytes(b"half")
     (folder / "last-0123456789abcdef.safetensors").write_bytes(b"replaced, or whole but unnamed")
     (folder / "best-0123456789abcdef.safetensors").write_bytes(b"whole but unnamed")
-    settle(folder)
+    recover(folder)
     assert names(folder) == before
     load_checkpoint(folder, "last", MARK)
 
@@ -88,7 +88,7 @@ def test_what_a_kill_left_is_cleaned_up_by_the_next_start(folder) -> None:
 def test_files_of_a_damaged_checkpoint_are_left_where_they_are(folder) -> None:
     (folder / "last.json").write_text("damaged")
     before = names(folder)
-    settle(folder)
+    recover(folder)
     assert names(folder) == before
 
 
@@ -114,7 +114,7 @@ def lanes(tmp_path) -> list[Path]:
 
 def steps(lanes: list[Path]) -> list[int]:
     for one in lanes:
-        settle(one)
+        recover(one)
         assert [name.split("-")[0] for name in names(one)] == [
             "best",
             "best.json",
@@ -147,7 +147,7 @@ def test_one_rename_commits_all(renames, lanes, monkeypatch) -> None:
         patch.setattr(os, "replace", replace)
         with suppress(KeyboardInterrupt):
             saving.commit()
-    assert begun(lanes[2])
+    assert resumable(lanes[2])
     assert steps(lanes) == [2 if renames else 1] * 6
 
 
@@ -156,9 +156,9 @@ def test_a_first_save_counts_for_all_or_none(tmp_path) -> None:
     for one in folders:
         one.parent.mkdir()
     trainer(*folders, step=1)
-    assert not any(map(begun, folders))
+    assert not any(map(resumable, folders))
     (folders[0] / "last.next.json").rename(folders[0] / "last.json")
-    assert all(map(begun, folders))
+    assert all(map(resumable, folders))
     assert steps(folders) == [1] * 4
 
 
@@ -293,6 +293,6 @@ def test_another_shape_or_name_changes_nothing(folder_of, tmp_path) -> None:
         ({"head.other": torch.zeros(2)}, "the model has nothing of that name"),
     ):
         with pytest.raises(CheckpointError) as caught:
-            fit_into(learner, state, tmp_path)
+            load_tensors(learner, state, tmp_path)
         assert complaint in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in learner.own_state().items())

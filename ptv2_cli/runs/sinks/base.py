@@ -34,19 +34,20 @@ MakeSink = Callable[[ResolvedRun], Sink]
 """Makes the sink of a run; a class whose instances take the run alone is one."""
 
 
-class Sinks:
-    """The open sinks of a run."""
+Warn = Callable[[str], None]
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+
+class Sinks:
+    """The open sinks of a run. `warn` gets a line about each that fails."""
+
+    def __init__(self) -> None:
         self._open: list[Sink] = []
-        self._warn = warn
-        """Is told which sink failed."""
 
     def add(self, sink: Sink) -> None:
         """Keep one open until `close`."""
         self._open.append(sink)
 
-    def make(self, make: MakeSink, run: ResolvedRun) -> None:
+    def make(self, make: MakeSink, run: ResolvedRun, warn: Warn) -> None:
         """Make one and keep it open.
 
         Raises:
@@ -57,9 +58,9 @@ class Sinks:
         except Ptv2Error:
             raise
         except Exception as error:
-            self._warn(f"{_name(make)} cannot follow the run: {_reason(error)}")
+            warn(f"{_name(make)} cannot follow the run: {_reason(error)}")
 
-    def on(self, event: RunEvent) -> None:
+    def on(self, event: RunEvent, warn: Warn) -> None:
         """Give an event to all; one that raises gets no further ones."""
         for sink in tuple(self._open):
             if sink not in self._open:  # it failed over the warning about another
@@ -68,23 +69,24 @@ class Sinks:
                 sink.on(event)
             except Exception as error:
                 self._open.remove(sink)
-                self._warn(f"{_name(sink)} failed and no longer follows the run: {_reason(error)}")
-                self._close(sink)
+                warn(f"{_name(sink)} failed and no longer follows the run: {_reason(error)}")
+                _close(sink, warn)
 
-    def close(self) -> None:
+    def close(self, warn: Warn) -> None:
         """Close all, the last one first, so that the first can still note what fails."""
         try:
             while self._open:
-                self._close(self._open.pop())
+                _close(self._open.pop(), warn)
         finally:
             if self._open:  # a second signal: the others are closed all the same
-                self.close()
+                self.close(warn)
 
-    def _close(self, sink: Sink) -> None:
-        try:
-            sink.close()
-        except Exception as error:
-            self._warn(f"{_name(sink)} could not be closed: {_reason(error)}")
+
+def _close(sink: Sink, warn: Warn) -> None:
+    try:
+        sink.close()
+    except Exception as error:
+        warn(f"{_name(sink)} could not be closed: {_reason(error)}")
 
 
 def _name(sink: object) -> str:

@@ -1,4 +1,4 @@
-"""What a run remembers of its evaluations: the best so far, the history, when to give up."""
+"""The scores and times of a run so far: its history, the best evaluation, when to stop early."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from ptv2_cli.training.events import EvalDone
 
 COLLAPSE_AFTER = 3
-"""Evaluations in a row that predict one class alone before a warning."""
+"""Evaluations in a row that predict a single class before a warning."""
 
 
 @dataclass
-class Tracker:
-    """Saved with every checkpoint, so that a resumed run remembers what the first part saw."""
+class TrainingRecord:
+    """Saved with every checkpoint, so that a resumed run knows what came before."""
 
     metric: str
     mode: str
@@ -31,15 +31,15 @@ class Tracker:
     task_state: dict[str, float] = field(default_factory=dict)
     """What the task tuned at the last evaluation."""
     loss_sum: float = 0.0
-    """Losses of the steps since the last evaluation, added up."""
+    """Sum of the losses of the steps since the last evaluation."""
     loss_steps: int = 0
     lanes: int = 1
-    """Most runs that shared its steps, itself included."""
+    """Greatest number of runs that shared its steps, itself included."""
     started: str | None = None
     """When it first started; None: unknown."""
 
     def add(self, done: EvalDone, lr: float, state: dict[str, float]) -> bool:
-        """Note an evaluation; True if it is the best so far (the first of equals, NaN never)."""
+        """Add an evaluation; True if it is the best so far (the first of equals, NaN never)."""
         self.task_state = state
         value = done.scores.get(self.metric, math.nan)
         self.eval_seconds += done.seconds
@@ -57,7 +57,7 @@ class Tracker:
             }
         )
         self.loss_sum, self.loss_steps = 0.0, 0
-        if math.isnan(value) or (self.best is not None and not self._beats(value)):
+        if math.isnan(value) or not self._is_better(value):
             return False
         self.best = {
             "value": value,
@@ -83,14 +83,15 @@ class Tracker:
 
     @property
     def newly_collapsed(self) -> bool:
-        """True once, when the warning about one predicted class is due."""
+        """True once, when the warning about a single predicted class is due."""
         return self.collapsed == COLLAPSE_AFTER
 
     def state(self) -> dict[str, Any]:
         """All of it as plain data."""
         return asdict(self)
 
-    def _beats(self, value: float) -> bool:
-        assert self.best is not None
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return True
         best = float(self.best["value"])
         return value > best if self.mode == "max" else value < best

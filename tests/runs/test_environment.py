@@ -14,8 +14,8 @@ import pytest
 import tiny
 
 from ptv2_cli.errors import Interrupted
-from ptv2_cli.runs import results
-from ptv2_cli.runs.results import command_line, git_state
+from ptv2_cli.runs import environment
+from ptv2_cli.runs.environment import command_line, git_state
 from ptv2_cli.training.events import EvalDone
 
 WHO = ("-c", "user.name=x", "-c", "user.email=x@example.org")
@@ -78,7 +78,7 @@ def test_a_slow_git_is_not_waited_for(
     (slow / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     (slow / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow}:/usr/bin:/bin")
-    monkeypatch.setattr(results, "GIT_SECONDS", 0.1)
+    monkeypatch.setattr(environment, "GIT_SECONDS", 0.1)
     assert git_state() is None
 
 

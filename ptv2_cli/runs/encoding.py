@@ -1,0 +1,115 @@
+"""The data of a run as the model sees it: its encoder, and the features of each split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptv2_cli.backbones.load import load_tokenizer
+from ptv2_cli.data.rows import Split
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.features import Feature, truncated_rows
+from ptv2_cli.inputs.template import Template, default_template, parse_template
+from ptv2_cli.inputs.verbalizer import TEMPLATE, render_demonstrations, word_tokens
+from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.row_selection import DRAWN
+from ptv2_cli.tasks.multi import MultiTask
+
+
+@dataclass(eq=False)
+class EncodedData:
+    """The rows of a run and the encoder that makes features of them, split by split on demand."""
+
+    data: RunData
+    encoder: Encoder
+    by_split: dict[str, list[Feature]] = field(default_factory=dict)
+    """The features of the splits that were needed so far."""
+
+    def features(self, split: str) -> list[Feature]:
+        """The features of a split, encoded on first use."""
+        if split not in self.by_split:
+            self.by_split[split] = self.data.task.encode(self.data.rows(split), self.encoder)
+        return self.by_split[split]
+
+    def reuse(self, other: EncodedData) -> None:
+        """Take the features of an equal encoder for splits with the very same rows."""
+        for name in self.data.reuse(other.data):
+            if name in other.by_split:
+                self.by_split.setdefault(name, other.by_split[name])
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """`data` of metrics.json: of every split its rows, sha256, and rows cut or left out."""
+        return {name: self._summary(name, split) for name, split in self.data.splits.items()}
+
+    def _summary(self, name: str, split: Split) -> dict[str, Any]:
+        task, features = self.data.task, self.by_split.get(name)
+        return {
+            "rows": len(split.rows),
+            "sha256": split.sha256,
+            "truncated_rows": None if features is None else truncated_rows(features),
+            "skipped_rows": len(split.bad),
+            **({"drawn": DRAWN} if name == "holdout" else {}),
+            **({"tasks": task.counts(split.rows)} if isinstance(task, MultiTask) else {}),
+        }
+
+
+def tokenizer_of(resolved: ResolvedConfig) -> Any:
+    """The backbone's tokenizer, as the task needs it.
+
+    Raises:
+        BackboneError: it cannot be loaded.
+    """
+    words = resolved.task.kind_spec.answer == "tags"
+    return load_tokenizer(resolved.located, resolved.config.backbone, words=words)
+
+
+def encode(resolved: ResolvedConfig, data: RunData, tokenizer: Any) -> EncodedData:
+    """The data with the run's encoder, which has the template of its method or its head.
+
+    Raises:
+        ConfigError: `max_len` leaves no room for text, or a label's word is no single token.
+    """
+    config = resolved.config
+    assert config.task.max_len is not None
+    encoder = Encoder(
+        tokenizer,
+        config.task.max_len,
+        config.task.truncation or resolved.task.truncation,
+        _template(resolved),
+        ahead=resolved.verbalizes and resolved.shape.family.causal,
+        causal=resolved.shape.family.causal,
+    )
+    if resolved.verbalizes:  # also without demonstrations: a wrong word is an error before loading
+        task, tokens = resolved.task, label_tokens(resolved, encoder)
+        words = dict(zip(task.labels, tokens, strict=True))
+        shown = render_demonstrations(
+            encoder, task.columns, data.demonstrations, words, task.gold_key
+        )
+        encoder = encoder.showing(shown)
+    return EncodedData(data, encoder)
+
+
+def label_tokens(resolved: ResolvedConfig, encoder: Encoder) -> list[int]:
+    """The token of each label's word.
+
+    Raises:
+        ConfigError: a word that is no single token.
+    """
+    words = resolved.config.head.words
+    assert words is not None
+    return word_tokens(encoder, words, resolved.task.labels)
+
+
+def _template(resolved: ResolvedConfig) -> Template | None:
+    if not resolved.method.uses_template:
+        question = resolved.config.head.template
+        if question is None:
+            return None
+        return parse_template(question, resolved.task.columns, TEMPLATE, prompted=False)
+    given = resolved.method.given_template
+    if given is not None:
+        return parse_template(given, resolved.task.columns)
+    masked = resolved.config.head.pooling == "mask"
+    assert resolved.config.prompt_len is not None
+    return default_template(resolved.task.columns, resolved.config.prompt_len, masked)

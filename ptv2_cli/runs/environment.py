@@ -1,0 +1,147 @@
+"""Where a run trained: versions, device, command, git commit, host and time, for metrics.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.version import __version__
+
+PACKAGES = (
+    *("torch", "transformers", "datasets", "evaluate", "seqeval", "tokenizers", "numpy"),
+    "torchao",
+)
+"""Packages whose versions are recorded."""
+GIT_SECONDS = 5.0
+"""Seconds to wait for each answer of git; a large repository on a slow disk may need more."""
+_GIT = (
+    *("git", "--no-optional-locks"),
+    # Neither answer may run a program that the repository's own settings name.
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+)
+
+
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Versions, device, precision and threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "ptv2": __version__,
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "platform": sys.platform,
+        "device": device.type,
+        "device_name": name,
+        "dtype": precision,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def computed_in(config: RunConfig) -> str:
+    """The type of the backbone's activations: autocast's, else that of its weights."""
+    precision = config.train.precision
+    return config.backbone.dtype if precision == "fp32" else precision
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory so far: the allocator's on CUDA, the process's resident set elsewhere."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # psutil knows the peak on Windows alone, and Windows has no such module
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def now() -> str:
+    """The local time with its zone, ISO 8601, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def provenance(started: str | None) -> dict[str, Any]:
+    """`provenance` of metrics.json, for a run that ends now and first started at `started`."""
+    return {
+        "command": command_line(),
+        "git": git_state(),
+        "host": _printable(platform.node()) or None,
+        "started": started,
+        "ended": now(),
+    }
+
+
+def command_line() -> str | None:
+    """What the user typed, quoted for a shell: `ptv2 ...`, or `SCRIPT ...` for a Python program.
+
+    None without a command or a script, as in a notebook.
+    """
+    program, *arguments = sys.argv or [""]
+    if program in {"", "-c", "-m"}:
+        return None
+    path = Path(program)
+    ours = path.stem == "ptv2" or path.parts[-2:] == ("ptv2_cli", "__main__.py")
+    return _printable(shlex.join(["ptv2" if ours else program, *arguments]))
+
+
+@cache
+def git_state() -> dict[str, Any] | None:
+    """`commit` of the working folder's repository, and whether tracked files differ (`dirty`).
+
+    None without git, without a repository or before its first commit; `dirty` is None where git
+    did not answer in time. Read once per process: a long run keeps the state it began with.
+    """
+    commit = _git("rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers, None where it cannot."""
+    try:
+        done = subprocess.run(
+            [*_GIT, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def _printable(text: str) -> str:
+    """The text without bytes that are not UTF-8, which JSON cannot hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
