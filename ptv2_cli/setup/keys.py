@@ -20,15 +20,15 @@ class Key:
     default: str
     meaning: str
     choices: tuple[str, ...] = ()
-    """The words it may be, where they are a fixed set."""
+    """The words it may be, if they are a fixed set."""
     group: str = ""
-    """For the options of a method or a task: which name they belong to."""
+    """The names of the methods or tasks that have this option."""
     section: bool = False
-    """Whether further keys lie below it."""
+    """Whether it holds other keys."""
 
 
 def flat_keys(schema: Schema) -> list[Key]:
-    """Every key of `config_schema()`, sections before what lies in them."""
+    """Every key of `config_schema()`, sections before their keys."""
     return list(_below(schema, ""))
 
 
@@ -45,7 +45,7 @@ def _below(schema: Schema, prefix: str) -> Iterator[Key]:
 
 
 def _options(condition: Schema, section: str) -> Iterator[Key]:
-    """The keys that one name of an open section brings."""
+    """The keys that a section has with one `name`."""
     names = condition["if"].get("properties", {}).get("name", {}).get("enum", [])
     for name, node in condition["then"]["properties"].items() if names else ():
         if node is not True:
@@ -53,7 +53,7 @@ def _options(condition: Schema, section: str) -> Iterator[Key]:
 
 
 def _body(node: Schema) -> Schema | None:
-    """The section that a key holds, whether or not it may also be a bare name."""
+    """The section that a key holds, even if it may be a bare name instead."""
     if "properties" in node:
         return node
     # A mapping of one key, such as {normal: STD}, is a value.
@@ -77,11 +77,10 @@ def _key(
 
 
 def _enum(node: Schema) -> list[Any]:
-    found = list(node.get("enum", []))
-    found += [node["const"]] if "const" in node else []
+    words = [*node.get("enum", []), *([node["const"]] if "const" in node else [])]
     for choice in node.get("anyOf", []):
-        found += choice.get("enum", [])
-    return list(dict.fromkeys(found))
+        words += choice.get("enum", [])
+    return list(dict.fromkeys(words))
 
 
 def _types(node: Schema) -> list[str]:
@@ -106,15 +105,11 @@ def _type(node: Schema) -> str:
     if "boolean" in types:
         return "true or false"
     if "object" in types:
-        inside = ", ".join(f"{key}: {_type(value)}" for key, value in _inside(node).items())
+        properties = node.get("properties", {})
+        inside = ", ".join(f"{key}: {_type(value)}" for key, value in properties.items())
         return f"{{{inside}}}" if inside else "mapping"
     number = "whole number" if "integer" in types else "number" if "number" in types else ""
     return number and ", ".join([number, *_bounds(node)])
-
-
-def _inside(node: Schema) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = node.get("properties", {})
-    return found
 
 
 def _bounds(node: Schema) -> Iterator[str]:

@@ -17,3 +17,8 @@ def shipped_configs() -> Path:
     """The folder of the configs that come with ptv2."""
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def shipped_names() -> list[str]:
+    """Names of these configs, as `ptv2 list configs` shows them."""
+    return sorted(path.stem for path in shipped_configs().glob("*.yaml"))

@@ -33,17 +33,17 @@ def keys_page(schema: Mapping[str, Any]) -> str:
     keys = flat_keys(schema)
     parts = [_OPENING, "## At the top\n", _table(key for key in keys if "." not in key.path)]
     below = [key for key in keys if "." in key.path]
-    for section, found in groupby(below, key=lambda key: key.path.split(".")[0]):
-        parts += _section(section, list(found))
+    for section, group in groupby(below, key=lambda key: key.path.split(".")[0]):
+        parts += _section(section, list(group))
     return "\n".join(parts)
 
 
 def _section(section: str, keys: list[Key]) -> Iterable[str]:
     yield f"## {section}\n"
     yield _table(key for key in keys if not key.group)
-    for group, found in groupby((key for key in keys if key.group), key=lambda key: key.group):
+    for group, options in groupby((key for key in keys if key.group), key=lambda key: key.group):
         yield f"### Options of {section}: {_code(group)}\n"
-        yield _table(found)
+        yield _table(options)
 
 
 def _table(keys: Iterable[Key]) -> str:
@@ -64,7 +64,7 @@ def _code(group: str) -> str:
 
 
 def with_tables(page: str) -> str:
-    """The page with what stands between its `begin` and `end` comments made anew."""
+    """The page with new tables between its `begin` and `end` comments."""
     tables = {
         "support": _columns_table(COLUMNS, support_rows()),
         "columns": _columns_table(("column", "meaning"), MEANINGS.items()),
@@ -74,9 +74,9 @@ def with_tables(page: str) -> str:
     for name, table in tables.items():
         begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
         before, _, rest = page.partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise ValueError(f"the page has no place for the table {name!r}")
+        _, ended, after = rest.partition(end)
+        if not ended:
+            raise ValueError(f"the page has no comments for the table {name!r}")
         page = f"{before}{begin}\n{table}\n{end}{after}"
     return page
 

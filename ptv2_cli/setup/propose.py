@@ -1,4 +1,4 @@
-"""What a data file looks like: which task it is for, and which of its columns say what."""
+"""What a data file looks like: the task that it is for, and the role of each column."""
 
 from __future__ import annotations
 
@@ -20,71 +20,50 @@ from ptv2_cli.errors import DataError, Problem
 from ptv2_cli.tasks.choice import as_index, places
 
 ROWS = 500
-"""Rows that are looked at."""
+"""Rows that are read."""
 CLASSES = 30
-"""More different labels than this are no classes, unless the column's name says so."""
-_LABELS = [
-    "label",
-    "labels",
-    "class",
-    "category",
-    "target",
-    "sentiment",
-    "intent",
-    "topic",
-    "gold",
-    "y",
-]
-_SCORES = (
-    "score", "rating", "similarity", "grade", "stars", "value",
+"""A column of more different values holds no classes, unless its name says so."""
+_LABELS = (
+    "label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "gold", "y",
 )  # fmt: skip
-_TEXTS = [
-    "text",
-    "sentence",
-    "review",
-    "comment",
-    "content",
-    "body",
-    "title",
-    "question",
-    "premise",
+_SCORES = ("score", "rating", "similarity", "grade", "stars", "value")
+_TEXTS = (
+    "text", "sentence", "review", "comment", "content", "body", "title", "question", "premise",
     "document",
-]
+)  # fmt: skip
 _PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2"),
     ("question1", "question2"), ("question", "passage"), ("question", "sentence"),
     ("question", "context"), ("text_a", "text_b"), ("text1", "text2"), ("query", "passage"),
 )  # fmt: skip
-
-
 _ANSWERS = ("answer", "correct", "right", "key", "solution")
 _CHOICES = ("", "choice", "option", "opt", "ending", "answer", "sol", "solution", "candidate")
-"""How columns of choices are called, before their number or letter."""
+"""Names of columns of choices, before their number or letter."""
 _NUMBERED = re.compile(r"(.*?)(?:\d+|(?<![a-z])[a-h])")
 LONG = 40
-"""Characters that the name of a column hardly has."""
+"""Characters: few columns have longer names."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a config about some data would say."""
+    """What a config for some data could say."""
 
     task: str
     """text/classification, text/regression, text/tagging, text/qa or text/choice."""
     path: Path
-    """The file or folder that was named."""
+    """The file or folder that the user named."""
     columns: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     label: str | None = None
     """None: no column looks like one."""
     files: Mapping[str, Path] | None = None
-    """Files by split, for a file that was named; None for a folder."""
+    """Files by split if the user named a file; None for a folder."""
     choices: tuple[str, ...] = ()
     """The columns of the choices, or the one that lists them."""
     flags: tuple[str, ...] = ()
-    """Several columns of 0 and 1, of which one can be the label."""
+    """Several columns of 0 and 1; one of them can be the label."""
     bad: tuple[Problem, ...] = ()
-    """What is wrong with rows among those that were looked at."""
+    """Rows that cannot be used, among those that were read."""
 
     @property
     def note(self) -> str | None:
@@ -93,8 +72,8 @@ class Proposal:
             return None
         names = (name if name.isprintable() else repr(name) for name in self.flags)
         return (
-            f"{', '.join(names)} hold 0 and 1: one of them can be the label, several labels "
-            "for a text (multi-label) are not there yet"
+            f"{', '.join(names)} hold 0 and 1: one of them can be the label; several labels "
+            "for a text (multi-label) are not supported yet"
         )
 
 
@@ -102,15 +81,15 @@ def propose(path: Path) -> Proposal:
     """Look at a data file, or at the train file of a folder.
 
     Raises:
-        DataError: nothing there, no train file, or a file that cannot be read.
+        DataError: there is no such path, no train file, or a file that cannot be read.
     """
     if path.is_dir():
-        found = split_files(path, "train")
-        if not found:
+        files = split_files(path, "train")
+        if not files:
             names = ", ".join(f"{word}.*" for word in WORDS["train"])
             hint = f"call one file {names}, or name a file: --data FILE"
             raise DataError.at(str(path), "the folder has no train file", hint)
-        return replace(_of_file(found[0]), path=path)
+        return replace(_of_file(files[0]), path=path)
     if not path.is_file():
         hint = "--data takes a csv, tsv, jsonl, json or CoNLL file, or a folder of them"
         raise DataError.at(str(path), "there is no such file or folder", hint)
@@ -121,14 +100,14 @@ def _siblings(path: Path) -> dict[str, Path]:
     """The other splits beside a file whose name says train."""
     if split_of(path) != "train":
         return {}
-    found = {split: split_files(path.parent, split) for split in ("validation", "test")}
-    return {split: files[0] for split, files in found.items() if len(files) == 1}
+    others = {split: split_files(path.parent, split) for split in ("validation", "test")}
+    return {split: files[0] for split, files in others.items() if len(files) == 1}
 
 
 def _of_file(path: Path) -> Proposal:
     suffix = data_suffix(path)
     if suffix == ".parquet":
-        what = "init does not look into parquet files"
+        what = "init does not read parquet files"
         raise DataError.at(str(path), what, "ptv2 init NAME, then write the columns into the file")
     if suffix == ".xlsx":
         return _of_records(path, read_workbook(path), tabular=True)
@@ -143,7 +122,7 @@ def _of_file(path: Path) -> Proposal:
 
 
 def _of_records(path: Path, records: Iterable[Record], *, tabular: bool = False) -> Proposal:
-    """What the good ones of the first rows say; the bad ones are told beside it.
+    """The proposal of the first rows that are good, with the bad ones among them.
 
     Raises:
         DataError: no row is good.
@@ -178,29 +157,31 @@ def _of_rows(path: Path, rows: Sequence[RawRow], *, tabular: bool = False) -> Pr
     flags = _flags(columns, values)
     label = flags[0] if flags else _label(columns, values)
     text = _text([column for column in columns if column not in (label, *flags)], values)
-    found = _cells(values, label) if label else []
-    task = "text/regression" if label and _is_score(label, found) else "text/classification"
+    scored = label is not None and _is_score(label, _cells(values, label))
+    task = "text/regression" if scored else "text/classification"
     return Proposal(task, path, columns, text, label, flags=flags)
 
 
 def _require_header(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """See that the first line names columns, and is no row itself.
+    """Check that the first line names columns, and is no row itself.
 
     Raises:
-        DataError: each of its fields looks like those below it, and one tells it for sure.
+        DataError: each of its fields looks like those below it, and one cannot be a name.
     """
     pairs = {name for pair in _PAIRS for name in pair}
     known = pairs | {*_LABELS, *_SCORES, *_TEXTS, *_ANSWERS, "id"}
     if known & {column.lower() for column in columns}:
         return
     cells = {column: _cells(rows, column) for column in columns}
-    alike = all(_is_number(name) == all(map(_is_number, found)) for name, found in cells.items())
+    alike = all(_is_number(name) == all(map(_is_number, below)) for name, below in cells.items())
     sure = any(
-        found and (_is_number(name) or name in found or (len(name) > LONG and " " in name))
-        for name, found in cells.items()
+        below and (_is_number(name) or name in below or (len(name) > LONG and " " in name))
+        for name, below in cells.items()
     )
     if alike and sure:
-        names = ",".join(["text", "label", *(f"column{at}" for at in range(3, len(columns) + 1))])
+        names = ",".join(
+            ["text", "label", *(f"column{index}" for index in range(3, len(columns) + 1))]
+        )
         shown = ", ".join(short(name) for name in columns[:3])
         command = f"(echo {names}; cat {shlex.quote(str(path))}) > with-names{path.suffix}"
         raise DataError.at(
@@ -213,9 +194,9 @@ def _require_header(path: Path, columns: Sequence[str], rows: Sequence[Mapping[s
 def _choice_columns(
     columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> tuple[str, tuple[str, ...]] | None:
-    """The label and the columns of the choices, where every row's label is one of its choices.
+    """The label and the columns of the choices, if every row's label is one of its choices.
 
-    Choices are columns that are numbered or lettered: A, B, C; choice1, choice2; ending0, ending1.
+    Columns of choices have numbers or letters: A, B, C; choice1, choice2; ending0, ending1.
     """
     groups: dict[str, list[str]] = {}
     for column in columns:
@@ -225,27 +206,25 @@ def _choice_columns(
     likely = sorted(columns, key=lambda name: name.lower() not in (*_ANSWERS, *_LABELS))
     for stem, choices in groups.items():
         for label in likely if len(choices) > 1 else ():
-            found = {str(row.get(label)).strip() for row in rows}
-            indices = {str(at) for at in range(len(choices))}
-            told = stem in _CHOICES and found <= indices
-            named = found <= set(choices)
-            written = all(
+            labels = {str(row.get(label)).strip() for row in rows}
+            by_index = stem in _CHOICES and labels <= set(map(str, range(len(choices))))
+            by_name = labels <= set(choices)
+            by_text = all(
                 str(row.get(label)).strip() in {str(row.get(name)).strip() for name in choices}
                 for row in rows
             )
-            if label not in choices and (told or named or written):
+            if label not in choices and (by_index or by_name or by_text):
                 return label, tuple(choices)
     return None
 
 
 def _flags(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Several columns of 0 and 1, none of which is called a label."""
+    """Several columns of 0 and 1, if no column is called a label."""
     if any(column.lower() in _LABELS for column in columns):
         return ()
-    found = tuple(
-        column for column in columns if set(_cells(rows, column)) in ({"0", "1"}, {"0"}, {"1"})
-    )
-    return found if len(found) > 1 else ()
+    binary = ({"0", "1"}, {"0"}, {"1"})
+    flags = tuple(column for column in columns if set(_cells(rows, column)) in binary)
+    return flags if len(flags) > 1 else ()
 
 
 def _chosen(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], listing: str) -> str | None:
@@ -282,7 +261,7 @@ def _is_class(cells: Sequence[str]) -> bool:
 
 
 def _is_score(name: str, cells: Sequence[str]) -> bool:
-    """Whether the labels are numbers of a scale: fractions, or many of them."""
+    """Whether the labels are numbers on a scale: fractions, or many different ones."""
     if not cells or not all(map(_is_number, cells)):
         return False
     whole = all(float(cell).is_integer() and "." not in cell for cell in cells)
@@ -298,7 +277,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """A pair of known names, a known name, else the column with the longest text."""
+    """Two columns with known names, one with a known name, else the one with the longest texts."""
     spelled = {column.lower(): column for column in columns}
     for first, second in _PAIRS:
         if first in spelled and second in spelled:
@@ -312,5 +291,5 @@ def _text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[st
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
-    found = (row.get(column) for row in rows)
-    return [str(value).strip() for value in found if value is not None and str(value).strip()]
+    texts = (str(row[column]).strip() for row in rows if row.get(column) is not None)
+    return [text for text in texts if text]

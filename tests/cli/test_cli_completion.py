@@ -12,7 +12,7 @@ import pytest
 
 from ptv2_cli.cli import complete
 from ptv2_cli.registry import METHODS
-from ptv2_cli.setup.shipped import shipped_names
+from ptv2_cli.setup.packaged_files import shipped_names
 from ptv2_cli.tasks.catalog import task_names
 
 ROOT = Path(__file__).parents[2]

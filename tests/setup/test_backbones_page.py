@@ -22,7 +22,7 @@ def test_the_page_is_current() -> None:
 
 
 def test_a_page_without_a_place_for_a_table() -> None:
-    with pytest.raises(ValueError, match="no place for the table 'support'"):
+    with pytest.raises(ValueError, match="no comments for the table 'support'"):
         with_tables("# Backbones\n")
 
 

@@ -19,9 +19,9 @@ from ptv2_cli.data.source import FileSource
 from ptv2_cli.errors import InputError
 from ptv2_cli.methods.ptuning_v2 import PTuningV2
 from ptv2_cli.setup import dialogue
-from ptv2_cli.setup.draft import DEMO, draft, scalar
+from ptv2_cli.setup.draft import DEMO, copied, draft, scalar
+from ptv2_cli.setup.packaged_files import shipped_configs, shipped_names
 from ptv2_cli.setup.propose import propose
-from ptv2_cli.setup.shipped import copied, shipped_configs, shipped_names
 from ptv2_cli.tasks.catalog import load_task, task_class
 
 CSV = "text,stars,label\n" + "".join(
@@ -208,7 +208,7 @@ def test_several_columns_of_0_and_1(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert dialogue.converse(note, path).options["label"] == "insult"
     assert "toxic, insult hold 0 and 1" in asked[3]
-    assert "(multi-label) are not there yet" in asked[3]
+    assert "(multi-label) are not supported yet" in asked[3]
     assert run(["init", "--data", "x.csv"]) == 0
     assert "toxic, insult hold 0 and 1" in " ".join(capsys.readouterr().err.split())
     assert checked(tmp_path / "config.yaml").config.task.options["label"] == "toxic"
