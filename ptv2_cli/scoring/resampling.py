@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,26 @@ def class_scores(confusion: Statistics) -> dict[str, Statistics]:
         "class_recall": recall,
         "class_f1": f1,
     }
+
+
+def class_detail(
+    names: Sequence[str], confusion: Statistics
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
+    """Precision, recall, F1 and support of each class, and the counts of [C gold, C predicted]."""
+    scores = class_scores(confusion)
+    figures = ("precision", "recall", "f1")
+    classes = {
+        name: {
+            **{figure: float(scores[f"class_{figure}"][index]) for figure in figures},
+            "support": int(confusion[index].sum()),
+        }
+        for index, name in enumerate(names)
+    }
+    cells = {
+        name: dict(zip(names, map(int, row), strict=True))
+        for name, row in zip(names, confusion, strict=True)
+    }
+    return classes, cells
 
 
 def mean_error(values: Statistics) -> float:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split, SplitName, counted, reading_of
@@ -81,6 +81,11 @@ class Task(ABC):
         self.truncation = definition.truncation
         self.hub = definition.hub
         self.options = options
+
+    def with_options(self, **changes: Any) -> Self:
+        """This task with other values of some options."""
+        options = self.options.model_copy(update=changes)
+        return type(self)(self.name, self.definition, options)
 
     def settle(self, source: DataSource) -> Task:
         """This task with what only the train data tells (labels, say) fixed in its options.
@@ -282,6 +287,13 @@ class Task(ABC):
     @abstractmethod
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """What a model that ignores its input would predict; None where that has no meaning."""
+
+    def scores(
+        self, values: Mapping[str, Any], errors: dict[str, float], detail: dict[str, Any]
+    ) -> Scores:
+        """Those of `values` that are its metrics, with their standard errors and their detail."""
+        metrics = {name: float(values[name]) for name in self.metrics if name in values}
+        return Scores(metrics, detail, errors.get(self.metric), errors)
 
     def require_gold(self, rows: Sequence[Row]) -> None:
         """Raise InputError unless every row has a gold answer and there is a row."""

@@ -23,18 +23,18 @@ SEVERAL = "multi"
 SHAPES = {
     "classification": "ptv2_cli.tasks.classification:Classification",
     "choice": "ptv2_cli.tasks.choice:Choice",
-    "templated": "ptv2_cli.tasks.classification:Templated",
-    "grouped": "ptv2_cli.tasks.classification:Grouped",
+    "templated": "ptv2_cli.tasks.templated:Templated",
+    "grouped": "ptv2_cli.tasks.templated:Grouped",
     "cloze": "ptv2_cli.tasks.cloze:Cloze",
     "tagging": "ptv2_cli.tasks.tagging:Tagging",
     "semantic_roles": "ptv2_cli.tasks.roles:SemanticRoles",
     "question_answering": "ptv2_cli.tasks.qa:QuestionAnswering",
-    "own_classification": "ptv2_cli.tasks.classification:OwnClassification",
-    "own_regression": "ptv2_cli.tasks.regression:Regression",
-    "own_choice": "ptv2_cli.tasks.choice:OwnChoice",
-    "own_tagging": "ptv2_cli.tasks.tagging:OwnTagging",
+    "user_classification": "ptv2_cli.tasks.classification:UserClassification",
+    "user_regression": "ptv2_cli.tasks.regression:Regression",
+    "user_choice": "ptv2_cli.tasks.choice:UserChoice",
+    "user_tagging": "ptv2_cli.tasks.tagging:UserTagging",
     "multi": "ptv2_cli.tasks.multi:MultiTask",
-    "own_question_answering": "ptv2_cli.tasks.qa:OwnQuestionAnswering",
+    "user_question_answering": "ptv2_cli.tasks.qa:UserQuestionAnswering",
 }
 
 

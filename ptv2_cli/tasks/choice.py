@@ -21,7 +21,7 @@ from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
-from ptv2_cli.scoring.resampling import class_scores, mean_error, ratio
+from ptv2_cli.scoring.resampling import class_detail, mean_error, ratio
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
@@ -29,11 +29,7 @@ from ptv2_cli.tasks.texts import FORMATS, encode_texts
 from ptv2_cli.tasks.user_data import (
     Names,
     TableOptions,
-    from_train,
-    gold_key,
-    read_labelled,
-    require_label,
-    table_row,
+    UserTable,
 )
 
 CHOICE = "choice"
@@ -157,12 +153,7 @@ class Choice(Task):
         truth = [self.gold(row) for row in rows]
         metrics = Accuracy().compute(predictions=guess, references=truth)
         error = mean_error(np.equal(guess, truth).astype(float))
-        return Scores(
-            metrics={name: float(value) for name, value in metrics.items()},
-            detail=_detail(guess, truth),
-            standard_error=error,
-            standard_errors={"accuracy": error},
-        )
+        return self.scores(metrics, {"accuracy": error}, _detail(guess, truth))
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The index that is most often right in train, among those that the row has."""
@@ -197,22 +188,8 @@ def _detail(guess: Sequence[int], truth: Sequence[int]) -> dict[str, Any]:
     size = max(*guess, *truth) + 1
     confusion = np.zeros((size, size))
     np.add.at(confusion, (np.asarray(truth), np.asarray(guess)), 1)
-    scores = class_scores(confusion)
-    names = [str(index) for index in range(size)]
-    figures = ("precision", "recall", "f1")
-    return {
-        "choices": {
-            name: {
-                **{figure: float(scores[f"class_{figure}"][at]) for figure in figures},
-                "support": int(confusion[at].sum()),
-            }
-            for at, name in enumerate(names)
-        },
-        "confusion": {
-            name: dict(zip(names, map(int, confusion[at]), strict=True))
-            for at, name in enumerate(names)
-        },
-    }
+    choices, cells = class_detail([str(index) for index in range(size)], confusion)
+    return {"choices": choices, "confusion": cells}
 
 
 def choices_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -346,7 +323,7 @@ _IN_WORDS = {
 }
 
 
-class OwnChoiceOptions(TableOptions):
+class UserChoiceOptions(TableOptions):
     """Open keys of `task: text/choice`."""
 
     text: Names = Field(
@@ -379,40 +356,37 @@ class OwnChoiceOptions(TableOptions):
         return value
 
 
-class OwnChoice(Choice):
-    """Rows as the file has them, but `label` is an index: other columns stay in the row."""
+class UserChoice(UserTable, Choice):
+    """Questions of the user's own table; what its label column holds is found in train."""
 
-    options_model: ClassVar[type[Section]] = OwnChoiceOptions
+    options_model: ClassVar[type[Section]] = UserChoiceOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
-        self.options: OwnChoiceOptions = cast(OwnChoiceOptions, options)
-        self.label_column = self.options.label
-        self._take_columns(self.options.text, self.options.choices)
-        self.gold_key = gold_key(self.label_column, (*self.text, *self.choice_columns))
+        self._take_columns(self.text, cast(UserChoiceOptions, options).choices)
+        self.label_is = cast(UserChoiceOptions, options).label_is
 
     @property
-    def gold_columns(self) -> tuple[str, ...]:
-        """The column that `label:` names."""
-        return (self.label_column,)
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of the text and of the choices."""
+        return (*self.text, *cast(UserChoiceOptions, self.options).choices)
 
     @property
     def found(self) -> str | None:
         """What the label column holds; see Task.found."""
-        form = self.options.label_is
-        return None if form == "auto" else f"{self.label_column}: {_IN_WORDS[form]}"
+        if self.label_is == "auto":
+            return None
+        return f"{self.label_column}: {_IN_WORDS[self.label_is]}"
 
-    def settle(self, source: DataSource) -> OwnChoice:
+    def settle(self, source: DataSource) -> Task:
         """With `label_is` as all rows of the train file have it; see Task.settle."""
-        if self.options.label_is != "auto":
+        if self.label_is != "auto":
             return self
         possible: tuple[Form, ...] = FORMS
         differ: dict[tuple[Form, Form], RawRow] = {}
 
-        def look(line: RawRow) -> None:
+        def look(line: RawRow, value: Any) -> None:
             nonlocal possible
-            require_label(line, self.label_column)
-            _, value = table_row(line, self.text, self.label_column, self.gold_key)
             choices = check_choices(line, self.choice_columns)
             means = _meanings(value, choices, self.choice_columns)
             possible = _still(line, value, choices, self.choice_columns, possible)
@@ -420,31 +394,24 @@ class OwnChoice(Choice):
                 if means[one] != means[other]:
                     differ.setdefault((one, other), line)
 
-        from_train(self, source, FORMATS, look)
-        found = next((pair for pair in combinations(possible, 2) if pair in differ), None)
-        if found is not None:
-            one, other = found
-            value = differ[found].values[self.label_column]
+        self._train_values(source, look)
+        pair = next((pair for pair in combinations(possible, 2) if pair in differ), None)
+        if pair is not None:
+            one, other = pair
+            value = differ[pair].values[self.label_column]
             raise DataError.at(
-                differ[found].where,
+                differ[pair].where,
                 f"label {value!r} may be the {one} of one choice or the {other} of another, as all "
                 "of train's",
                 f"say which: task.label_is: {one}, or {other}",
             )
-        options = self.options.model_copy(update={"label_is": possible[0]})
-        return OwnChoice(self.name, self.definition, options)
+        return self.with_options(label_is=possible[0])
 
-    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
-        """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        return read_labelled(self, self.label_column, source, split, limit)
-
-    def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.text, self.label_column, self.gold_key)
+    def _gold_of(self, line: RawRow, value: Any) -> int | None:
         choices = check_choices(line, self.choice_columns)
-        if value is not None:
-            form = self.options.label_is
-            row[self.gold_key] = _gold(line, value, choices, self.choice_columns, form)
-        return row
+        if value is None:
+            return None
+        return _gold(line, value, choices, self.choice_columns, self.label_is)
 
 
 def _gold(line: RawRow, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:

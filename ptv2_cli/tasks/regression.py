@@ -1,4 +1,4 @@
-"""A person's own texts and a number for each: Pearson's and Spearman's correlation."""
+"""The user's own texts and a number for each: Pearson's and Spearman's correlation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.data.rows import DataSource, Row
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring.resampling import correlations, moments, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.texts import FORMATS, TextTask
+from ptv2_cli.tasks.texts import TextTask
 from ptv2_cli.tasks.user_data import (
     TableOptions,
-    from_train,
-    gold_key,
-    read_labelled,
-    require_label,
-    table_row,
+    UserTable,
 )
 
 DIGITS = 6
@@ -43,7 +40,7 @@ class RegressionOptions(TableOptions):
     )
 
 
-class Regression(TextTask):
+class Regression(UserTable, TextTask):
     """Rows `{text columns..., label: NUMBER, ...}`; the label is absent if unlabelled."""
 
     kind: ClassVar[Kind] = "regression"
@@ -52,59 +49,36 @@ class Regression(TextTask):
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
-        self.options: RegressionOptions = cast(RegressionOptions, options)
-        self.columns = self.options.text
-        self.label_column = self.options.label
-        self.gold_key = gold_key(self.label_column, self.columns)
+        own = cast(RegressionOptions, options)
+        self.mean, self.deviation = own.mean, own.deviation
 
-    @property
-    def gold_columns(self) -> tuple[str, ...]:
-        """The column that `label:` names."""
-        return (self.label_column,)
-
-    def settle(self, source: DataSource) -> Regression:
+    def settle(self, source: DataSource) -> Task:
         """With mean and deviation of the train file's numbers; see Task.settle."""
-        if self.options.mean is not None and self.options.deviation is not None:
+        if self.mean is not None and self.deviation is not None:
             return self
-        values = np.array(from_train(self, source, FORMATS, self._number_read))
+        values = np.array(self._train_values(source, self._gold_of))
         with np.errstate(over="ignore", invalid="ignore"):
             mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
+        where = ", ".join(map(str, source.files("train")))
         if not math.isfinite(mean) or not math.isfinite(deviation):
-            where = ", ".join(map(str, source.files("train")))
             largest = max(values, key=abs)
             what = f"column {self.label_column!r} holds {largest:g}: too large a number"
             raise DataError.at(where, what, "give the numbers in a larger unit")
         if not deviation:
-            where = ", ".join(map(str, source.files("train")))
             what = f"column {self.label_column!r} holds {values[0]:g} in every row"
             raise DataError.at(where, what, "task.label names the column of the number")
-        found = {
-            "mean": mean if self.options.mean is None else self.options.mean,
-            "deviation": self.options.deviation or deviation,
-        }
-        options = self.options.model_copy(update=found)
-        return Regression(self.name, self.definition, options)
+        return self.with_options(
+            mean=mean if self.mean is None else self.mean, deviation=self.deviation or deviation
+        )
 
-    def _number_read(self, line: RawRow) -> float:
-        require_label(line, self.label_column)
-        return float(self.gold(self._row(line)))
-
-    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
-        """Read csv, tsv, jsonl or parquet files; see Task.read."""
-        return read_labelled(self, self.label_column, source, split, limit)
-
-    def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.columns, self.label_column, self.gold_key)
-        if value is not None:
-            row[self.gold_key] = check_number(line, self.label_column, value)
-        return row
+    def _gold_of(self, line: RawRow, value: Any) -> float | None:
+        return None if value is None else check_number(line, self.label_column, value)
 
     @property
     def _scale(self) -> tuple[float, float]:
-        mean, deviation = self.options.mean, self.options.deviation
-        assert mean is not None
-        assert deviation is not None
-        return mean, deviation
+        assert self.mean is not None
+        assert self.deviation is not None
+        return self.mean, self.deviation
 
     def _label(self, row: Row) -> float | None:
         gold = self.gold(row)
@@ -162,15 +136,11 @@ class Regression(TextTask):
         statistics = moments(truth, guess)
         found = self.from_statistics(statistics.sum(axis=0))
         errors = resampled_errors(statistics, self.from_statistics)
-        return Scores(
-            metrics={name: float(value) for name, value in found.items()},
-            detail={
-                "mean_absolute_error": float(np.abs(guess - truth).mean()),
-                "root_mean_squared_error": float(np.sqrt(np.square(guess - truth).mean())),
-            },
-            standard_error=errors[self.metric],
-            standard_errors=errors,
-        )
+        detail = {
+            "mean_absolute_error": float(np.abs(guess - truth).mean()),
+            "root_mean_squared_error": float(np.sqrt(np.square(guess - truth).mean())),
+        }
+        return self.scores(found, errors, detail)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The mean of train for every row."""

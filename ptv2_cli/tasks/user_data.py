@@ -1,10 +1,11 @@
-"""What a person's own tables share: which columns, labels that are found, rows named by line."""
+"""Tasks on the user's own tables: which columns hold what, and what the train file tells."""
 
 from __future__ import annotations
 
 import difflib
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
@@ -18,6 +19,7 @@ from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.scoring.named_metrics import ALWAYS, NAMED
 from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.texts import FORMATS
 
 T = TypeVar("T")
@@ -82,62 +84,79 @@ class NamedMetrics(Section):
         return tuple(dict.fromkeys(value)) if value else None
 
 
-def gold_key(label: str, inputs: Sequence[str]) -> str:
-    """What rows call their gold answer: `label`, unless that is a column that the model reads.
+class UserTable(Task):
+    """A task on tables whose columns the config names; subclasses say what a gold answer is.
 
-    The answer then has the name of its own column, `label`.
-    """
-    return label if "label" in inputs else "label"
-
-
-def table_row(line: RawRow, columns: Sequence[str], label: str, key: str) -> tuple[Row, Any]:
-    """A checked row without its gold answer, and that answer as read (None: unlabelled).
-
-    Args:
-        line: the row as read.
-        columns: its text columns.
-        label: the column of the gold answer.
-        key: what the row will call it, see `gold_key`.
-
-    Raises:
-        DataError: a text column is missing, holds no text or an empty one.
-    """
-    for column in columns:
-        if not check_text(line, column).strip():
-            raise DataError.at(
-                line.where, f"column {column!r} is empty", "write its text, or delete the row"
-            )
-    row = dict(line.values)
-    value = row.pop(label, None)
-    row.pop(key, None)  # another column of this name would read as the gold answer
-    if isinstance(value, str):
-        value = value.strip() or None
-    return row, value
-
-
-def read_labelled(
-    task: Task,
-    column: str,
-    source: DataSource,
-    split: str,
-    limit: int | None,
-    note: Callable[[Any], None] = lambda value: None,
-) -> Split:
-    """A split of a table; every row of train and validation has its gold answer.
-
-    `note` is given the gold answer of each row as the file has it.
-
-    Raises:
-        DataError: see `read_split` and `require_label`.
+    A row has the columns of its file, but the gold answer under `gold_key`. That is `label`, unless
+    the model reads a column of that name: then it is the answer's own column.
     """
 
-    def make(line: RawRow) -> Row:
-        if split in LABELLED:
-            require_label(line, column)
-        note(line.values.get(column))
-        return task._row(line)
+    options: TableOptions
 
-    return read_split(task, source, split, limit, FORMATS, make)
+    def __init__(self, name: str, definition: Definition, options: Section) -> None:
+        super().__init__(name, definition, options)
+        self.options = cast(TableOptions, options)
+        self.text = self.options.text
+        self.columns = self.text
+        self.label_column = self.options.label
+        self.gold_key = self.label_column if "label" in self.inputs else "label"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that the model reads."""
+        return self.text
+
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """The column that `label:` names."""
+        return (self.label_column,)
+
+    @abstractmethod
+    def _gold_of(self, line: RawRow, value: Any) -> Any:
+        """The gold answer that a cell holds; None for None.
+
+        Raises:
+            DataError: it is no answer of this task.
+        """
+
+    def _row(self, line: RawRow) -> Row:
+        self._check_texts(line)
+        row = dict(line.values)
+        row.pop(self.gold_key, None)
+        gold = self._gold_of(line, self._cell(line))
+        row.pop(self.label_column, None)
+        return row if gold is None else {**row, self.gold_key: gold}
+
+    def _check_texts(self, line: RawRow) -> None:
+        for column in self.text:
+            if not check_text(line, column).strip():
+                what = f"column {column!r} is empty"
+                raise DataError.at(line.where, what, "write its text, or delete the row")
+
+    def _cell(self, line: RawRow) -> Any:
+        """What the column of the gold answer holds; None where it is empty."""
+        value = line.values.get(self.label_column)
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
+        """Read a table; every row of train and validation has its gold answer; see Task.read."""
+
+        def make(line: RawRow) -> Row:
+            if split in LABELLED:
+                require_label(line, self.label_column)
+            return self._row(line)
+
+        return read_split(self, source, split, limit, FORMATS, make)
+
+    def _train_values(self, source: DataSource, look: Callable[[RawRow, Any], T]) -> list[T]:
+        """What `look` gives for each train row and its gold answer as read; see `from_train`."""
+
+        def checked(line: RawRow) -> T:
+            require_label(line, self.label_column)
+            self._check_texts(line)
+            return look(line, self._cell(line))
+
+        return from_train(self, source, FORMATS, checked)
 
 
 def require_label(line: RawRow, column: str) -> None:
