@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal, cast
@@ -76,7 +77,7 @@ class Choice(Task):
         value = row.pop(self.label_column, None)
         if value is not None:
             value = self.definition.values.get(str(value), value)
-            row["label"] = check_index(line, value, len(choices))
+            row["label"] = check_index(line, value, choices, self.choice_columns)
         return row
 
     def content(self, row: Row) -> tuple[Any, ...]:
@@ -236,19 +237,54 @@ def check_choices(line: RawRow, columns: Sequence[str]) -> list[str]:
     return found
 
 
-def check_index(line: RawRow, value: Any, count: int) -> int:
-    """The index that a label is, from 0, into the `count` choices of a row.
+def check_index(line: RawRow, value: Any, choices: Sequence[str], columns: Sequence[str]) -> int:
+    """The index that a label is, from 0, into the choices of a row.
 
     Raises:
         DataError: it is no whole number, or the row has no such choice.
     """
-    hint = f"the first choice is 0, the last of this row is {count - 1}"
+    hint = f"the first choice is 0, the last of this row is {len(choices) - 1}"
     index = as_index(value)
     if index is None:
         raise DataError.at(line.where, f"label {value!r} is no index of a choice", hint)
-    if not 0 <= index < count:
-        raise DataError.at(line.where, f"label {value!r} in a row of {count} choices", hint)
+    if not 0 <= index < len(choices):
+        raise DataError.at(line.where, f"label {value!r} in a row of {len(choices)} choices", hint)
     return index
+
+
+def check_chosen(line: RawRow, value: Any, choices: Sequence[str], columns: Sequence[str]) -> int:
+    """The index of the choice whose text a label is, spaces around it aside.
+
+    Raises:
+        DataError: no choice of the row has that text, or two have it.
+    """
+    matches = places(value, choices)
+    if len(matches) == 1:
+        return matches[0]
+    shown = ", ".join(map(repr, choices))
+    if matches:
+        what = f"label {value!r} is the text of {len(matches)} choices: {shown}"
+        hint = "say which by its index, from 0, with task.label_is: index; or delete the row"
+    else:
+        what = f"label {value!r} is the text of none of the choices: {shown}"
+        hint = "write it as the choice is written"
+    raise DataError.at(line.where, what, hint)
+
+
+def check_column(line: RawRow, value: Any, choices: Sequence[str], columns: Sequence[str]) -> int:
+    """The index of the choice whose column a label names.
+
+    Raises:
+        DataError: it names none of those that the row fills, or one column lists the choices.
+    """
+    filled = columns[: len(choices)] if len(columns) > 1 else ()
+    if value in filled:
+        return filled.index(value)
+    raise DataError.at(
+        line.where,
+        f"label {value!r} is no column of a choice of this row",
+        f"its columns are {', '.join(filled)}",
+    )
 
 
 def as_index(value: Any) -> int | None:
@@ -258,40 +294,6 @@ def as_index(value: Any) -> int | None:
         # No row has a choice of ten digits, and Python reads no int of 5,000.
         return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def check_chosen(line: RawRow, value: Any, choices: Sequence[str]) -> int:
-    """The index of the choice whose text a label is, spaces around it aside.
-
-    Raises:
-        DataError: no choice of the row has that text, or two have it.
-    """
-    found = places(value, choices)
-    if len(found) == 1:
-        return found[0]
-    shown = ", ".join(map(repr, choices))
-    if found:
-        what = f"label {value!r} is the text of {len(found)} choices: {shown}"
-        hint = "say which by its index, from 0, with task.label_is: index; or delete the row"
-    else:
-        what = f"label {value!r} is the text of none of the choices: {shown}"
-        hint = "write it as the choice is written"
-    raise DataError.at(line.where, what, hint)
-
-
-def check_column(line: RawRow, value: Any, columns: Sequence[str]) -> int:
-    """The index of the choice whose column a label names; `columns`: those that the row fills.
-
-    Raises:
-        DataError: it names none of them.
-    """
-    if value in columns:
-        return columns.index(value)
-    raise DataError.at(
-        line.where,
-        f"label {value!r} is no column of a choice of this row",
-        f"its columns are {', '.join(columns)}",
-    )
 
 
 def places(value: Any, choices: Sequence[str]) -> list[int]:
@@ -315,8 +317,13 @@ def _empty(cell: Any) -> bool:
 
 
 Form = Literal["index", "text", "column"]
-FORMS: tuple[Form, ...] = ("index", "text", "column")
-_IN_WORDS = {
+FORMS: dict[Form, Callable[[RawRow, Any, Sequence[str], Sequence[str]], int]] = {
+    "index": check_index,
+    "text": check_chosen,
+    "column": check_column,
+}
+"""What a label may be -> what reads it."""
+_IN_WORDS: dict[str, str] = {
     "index": "the index of the right choice, from 0",
     "text": "the right choice's text",
     "column": "the name of the right choice's column",
@@ -382,14 +389,21 @@ class UserChoice(UserTable, Choice):
         """With `label_is` as all rows of the train file have it; see Task.settle."""
         if self.label_is != "auto":
             return self
-        possible: tuple[Form, ...] = FORMS
+        possible = tuple(FORMS)
         differ: dict[tuple[Form, Form], RawRow] = {}
 
         def look(line: RawRow, value: Any) -> None:
             nonlocal possible
             choices = check_choices(line, self.choice_columns)
-            means = _meanings(value, choices, self.choice_columns)
-            possible = _still(line, value, choices, self.choice_columns, possible)
+            means = _meanings(line, value, choices, self.choice_columns)
+            left = tuple(form for form in possible if form in means)
+            if not left:
+                # Say what is wrong with it as an index if it is a whole number, else as a text,
+                # unless earlier rows rule that out.
+                likely: Form = "text" if as_index(value) is None else "index"
+                read = FORMS[likely if likely in possible else possible[0]]
+                read(line, value, choices, self.choice_columns)
+            possible = left
             for one, other in combinations(possible, 2):
                 if means[one] != means[other]:
                     differ.setdefault((one, other), line)
@@ -411,46 +425,16 @@ class UserChoice(UserTable, Choice):
         choices = check_choices(line, self.choice_columns)
         if value is None:
             return None
-        return _gold(line, value, choices, self.choice_columns, self.label_is)
+        read = check_index if self.label_is == "auto" else FORMS[self.label_is]
+        return read(line, value, choices, self.choice_columns)
 
 
-def _gold(line: RawRow, value: Any, choices: list[str], columns: Sequence[str], form: str) -> int:
-    if form == "text":
-        return check_chosen(line, value, choices)
-    if form == "column":
-        return check_column(line, value, columns[: len(choices)])
-    return check_index(line, value, len(choices))
-
-
-def _meanings(value: Any, choices: list[str], columns: Sequence[str]) -> dict[Form, int]:
+def _meanings(
+    line: RawRow, value: Any, choices: Sequence[str], columns: Sequence[str]
+) -> dict[Form, int]:
     """The choice that a label stands for in each form that it may have."""
-    found: dict[Form, int] = {}
-    index, texts = as_index(value), places(value, choices)
-    if index is not None and 0 <= index < len(choices):
-        found["index"] = index
-    if len(texts) == 1:
-        found["text"] = texts[0]
-    if len(columns) > 1 and value in columns[: len(choices)]:
-        found["column"] = columns.index(value)
-    return found
-
-
-def _still(
-    line: RawRow,
-    value: Any,
-    choices: list[str],
-    columns: Sequence[str],
-    possible: tuple[Form, ...],
-) -> tuple[Form, ...]:
-    """Which of the forms a row's label may have.
-
-    Raises:
-        DataError: none of them; as the form that all rows before it had.
-    """
-    may = _meanings(value, choices, columns)
-    left = tuple(form for form in possible if form in may)
-    if not left:
-        # Whole numbers are told as indices, all else as texts, unless earlier rows decide.
-        likely = "text" if as_index(value) is None else "index"
-        _gold(line, value, choices, columns, likely if likely in possible else possible[0])
-    return left
+    meanings: dict[Form, int] = {}
+    for form, read in FORMS.items():
+        with suppress(DataError):
+            meanings[form] = read(line, value, choices, columns)
+    return meanings

@@ -22,10 +22,9 @@ from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
-from ptv2_cli.scoring.resampling import mean_error
-from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.scoring.scores import Array, Prediction
 from ptv2_cli.scoring.squad import best_over
-from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.answers import AnswerTask
 from ptv2_cli.tasks.texts import encode_texts
 
 GAP = "@placeholder"
@@ -35,7 +34,7 @@ class ClozeOptions(Section):
     """A cloze has no option of its own."""
 
 
-class Cloze(Task):
+class Cloze(AnswerTask):
     """Rows `{passage, query, entities: [TEXT], answers: [TEXT], idx}`, a row per query.
 
     The head has two classes, whether an entity is right being the second. Entities and answers
@@ -44,7 +43,6 @@ class Cloze(Task):
 
     kind: ClassVar[Kind] = "sequence"
     unweighted = "its answers are entities, no classes"
-    gold_key: str = "answers"
     options_model: ClassVar[type[Section]] = ClozeOptions
     piece: ClassVar[str] = "entity"
     origin: ClassVar[str | None] = "passage"
@@ -126,48 +124,16 @@ class Cloze(Task):
             for row, chances in zip(rows, found, strict=True)
         ]
 
-    def answer(self, line: Mapping[str, Any]) -> Any:
-        """The entity; see Task.answer."""
-        return line["prediction"]["answer"]
-
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Answers and entities of a query; see Task.describe_gold."""
         answers = sum(len(row.get("answers", ())) for row in rows) / len(rows)
         entities = sum(len(row["entities"]) for row in rows) / len(rows)
         return f"{answers:.1f} of {entities:.1f} entities are right on average"
 
-    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
-        """[n, 3]: exact match, F1 and 1."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array([[*best_over(line["answer"], row["answers"]), 1.0] for row, line in pairs])
-
-    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
-        """exact_match and f1 from sums [..., 3]."""
-        return {
-            "f1": totals[..., 1] / totals[..., 2],
-            "exact_match": totals[..., 0] / totals[..., 2],
-        }
-
-    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-        """f1 and exact_match; what a random entity would score under detail; see Task.score."""
-        from ptv2_cli.scoring.metrics import Squad
-
-        self.require_gold(rows)
-        found = Squad().compute(
-            predictions=[line["answer"] for line in predictions],
-            references=[row["answers"] for row in rows],
-        )
-        statistics = self.row_statistics(rows, predictions)
-        errors = {
-            "f1": mean_error(statistics[:, 1]),
-            "exact_match": mean_error(statistics[:, 0]),
-        }
-        return Scores(
-            metrics={name: float(found[name]) for name in self.metrics},
-            detail=_random(rows),
-            standard_error=errors[self.metric],
-            standard_errors=errors,
-        )
+    def _detail(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], found: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return _random(rows)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The entity that the passage names most often (the first of equals)."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,7 @@ from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task
 from ptv2_cli.tasks.definition import Definition
 
+T = TypeVar("T")
 TASK = "task"
 """The key of a row that names its task."""
 
@@ -67,6 +68,23 @@ class MultiSource:
         return "; ".join(source.describe(split) for source in self.sources)
 
 
+@dataclass(frozen=True)
+class Share:
+    """One of the tasks, and the places of its rows among those of all."""
+
+    name: str
+    part: Task
+    places: list[int]
+
+    def of(self, items: Sequence[T]) -> list[T]:
+        """Its own of a list with an item for each row."""
+        return [items[at] for at in self.places]
+
+    def named(self, values: Mapping[str, T]) -> dict[str, T]:
+        """Its values under `NAME.key`."""
+        return {f"{self.name}.{key}": value for key, value in values.items()}
+
+
 class MultiTask(Task):
     """Rows `{task: NAME, ...}` of all its tasks, one task after another.
 
@@ -105,13 +123,9 @@ class MultiTask(Task):
         self.names = _names([part.name for part in self.parts])
         self.labels = tuple(dict.fromkeys(label for part in self.parts for label in part.labels))
         self.columns = self.parts[0].columns
-        self.metrics = (
-            "mean",
-            *(f"{n}.{m}" for n, part in self._named() for m in part.metrics),
-        )
-        self.further_metrics = tuple(
-            f"{name}.{metric}" for name, part in self._named() for metric in part.further_metrics
-        )
+        named = list(zip(self.names, self.parts, strict=True))
+        self.metrics = ("mean", *(f"{name}.{m}" for name, part in named for m in part.metrics))
+        self.further_metrics = tuple(f"{n}.{m}" for n, part in named for m in part.further_metrics)
         reports = {part.report for part in self.parts}
         self.report = reports.pop() if len(reports) == 1 else ("validation",)
 
@@ -121,21 +135,15 @@ class MultiTask(Task):
         if metric in self.metrics or name not in self.names:
             return self
         at = self.names.index(name)
-        made = self.parts[at].measuring(own)
         sections = list(self.options.tasks)
-        sections[at] = TaskSection.model_validate(
-            {**sections[at].model_dump(), **made.options.model_dump()}
-        )
-        options = self.options.model_copy(update={"tasks": tuple(sections)})
-        return MultiTask(self.name, self.definition, options)
+        options = self.parts[at].measuring(own).options
+        sections[at] = _section(sections[at], options)
+        return self.with_options(tasks=tuple(sections))
 
     def undefined(self, rows: Sequence[Row]) -> dict[str, str]:
         """Those of its tasks on their own rows, under their names."""
-        return {
-            f"{name}.{metric}": why
-            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
-            for metric, why in part.undefined([rows[at] for at in places]).items()
-        }
+        found = (share.named(share.part.undefined(share.of(rows))) for share in self._shares(rows))
+        return dict(item for one in found for item in one.items())
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -144,7 +152,8 @@ class MultiTask(Task):
             "name": f"{self.name}: {' + '.join(self.names)}",
             "version": self.version,
             "tasks": [
-                {**part.identity, "as": name, "metric": part.metric} for name, part in self._named()
+                {**part.identity, "as": name, "metric": part.metric}
+                for name, part in zip(self.names, self.parts, strict=True)
             ],
         }
 
@@ -166,22 +175,19 @@ class MultiTask(Task):
         ]
         return MultiSource(tuple(part.open(own, offline) for part, own in sections))
 
-    def settle(self, source: DataSource) -> MultiTask:
+    def settle(self, source: DataSource) -> Task:
         """Each settled on its own train data."""
         settled = [part.settle(own) for part, own in zip(self.parts, _sources(source), strict=True)]
         sections = [
-            TaskSection.model_validate(
-                {
-                    **section.model_dump(),
-                    **part.options.model_dump(),
-                    "max_len": section.max_len or part.max_len,
-                    "truncation": section.truncation or part.truncation,
-                }
+            _section(
+                section,
+                part.options,
+                max_len=section.max_len or part.max_len,
+                truncation=section.truncation or part.truncation,
             )
             for section, part in zip(self.options.tasks, settled, strict=True)
         ]
-        options = self.options.model_copy(update={"tasks": tuple(sections)})
-        return MultiTask(self.name, self.definition, options)
+        return self.with_options(tasks=tuple(sections))
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """The rows of all, each with its task's name; `limit` is for each."""
@@ -208,12 +214,16 @@ class MultiTask(Task):
 
     def unit(self, row: Row) -> Hashable:
         """As its own task has it."""
-        found = self._part_of(row, self.name).unit(row)
-        return None if found is None else (task_of_row(row), found)
+        unit = self.part_of(row).unit(row)
+        return None if unit is None else (task_of_row(row), unit)
 
     def part_of(self, row: Row) -> Task:
         """The task that the row names."""
         return self._part_of(row, self.name)
+
+    def gold(self, row: Row) -> Any:
+        """As its own task has it."""
+        return self.part_of(row).gold(row)
 
     def answer(self, line: Mapping[str, Any]) -> Any:
         """As its own task has it."""
@@ -226,34 +236,34 @@ class MultiTask(Task):
 
     def expand(self, line: RawRow) -> Iterator[RawRow]:
         """As its own task has it."""
-        part = self._part_of(line.values, line.where)
-        name = {TASK: line.values[TASK]}
-        rest = {key: value for key, value in line.values.items() if key != TASK}
-        for item in part.expand(replace(line, values=rest)):
-            yield replace(item, values={**name, **item.values})
+        part, own = self._own(line)
+        for item in part.expand(own):
+            yield replace(item, values={TASK: line.values[TASK], **item.values})
 
     def _row(self, line: RawRow) -> Row:
-        part = self._part_of(line.values, line.where)
-        rest = {key: value for key, value in line.values.items() if key != TASK}
-        return {TASK: line.values[TASK], **part._row(replace(line, values=rest))}
+        part, own = self._own(line)
+        return {TASK: line.values[TASK], **part._row(own)}
 
     def new_row(self, line: RawRow) -> Row:
         """A row of the task that its column `task` names."""
-        part = self._part_of(line.values, line.where)
-        rest = {key: value for key, value in line.values.items() if key != TASK}
-        row = part.new_row(replace(line, values=rest))
-        return SourceRow({TASK: line.values[TASK], **row}, line.values)
+        part, own = self._own(line)
+        return SourceRow({TASK: line.values[TASK], **part.new_row(own)}, line.values)
+
+    def _own(self, line: RawRow) -> tuple[Task, RawRow]:
+        """The task that a row as read names, and the row without that name."""
+        values = {key: value for key, value in line.values.items() if key != TASK}
+        return self._part_of(line.values, line.where), replace(line, values=values)
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
         """Each by its own task, within its own `max_len` where that is shorter."""
         made: list[Feature] = []
-        for number, (part, places) in enumerate(self._shares(rows)):
-            section = self.options.tasks[number]
+        for number, share in enumerate(self._shares(rows)):
+            section, part = self.options.tasks[number], share.part
             own = encoder.limited(
                 section.max_len or part.max_len, section.truncation or part.truncation
             )
-            features = part.encode([rows[at] for at in places], own)
-            made += [replace(item, row=places[item.row], task=number) for item in features]
+            features = part.encode(share.of(rows), own)
+            made += [replace(item, row=share.places[item.row], task=number) for item in features]
         return sorted(made, key=lambda item: item.row)
 
     def decode(
@@ -264,94 +274,78 @@ class MultiTask(Task):
         state: Mapping[str, float],
     ) -> list[Prediction]:
         """Each by its own task."""
-        lines: list[Prediction] = [{} for _ in rows]
-        for number, (part, places) in enumerate(self._shares(rows)):
-            order = {place: at for at, place in enumerate(places)}
+        lines: list[Prediction] = [None for _ in rows]
+        for number, share in enumerate(self._shares(rows)):
+            order = {place: at for at, place in enumerate(share.places)}
             own = [
                 (replace(item, row=order[item.row]), output)
                 for item, output in zip(features, outputs, strict=True)
                 if item.task == number
             ]
-            decoded = part.decode(
-                [rows[at] for at in places],
+            start = f"{share.name}."
+            decoded = share.part.decode(
+                share.of(rows),
                 [item for item, _ in own],
                 [output for _, output in own],
-                _own_state(state, self.names[number]),
+                {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)},
             )
-            for place, line in zip(places, decoded, strict=True):
-                lines[place] = line
+            _put(lines, share, decoded)
         return lines
 
     def tune(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
         """What each tunes, under its name."""
-        return {
-            f"{name}.{key}": value
-            for name, part, own, lines in self._pairs(rows, predictions)
-            for key, value in part.tune(own, lines).items()
-        }
-
-    def gold(self, row: Row) -> Any:
-        """As its own task has it."""
-        return self._part_of(row, self.name).gold(row)
+        tuned: dict[str, float] = {}
+        for share in self._shares(rows):
+            tuned |= share.named(share.part.tune(share.of(rows), share.of(predictions)))
+        return tuned
 
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """Each task's classes, under its name."""
-        return Counter(
-            {
-                f"{name}: {key}": count
-                for name, part, own in self._own_rows(rows)
-                for key, count in part.tally(own).items()
-            }
-        )
+        counts: Counter[str] = Counter()
+        for share in self._shares(rows):
+            own = share.part.tally(share.of(rows))
+            counts.update({f"{share.name}: {key}": count for key, count in own.items()})
+        return counts
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Each task's."""
-        return "; ".join(
-            f"{name}: {part.describe_gold(own)}" for name, part, own in self._own_rows(rows)
-        )
+        shares = self._shares(rows)
+        return "; ".join(f"{one.name}: {one.part.describe_gold(one.of(rows))}" for one in shares)
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """That of the first task that has one alone."""
-        found = ((name, part.only_answer(own)) for name, part, own in self._own_rows(rows))
-        return next((f"{answer} (task {name})" for name, answer in found if answer), None)
+        for share in self._shares(rows):
+            answer = share.part.only_answer(share.of(rows))
+            if answer is not None:
+                return f"{answer} (task {share.name})"
+        return None
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """Each task's scores under its name, and the mean of their main metrics."""
-        found = {
-            name: (part, part.score(own, lines))
-            for name, part, own, lines in self._pairs(rows, predictions)
-        }
-        main = [scores.metrics[part.metric] for part, scores in found.values()]
-        errors = [scores.standard_error for _, scores in found.values()]
-        known = [error for error in errors if error is not None]
+        metrics: dict[str, float] = {}
+        errors: dict[str, float] = {}
+        detail, main, spreads = {}, [], []
+        for share in self._shares(rows):
+            scores = share.part.score(share.of(rows), share.of(predictions))
+            metrics |= share.named(scores.metrics)
+            errors |= share.named(scores.standard_errors)
+            detail[share.name] = scores.detail
+            main.append(scores.metrics[share.part.metric])
+            spreads.append(scores.standard_error)
+        known = [error for error in spreads if error is not None]
         # The tasks' rows are independent, so their variances add up.
         spread = math.hypot(*known) / len(main) if len(known) == len(main) else None
-        flat = {
-            f"{name}.{metric}": value
-            for name, (_, scores) in found.items()
-            for metric, value in scores.metrics.items()
-        }
-        own_errors = {
-            f"{name}.{metric}": value
-            for name, (_, scores) in found.items()
-            for metric, value in scores.standard_errors.items()
-        }
-        return Scores(
-            metrics={"mean": sum(main) / len(main), **flat},
-            detail={name: scores.detail for name, (_, scores) in found.items()},
-            standard_error=spread,
-            standard_errors=own_errors | ({} if spread is None else {"mean": spread}),
-        )
+        if spread is not None:
+            errors["mean"] = spread
+        return Scores({"mean": sum(main) / len(main), **metrics}, detail, spread, errors)
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, sum of k]: each task's columns, zero in the rows of the others."""
         blocks = []
-        for part, places in self._shares(rows):
-            own = part.row_statistics(
-                [rows[at] for at in places], [predictions[at] for at in places]
-            )
+        for share in self._shares(rows):
+            own = share.part.row_statistics(share.of(rows), share.of(predictions))
             block = np.zeros((len(rows), own.shape[1]))
-            block[places] = own
+            block[share.places] = own
             blocks.append(block)
         self._widths = [block.shape[1] for block in blocks]
         return np.concatenate(blocks, axis=1)
@@ -359,60 +353,33 @@ class MultiTask(Task):
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """Every task's metrics and their mean."""
         blocks = np.split(totals, np.cumsum(self._widths)[:-1], axis=-1)
-        found = {
-            name: (part, part.from_statistics(block))
-            for (name, part), block in zip(self._named(), blocks, strict=True)
-        }
-        main = [scores[part.metric] for part, scores in found.values()]
-        flat = {
-            f"{name}.{metric}": value
-            for name, (_, scores) in found.items()
-            for metric, value in scores.items()
-        }
-        return {"mean": np.mean(main, axis=0), **flat}
+        metrics: dict[str, Statistics] = {}
+        main = []
+        for share, block in zip(self._shares(()), blocks, strict=True):
+            scores = share.part.from_statistics(block)
+            metrics |= share.named(scores)
+            main.append(scores[share.part.metric])
+        return {"mean": np.mean(main, axis=0), **metrics}
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """Each task's, where every one has it."""
-        lines: list[Prediction] = [{} for _ in rows]
-        for (part, places), (_, learnt) in zip(
-            self._shares(rows), self._shares(train), strict=True
-        ):
-            found = part.majority([train[at] for at in learnt], [rows[at] for at in places])
-            if found is None:
+        lines: list[Prediction] = [None for _ in rows]
+        for share, learnt in zip(self._shares(rows), self._shares(train), strict=True):
+            guesses = share.part.majority(learnt.of(train), share.of(rows))
+            if guesses is None:
                 return None
-            for place, line in zip(places, found, strict=True):
-                lines[place] = line
+            _put(lines, share, guesses)
         return lines
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """Rows of each task."""
-        return {
-            name: len(places)
-            for name, (_, places) in zip(self.names, self._shares(rows), strict=True)
-        }
+        return {share.name: len(share.places) for share in self._shares(rows)}
 
-    def _named(self) -> list[tuple[str, Task]]:
-        return list(zip(self.names, self.parts, strict=True))
-
-    def _shares(self, rows: Sequence[Row]) -> list[tuple[Task, list[int]]]:
-        """Each task and the places of its rows."""
+    def _shares(self, rows: Sequence[Row]) -> list[Share]:
+        """Each task with the places of its rows."""
         return [
-            (part, [at for at, row in enumerate(rows) if task_of_row(row) == name])
-            for name, part in self._named()
-        ]
-
-    def _own_rows(self, rows: Sequence[Row]) -> list[tuple[str, Task, list[Row]]]:
-        return [
-            (name, part, [rows[at] for at in places])
-            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
-        ]
-
-    def _pairs(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction]
-    ) -> list[tuple[str, Task, list[Row], list[Prediction]]]:
-        return [
-            (name, part, [rows[at] for at in places], [predictions[at] for at in places])
-            for name, (part, places) in zip(self.names, self._shares(rows), strict=True)
+            Share(name, part, [at for at, row in enumerate(rows) if task_of_row(row) == name])
+            for name, part in zip(self.names, self.parts, strict=True)
         ]
 
     def _part_of(self, row: Mapping[str, Any], where: str) -> Task:
@@ -425,6 +392,17 @@ class MultiTask(Task):
                 f"a row of this run has a column {TASK}: {' or '.join(self.names)}",
             )
         return self.parts[self.names.index(name)]
+
+
+def _section(section: TaskSection, options: Section, **changes: Any) -> TaskSection:
+    """A section of `tasks:` with these options."""
+    return TaskSection.model_validate({**section.model_dump(), **options.model_dump(), **changes})
+
+
+def _put(lines: list[Prediction], share: Share, own: Sequence[Prediction]) -> None:
+    """Put a task's predictions at the places of its rows."""
+    for place, prediction in zip(share.places, own, strict=True):
+        lines[place] = prediction
 
 
 def _names(full: Sequence[str]) -> tuple[str, ...]:
@@ -455,8 +433,3 @@ def _sources(source: DataSource) -> tuple[DataSource, ...]:
             "evaluate the run on its own data, or predict rows that name their task",
         )
     return source.sources
-
-
-def _own_state(state: Mapping[str, float], name: str) -> dict[str, float]:
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}

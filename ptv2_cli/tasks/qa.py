@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
-import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.fields import Count, Flag
@@ -22,12 +20,12 @@ from ptv2_cli.inputs.layout import Layout
 from ptv2_cli.inputs.windows import token_windows
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring import cmrc, squad
-from ptv2_cli.scoring.cmrc import is_unspaced
-from ptv2_cli.scoring.resampling import mean_error
-from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
-from ptv2_cli.scoring.squad import Compare, best_over, best_threshold
+from ptv2_cli.scoring.scores import Array, Prediction
+from ptv2_cli.scoring.squad import best_threshold
+from ptv2_cli.tasks.answers import AnswerTask
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.spans import answer_line, answer_tokens, visible_spans
 from ptv2_cli.tasks.user_data import LABELLED, from_train
 
 
@@ -48,7 +46,7 @@ class QuestionAnsweringOptions(Section):
     max_answer_len: Count = Field(30, description="longest answer, in tokens")
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(AnswerTask):
     """Rows `{id, question, context, answers: [{text, answer_start}]}`.
 
     No answers: unanswerable. `answers` absent: unlabelled.
@@ -56,11 +54,8 @@ class QuestionAnswering(Task):
 
     kind: ClassVar[Kind] = "span"
     unweighted = "the places of an answer are no classes"
-    gold_key: str = "answers"
     options_model: ClassVar[type[Section]] = QuestionAnsweringOptions
     origin: ClassVar[str | None] = "context"
-    compare: Compare = staticmethod(best_over)
-    """How an answer is compared with the accepted ones."""
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
@@ -205,87 +200,21 @@ class QuestionAnswering(Task):
         """None, where no question has any; see Task.only_answer."""
         return None if any(map(self.gold, rows)) else "no answer"
 
-    def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
-        """[n, 3]: exact match, F1 and 1."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array(
-            [[*self.compare(line["answer"], self.gold(row)), 1.0] for row, line in pairs]
-        )
-
-    def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
-        """exact_match and f1 from sums [..., 3]."""
-        found = {
-            "exact_match": totals[..., 0] / totals[..., 2],
-            "f1": totals[..., 1] / totals[..., 2],
-        }
-        return {name: found[name] for name in self.metrics}
-
-    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-        """exact_match and f1; with and without an answer under detail; see Task.score."""
-        from ptv2_cli.scoring.metrics import Squad
-
-        self.require_gold(rows)
-        found = Squad(self.compare).compute(
-            predictions=[line["answer"] for line in predictions],
-            references=[self.gold(row) for row in rows],
-        )
+    def _detail(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], found: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Scores of the questions with and without an answer, and the best threshold."""
         detail = {name: found[name] for name in ("has_answer", "no_answer") if found[name]["rows"]}
         if self.no_answer and all("null_score" in line for line in predictions):
             threshold, best = self._best_threshold(rows, predictions)
             detail["best_threshold"] = {"f1": best, "null_threshold": threshold}
-        statistics = self.row_statistics(rows, predictions)
-        errors = {
-            "exact_match": mean_error(statistics[:, 0]),
-            "f1": mean_error(statistics[:, 1]),
-        }
-        return Scores(
-            metrics={name: float(found[name]) for name in self.metrics},
-            detail=detail,
-            standard_error=errors[self.metric],
-            standard_errors=errors,
-        )
+        return detail
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """Answer nothing, where that can be right; else None."""
         if not self.no_answer:
             return None
         return [{"answer": "", "start": None, "probability": 1.0, "nbest": []} for _ in rows]
-
-
-def visible_spans(context: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """The characters [start, end) that each token adds to an answer; None: it adds none.
-
-    White space around a token is left out: some tokenizers count the space before a word as the
-    word's. Combining marks that no token holds (uncased models drop accents) belong to the
-    letter before them.
-    """
-    held = bytearray(len(context))
-    for start, end in offsets:
-        held[start:end] = b"\1" * (end - start)
-    spans: list[tuple[int, int] | None] = []
-    for start, end in offsets:
-        while start < end and context[start].isspace():
-            start += 1
-        while start < end and context[end - 1].isspace():
-            end -= 1
-        while start < end < len(context) and not held[end] and _is_mark(context[end]):
-            end += 1
-        spans.append((start, end) if start < end else None)
-    return spans
-
-
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character).startswith("M")
-
-
-def answer_tokens(row: Row, spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
-    """First and last token [inclusive] of the row's first answer; None if it has none."""
-    if not row.get("answers"):
-        return None
-    answer = row["answers"][0]
-    start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
-    inside = [at for at, span in enumerate(spans) if span and span[0] < end and span[1] > start]
-    return (inside[0], inside[-1]) if inside else None
 
 
 FORMATS = ("squad", ".jsonl", ".parquet")
@@ -295,7 +224,7 @@ MEANING = {
 }
 
 
-class OwnQuestionAnsweringOptions(QuestionAnsweringOptions):
+class UserQuestionAnsweringOptions(QuestionAnsweringOptions):
     """Open keys of `task: text/qa`."""
 
     metric: Literal["auto", "squad", "char"] = Field(
@@ -308,37 +237,35 @@ class OwnQuestionAnsweringOptions(QuestionAnsweringOptions):
     )
 
 
-class OwnQuestionAnswering(QuestionAnswering):
-    """Rows as those of QuestionAnswering; what may be unanswerable is found in train."""
+class UserQuestionAnswering(QuestionAnswering):
+    """The user's own questions; whether some have no answer is found in train."""
 
-    options_model: ClassVar[type[Section]] = OwnQuestionAnsweringOptions
+    options_model: ClassVar[type[Section]] = UserQuestionAnsweringOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
-        own = cast(OwnQuestionAnsweringOptions, options)
+        own = cast(UserQuestionAnsweringOptions, options)
         # Not known yet means that it may be: then nothing is refused before train was read.
         may = own.no_answer is not False
         super().__init__(name, definition.model_copy(update={"no_answer": may}), options)
-        self.options: OwnQuestionAnsweringOptions = own
+        self.options: UserQuestionAnsweringOptions = own
         self.compare = cmrc.best_over if own.metric == "char" else squad.best_over
 
-    def settle(self, source: DataSource) -> OwnQuestionAnswering:
+    def settle(self, source: DataSource) -> Task:
         """With the metric that suits train's answers, and whether it lacks some; see Task.settle.
 
         Raises:
             ConfigError: a threshold for no answer where every question has one.
         """
-        if self.options.metric != "auto" and self.options.no_answer is not None:
+        metric, no_answer = self.options.metric, self.options.no_answer
+        if metric != "auto" and no_answer is not None:
             return self
         make = lambda line: self.gold(self._labelled(line))  # noqa: E731
         golds = from_train(self, source, FORMATS, make)
-        script = "char" if is_unspaced(text for gold in golds for text in gold) else "squad"
-        asked = self.options
-        found = {
-            "metric": script if asked.metric == "auto" else asked.metric,
-            "no_answer": not all(golds) if asked.no_answer is None else asked.no_answer,
-        }
-        options = asked.model_copy(update=found)
-        return OwnQuestionAnswering(self.name, self.definition, options)
+        script = "char" if cmrc.is_unspaced(text for gold in golds for text in gold) else "squad"
+        return self.with_options(
+            metric=script if metric == "auto" else metric,
+            no_answer=not all(golds) if no_answer is None else no_answer,
+        )
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read SQuAD json, jsonl or parquet files; see Task.read."""
@@ -365,101 +292,8 @@ class OwnQuestionAnswering(QuestionAnswering):
         """With `metric`, which says what the F1 is over."""
         return {**super().identity, "metric": self.options.metric}
 
-    def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-        """exact_match and f1; under detail what f1 is over; see Task.score."""
-        found = super().score(rows, predictions)
+    def _detail(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], found: Mapping[str, Any]
+    ) -> dict[str, Any]:
         meaning = MEANING["char" if self.options.metric == "char" else "squad"]
-        return Scores(
-            found.metrics,
-            {**found.detail, "metric": meaning},
-            found.standard_error,
-            found.standard_errors,
-        )
-
-
-NEVER = 1e9
-"""`null_score` of a context without a single token: nothing can be answered."""
-
-
-def span_scores(
-    feature: Feature, output: Mapping[str, Array], n_best: int, longest: int
-) -> dict[tuple[int, int], float]:
-    """Scores start + end of a window's `n_best` best spans, by characters [start, end).
-
-    Every span of at most `longest` tokens is looked at: row d of a band matrix holds the
-    scores of the spans whose end is d tokens after their start. Several token spans can stand
-    for the same characters, where one character is several tokens: the best of them counts.
-    """
-    offsets = feature.offsets or []
-    at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
-    if not at.size:
-        return {}
-    starts = output["start"][at].astype(np.float64)
-    ends = output["end"][at].astype(np.float64)
-    count = len(at)
-    band = np.full((min(longest, count), count), -np.inf)
-    for distance in range(len(band)):
-        band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
-    flat = band.ravel()
-    looked_at = n_best
-    while True:
-        found: dict[tuple[int, int], float] = {}
-        for cell in np.argpartition(-flat, min(looked_at, flat.size) - 1)[:looked_at]:
-            if np.isfinite(flat[cell]):
-                distance, first = divmod(int(cell), count)
-                begin, end = offsets[at[first]], offsets[at[first + distance]]
-                assert begin is not None
-                assert end is not None
-                span = begin[0], end[1]
-                found[span] = max(float(flat[cell]), found.get(span, -np.inf))
-        if len(found) >= n_best or looked_at >= flat.size:
-            break
-        looked_at *= 4  # some were the same characters again
-    best = sorted(found, key=lambda span: (-found[span], span))[:n_best]
-    return {span: found[span] for span in best}
-
-
-def answer_line(
-    context: str,
-    windows: Sequence[tuple[Feature, Mapping[str, Array]]],
-    n_best: int,
-    longest: int,
-    threshold: float | None,
-) -> Prediction:
-    """A question's prediction line from all of its windows.
-
-    With a `threshold` (SQuAD 2.0), no answer scores the lowest start + end at [CLS] over the
-    windows; `null_score` is how far that exceeds the best span, and the answer is "" when it
-    is above the threshold. Probabilities are a softmax over the n best and no answer.
-    """
-    scores: dict[tuple[int, int], float] = {}
-    for feature, output in windows:
-        for span, score in span_scores(feature, output, n_best, longest).items():
-            scores[span] = max(score, scores.get(span, -np.inf))
-    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
-    entries: list[dict[str, Any]] = [
-        {"text": context[start:end], "start": start, "probability": score}
-        for (start, end), score in ranked
-    ]
-    chosen = entries[0] if entries else None
-    line: Prediction = {}
-    if threshold is not None:
-        null = min(
-            float(out["start"][f.cls_at]) + float(out["end"][f.cls_at]) for f, out in windows
-        )
-        nothing = {"text": "", "start": None, "probability": null}
-        difference = null - entries[0]["probability"] if entries else NEVER
-        if difference > threshold:
-            chosen = nothing
-        entries = sorted([*entries, nothing], key=lambda entry: -entry["probability"])
-        line["null_score"] = difference
-    weights = np.exp([entry["probability"] - entries[0]["probability"] for entry in entries])
-    for entry, weight in zip(entries, weights / weights.sum() if entries else (), strict=True):
-        entry["probability"] = float(weight)
-    chosen = chosen or {"text": "", "start": None, "probability": 0.0}
-    return {
-        "answer": chosen["text"],
-        "start": chosen["start"],
-        "probability": chosen["probability"],
-        "nbest": entries,
-    } | line
+        return {**super()._detail(rows, predictions, found), "metric": meaning}

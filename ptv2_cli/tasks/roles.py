@@ -23,6 +23,7 @@ from ptv2_cli.inputs.layout import Built, Fixed, Layout, TextPart
 from ptv2_cli.scoring.entities import entities
 from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
 from ptv2_cli.scoring.scores import Prediction, Scores
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.tagging import Tagging, WindowOptions
 from ptv2_cli.tasks.user_data import Names, from_train
@@ -119,7 +120,7 @@ class SemanticRoles(Tagging):
         super().__init__(name, definition.model_copy(update={"labels": own.labels or ()}), options)
         self._separator = own.separator
 
-    def settle(self, source: DataSource) -> SemanticRoles:
+    def settle(self, source: DataSource) -> Task:
         """With the tags of all roles of the train files; see Task.settle."""
         own = cast(RolesOptions, self.options)
         if own.labels is not None:
@@ -130,8 +131,7 @@ class SemanticRoles(Tagging):
             where = ", ".join(map(str, source.files("train")))
             raise DataError.at(where, "every tag is O: no role to learn", "give labelled rows")
         found = ("O", *(f"{prefix}-{name}" for name in sorted(types) for prefix in "BI"))
-        options = own.model_copy(update={"labels": found})
-        return SemanticRoles(self.name, self.definition, options)
+        return self.with_options(labels=found)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read columns, `|||` lines, jsonl or parquet files; see Task.read."""
@@ -212,12 +212,7 @@ class SemanticRoles(Tagging):
                 )
                 for name in dict.fromkeys(corpora)
             }
-        return Scores(
-            metrics={name: float(found[name]) for name in self.metrics},
-            detail=detail,
-            standard_error=errors[self.metric],
-            standard_errors=errors,
-        )
+        return self.scores(found, errors, detail)
 
 
 def _predicate(line: RawRow, tokens: Sequence[str]) -> int:

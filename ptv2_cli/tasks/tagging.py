@@ -278,12 +278,8 @@ class Tagging(Task):
         )
         statistics = self.row_statistics(rows, predictions)
         errors = resampled_errors(statistics, self.from_statistics)
-        return Scores(
-            metrics={name: float(found[name]) for name in self.metrics},
-            detail={"types": found["types"], "entities": int(statistics[:, 2].sum())},
-            standard_error=errors[self.metric],
-            standard_errors=errors,
-        )
+        detail = {"types": found["types"], "entities": int(statistics[:, 2].sum())}
+        return self.scores(found, errors, detail)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """All O: no entity anywhere."""
@@ -302,7 +298,7 @@ def _place(value: Any) -> Any:
 Column = Annotated[int | str, BeforeValidator(_place)]
 
 
-class OwnTaggingOptions(TaggingOptions):
+class UserTaggingOptions(TaggingOptions):
     """Open keys of `task: text/tagging`."""
 
     scheme: Literal["auto", "bio", "iob1", "bioes"] = Field(  # type: ignore[assignment]
@@ -327,16 +323,16 @@ class OwnTaggingOptions(TaggingOptions):
         return value
 
 
-class OwnTagging(Tagging):
+class UserTagging(Tagging):
     """Rows `{tokens: [...], tags: [...]}`, tags in BIO whatever the files have."""
 
-    options_model: ClassVar[type[Section]] = OwnTaggingOptions
+    options_model: ClassVar[type[Section]] = UserTaggingOptions
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
-        own = cast(OwnTaggingOptions, options)
+        own = cast(UserTaggingOptions, options)
         labels = own.labels or ()
         super().__init__(name, definition.model_copy(update={"labels": labels}), options)
-        self.options: OwnTaggingOptions = own
+        self.options: UserTaggingOptions = own
         self.token_column = own.token_column
         self.types = tuple(dict.fromkeys(label[2:] for label in labels if label != "O"))
 
@@ -346,7 +342,7 @@ class OwnTagging(Tagging):
         named = self.options.tag_column
         return ("tags", named) if isinstance(named, str) else ("tags",)
 
-    def settle(self, source: DataSource) -> OwnTagging:
+    def settle(self, source: DataSource) -> Task:
         """With the scheme and the tags of the train file; see Task.settle."""
         if self.options.labels is not None and self.options.scheme != "auto":
             return self
@@ -360,8 +356,7 @@ class OwnTagging(Tagging):
         # I-X is there even where every X of train is one word: elsewhere it may be longer.
         found = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
         scheme = self.options.scheme if self.options.scheme != "auto" else scheme_of(sentences)
-        update = {"scheme": scheme, "labels": self.options.labels or found}
-        return OwnTagging(self.name, self.definition, self.options.model_copy(update=update))
+        return self.with_options(scheme=scheme, labels=self.options.labels or found)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read CoNLL columns, jsonl or parquet files; see Task.read."""

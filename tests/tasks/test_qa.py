@@ -11,7 +11,7 @@ from ptv2_cli.inputs.features import Feature, truncated_rows
 from ptv2_cli.inputs.template import default_template
 from ptv2_cli.scoring.squad import best_over, best_threshold
 from ptv2_cli.tasks.catalog import load_task
-from ptv2_cli.tasks.qa import span_scores, visible_spans
+from ptv2_cli.tasks.spans import span_scores, visible_spans
 
 SQUAD, SQUAD2 = load_task("qa/squad"), load_task("qa/squad_v2")
 

@@ -1,0 +1,137 @@
+"""Answers as spans of a context: which tokens they are in training, and the best ones predicted."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptv2_cli.data.rows import Row
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.scoring.scores import Array, Prediction
+
+
+def visible_spans(context: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    """The characters [start, end) that each token adds to an answer; None: it adds none.
+
+    White space around a token is left out: some tokenizers count the space before a word as the
+    word's. Combining marks that no token holds (uncased models drop accents) belong to the
+    letter before them.
+    """
+    held = bytearray(len(context))
+    for start, end in offsets:
+        held[start:end] = b"\1" * (end - start)
+    spans: list[tuple[int, int] | None] = []
+    for start, end in offsets:
+        while start < end and context[start].isspace():
+            start += 1
+        while start < end and context[end - 1].isspace():
+            end -= 1
+        while start < end < len(context) and not held[end] and _is_mark(context[end]):
+            end += 1
+        spans.append((start, end) if start < end else None)
+    return spans
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def answer_tokens(row: Row, spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """First and last token [inclusive] of the row's first answer; None if it has none."""
+    if not row.get("answers"):
+        return None
+    answer = row["answers"][0]
+    start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+    inside = [at for at, span in enumerate(spans) if span and span[0] < end and span[1] > start]
+    return (inside[0], inside[-1]) if inside else None
+
+
+NEVER = 1e9
+"""`null_score` of a context without a single token: nothing can be answered."""
+
+
+def span_scores(
+    feature: Feature, output: Mapping[str, Array], n_best: int, longest: int
+) -> dict[tuple[int, int], float]:
+    """Scores start + end of a window's `n_best` best spans, by characters [start, end).
+
+    Every span of at most `longest` tokens is looked at: row d of a band matrix holds the
+    scores of the spans whose end is d tokens after their start. Several token spans can stand
+    for the same characters, where one character is several tokens: the best of them counts.
+    """
+    offsets = feature.offsets or []
+    at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
+    if not at.size:
+        return {}
+    starts = output["start"][at].astype(np.float64)
+    ends = output["end"][at].astype(np.float64)
+    count = len(at)
+    band = np.full((min(longest, count), count), -np.inf)
+    for distance in range(len(band)):
+        band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
+    flat = band.ravel()
+    looked_at = n_best
+    while True:
+        found: dict[tuple[int, int], float] = {}
+        for cell in np.argpartition(-flat, min(looked_at, flat.size) - 1)[:looked_at]:
+            if np.isfinite(flat[cell]):
+                distance, first = divmod(int(cell), count)
+                begin, end = offsets[at[first]], offsets[at[first + distance]]
+                assert begin is not None
+                assert end is not None
+                span = begin[0], end[1]
+                found[span] = max(float(flat[cell]), found.get(span, -np.inf))
+        if len(found) >= n_best or looked_at >= flat.size:
+            break
+        looked_at *= 4  # some were the same characters again
+    best = sorted(found, key=lambda span: (-found[span], span))[:n_best]
+    return {span: found[span] for span in best}
+
+
+def answer_line(
+    context: str,
+    windows: Sequence[tuple[Feature, Mapping[str, Array]]],
+    n_best: int,
+    longest: int,
+    threshold: float | None,
+) -> Prediction:
+    """A question's prediction line from all of its windows.
+
+    With a `threshold` (SQuAD 2.0), no answer scores the lowest start + end at [CLS] over the
+    windows; `null_score` is how far that exceeds the best span, and the answer is "" when it
+    is above the threshold. Probabilities are a softmax over the n best and no answer.
+    """
+    scores: dict[tuple[int, int], float] = {}
+    for feature, output in windows:
+        for span, score in span_scores(feature, output, n_best, longest).items():
+            scores[span] = max(score, scores.get(span, -np.inf))
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
+    entries: list[dict[str, Any]] = [
+        {"text": context[start:end], "start": start, "probability": score}
+        for (start, end), score in ranked
+    ]
+    chosen = entries[0] if entries else None
+    line: Prediction = {}
+    if threshold is not None:
+        null = min(
+            float(out["start"][f.cls_at]) + float(out["end"][f.cls_at]) for f, out in windows
+        )
+        nothing = {"text": "", "start": None, "probability": null}
+        difference = null - entries[0]["probability"] if entries else NEVER
+        if difference > threshold:
+            chosen = nothing
+        entries = sorted([*entries, nothing], key=lambda entry: -entry["probability"])
+        line["null_score"] = difference
+    weights = np.exp([entry["probability"] - entries[0]["probability"] for entry in entries])
+    for entry, weight in zip(entries, weights / weights.sum() if entries else (), strict=True):
+        entry["probability"] = float(weight)
+    chosen = chosen or {"text": "", "start": None, "probability": 0.0}
+    return {
+        "answer": chosen["text"],
+        "start": chosen["start"],
+        "probability": chosen["probability"],
+        "nbest": entries,
+    } | line
