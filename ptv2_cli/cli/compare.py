@@ -146,7 +146,7 @@ def _counts(comparison: Comparison) -> str:
 
 def _seeds(comparison: Comparison, tested: bool) -> None:
     """Print what the seeds allow to conclude."""
-    from ptv2_cli.report.settings import separating
+    from ptv2_cli.report.build import separating
 
     for name, side in (("A", comparison.a), ("B", comparison.b)):
         seeds = [run.seed for run in side]

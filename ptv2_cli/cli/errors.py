@@ -16,7 +16,7 @@ from ptv2_cli.cli.options import OutputOption, RunArgument, split_option
 
 if TYPE_CHECKING:
     from ptv2_cli.report.mistakes import Mistake
-    from ptv2_cli.report.predictions import Predicted
+    from ptv2_cli.report.predictions import RunPredictions
 
 SHOWN = 10
 """Rows that the text shows unless `--limit` says otherwise."""
@@ -101,7 +101,7 @@ def errors(
             _show(view, own, own[:most], cell)
 
 
-def _draw(views: Sequence[Predicted], path: Path) -> None:
+def _draw(views: Sequence[RunPredictions], path: Path) -> None:
     """A file for each task; with several, each has its task's name in the file's."""
     from ptv2_cli.report.mistakes import confusion
     from ptv2_cli.report.plots import draw_matrix
@@ -116,7 +116,7 @@ def _draw(views: Sequence[Predicted], path: Path) -> None:
 
 
 def _show(
-    found: Predicted,
+    found: RunPredictions,
     made: Sequence[Mistake],
     shown: Sequence[Mistake],
     cell: tuple[str, str] | None,
@@ -138,7 +138,7 @@ def _show(
         console.note(f"{len(shown)} of {len(made)} shown; --limit {len(made)} shows all")
 
 
-def _row(found: Predicted, one: Mistake) -> None:
+def _row(found: RunPredictions, one: Mistake) -> None:
     sure = "" if one.confidence is None else f" ({one.confidence:.2f})"
     answer = found.task.kind_spec.answer
     if answer == "tags":
@@ -163,7 +163,7 @@ def _row(found: Predicted, one: Mistake) -> None:
         console.say(f"  gold {texts[0]}, predicted {texts[1]}", hang=4)
 
 
-def _inputs(found: Predicted, one: Mistake) -> None:
+def _inputs(found: RunPredictions, one: Mistake) -> None:
     """The row's columns, without those that hold the gold answer."""
     hidden = found.task.gold_columns
     for key, value in one.row.items():

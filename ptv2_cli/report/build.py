@@ -1,8 +1,8 @@
-"""Which runs share a row, a column and a cell of the table, and what has to be said of them."""
+"""Runs arranged in a table, and the notes below it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,19 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
 from ptv2_cli.report.noise import Contest
 from ptv2_cli.report.predictions import earlier_schema
-from ptv2_cli.report.runs import Found, Run, parts
-from ptv2_cli.report.settings import separating, unequal, values_of
-from ptv2_cli.report.table import Cell, Column, Line, Report, RowKey
+from ptv2_cli.report.runs import FinishedRun, FoundRuns, parts, plain
+from ptv2_cli.report.table import Cell, Report, RowKey, TableRow, TaskColumn
+
+FIRST = ("train.lr", "method.reparam", "method.layers", "method.init", "head.pooling")
+"""Keys to name first if several separate two runs."""
+METHOD_CHOICES = (
+    *("method.", "head.", "train.lr", "train.weight_decay", "train.warmup"),
+    "checkpoint",
+)
+"""Keys that have a default for each method or mark an imported run: a difference is fair."""
 
 
-def build_report(found: Found, metric: str | None = None, split: str | None = None) -> Report:
+def build_report(found: FoundRuns, metric: str | None = None, split: str | None = None) -> Report:
     """Arrange runs in a table.
 
     Args:
@@ -26,8 +33,8 @@ def build_report(found: Found, metric: str | None = None, split: str | None = No
     Raises:
         InputError: no run has such a metric or split.
     """
-    placed: dict[Column, list[Run]] = {}
-    without: list[Run] = []
+    placed: dict[TaskColumn, list[FinishedRun]] = {}
+    without: list[FinishedRun] = []
     views = [view for run in found.runs for view in _views(run, metric, split)]
     for run in views:
         column = _column(run, metric, split)
@@ -44,7 +51,7 @@ def build_report(found: Found, metric: str | None = None, split: str | None = No
     return Report(columns, lines, notes)
 
 
-def _views(run: Run, metric: str | None, split: str | None) -> Iterator[Run]:
+def _views(run: FinishedRun, metric: str | None, split: str | None) -> Iterator[FinishedRun]:
     """A run of several tasks counts for each, unless one of its own scores is asked for."""
     if metric and run.score(split or run.default_split(), metric) is not None:
         yield run
@@ -52,16 +59,16 @@ def _views(run: Run, metric: str | None, split: str | None) -> Iterator[Run]:
         yield from parts(run)
 
 
-def _column(run: Run, metric: str | None, split: str | None) -> Column | None:
+def _column(run: FinishedRun, metric: str | None, split: str | None) -> TaskColumn | None:
     split = split or run.default_split()
     metric = metric or str(run.metrics["selection"]["metric"])
     if run.score(split, metric) is None and not run.diverged:
         return None
-    return Column(run.task, split, metric, *run.data_of(split))
+    return TaskColumn(run.task, split, metric, *run.data_of(split))
 
 
-def _lines(placed: dict[Column, list[Run]]) -> tuple[Line, ...]:
-    groups: dict[RowKey, dict[Column, list[Run]]] = {}
+def _lines(placed: dict[TaskColumn, list[FinishedRun]]) -> tuple[TableRow, ...]:
+    groups: dict[RowKey, dict[TaskColumn, list[FinishedRun]]] = {}
     for column, runs in placed.items():
         for run in runs:
             key = RowKey(_backbone(run), run.method, run.prompt_len)
@@ -70,10 +77,10 @@ def _lines(placed: dict[Column, list[Run]]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: _order(line.key)))
 
 
-def _split(key: RowKey, cells: dict[Column, list[Run]]) -> Iterator[Line]:
+def _split(key: RowKey, cells: dict[TaskColumn, list[FinishedRun]]) -> Iterator[TableRow]:
     """One line for each setting that the runs of a group have."""
     keys = separating(cells.values())
-    parts: dict[tuple[str, ...], dict[Column, list[Run]]] = {}
+    parts: dict[tuple[str, ...], dict[TaskColumn, list[FinishedRun]]] = {}
     for column, runs in cells.items():
         for run in runs:
             parts.setdefault(values_of(run, keys), {}).setdefault(column, []).append(run)
@@ -82,11 +89,11 @@ def _split(key: RowKey, cells: dict[Column, list[Run]]) -> Iterator[Line]:
             column: Cell(column, tuple(sorted(runs, key=lambda run: run.seed)))
             for column, runs in inner.items()
         }
-        yield Line(key._replace(keys=keys, values=values), made)
+        yield TableRow(key._replace(keys=keys, values=values), made)
 
 
-def _judged(lines: tuple[Line, ...], columns: Sequence[Column]) -> tuple[Line, ...]:
-    """The lines with what can be said of each cell beside the best of its column."""
+def _judged(lines: tuple[TableRow, ...], columns: Sequence[TaskColumn]) -> tuple[TableRow, ...]:
+    """The rows, each cell with its test against the best of its column."""
     made = [dict(line.cells) for line in lines]
     for column in columns:
         cells = [cells[column] for cells in made if column in cells]
@@ -99,11 +106,11 @@ def _judged(lines: tuple[Line, ...], columns: Sequence[Column]) -> tuple[Line, .
         for own in made:
             if column in own:
                 own[column] = replace(own[column], verdict=next(verdicts))
-    return tuple(Line(line.key, cells) for line, cells in zip(lines, made, strict=True))
+    return tuple(TableRow(line.key, cells) for line, cells in zip(lines, made, strict=True))
 
 
 def _best(cells: Sequence[Cell]) -> Cell | None:
-    """The cell of the best mean, the first of equals; None where there are not two."""
+    """The cell with the best mean, the first of equals; None if there are fewer than two."""
     if len(cells) < 2:
         return None
     selection = cells[0].runs[0].metrics["selection"]
@@ -132,12 +139,12 @@ def _number(text: str) -> float:
     return float(text)
 
 
-def _backbone(run: Run) -> str:
+def _backbone(run: FinishedRun) -> str:
     return str(run.metrics["backbone"]["name"])
 
 
 def _notes(
-    found: Found, without: Sequence[Run], metric: str | None, split: str | None
+    found: FoundRuns, without: Sequence[FinishedRun], metric: str | None, split: str | None
 ) -> Iterator[str]:
     if found.unfinished:
         names = [run.path.name for run in found.unfinished]
@@ -156,7 +163,7 @@ def _notes(
 
 
 def _stuck(report: Report) -> Iterator[str]:
-    """Runs that say nothing of what they were to learn."""
+    """Runs that give every row the same answer."""
     cells = [cell for column in report.columns for cell in report.cells(column)]
     names = dict.fromkeys(run.name for cell in cells for run in cell.stuck)
     if names:
@@ -164,7 +171,7 @@ def _stuck(report: Report) -> Iterator[str]:
 
 
 def _unfair(report: Report) -> Iterator[str]:
-    """What differs between the rows of a column although no method chooses it."""
+    """Settings that differ between the rows of a column but do not belong to a method."""
     for column in report.columns:
         cells = report.cells(column)
         shown = {key for line in report.lines if column in line.cells for key in line.key.keys}
@@ -184,7 +191,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return f"{len(names)}: {shown}{more}" if len(names) > 1 else shown
 
 
-def _nothing(runs: Sequence[Run], metric: str | None, split: str | None) -> InputError:
+def _nothing(runs: Sequence[FinishedRun], metric: str | None, split: str | None) -> InputError:
     splits = sorted({name for run in runs for name in run.metrics["metrics"]})
     metrics = sorted(
         {name for run in runs for scores in run.metrics["metrics"].values() for name in scores}
@@ -197,3 +204,62 @@ def _nothing(runs: Sequence[Run], metric: str | None, split: str | None) -> Inpu
         "no run has such a score",
         f"splits: {', '.join(splits)}; metrics: {', '.join(metrics)}",
     )
+
+
+def separating(cells: Iterable[Sequence[FinishedRun]]) -> tuple[str, ...]:
+    """The fewest keys that separate the settings of each cell's runs, in order.
+
+    A cell holds the runs of one row and column, which may differ in their seed only: otherwise its
+    mean would mix settings. A key counts if it splits a group that the keys before it did not.
+    """
+    groups = [list(cell) for cell in cells]
+    chosen: list[str] = []
+    for key in _ordered(_differing(groups)):
+        parts = [part for group in groups for part in _by_value(group, key)]
+        if len(parts) > len(groups):
+            chosen.append(key)
+            groups = parts
+    return tuple(chosen)
+
+
+def values_of(run: FinishedRun, keys: Sequence[str]) -> tuple[str, ...]:
+    """The run's values of `keys`, as text."""
+    return tuple(plain(run.settings.get(key)) for key in keys)
+
+
+def unequal(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
+    """Keys in which compared runs differ but which do not belong to a method, with their values.
+
+    More epochs, other data or another precision make a comparison unfair.
+    """
+    found: dict[str, list[str]] = {}
+    for key in _ordered(_differing([runs])):
+        if not key.startswith(METHOD_CHOICES):
+            found[key] = sorted({plain(run.settings.get(key)) for run in runs})
+    return found
+
+
+def _differing(groups: Iterable[Sequence[FinishedRun]]) -> set[str]:
+    keys: set[str] = set()
+    for group in groups:
+        for key in {key for run in group for key in run.settings}:
+            if len({_hashable(run.settings.get(key)) for run in group}) > 1:
+                keys.add(key)
+    return keys
+
+
+def _ordered(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
+
+
+def _by_value(group: Sequence[FinishedRun], key: str) -> list[list[FinishedRun]]:
+    parts: dict[Hashable, list[FinishedRun]] = {}
+    for run in group:
+        parts.setdefault(_hashable(run.settings.get(key)), []).append(run)
+    return list(parts.values())
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(inner) for inner in value)
+    return str(value) if isinstance(value, Mapping) else value

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptv2_cli.errors import InputError
-from ptv2_cli.report.comparability import (
-    require_once,
-    require_same_data,
-    require_same_rows,
-    require_same_task,
-    shared_split,
-)
+from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.report.paired import Bootstrap, McNemar, holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.report.predictions import Predicted, earlier_schema, predicted, task_of
-from ptv2_cli.report.runs import Run, flatten, plain
+from ptv2_cli.report.predictions import (
+    RunPredictions,
+    difference,
+    earlier_schema,
+    predicted,
+    splits_hint,
+    task_of,
+)
+from ptv2_cli.report.runs import FinishedRun, flatten, plain
 from ptv2_cli.runs.directory import open_run
 from ptv2_cli.tasks.base import Task
 
@@ -69,10 +69,10 @@ class Significance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that two sides, each a run or several of one setting, say about each other."""
+    """The comparison of two sides, each a run or several runs of one setting."""
 
-    a: tuple[Run, ...]
-    b: tuple[Run, ...]
+    a: tuple[FinishedRun, ...]
+    b: tuple[FinishedRun, ...]
     split: str
     rows: int
     metric: str
@@ -85,7 +85,7 @@ class Comparison:
     disagreements: tuple[Disagreement, ...]
     """Empty where a side has several runs."""
     note: str | None
-    """What is to know of the files that were read; None: nothing."""
+    """A note about the files of predictions; None if there is none."""
 
     @property
     def single(self) -> bool:
@@ -93,18 +93,21 @@ class Comparison:
         return len(self.a) == len(self.b) == 1
 
 
-def open_finished(path: Any) -> Run:
+def open_finished(path: Any) -> FinishedRun:
     """The finished run at `path`.
 
     Raises:
         RunError: there is none, it has not finished, or it is of another schema version.
     """
     directory = open_run(path)
-    return Run(directory, directory.read_metrics())
+    return FinishedRun(directory, directory.read_metrics())
 
 
 def compare(
-    a: Sequence[Run], b: Sequence[Run], split: str | None = None, metric: str | None = None
+    a: Sequence[FinishedRun],
+    b: Sequence[FinishedRun],
+    split: str | None = None,
+    metric: str | None = None,
 ) -> Comparison:
     """Compare two sides on the rows of one split.
 
@@ -117,20 +120,20 @@ def compare(
 
     Raises:
         InputError: the runs are of different tasks, data or rows, lack the metric, or a run
-            stands twice on one side.
+            appears twice on one side.
         RunError: predictions are missing or damaged.
     """
     runs = [*a, *b]
     for side in (a, b):
-        require_once(side)
-    require_same_task(runs)
-    split = split or shared_split(runs)
-    require_same_data(runs, split)
+        _require_once(side)
+    _require_same_task(runs)
+    split = split or _shared_split(runs)
+    _require_same_data(runs, split)
     metric = metric or str(runs[0].metrics["selection"]["metric"])
     task = task_of(runs[0])
     found = [predicted(run, split, task) for run in runs]
     for other in found[1:]:
-        require_same_rows(found[0], other)
+        _require_same_rows(found[0], other)
     if metric not in task.metrics:
         raise InputError.at(
             "--metric", f"{task.name} has no metric {metric!r}", f"one of {', '.join(task.metrics)}"
@@ -161,7 +164,7 @@ def compare(
     )
 
 
-def rows_right(a: Predicted, b: Predicted) -> McNemar | None:
+def rows_right(a: RunPredictions, b: RunPredictions) -> McNemar | None:
     """McNemar's counts where an answer is one of a few labels, else None."""
     return None if a.right is None or b.right is None else mcnemar(a.right, b.right)
 
@@ -169,8 +172,8 @@ def rows_right(a: Predicted, b: Predicted) -> McNemar | None:
 def _tests(
     scores: Mapping[str, Bootstrap],
     labels: McNemar | None,
-    a: Sequence[Run],
-    b: Sequence[Run],
+    a: Sequence[FinishedRun],
+    b: Sequence[FinishedRun],
     split: str,
 ) -> dict[str, Significance]:
     found = {}
@@ -186,7 +189,7 @@ def _tests(
     return {name: replace(test, holm=p) for (name, test), p in pairs}
 
 
-def differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[Difference, ...]:
+def differences(a: Sequence[FinishedRun], b: Sequence[FinishedRun]) -> tuple[Difference, ...]:
     """Config keys, the backbone's weights and the environment, where the sides differ."""
     first, second = ([_facts(run) for run in side] for side in (a, b))
     keys = dict.fromkeys(key for facts in [*first, *second] for key in facts)
@@ -195,13 +198,13 @@ def differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[Difference, ...]:
 
 
 def _values(side: Sequence[Mapping[str, Any]], key: str) -> str | None:
-    """The values of a key on a side, each once; None where none of its runs has it."""
+    """The different values of a key on a side; None if none of its runs has it."""
     values = dict.fromkeys(plain(facts[key]) for facts in side if key in facts)
     return "; ".join(values) if values else None
 
 
-def _facts(run: Run) -> dict[str, Any]:
-    """Everything that was set or found, as dotted keys."""
+def _facts(run: FinishedRun) -> dict[str, Any]:
+    """Config, weights, origin and environment, as dotted keys."""
     environment = {f"environment.{k}": v for k, v in run.metrics["environment"].items()}
     identity = str(run.metrics["backbone"]["identity"])[:12]
     origin = flatten({"origin": run.metrics.get("origin") or {}})
@@ -210,12 +213,12 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _disagreements(
-    task: Task, first_side: Predicted, second_side: Predicted, metric: str
+    task: Task, first_side: RunPredictions, second_side: RunPredictions, metric: str
 ) -> list[Disagreement]:
     sides = (first_side, second_side)
     hidden = task.gold_columns
-    # A correlation of one row is nothing: there the nearer number is the better one. Nor is the
-    # score of a group that of each of its rows: there the right label is.
+    # One row has no correlation: the closer number is better. The score of a group of rows is no
+    # score of one of them: the right label is better.
     grouped = task.unit(first_side.rows[0]) is not None
     measured = task.kind_spec.answer != "number" and not grouped
     nothing = np.zeros(len(first_side.lines))
@@ -244,7 +247,7 @@ def _disagreements(
 
 
 def _closeness(task: Task, answer: Any, gold: Any) -> float:
-    """Decides between equal scores: right tags, nearness of a number."""
+    """Breaks ties between equal scores: the number of right tags, how close a number is."""
     if task.kind_spec.answer == "tags":
         return float(sum(x == y for x, y in zip(answer, gold, strict=True)))
     return -abs(answer - gold) if task.kind_spec.answer == "number" else float(answer == gold)
@@ -252,3 +255,93 @@ def _closeness(task: Task, answer: Any, gold: Any) -> float:
 
 def _better(a: tuple[float, float], b: tuple[float, float]) -> str:
     return "-" if a == b else "a" if a > b else "b"
+
+
+def _require_once(side: Sequence[FinishedRun]) -> None:
+    """Raise InputError if a side has a run twice: it would count as another seed."""
+    marks = [str(run.metrics.get("fingerprint")) for run in side]
+    twice = [run.name for run, mark in zip(side, marks, strict=True) if marks.count(mark) > 1]
+    if twice:
+        what = "are one run: it would count as several seeds"
+        raise InputError.at(", ".join(twice), what, "name every run once")
+
+
+def _shared_split(runs: Sequence[FinishedRun]) -> str:
+    """The split that the first run selected on, if all report it, else the first that all report.
+
+    Raises:
+        InputError: there is none.
+    """
+    first, *others = runs
+    reported = [set(run.metrics["metrics"]) for run in others]
+    shared = [name for name in first.metrics["metrics"] if all(name in own for own in reported)]
+    selected = str(first.metrics["selection"]["split"])
+    if not shared:
+        raise InputError.at(
+            _names(runs),
+            f"report no split in common: {'; '.join(map(_splits, runs))}",
+            "train one again with --set report=[validation]",
+        )
+    return selected if selected in shared else shared[0]
+
+
+def _require_same_task(runs: Sequence[FinishedRun]) -> None:
+    """Raise InputError unless the scores of all runs mean the same."""
+    for run in runs[1:]:
+        tasks = [_identity(one) for one in (runs[0], run)]
+        if tasks[0] != tasks[1]:
+            raise InputError.at(
+                _names((runs[0], run)),
+                f"the runs are of different tasks: {tasks[0]} and {tasks[1]}",
+                "compare runs of one task; ptv2 report shows runs of several",
+            )
+
+
+def _require_same_data(runs: Sequence[FinishedRun], split: str) -> None:
+    """Raise InputError unless all runs report the split, from the same files."""
+    found = [run.metrics["data"].get(split, {}) for run in runs]
+    gather(
+        [
+            Problem(run.name, f"has no predictions of split {split!r}", splits_hint(run))
+            for run, data in zip(runs, found, strict=True)
+            if split not in run.metrics["metrics"] or not data
+        ],
+        InputError,
+    )
+    for run, data in zip(runs[1:], found[1:], strict=True):
+        if (found[0]["sha256"], found[0]["rows"]) != (data["sha256"], data["rows"]):
+            texts = [f"{own['rows']} rows of file {own['sha256'][:8]}" for own in (found[0], data)]
+            raise InputError.at(
+                _names((runs[0], run)),
+                f"the runs were scored on different data ({split}): {texts[0]} and {texts[1]}",
+                "train both on the same task.data and task.limit, or compare another --split",
+            )
+
+
+def _names(runs: Sequence[FinishedRun]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
+def _splits(run: FinishedRun) -> str:
+    return ", ".join(run.metrics["metrics"]) or "none"
+
+
+def _identity(run: FinishedRun) -> str:
+    """`superglue/cb (version 1)`, with whatever else says what its metrics mean."""
+    rest = {key: value for key, value in run.metrics["task"].items() if key != "name"}
+    return f"{run.task} ({', '.join(f'{key} {value}' for key, value in rest.items())})"
+
+
+def _require_same_rows(a: RunPredictions, b: RunPredictions) -> None:
+    """Raise InputError unless both have predictions of the same rows in the same order."""
+    line = difference(a, b)
+    if line is None:
+        return
+    split, seeds = a.split, ""
+    if split == "holdout" and a.run.seed != b.run.seed:
+        seeds = " (a holdout depends on the seed)"
+    raise InputError.at(
+        _names((a.run, b.run)),
+        f"predictions/{split}.jsonl hold different rows, from line {line} on{seeds}",
+        "compare runs of the same seed, or another --split",
+    )

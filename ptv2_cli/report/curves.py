@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.report.render import short_backbone
-from ptv2_cli.report.runs import Run
-from ptv2_cli.report.table import Cell, Column, Line, Report
+from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.table import Cell, Report, TableRow, TaskColumn
 
 LEAST = 0.02
 """Fraction that a picture's y axis spans at least, however many rows were scored."""
@@ -44,7 +44,7 @@ class Series:
 class Picture:
     """All that is drawn for one task."""
 
-    column: Column
+    column: TaskColumn
     split: str
     """The split that the scores are of."""
     series: tuple[Series, ...]
@@ -56,7 +56,7 @@ class Picture:
     """What the y axis must span at least, a fraction: a step within the noise is no cliff."""
 
 
-def learning_curves(report: Report, column: Column) -> Picture:
+def learning_curves(report: Report, column: TaskColumn) -> Picture:
     """The column's metric on the selection split, by epoch; means over the seeds of a row.
 
     Raises:
@@ -74,7 +74,7 @@ def learning_curves(report: Report, column: Column) -> Picture:
     return _picture(report, column, series, _majority(report, column), _chosen_on(report, column))
 
 
-def loss_curves(report: Report, column: Column) -> Picture | None:
+def loss_curves(report: Report, column: TaskColumn) -> Picture | None:
     """Train and validation loss by epoch, two lines for each row of the report; means over seeds.
 
     The rows with the best scores, where there are more than a picture can tell apart. One of
@@ -100,7 +100,7 @@ def loss_curves(report: Report, column: Column) -> Picture | None:
     return Picture(column, split, tuple(series), (), left_out) if series else None
 
 
-def by_prompt_length(report: Report, column: Column) -> Picture | None:
+def by_prompt_length(report: Report, column: TaskColumn) -> Picture | None:
     """Scores by prompt length in tokens; methods without prompt as levels.
 
     A line per setting where all lengths of a method were tried with the same settings, else a
@@ -120,7 +120,7 @@ def by_prompt_length(report: Report, column: Column) -> Picture | None:
     return _picture(report, column, series, [*levels, *_majority(report, column)])
 
 
-def by_learning_rate(report: Report, column: Column) -> Picture | None:
+def by_learning_rate(report: Report, column: TaskColumn) -> Picture | None:
     """Scores by peak learning rate, a line per row but for the rate. None without two rates."""
     scored = [line for line in report.lines if _mean(line, column) is not None]
     lines = [line for line in scored if _rated(line.cells[column])]
@@ -136,7 +136,7 @@ def by_learning_rate(report: Report, column: Column) -> Picture | None:
     return _picture(report, column, series, _majority(report, column))
 
 
-def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Series]:
+def _lengths(report: Report, column: TaskColumn, group: Sequence[TableRow]) -> list[Series]:
     """The lines of one method in the picture of lengths."""
     settings = _group(group, lambda line: (line.key.keys, line.key.values))
     lengths = {line.key.prompt_len for line in group}
@@ -158,7 +158,7 @@ def _lengths(report: Report, column: Column, group: Sequence[Line]) -> list[Seri
     return [points(f"{method}, best setting", best)]
 
 
-def picture_of(report: Report, column: Column, series: Sequence[Series]) -> Picture:
+def picture_of(report: Report, column: TaskColumn, series: Sequence[Series]) -> Picture:
     """A picture of the reported split, with the majority baseline."""
     return _picture(report, column, series, _majority(report, column))
 
@@ -193,7 +193,7 @@ def _series(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -
 
 def _picture(
     report: Report,
-    column: Column,
+    column: TaskColumn,
     series: Sequence[Series],
     levels: Sequence[tuple[str, float]],
     split: str = "",
@@ -206,7 +206,7 @@ def _picture(
     return Picture(column, split or column.split, shown, tuple(levels), left_out, span)
 
 
-def _least_span(report: Report, column: Column) -> float:
+def _least_span(report: Report, column: TaskColumn) -> float:
     """Six standard errors of a score, at least LEAST.
 
     Where none is known, of a share of the split's rows: at most 0.5 / sqrt(rows).
@@ -217,7 +217,7 @@ def _least_span(report: Report, column: Column) -> float:
     return max(LEAST, 6 * (error or 0.0))
 
 
-def _chosen_on(report: Report, column: Column) -> str:
+def _chosen_on(report: Report, column: TaskColumn) -> str:
     """The splits that the histories of a column are of."""
     splits = {
         str(run.metrics["selection"]["split"])
@@ -227,13 +227,13 @@ def _chosen_on(report: Report, column: Column) -> str:
     return ", ".join(sorted(splits))
 
 
-def _history(run: Run, metric: str) -> dict[float, float]:
+def _history(run: FinishedRun, metric: str) -> dict[float, float]:
     """Epoch -> score on the selection split."""
     name = f"{run.prefix}{metric}"
     return _read(run, lambda line: line["metrics"].get(name))
 
 
-def _losses(run: Run, key: str) -> dict[float, float]:
+def _losses(run: FinishedRun, key: str) -> dict[float, float]:
     """Epoch -> loss. Of one of several tasks only the validation loss is known."""
     if not run.prefix:
         return _read(run, lambda line: line.get(key))
@@ -243,25 +243,25 @@ def _losses(run: Run, key: str) -> dict[float, float]:
     return _read(run, lambda line: line.get("validation_losses", {}).get(task))
 
 
-def _read(run: Run, value: Callable[[Any], float | None]) -> dict[float, float]:
+def _read(run: FinishedRun, value: Callable[[Any], float | None]) -> dict[float, float]:
     """Epoch -> what `value` takes from its line of history.jsonl, where that has it."""
     found = {line["epoch"]: value(line) for line in run.directory.read_history()}
     return {epoch: number for epoch, number in found.items() if number is not None}
 
 
-def _majority(report: Report, column: Column) -> list[tuple[str, float]]:
+def _majority(report: Report, column: TaskColumn) -> list[tuple[str, float]]:
     found = report.majority(column)
     return [("majority baseline", found)] if found else []
 
 
-def _group(lines: Sequence[Line], key: Callable[[Line], Hashable]) -> list[list[Line]]:
-    groups: dict[Hashable, list[Line]] = {}
+def _group(lines: Sequence[TableRow], key: Callable[[TableRow], Hashable]) -> list[list[TableRow]]:
+    groups: dict[Hashable, list[TableRow]] = {}
     for line in lines:
         groups.setdefault(key(line), []).append(line)
     return list(groups.values())
 
 
-def _mean(line: Line, column: Column) -> float | None:
+def _mean(line: TableRow, column: TaskColumn) -> float | None:
     return line.cells[column].mean if column in line.cells else None
 
 
@@ -275,22 +275,22 @@ def _rated(cell: Cell) -> bool:
     return not run.imported and run.settings["train.lr"] is not None
 
 
-def _others(line: Line) -> tuple[tuple[str, str], ...]:
+def _others(line: TableRow) -> tuple[tuple[str, str], ...]:
     pairs = zip(line.key.keys, line.key.values, strict=True)
     return tuple((key.partition(".")[2] or key, v) for key, v in pairs if key != "train.lr")
 
 
-def _method(report: Report, line: Line) -> str:
+def _method(report: Report, line: TableRow) -> str:
     several = len({other.key.backbone for other in report.lines}) > 1
     return f"{line.key.method}, {short_backbone(line.key.backbone)}" if several else line.key.method
 
 
-def _name(report: Report, line: Line) -> str:
+def _name(report: Report, line: TableRow) -> str:
     length = f" p{line.key.prompt_len}" if line.key.prompt_len else ""
     return f"{_method(report, line)}{length}"
 
 
-def _label(report: Report, line: Line, column: Column) -> str:
+def _label(report: Report, line: TableRow, column: TaskColumn) -> str:
     """The line's name in one picture; with its setting where another line has the same name."""
     same = [
         other for other in report.lines if column in other.cells and other.key[:3] == line.key[:3]
@@ -304,7 +304,7 @@ _END = re.compile(r"(first|last):(\d+)")
 _NAMES = {"first": "the first k layers", "last": "the last k layers"}
 
 
-def by_depth(report: Report, column: Column) -> Picture | None:
+def by_depth(report: Report, column: TaskColumn) -> Picture | None:
     """The best setting's score for the first k and for the last k layers; None without two k."""
     best: dict[str, dict[float, Cell]] = {}
     for line in report.lines:
@@ -322,6 +322,6 @@ def by_depth(report: Report, column: Column) -> Picture | None:
     return picture_of(report, column, series)
 
 
-def _layers(line: Line) -> str | None:
+def _layers(line: TableRow) -> str | None:
     settings = dict(zip(line.key.keys, line.key.values, strict=True))
     return settings.get(KEY)

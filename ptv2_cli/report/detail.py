@@ -24,7 +24,7 @@ COUNTS = ("support", "rows")
 
 @dataclass(frozen=True)
 class Detail:
-    """All that a cell's runs say beyond their scores."""
+    """The detailed scores of a cell's runs."""
 
     name: str
     runs: int

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.report.table import Cell, Line, Report
+from ptv2_cli.report.table import Cell, Report, TableRow
 from ptv2_cli.safe_text import guarded_cell
 
 FIGURES = ("mean", "sd", "n", "standard_error", "majority_baseline", "p", "verdict", "stuck")
@@ -65,7 +65,7 @@ def _fields(cell: Cell | None, majority: float | None) -> list[Any]:
     return [*figures, p, word, len(cell.stuck)]
 
 
-def _row(report: Report, line: Line) -> dict[str, Any]:
+def _row(report: Report, line: TableRow) -> dict[str, Any]:
     low, high = line.trainable_percent
     return {
         "backbone": line.key.backbone,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report.predictions import Predicted
+from ptv2_cli.report.predictions import RunPredictions
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.scoring.entities import entities
 
 NOTHING = "O"
-"""Stands for no entity, in a cell and in the matrix of a tagging task."""
+"""Means "no entity" in a cell and in the confusion matrix of a tagging task."""
 Confusion = dict[str, dict[str, int]]
 
 Sort = Literal["worst", "confidence", "row"]
@@ -38,10 +38,10 @@ class Mistake:
     words: tuple[str, ...] = ()
     """Tagging: the sentence."""
     entities: tuple[tuple[Any, Any], ...] = ()
-    """Tagging: gold entity and the predicted one that it was taken for; None: there is none."""
+    """Tagging: pairs of a gold entity and the one predicted for it; None if there is none."""
 
 
-def mistakes(found: Predicted, sort: Sort = "worst") -> list[Mistake]:
+def mistakes(found: RunPredictions, sort: Sort = "worst") -> list[Mistake]:
     """The wrong rows of a split, of a regression all that are not exact.
 
     A label is wrong if it is not the gold one, a sentence if its entities are not the gold ones,
@@ -62,7 +62,7 @@ def mistakes(found: Predicted, sort: Sort = "worst") -> list[Mistake]:
     return sorted(made, key=lambda one: -1.0 if one.confidence is None else -one.confidence)
 
 
-def in_cell(found: Predicted, made: Sequence[Mistake], cell: tuple[str, str]) -> list[Mistake]:
+def in_cell(found: RunPredictions, made: Sequence[Mistake], cell: tuple[str, str]) -> list[Mistake]:
     """Of the mistakes those in which the first class was taken for the second.
 
     Of entities the two may be equal: the type was right, the words were not.
@@ -80,13 +80,13 @@ def in_cell(found: Predicted, made: Sequence[Mistake], cell: tuple[str, str]) ->
     return [one for one in made if cell in one.cells]
 
 
-def confusion(found: Predicted) -> Confusion:
+def confusion(found: RunPredictions) -> Confusion:
     """Gold -> predicted -> rows (of tagging, entities), for every pair of classes.
 
     Raises:
         InputError: the answers are no classes.
     """
-    _ = found.statistics  # damaged lines are told before they are read
+    _ = found.statistics  # raises if the lines are damaged
     if found.task.kind_spec.answer == "tags":
         pairs = [pair for line in found.lines for pair in _pairs(line)]
         cells = [(_type(gold), _type(guess)) for gold, guess in pairs]
@@ -106,7 +106,7 @@ def confusion(found: Predicted) -> Confusion:
     return made
 
 
-def _found(found: Predicted) -> Iterator[Mistake]:
+def _found(found: RunPredictions) -> Iterator[Mistake]:
     statistics = found.statistics
     for number, line in enumerate(found.lines, 1):
         if found.task.kind_spec.answer == "tags":

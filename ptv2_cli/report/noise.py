@@ -10,8 +10,8 @@ from functools import cached_property
 
 from ptv2_cli.errors import Ptv2Error
 from ptv2_cli.report.paired import holm, mcnemar, over_seeds, paired_bootstrap
-from ptv2_cli.report.predictions import Predicted, difference, predicted
-from ptv2_cli.report.runs import Run
+from ptv2_cli.report.predictions import RunPredictions, difference, predicted
+from ptv2_cli.report.runs import FinishedRun
 
 LEVEL = 0.05
 """Settings whose corrected p is at least this are within the noise of the best."""
@@ -23,11 +23,11 @@ DRAWS = 2_000
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of a setting beside the best one."""
+    """How a setting compares with the best one."""
 
     best: bool
     rows: float | None = None
-    """Two-sided p of another sample of rows; None where it cannot be told."""
+    """Two-sided p of another sample of rows; None if it is not known."""
     seeds: float | None = None
     """Two-sided p of other seeds; None without several on both sides."""
     p: float | None = None
@@ -47,7 +47,7 @@ class Verdict:
 class Contest:
     """The best of several settings and the others, scored by one metric on one split."""
 
-    settings: Sequence[Sequence[Run]]
+    settings: Sequence[Sequence[FinishedRun]]
     """The runs of each, which differ by their seed alone."""
     best: int
     """The place of the best one."""
@@ -116,26 +116,26 @@ class Contest:
         return found[self.metric].p
 
     @cached_property
-    def _predictions_of_best(self) -> list[Predicted]:
+    def _predictions_of_best(self) -> list[RunPredictions]:
         return self._read(self.best, [])
 
-    def _read(self, at: int, like: list[Predicted]) -> list[Predicted]:
+    def _read(self, at: int, like: list[RunPredictions]) -> list[RunPredictions]:
         """The predictions of a setting's runs; none where one is missing or of other rows."""
-        found: list[Predicted] = []
+        found: list[RunPredictions] = []
         try:
             for run in self.settings[at]:
                 first = next(iter((*like, *found)), None)
                 one = predicted(run, self.split, first.task if first else None)
                 if first is not None and difference(first, one) is not None:
                     return []
-                _ = one.statistics  # damaged lines are found here
+                _ = one.statistics  # raises if the lines are damaged
                 found.append(one)
         except Ptv2Error:
             return []
         return found
 
     def _bound(self, at: int) -> float | None:
-        """A p over rows from standard errors alone, rather too large than too small.
+        """An upper bound of p over rows, from standard errors alone.
 
         The difference of two scores on the same rows varies less than that of scores on different
         rows, whose variance is the sum of theirs; its distribution is taken as normal.

@@ -1,4 +1,4 @@
-"""The predictions that a run left of a split: its lines, and what they count."""
+"""The predictions of a run on a split, and the statistics of its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ptv2_cli.config.load import load_config
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
-from ptv2_cli.report.runs import Run
+from ptv2_cli.report.runs import FinishedRun
 from ptv2_cli.runs.run_files import (
     PREDICTIONS_SCHEMA,
     PredictionLine,
@@ -25,10 +25,10 @@ from ptv2_cli.tasks.multi import TASK
 
 
 @dataclass(frozen=True)
-class Predicted:
+class RunPredictions:
     """A run's predictions of a split, as its task reads them."""
 
-    run: Run
+    run: FinishedRun
     split: str
     task: Task
     lines: list[PredictionLine]
@@ -47,7 +47,7 @@ class Predicted:
 
     @property
     def predictions(self) -> list[Prediction]:
-        """What the run said of each row."""
+        """The prediction of each row."""
         return [line["prediction"] for line in self.lines]
 
     @cached_property
@@ -70,7 +70,7 @@ class Predicted:
         return np.array([float(self.task.answer(line) == line["gold"]) for line in self.lines])
 
 
-def predicted(run: Run, split: str, task: Task | None = None) -> Predicted:
+def predicted(run: FinishedRun, split: str, task: Task | None = None) -> RunPredictions:
     """Read a run's predictions of a split.
 
     Args:
@@ -82,10 +82,10 @@ def predicted(run: Run, split: str, task: Task | None = None) -> Predicted:
         RunError: the predictions are missing or damaged.
     """
     task = task or task_of(run)
-    return Predicted(run, split, task, read_lines(run, split, task))
+    return RunPredictions(run, split, task, read_lines(run, split, task))
 
 
-def task_of(run: Run) -> Task:
+def task_of(run: FinishedRun) -> Task:
     """The run's task, as its config says; of a view the one task that it shows."""
     section = load_config(run.directory.config).config.task
     task = load_task(section.name, section.options)
@@ -94,7 +94,7 @@ def task_of(run: Run) -> Task:
     return task.parts[[f"{item['as']}." for item in task.identity["tasks"]].index(run.prefix)]
 
 
-def read_lines(run: Run, split: str, task: Task) -> list[PredictionLine]:
+def read_lines(run: FinishedRun, split: str, task: Task) -> list[PredictionLine]:
     """The run's predictions of a split; of a view those of the task that it shows.
 
     Raises:
@@ -115,11 +115,8 @@ def read_lines(run: Run, split: str, task: Task) -> list[PredictionLine]:
     return lines
 
 
-def earlier_schema(runs: Iterable[Run]) -> str | None:
-    """What to say of runs whose files of predictions have an earlier schema; None: all have ours.
-
-    They are read all the same.
-    """
+def earlier_schema(runs: Iterable[FinishedRun]) -> str | None:
+    """A note that some runs have predictions of an earlier schema; None if none has."""
     names = dict.fromkeys(
         run.name for run in runs if predictions_schema(run.metrics) < PREDICTIONS_SCHEMA
     )
@@ -131,10 +128,10 @@ def earlier_schema(runs: Iterable[Run]) -> str | None:
     )
 
 
-def difference(a: Predicted, b: Predicted) -> int | None:
-    """The first line, from 1, on which they stand for different rows; None if there is none.
+def difference(a: RunPredictions, b: RunPredictions) -> int | None:
+    """The first line, from 1, with different rows; None if all rows are equal.
 
-    Equal files are not enough: a holdout is another part of train for every seed.
+    Equal data files are not enough: a holdout is a different part of train for every seed.
     """
     same = (
         _equal if predictions_schema(a.run.metrics) == predictions_schema(b.run.metrics) else _alike
@@ -152,17 +149,17 @@ def _equal(task: Task, a: tuple[PredictionLine, Row], b: tuple[PredictionLine, R
 
 
 def _alike(task: Task, a: tuple[PredictionLine, Row], b: tuple[PredictionLine, Row]) -> bool:
-    """Whether the model reads the same in both, as far as both rows have it."""
+    """Whether the model reads the same texts in both, where both rows have them."""
     part = task.part_of(a[1])
     contents = zip(part.content(a[1]), part.content(b[1]), strict=True)
     return all(x == y or None in (x, y) for x, y in contents)
 
 
-def splits_hint(run: Run) -> str:
+def splits_hint(run: FinishedRun) -> str:
     """What to type where a run lacks a split."""
     return f"--split with one of: {', '.join(run.metrics['metrics']) or 'none'}"
 
 
-def _damaged(run: Run, split: str) -> RunError:
+def _damaged(run: FinishedRun, split: str) -> RunError:
     path = run.directory.predictions(split)
     return RunError.at(str(path), "holds no predictions of a ptv2 run", run.directory.repeat_hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ptv2_cli.report.noise import LEVEL
-from ptv2_cli.report.table import Cell, Column, Line, Report
+from ptv2_cli.report.table import Cell, Report, TableRow, TaskColumn
 from ptv2_cli.report.text_table import Grid, escaped, markdown_table, percent, seconds
 
 MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
@@ -82,7 +82,7 @@ def _beside(report: Report, labels: int) -> list[list[str]]:
     return rows
 
 
-def _padded(text: str, report: Report, column: Column, marks: str = "") -> str:
+def _padded(text: str, report: Report, column: TaskColumn, marks: str = "") -> str:
     """A figure and its marks, with room for those of the other cells of its column."""
     most = max(len(_mark(cell)) for cell in report.cells(column))
     return f"{text} {marks:{most}}" if most else text
@@ -93,10 +93,10 @@ def _mark(cell: Cell) -> str:
     return f"{verdict}{'!' if cell.stuck else ''}"
 
 
-def _label_columns(report: Report) -> list[tuple[str, Callable[[Line], str]]]:
+def _label_columns(report: Report) -> list[tuple[str, Callable[[TableRow], str]]]:
     """The columns of names that say something: those whose values are not all the same."""
     keys = [line.key for line in report.lines]
-    found: list[tuple[str, Callable[[Line], str]]] = []
+    found: list[tuple[str, Callable[[TableRow], str]]] = []
     if len({key.backbone for key in keys}) > 1:
         found.append(("backbone", lambda line: short_backbone(line.key.backbone)))
     found.append(("method", lambda line: line.key.method))
@@ -114,7 +114,7 @@ def short_backbone(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
-def _cell(cell: Cell | None, report: Report, column: Column, sign: str) -> str:
+def _cell(cell: Cell | None, report: Report, column: TaskColumn, sign: str) -> str:
     if cell is None or cell.mean is None:
         return _padded("-" if cell is None else "diverged", report, column)
     text = percent(cell.mean)
@@ -125,7 +125,7 @@ def _cell(cell: Cell | None, report: Report, column: Column, sign: str) -> str:
     return _padded(text, report, column, _mark(cell))
 
 
-def _share(line: Line) -> str:
+def _share(line: TableRow) -> str:
     """`0.42`, `0.41-0.43`; four places for what would read 0.00."""
     low, high = (
         f"{value:.2f}" if value >= 0.01 else f"{value:.4f}" for value in line.trainable_percent

@@ -1,4 +1,4 @@
-"""Finding finished runs, and what a report needs to know of each."""
+"""Finished runs: how they are found, and what reports read of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run: its directory and its metrics.json."""
 
     directory: RunDirectory
@@ -145,15 +145,15 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRuns:
     """The runs of some folders: the finished ones, the others, and copies left out."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
     unfinished: tuple[RunDirectory, ...] = ()
     copies: tuple[RunDirectory, ...] = ()
 
 
-def find_runs(folders: Sequence[Path]) -> Found:
+def find_runs(folders: Sequence[Path]) -> FoundRuns:
     """The runs in `folders`, each of which is a run or holds runs, at most DEPTH folders down.
 
     Of runs with one and the same fingerprint, which are one result, the first that was trained
@@ -170,14 +170,14 @@ def find_runs(folders: Sequence[Path]) -> Found:
         if not found:
             problems.append(_empty(folder))
         directories |= {run.path.resolve(): run for run in found}
-    runs: dict[str, Run] = {}
+    runs: dict[str, FinishedRun] = {}
     unfinished, copies = [], []
     for directory in directories.values():
         if not directory.finished:
             unfinished.append(directory)
             continue
         try:
-            run = Run(directory, directory.read_metrics())
+            run = FinishedRun(directory, directory.read_metrics())
         except RunError as error:
             problems += error.problems
             continue
@@ -190,7 +190,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
     if not problems and not runs:
         problems.append(_none_finished(folders, unfinished))
     gather(problems, RunError)
-    return Found(tuple(runs.values()), tuple(unfinished), tuple(copies))
+    return FoundRuns(tuple(runs.values()), tuple(unfinished), tuple(copies))
 
 
 def flatten(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _none_finished(folders: Iterable[Path], unfinished: Sequence[RunDirectory]) 
     return Problem(where, what, unfinished[0].resume_hint)
 
 
-def parts(run: Run) -> Iterator[Run]:
+def parts(run: FinishedRun) -> Iterator[FinishedRun]:
     """The run itself, or a view for each of the tasks that it trained together."""
     tasks = run.metrics["task"].get("tasks")
     if not tasks:
@@ -266,7 +266,7 @@ def parts(run: Run) -> Iterator[Run]:
         yield _view(run, number, task, len(tasks))
 
 
-def _view(run: Run, number: int, task: Mapping[str, Any], count: int) -> Run:
+def _view(run: FinishedRun, number: int, task: Mapping[str, Any], count: int) -> FinishedRun:
     metrics, name = run.metrics, task["as"]
     prefix = f"{name}."
     config = metrics["config"]

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.report.runs import Run
-from ptv2_cli.report.settings import label
+from ptv2_cli.report.runs import FinishedRun
 
 
-class Column(NamedTuple):
+class TaskColumn(NamedTuple):
     """One task, as it was scored: runs that can be compared stand in one column."""
 
     task: str
@@ -25,7 +24,7 @@ class Column(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """One method with its length and what else tells it from the rows beside it."""
+    """A method, its prompt length, and the settings in which it differs from similar rows."""
 
     backbone: str
     method: str
@@ -35,21 +34,25 @@ class RowKey(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """`lr 0.01, reparam mlp`."""
-        return label(self.keys, self.values)
+        """`lr 0.01, limit.train 300`: keys without their section unless two would be equal."""
+        short = [key.partition(".")[2] or key for key in self.keys]
+        names = [
+            key if short.count(own) > 1 else own for own, key in zip(short, self.keys, strict=True)
+        ]
+        return ", ".join(f"{n} {value}" for n, value in zip(names, self.values, strict=True))
 
 
 @dataclass(frozen=True)
 class Cell:
     """The runs of one row and column, which differ by their seed alone."""
 
-    column: Column
-    runs: tuple[Run, ...]
+    column: TaskColumn
+    runs: tuple[FinishedRun, ...]
     verdict: Verdict | None = None
-    """What the tests say of it beside the best of its column; None where there is no other."""
+    """Its test against the best of its column; None if the column has no other."""
 
     @cached_property
-    def scored(self) -> tuple[Run, ...]:
+    def scored(self) -> tuple[FinishedRun, ...]:
         """The runs that did not diverge."""
         return tuple(run for run in self.runs if not run.diverged)
 
@@ -78,7 +81,7 @@ class Cell:
         return statistics.fmean(known) if known and len(known) == len(errors) else None
 
     @property
-    def stuck(self) -> tuple[Run, ...]:
+    def stuck(self) -> tuple[FinishedRun, ...]:
         """The runs that give one answer to all rows."""
         return tuple(run for run in self.scored if run.stuck(self.column.split))
 
@@ -91,13 +94,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """A row of the table."""
 
     key: RowKey
-    cells: dict[Column, Cell]
+    cells: dict[TaskColumn, Cell]
 
-    def average(self, columns: Sequence[Column]) -> float | None:
+    def average(self, columns: Sequence[TaskColumn]) -> float | None:
         """Mean of the cells' means over `columns`; None if one of them has none."""
         means = [cell.mean for column in columns if (cell := self.cells.get(column))]
         found = [mean for mean in means if mean is not None]
@@ -113,7 +116,7 @@ class Line:
         ]
         return min(found), max(found)
 
-    def seconds(self, columns: Sequence[Column]) -> float | None:
+    def seconds(self, columns: Sequence[TaskColumn]) -> float | None:
         """Mean seconds of training of a run, over `columns`, or over all that the row has.
 
         None where a run was trained elsewhere.
@@ -126,39 +129,39 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """The table and what a reader has to know about it."""
+    """The table and the notes below it."""
 
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
+    columns: tuple[TaskColumn, ...]
+    lines: tuple[TableRow, ...]
     notes: tuple[str, ...]
 
     @cached_property
-    def common(self) -> tuple[Column, ...]:
+    def common(self) -> tuple[TaskColumn, ...]:
         """The columns that every row has: those that the average is over."""
         return tuple(c for c in self.columns if all(c in line.cells for line in self.lines))
 
     @property
     def averages(self) -> bool:
-        """Whether an average column says more than the columns do."""
+        """Whether the table has a column of averages: only over two columns or more."""
         return len(self.common) > 1
 
     @cached_property
-    def names(self) -> dict[Column, str]:
+    def names(self) -> dict[TaskColumn, str]:
         """Short distinct names of the columns."""
         return dict(zip(self.columns, _names(self.columns, self._folders()), strict=True))
 
-    def cells(self, column: Column) -> list[Cell]:
+    def cells(self, column: TaskColumn) -> list[Cell]:
         """The cells of a column, from the top."""
         return [line.cells[column] for line in self.lines if column in line.cells]
 
-    def majority(self, column: Column) -> float | None:
-        """The score of a model that ignores its input; None where that has no meaning."""
+    def majority(self, column: TaskColumn) -> float | None:
+        """The score of a model that ignores its input; None if there is no such model."""
         runs = (run for cell in self.cells(column) for run in cell.runs)
         found = (run.majority(column.split, column.metric) for run in runs)
         return next((value for value in found if value is not None), None)
 
-    def error(self, column: Column) -> float | None:
-        """How far a score of the column moves with another sample of rows: of the best row."""
+    def error(self, column: TaskColumn) -> float | None:
+        """The standard error of a score of the column over rows: that of the best row."""
         cells = [cell for cell in self.cells(column) if cell.error is not None]
         best = [cell for cell in cells if cell.verdict and cell.verdict.best]
         return next((cell.error for cell in [*best, *cells]), None)
@@ -177,7 +180,7 @@ class Report:
         return found
 
 
-def _names(columns: Sequence[Column], folders: Sequence[str]) -> list[str]:
+def _names(columns: Sequence[TaskColumn], folders: Sequence[str]) -> list[str]:
     """The task's last word; with its folder, and the split, where that is not distinct."""
     short = [column.task.rpartition("/")[2] for column in columns]
     if len({column.split for column in columns}) > 1:
@@ -193,7 +196,7 @@ def _names(columns: Sequence[Column], folders: Sequence[str]) -> list[str]:
         [column.metric for column in columns],
     ):
         twice = {name for name in short if short.count(name) > 1}
-        # What does not tell any of the equal names apart only makes them longer.
+        # A word that all equal names share would only make them longer.
         useful = {
             name
             for name in twice

@@ -121,7 +121,7 @@ def write_predictions(
 
 
 def prediction_line(row: Row, prediction: Prediction) -> dict[str, Any]:
-    """The row as its file has it, and what is said of it: plain data for a line of JSON."""
+    """The row as its file has it and its prediction, as plain data for a line of JSON."""
     return {"row": plain(source_of(row)), "prediction": plain(prediction)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Prediction = Any
-"""What is said of one row: a mapping, of which each kind of task has its own keys; or a number."""
+"""The prediction of one row: a mapping, whose keys depend on the kind of task, or a number."""
 Array = npt.NDArray[np.float32]
 Statistics = npt.NDArray[np.float64]
 

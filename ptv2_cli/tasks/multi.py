@@ -106,7 +106,7 @@ class MultiTask(Task):
         if alone:
             raise ConfigError.at(
                 "tasks",
-                f"{alone[0]} cannot be said of one of several tasks",
+                f"{alone[0]} cannot be set for one of several tasks",
                 "leave it out, or train on that task alone",
             )
         kinds = {part.kind: part.name for part in self.parts}

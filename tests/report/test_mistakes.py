@@ -12,12 +12,12 @@ from made import write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report.compare import open_finished
 from ptv2_cli.report.mistakes import confusion, in_cell, mistakes
-from ptv2_cli.report.predictions import Predicted, predicted
+from ptv2_cli.report.predictions import RunPredictions, predicted
 
 NAMES = ("entailment", "contradiction", "neutral")
 
 
-def found(folder: Path, lines: Sequence[dict[str, Any]], **made: Any) -> Predicted:
+def found(folder: Path, lines: Sequence[dict[str, Any]], **made: Any) -> RunPredictions:
     run = open_finished(write(folder, lines=lines, rows=len(lines), **made))
     return predicted(run, "validation")
 
@@ -29,7 +29,7 @@ def label(gold: str, *shares: float) -> dict[str, Any]:
     return {"premise": "p", "label": best, "probabilities": chances, "gold": gold}
 
 
-def labels(folder: Path) -> Predicted:
+def labels(folder: Path) -> RunPredictions:
     return found(
         folder,
         [

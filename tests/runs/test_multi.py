@@ -270,11 +270,11 @@ def test_rows_of_another_train_set_are_told(folder_of, data, tmp_path) -> None:
         ({"task": "superglue/rte"}, "tasks and task cannot both be given"),
         (
             {"tasks": ["superglue/rte", {"name": "superglue/cb", "demonstrations": 2}]},
-            "demonstrations cannot be said of one",
+            "demonstrations cannot be set for one",
         ),
         (
             {"tasks": ["superglue/cb", {"name": "superglue/cb", "limit": {"sample": "random"}}]},
-            "limit.sample cannot be said of one",
+            "limit.sample cannot be set for one",
         ),
         (
             {"tasks": ["superglue/rte", "superglue/cb"], "head": "verbalizer"},
