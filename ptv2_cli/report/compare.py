@@ -131,14 +131,14 @@ def compare(
     _require_same_data(runs, split)
     metric = metric or str(runs[0].metrics["selection"]["metric"])
     task = task_of(runs[0])
-    found = [predicted(run, split, task) for run in runs]
-    for other in found[1:]:
-        _require_same_rows(found[0], other)
+    predictions = [predicted(run, split, task) for run in runs]
+    for other in predictions[1:]:
+        _require_same_rows(predictions[0], other)
     if metric not in task.metrics:
         raise InputError.at(
             "--metric", f"{task.name} has no metric {metric!r}", f"one of {', '.join(task.metrics)}"
         )
-    first, second = found[: len(a)], found[len(a) :]
+    first, second = predictions[: len(a)], predictions[len(a) :]
     scores = paired_bootstrap(
         [one.statistics for one in first],
         [one.statistics for one in second],
@@ -153,7 +153,7 @@ def compare(
         tuple(a),
         tuple(b),
         split,
-        len(found[0].lines),
+        len(predictions[0].lines),
         metric,
         differences(a, b),
         scores,

@@ -65,12 +65,14 @@ def learning_curves(report: Report, column: TaskColumn) -> Picture:
     series = []
     for line in report.lines:
         cell = line.cells.get(column)
-        found = [_history(run, column.metric) for run in cell.scored] if cell else []
-        epochs = sorted(set.intersection(*(set(one) for one in found))) if found else []
+        histories = [_history(run, column.metric) for run in cell.scored] if cell else []
+        epochs = (
+            sorted(set.intersection(*(set(history) for history in histories))) if histories else []
+        )
         if epochs:
-            values = [[one[epoch] for one in found] for epoch in epochs]
-            made = _series(_label(report, line, column), epochs, values)
-            series.append(replace(made, error=_at_chosen(cell, epochs)))
+            values = [[history[epoch] for history in histories] for epoch in epochs]
+            line_of_setting = _series(_label(report, line, column), epochs, values)
+            series.append(replace(line_of_setting, error=_at_chosen(cell, epochs)))
     return _picture(report, column, series, _majority(report, column), _chosen_on(report, column))
 
 
@@ -88,13 +90,17 @@ def loss_curves(report: Report, column: TaskColumn) -> Picture | None:
     series = []
     for line in (line for line in lines if line in best):
         for key, name in (("validation_loss", "validation"), ("train_loss", "train")):
-            found = [_losses(run, key) for run in line.cells[column].scored]
-            epochs = sorted(set.intersection(*(set(one) for one in found))) if found else []
+            histories = [_losses(run, key) for run in line.cells[column].scored]
+            epochs = (
+                sorted(set.intersection(*(set(history) for history in histories)))
+                if histories
+                else []
+            )
             if not epochs:
                 break
-            values = [[one[epoch] for one in found] for epoch in epochs]
-            made = _series(f"{_label(report, line, column)}, {name}", epochs, values)
-            series.append(replace(made, beside=key == "train_loss"))
+            values = [[history[epoch] for history in histories] for epoch in epochs]
+            line_of_setting = _series(f"{_label(report, line, column)}, {name}", epochs, values)
+            series.append(replace(line_of_setting, beside=key == "train_loss"))
     split = _chosen_on(report, column)
     left_out = len(lines) - len(best)
     return Picture(column, split, tuple(series), (), left_out) if series else None
@@ -245,13 +251,13 @@ def _losses(run: FinishedRun, key: str) -> dict[float, float]:
 
 def _read(run: FinishedRun, value: Callable[[Any], float | None]) -> dict[float, float]:
     """Epoch -> what `value` takes from its line of history.jsonl, where that has it."""
-    found = {line["epoch"]: value(line) for line in run.directory.read_history()}
-    return {epoch: number for epoch, number in found.items() if number is not None}
+    values = {line["epoch"]: value(line) for line in run.directory.read_history()}
+    return {epoch: number for epoch, number in values.items() if number is not None}
 
 
 def _majority(report: Report, column: TaskColumn) -> list[tuple[str, float]]:
-    found = report.majority(column)
-    return [("majority baseline", found)] if found else []
+    score = report.majority(column)
+    return [("majority baseline", score)] if score else []
 
 
 def _group(lines: Sequence[TableRow], key: Callable[[TableRow], Hashable]) -> list[list[TableRow]]:
@@ -308,14 +314,14 @@ def by_depth(report: Report, column: TaskColumn) -> Picture | None:
     """The best setting's score for the first k and for the last k layers; None without two k."""
     best: dict[str, dict[float, Cell]] = {}
     for line in report.lines:
-        found = _END.fullmatch(_layers(line) or "")
+        match = _END.fullmatch(_layers(line) or "")
         cell = line.cells.get(column)
-        if found is None or cell is None or cell.mean is None:
+        if match is None or cell is None or cell.mean is None:
             continue
-        cells = best.setdefault(found[1], {})
-        at = float(found[2])
-        if at not in cells or cell.mean > (cells[at].mean or 0.0):
-            cells[at] = cell
+        cells = best.setdefault(match[1], {})
+        layers = float(match[2])
+        if layers not in cells or cell.mean > (cells[layers].mean or 0.0):
+            cells[layers] = cell
     series: list[Series] = [points(_NAMES[end], cells) for end, cells in sorted(best.items())]
     if not any(len(one.x) > 1 for one in series):
         return None

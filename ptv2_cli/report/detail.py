@@ -64,14 +64,14 @@ class Detail:
 
 def details(report: Report) -> list[Detail]:
     """The detail of every cell that has any, row by row."""
-    found = []
+    details_of_cells = []
     for line in report.lines:
         length = f"p{line.key.prompt_len}" if line.key.prompt_len else ""
         row = " ".join(filter(None, (line.key.method, length, line.key.setting)))
         for column, cell in line.cells.items():
             if cell.scored:
-                found.append(_of(f"{report.names[column]}, {row}", cell))
-    return [detail for detail in found if detail.grids()]
+                details_of_cells.append(_of(f"{report.names[column]}, {row}", cell))
+    return [detail for detail in details_of_cells if detail.grids()]
 
 
 def _matrix(confusion: Mapping[str, Mapping[str, int]]) -> Grid:
@@ -87,18 +87,18 @@ def _figure(name: str, value: float) -> str:
 
 
 def _of(name: str, cell: Cell) -> Detail:
-    found = [run.metrics.get("detail", {}).get(cell.column.split, {}) for run in cell.scored]
-    for detail in found:
+    details = [run.metrics.get("detail", {}).get(cell.column.split, {}) for run in cell.scored]
+    for detail in details:
         # Questions with and without an answer stand beside each other, not in a table of theirs.
         kinds = {key: detail[key] for key in ("has_answer", "no_answer") if key in detail}
         detail.setdefault("questions", kinds)
-    parts = {part: _means([one.get(part, {}) for one in found]) for part in PARTS}
-    tables = [one["confusion"] for one in found if "confusion" in one]
+    parts = {part: _means([detail.get(part, {}) for detail in details]) for part in PARTS}
+    tables = [detail["confusion"] for detail in details if "confusion" in detail]
     return Detail(
         name,
-        len(found),
+        len(details),
         {part: rows for part, rows in parts.items() if rows},
-        _numbers(found),
+        _numbers(details),
         _sum(tables) if tables else None,
     )
 
@@ -118,12 +118,15 @@ def _means(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dic
     }
 
 
-def _numbers(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _numbers(details: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Fractional numbers alone: the counts stand in the tables' support."""
     names = dict.fromkeys(
-        name for one in found for name, value in one.items() if isinstance(value, float)
+        name for detail in details for name, value in detail.items() if isinstance(value, float)
     )
-    return {name: statistics.fmean(one[name] for one in found if name in one) for name in names}
+    return {
+        name: statistics.fmean(detail[name] for detail in details if name in detail)
+        for name in names
+    }
 
 
 def _sum(tables: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:

@@ -41,7 +41,7 @@ class Mistake:
     """Tagging: pairs of a gold entity and the one predicted for it; None if there is none."""
 
 
-def mistakes(found: RunPredictions, sort: Sort = "worst") -> list[Mistake]:
+def mistakes(predictions: RunPredictions, sort: Sort = "worst") -> list[Mistake]:
     """The wrong rows of a split, of a regression all that are not exact.
 
     A label is wrong if it is not the gold one, a sentence if its entities are not the gold ones,
@@ -51,18 +51,22 @@ def mistakes(found: RunPredictions, sort: Sort = "worst") -> list[Mistake]:
         InputError: confidence is asked for where predictions have none.
         RunError: the predictions are damaged.
     """
-    made = list(_found(found))
+    wrong = list(_wrong_rows(predictions))
     if sort == "row":
-        return made
+        return wrong
     if sort == "worst":
-        return sorted(made, key=lambda one: (-one.size, -(one.confidence or 0.0)))
-    if found.task.kind_spec.answer == "number":
+        return sorted(wrong, key=lambda mistake: (-mistake.size, -(mistake.confidence or 0.0)))
+    if predictions.task.kind_spec.answer == "number":
         hint = "--sort worst shows the largest differences first"
         raise InputError.at("--sort", "a predicted number has no confidence", hint)
-    return sorted(made, key=lambda one: -1.0 if one.confidence is None else -one.confidence)
+    return sorted(
+        wrong, key=lambda mistake: -1.0 if mistake.confidence is None else -mistake.confidence
+    )
 
 
-def in_cell(found: RunPredictions, made: Sequence[Mistake], cell: tuple[str, str]) -> list[Mistake]:
+def in_cell(
+    predictions: RunPredictions, mistakes: Sequence[Mistake], cell: tuple[str, str]
+) -> list[Mistake]:
     """Of the mistakes those in which the first class was taken for the second.
 
     Of entities the two may be equal: the type was right, the words were not.
@@ -70,48 +74,52 @@ def in_cell(found: RunPredictions, made: Sequence[Mistake], cell: tuple[str, str
     Raises:
         InputError: the task has no classes, or not these.
     """
-    names = list(confusion(found))
+    names = list(confusion(predictions))
     for name in cell:
         if name not in names:
-            what = f"there is no class {name!r} in predictions/{found.split}.jsonl"
+            what = f"there is no class {name!r} in predictions/{predictions.split}.jsonl"
             raise InputError.at("--cell", what, f"classes: {', '.join(names)}")
-    if cell[0] == cell[1] and found.task.kind_spec.answer != "tags":
+    if cell[0] == cell[1] and predictions.task.kind_spec.answer != "tags":
         raise InputError.at("--cell", f"{cell[0]} for {cell[0]} is right", "name two classes")
-    return [one for one in made if cell in one.cells]
+    return [mistake for mistake in mistakes if cell in mistake.cells]
 
 
-def confusion(found: RunPredictions) -> Confusion:
+def confusion(predictions: RunPredictions) -> Confusion:
     """Gold -> predicted -> rows (of tagging, entities), for every pair of classes.
 
     Raises:
         InputError: the answers are no classes.
     """
-    _ = found.statistics  # raises if the lines are damaged
-    if found.task.kind_spec.answer == "tags":
-        pairs = [pair for line in found.lines for pair in _pairs(line)]
+    _ = predictions.statistics  # raises if the lines are damaged
+    if predictions.task.kind_spec.answer == "tags":
+        pairs = [pair for line in predictions.lines for pair in _pairs(line)]
         cells = [(_type(gold), _type(guess)) for gold, guess in pairs]
-        names = [*dict.fromkeys(label[2:] for label in found.task.labels if label != NOTHING)]
-    elif found.task.kind_spec.answer == "number" or isinstance(found.lines[0]["gold"], list):
-        what = f"the answers of {found.task.name} are no classes: there is nothing to confuse"
-        raise InputError.at(found.run.name, what, "leave out --cell and --plot")
+        names = [*dict.fromkeys(label[2:] for label in predictions.task.labels if label != NOTHING)]
+    elif predictions.task.kind_spec.answer == "number" or isinstance(
+        predictions.lines[0]["gold"], list
+    ):
+        what = f"the answers of {predictions.task.name} are no classes: there is nothing to confuse"
+        raise InputError.at(predictions.run.name, what, "leave out --cell and --plot")
     else:
-        cells = [(str(line["gold"]), str(found.task.answer(line))) for line in found.lines]
-        names = [*found.task.labels]
+        cells = [
+            (str(line["gold"]), str(predictions.task.answer(line))) for line in predictions.lines
+        ]
+        names = [*predictions.task.labels]
     names = [*dict.fromkeys([*names, *(name for cell in sorted(cells) for name in cell)])]
     if NOTHING in names:  # last, whatever its first row says
         names = [*(name for name in names if name != NOTHING), NOTHING]
-    made: Confusion = {gold: dict.fromkeys(names, 0) for gold in names}
+    counts: Confusion = {gold: dict.fromkeys(names, 0) for gold in names}
     for gold, guess in cells:
-        made[gold][guess] += 1
-    return made
+        counts[gold][guess] += 1
+    return counts
 
 
-def _found(found: RunPredictions) -> Iterator[Mistake]:
-    statistics = found.statistics
-    for number, line in enumerate(found.lines, 1):
-        if found.task.kind_spec.answer == "tags":
-            mistake = _tags(number, line, found.rows[number - 1]["tokens"])
-        elif found.task.kind_spec.answer == "number":
+def _wrong_rows(predictions: RunPredictions) -> Iterator[Mistake]:
+    statistics = predictions.statistics
+    for number, line in enumerate(predictions.lines, 1):
+        if predictions.task.kind_spec.answer == "tags":
+            mistake = _tags(number, line, predictions.rows[number - 1]["tokens"])
+        elif predictions.task.kind_spec.answer == "number":
             mistake = _number(number, line)
         elif isinstance(line["gold"], list):
             exact, f1 = statistics[number - 1][:2]

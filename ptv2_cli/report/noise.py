@@ -62,23 +62,23 @@ class Contest:
         The larger p counts, for a difference has to hold for both (the intersection-union test,
         Berger 1982, Technometrics 24), and all are corrected for their number (Holm 1979).
         """
-        raw = [
-            Verdict(True) if at == self.best else self._against(at)
-            for at in range(len(self.settings))
+        verdicts = [
+            Verdict(True) if index == self.best else self._against(index)
+            for index in range(len(self.settings))
         ]
-        tested = [at for at, verdict in enumerate(raw) if verdict.p is not None]
-        corrected = holm([raw[at].p or 0.0 for at in tested])
-        for at, p in zip(tested, corrected, strict=True):
-            raw[at] = replace(raw[at], p=p)
-        return raw
+        tested = [index for index, verdict in enumerate(verdicts) if verdict.p is not None]
+        corrected = holm([verdicts[index].p or 0.0 for index in tested])
+        for index, p in zip(tested, corrected, strict=True):
+            verdicts[index] = replace(verdicts[index], p=p)
+        return verdicts
 
-    def _against(self, at: int) -> Verdict:
-        values = [self._values[self.best], self._values[at]]
+    def _against(self, index: int) -> Verdict:
+        values = [self._values[self.best], self._values[index]]
         if not all(values):
             return Verdict(False)
         seeds = over_seeds(*values)
-        rows = self._exact(at) if at in self._nearest else None
-        rows = self._bound(at) if rows is None else rows
+        rows = self._exact(index) if index in self._nearest else None
+        rows = self._bound(index) if rows is None else rows
         known = [p for p in (rows, seeds) if p is not None]
         return Verdict(False, rows, seeds, max(known, default=None))
 
@@ -92,11 +92,13 @@ class Contest:
 
     @cached_property
     def _nearest(self) -> set[int]:
-        means = {at: statistics.fmean(found) for at, found in enumerate(self._values) if found}
+        means = {
+            index: statistics.fmean(values) for index, values in enumerate(self._values) if values
+        }
         top = means.pop(self.best)
-        return set(sorted(means, key=lambda at: abs(means[at] - top))[:NEAREST])
+        return set(sorted(means, key=lambda index: abs(means[index] - top))[:NEAREST])
 
-    def _exact(self, at: int) -> float | None:
+    def _exact(self, index: int) -> float | None:
         """p over rows, from the predictions; None where they are missing or of other rows."""
         first = self._predictions_of_best
         if not first:
@@ -104,51 +106,51 @@ class Contest:
         # AUROC is no sum over rows: it cannot be resampled.
         if self.metric not in first[0].task.from_statistics(first[0].statistics.sum(axis=0)):
             return None
-        second = self._read(at, first)
+        second = self._read(index, first)
         if not second:
             return None
         a, b = first[0].right, second[0].right
         single = len(first) == len(second) == 1
         if single and self.metric == "accuracy" and a is not None and b is not None:
             return mcnemar(a, b).p
-        rows_a, rows_b = ([one.statistics for one in side] for side in (first, second))
-        found = paired_bootstrap(rows_a, rows_b, first[0].task.from_statistics, DRAWS)
-        return found[self.metric].p
+        rows_a, rows_b = ([run.statistics for run in side] for side in (first, second))
+        tests = paired_bootstrap(rows_a, rows_b, first[0].task.from_statistics, DRAWS)
+        return tests[self.metric].p
 
     @cached_property
     def _predictions_of_best(self) -> list[RunPredictions]:
         return self._read(self.best, [])
 
-    def _read(self, at: int, like: list[RunPredictions]) -> list[RunPredictions]:
+    def _read(self, index: int, others: list[RunPredictions]) -> list[RunPredictions]:
         """The predictions of a setting's runs; none where one is missing or of other rows."""
-        found: list[RunPredictions] = []
+        read: list[RunPredictions] = []
         try:
-            for run in self.settings[at]:
-                first = next(iter((*like, *found)), None)
-                one = predicted(run, self.split, first.task if first else None)
-                if first is not None and difference(first, one) is not None:
+            for run in self.settings[index]:
+                first = next(iter((*others, *read)), None)
+                predictions = predicted(run, self.split, first.task if first else None)
+                if first is not None and difference(first, predictions) is not None:
                     return []
-                _ = one.statistics  # raises if the lines are damaged
-                found.append(one)
+                _ = predictions.statistics  # raises if the lines are damaged
+                read.append(predictions)
         except Ptv2Error:
             return []
-        return found
+        return read
 
-    def _bound(self, at: int) -> float | None:
+    def _bound(self, index: int) -> float | None:
         """An upper bound of p over rows, from standard errors alone.
 
         The difference of two scores on the same rows varies less than that of scores on different
         rows, whose variance is the sum of theirs; its distribution is taken as normal.
         """
-        errors = [self._error(place) for place in (self.best, at)]
-        means = [statistics.fmean(self._values[place]) for place in (self.best, at)]
+        errors = [self._error(setting) for setting in (self.best, index)]
+        means = [statistics.fmean(self._values[setting]) for setting in (self.best, index)]
         if errors[0] is None or errors[1] is None:
             return None
         spread = math.hypot(errors[0], errors[1])
         return math.erfc(abs(means[0] - means[1]) / spread / math.sqrt(2)) if spread else None
 
-    def _error(self, at: int) -> float | None:
+    def _error(self, index: int) -> float | None:
         """The largest standard error of a setting's runs."""
-        errors = [run.standard_error(self.split, self.metric) for run in self.settings[at]]
+        errors = [run.standard_error(self.split, self.metric) for run in self.settings[index]]
         known = [error for error in errors if error is not None]
         return max(known) if known and len(known) == len(errors) else None

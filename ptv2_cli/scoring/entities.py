@@ -19,16 +19,16 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
     An entity begins at B-, and also at an I- that continues nothing of its type.
     """
-    found: list[Entity] = []
+    read: list[Entity] = []
     kind, start = "", 0
     for index, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
         if kind and (prefix != "I" or name != kind):
-            found.append(Entity(kind, start, index))
+            read.append(Entity(kind, start, index))
             kind = ""
         if not kind and prefix != "O":
             kind, start = name, index
-    return found
+    return read
 
 
 def strict_entities(tags: Sequence[str]) -> list[Entity]:
@@ -53,10 +53,10 @@ def is_iob1(sentences: Sequence[Sequence[str]]) -> bool:
 
 def to_bio(tags: Sequence[str]) -> list[str]:
     """IOB1 to BIO (IOB2): every entity's first tag becomes B-."""
-    found = list(tags)
+    bio = list(tags)
     for entity in entities(tags):
-        found[entity.start] = f"B-{entity.type}"
-    return found
+        bio[entity.start] = f"B-{entity.type}"
+    return bio
 
 
 SPELLINGS = {"B": "B", "I": "I", "M": "I", "E": "I", "L": "I", "S": "B", "U": "B"}

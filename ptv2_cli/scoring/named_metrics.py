@@ -37,7 +37,7 @@ def named_scores(
     """
     from sklearn import metrics
 
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     with warnings.catch_warnings():
         # It warns of classes that were never predicted; the value 0 says as much.
         warnings.simplefilter("ignore")
@@ -45,15 +45,15 @@ def named_scores(
             figure, _, average = name.partition("_")
             if name == AUROC:
                 value = auroc(truth, probabilities)
-                found |= {} if value is None else {AUROC: value}
+                values |= {} if value is None else {AUROC: value}
             elif name == "mcc":
-                found[name] = float(metrics.matthews_corrcoef(truth, guess))
+                values[name] = float(metrics.matthews_corrcoef(truth, guess))
             elif name == "balanced_accuracy":
-                found[name] = float(metrics.balanced_accuracy_score(truth, guess))
+                values[name] = float(metrics.balanced_accuracy_score(truth, guess))
             else:
                 score: Any = getattr(metrics, f"{figure}_score")
-                found[name] = float(score(truth, guess, average=average, zero_division=0))
-    return found
+                values[name] = float(score(truth, guess, average=average, zero_division=0))
+    return values
 
 
 def auroc(truth: Sequence[int], probabilities: Statistics) -> float | None:

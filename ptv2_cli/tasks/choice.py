@@ -96,13 +96,13 @@ class Choice(Task):
         choices = [choices_of(row, self.choice_columns) for row in rows]
         texts = [
             self._texts(row, choice, pair)
-            for row, found in zip(rows, choices, strict=True)
-            for choice in found
+            for row, texts_of_row in zip(rows, choices, strict=True)
+            for choice in texts_of_row
         ]
         inputs = iter(encode_texts(columns, texts, encoder))
         return [
-            _question(index, self.gold(row), [next(inputs) for _ in found])
-            for index, (row, found) in enumerate(zip(rows, choices, strict=True))
+            _question(index, self.gold(row), [next(inputs) for _ in texts_of_row])
+            for index, (row, texts_of_row) in enumerate(zip(rows, choices, strict=True))
         ]
 
     def _texts(self, row: Row, choice: str, pair: bool) -> dict[str, str]:
@@ -124,10 +124,10 @@ class Choice(Task):
         """The index of the most probable choice (the first of equals) and all probabilities."""
         lines: list[Prediction] = [{} for _ in rows]
         for feature, output in zip(features, outputs, strict=True):
-            found = output["probabilities"]
+            probabilities = output["probabilities"]
             lines[feature.row] = {
-                "label": int(np.argmax(found)),
-                "probabilities": {str(index): float(p) for index, p in enumerate(found)},
+                "label": int(np.argmax(probabilities)),
+                "probabilities": {str(index): float(p) for index, p in enumerate(probabilities)},
             }
         return lines
 
@@ -180,8 +180,8 @@ def _question(row: int, label: int | None, inputs: Sequence[Feature]) -> Feature
 def _most(counts: Mapping[int, int], size: int) -> Prediction:
     shares = np.array([counts.get(index, 0) for index in range(size)], dtype=float)
     shares = shares / shares.sum() if shares.any() else np.full(size, 1 / size)
-    found = {str(index): float(share) for index, share in enumerate(shares)}
-    return {"label": int(np.argmax(shares)), "probabilities": found}
+    probabilities = {str(index): float(share) for index, share in enumerate(shares)}
+    return {"label": int(np.argmax(shares)), "probabilities": probabilities}
 
 
 def _detail(guess: Sequence[int], truth: Sequence[int]) -> dict[str, Any]:
@@ -214,27 +214,27 @@ def check_choices(line: RawRow, columns: Sequence[str]) -> list[str]:
         # A line of jsonl may leave out the columns of choices that it has not.
         if column not in line.values and (len(columns) == 1 or column in columns[:2]):
             raise unknown_column(line.at(line.header), column, line.values)
-    found = line.values[columns[0]] if len(columns) == 1 else _cells(line, columns)
-    if not isinstance(found, list):
+    choices = line.values[columns[0]] if len(columns) == 1 else _cells(line, columns)
+    if not isinstance(choices, list):
         raise DataError.at(
             line.where,
-            f"column {columns[0]!r} holds {found!r}: no list of choices",
+            f"column {columns[0]!r} holds {choices!r}: no list of choices",
             "with a column for each choice write task.choices: [COLUMN, COLUMN]",
         )
-    for index, text in enumerate(found):
+    for index, text in enumerate(choices):
         if not isinstance(text, str):
             what = f"choice {index} is {text!r}"
             raise DataError.at(line.where, what, "choices must be texts in quotes")
         if not text.strip():
             what = f"choice {index} is empty"
             raise DataError.at(line.where, what, "write its text, or delete it; 0 is the first")
-    if len(found) < 2:
+    if len(choices) < 2:
         raise DataError.at(
             line.where,
-            f"{len(found)} choice{'' if len(found) == 1 else 's'}",
+            f"{len(choices)} choice{'' if len(choices) == 1 else 's'}",
             "a question needs two or more to choose from: complete the row, or delete it",
         )
-    return found
+    return choices
 
 
 def check_index(line: RawRow, value: Any, choices: Sequence[str], columns: Sequence[str]) -> int:

@@ -97,10 +97,10 @@ class Classification(TextTask):
         """The most probable label (the first of equals) and all probabilities."""
         lines: list[Prediction] = [{} for _ in rows]
         for feature, output in zip(features, outputs, strict=True):
-            found = output["probabilities"]
+            probabilities = output["probabilities"]
             lines[feature.row] = {
-                "label": self.labels[int(np.argmax(found))],
-                "probabilities": dict(zip(self.labels, map(float, found), strict=True)),
+                "label": self.labels[int(np.argmax(probabilities))],
+                "probabilities": dict(zip(self.labels, map(float, probabilities), strict=True)),
             }
         return lines
 
@@ -110,20 +110,20 @@ class Classification(TextTask):
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The label, where there is one alone; see Task.only_answer."""
-        found = list(self.tally(rows))
-        return f"the label {found[0]!r}" if len(found) == 1 else None
+        labels = list(self.tally(rows))
+        return f"the label {labels[0]!r}" if len(labels) == 1 else None
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, C*C]: one-hot of the row's cell (gold, predicted) of the confusion matrix."""
         size = len(self.labels)
-        place = {label: index for index, label in enumerate(self.labels)}
+        index_of = {label: index for index, label in enumerate(self.labels)}
         cells = [
-            place[self.gold(row)] * size + place[line["label"]]
+            index_of[self.gold(row)] * size + index_of[line["label"]]
             for row, line in zip(rows, predictions, strict=True)
         ]
-        found = np.zeros((len(rows), size * size))
-        found[np.arange(len(rows)), cells] = 1
-        return found
+        counts = np.zeros((len(rows), size * size))
+        counts[np.arange(len(rows)), cells] = 1
+        return counts
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """All metrics but auroc from summed confusion cells [..., C*C]."""
@@ -139,9 +139,9 @@ class Classification(TextTask):
         from ptv2_cli.scoring.metrics import Accuracy, MacroF1
 
         self.require_gold(rows)
-        place = {label: index for index, label in enumerate(self.labels)}
-        guess = [place[line["label"]] for line in predictions]
-        truth = [place[self.gold(row)] for row in rows]
+        index_of = {label: index for index, label in enumerate(self.labels)}
+        guess = [index_of[line["label"]] for line in predictions]
+        truth = [index_of[self.gold(row)] for row in rows]
         metrics = Accuracy().compute(predictions=guess, references=truth)
         if "f1_macro" in self.metrics:
             metrics |= MacroF1().compute(predictions=guess, references=truth)
@@ -150,10 +150,10 @@ class Classification(TextTask):
         errors["accuracy"] = mean_error(np.equal(guess, truth).astype(float))
         further = [name for name in self.metrics if name not in metrics]
         if further:
-            given = [line["probabilities"] for line in predictions]
-            found = np.array([[line[label] for label in self.labels] for line in given])
-            metrics |= named_scores(further, truth, guess, found)
-            error = auroc_error(truth, found) if AUROC in metrics else None
+            by_label = [line["probabilities"] for line in predictions]
+            probabilities = np.array([[line[label] for label in self.labels] for line in by_label])
+            metrics |= named_scores(further, truth, guess, probabilities)
+            error = auroc_error(truth, probabilities) if AUROC in metrics else None
             errors |= {} if error is None else {AUROC: error}
         return self.scores(metrics, errors, self._detail(statistics.sum(axis=0)))
 

@@ -116,12 +116,12 @@ class Cloze(AnswerTask):
         state: Mapping[str, float],
     ) -> list[Prediction]:
         """The entity that is likeliest to be right (the first of equals); `nbest` has them all."""
-        found: list[list[float]] = [[] for _ in rows]
+        chances_by_row: list[list[float]] = [[] for _ in rows]
         for feature, output in zip(features, outputs, strict=True):
-            found[feature.row].append(float(output["probabilities"][1]))
+            chances_by_row[feature.row].append(float(output["probabilities"][1]))
         return [
             _line(dict(zip(row["entities"], chances, strict=True)))
-            for row, chances in zip(rows, found, strict=True)
+            for row, chances in zip(rows, chances_by_row, strict=True)
         ]
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
@@ -146,19 +146,19 @@ def _slice(line: RawRow, values: Any, text: str) -> str:
 
 
 def _answer(line: RawRow, values: Any, text: str) -> str:
-    found: str = inner(line, values, "text", "text", "an answer")
+    text_of_answer: str = inner(line, values, "text", "text", "an answer")
     if "start" in values or "end" in values:
         span_of(line, values, len(text), "an answer")
-    return found
+    return text_of_answer
 
 
 def _texts(line: RawRow, column: str) -> list[str]:
     """The different texts of a list, sorted, so that no order of the file's tells anything."""
-    found = inner(line, line.values, column, "list", "the row")
-    bad = next((item for item in found if not isinstance(item, str) or not item.strip()), None)
+    texts = inner(line, line.values, column, "list", "the row")
+    bad = next((item for item in texts if not isinstance(item, str) or not item.strip()), None)
     if bad is not None:
         raise DataError.at(line.where, f"{column} hold {bad!r}", "they must be texts in quotes")
-    return sorted(set(found))
+    return sorted(set(texts))
 
 
 def _line(chances: Mapping[str, float]) -> Prediction:

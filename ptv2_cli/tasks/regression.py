@@ -111,36 +111,36 @@ class Regression(UserTable, TextTask):
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """pearson and spearman from summed moments [..., 11]."""
-        found = correlations(totals)
-        return {name: found[name] for name in self.metrics}
+        values = correlations(totals)
+        return {name: values[name] for name in self.metrics}
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Mean, deviation and range of the numbers; see Task.describe_gold."""
-        found = np.array(self._golds(rows))
-        if not found.size:
+        numbers = np.array(self._golds(rows))
+        if not numbers.size:
             return ""
         return (
-            f"mean {found.mean():.4g}, deviation {found.std():.4g}, "
-            f"from {found.min():.4g} to {found.max():.4g}"
+            f"mean {numbers.mean():.4g}, deviation {numbers.std():.4g}, "
+            f"from {numbers.min():.4g} to {numbers.max():.4g}"
         )
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The number, where there is one alone; see Task.only_answer."""
-        found = set(self._golds(rows))
-        return f"the number {found.pop():g}" if len(found) == 1 else None
+        numbers = set(self._golds(rows))
+        return f"the number {numbers.pop():g}" if len(numbers) == 1 else None
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """pearson and spearman, 0 where all predictions are one; errors under detail."""
         self.require_gold(rows)
         truth, guess = self._pairs(rows, predictions)
         statistics = moments(truth, guess)
-        found = self.from_statistics(statistics.sum(axis=0))
+        values = self.from_statistics(statistics.sum(axis=0))
         errors = resampled_errors(statistics, self.from_statistics)
         detail = {
             "mean_absolute_error": float(np.abs(guess - truth).mean()),
             "root_mean_squared_error": float(np.sqrt(np.square(guess - truth).mean())),
         }
-        return self.scores(found, errors, detail)
+        return self.scores(values, errors, detail)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The mean of train for every row."""

@@ -48,16 +48,16 @@ def arguments(tags: Sequence[str]) -> list[Argument]:
     it is an X of its own. R-X is a role like any other (Carreras and Marquez 2005, sections 2
     and 4: an argument is right if the words that it spans and its role are).
     """
-    found: list[Argument] = []
+    read: list[Argument] = []
     for role, start, end in entities(tags):
         base = role.removeprefix(CONTINUES)
-        places = [at for at, argument in enumerate(found) if argument.role == base]
-        if role != base and places:
-            last = found[places[-1]]
-            found[places[-1]] = last._replace(pieces=(*last.pieces, (start, end)))
+        earlier = [index for index, argument in enumerate(read) if argument.role == base]
+        if role != base and earlier:
+            last = read[earlier[-1]]
+            read[earlier[-1]] = last._replace(pieces=(*last.pieces, (start, end)))
         else:
-            found.append(Argument(base, ((start, end),)))
-    return [argument for argument in found if argument.role != VERB]
+            read.append(Argument(base, ((start, end),)))
+    return [argument for argument in read if argument.role != VERB]
 
 
 def by_role(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[str, dict[str, Any]]:
@@ -130,8 +130,8 @@ class SemanticRoles(Tagging):
         if not types:
             where = ", ".join(map(str, source.files("train")))
             raise DataError.at(where, "every tag is O: no role to learn", "give labelled rows")
-        found = ("O", *(f"{prefix}-{name}" for name in sorted(types) for prefix in "BI"))
-        return self.with_options(labels=found)
+        labels = ("O", *(f"{prefix}-{name}" for name in sorted(types) for prefix in "BI"))
+        return self.with_options(labels=labels)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read columns, `|||` lines, jsonl or parquet files; see Task.read."""
@@ -185,8 +185,8 @@ class SemanticRoles(Tagging):
         literal = self._separator == "literal" and encoder.template is None
         lead = [LITERAL] if literal else []
         words = [[*lead, row["tokens"][row[PREDICATE]]] for row in rows]
-        found = encoder.tokenize_words(words)
-        return [[piece for word in pieces for piece in word][:most] for pieces in found]
+        tokens = encoder.tokenize_words(words)
+        return [[piece for word in pieces for piece in word][:most] for pieces in tokens]
 
     def _build(self, layout: Layout, text: list[int], beside: list[int]) -> Built:
         if any(isinstance(part, TextPart) and part.name == PREDICATE for part in layout.parts):
@@ -201,7 +201,7 @@ class SemanticRoles(Tagging):
         self.require_gold(rows)
         statistics = self.row_statistics(rows, predictions)
         errors = resampled_errors(statistics, self.from_statistics)
-        found = self.from_statistics(statistics.sum(axis=0))
+        values = self.from_statistics(statistics.sum(axis=0))
         tags = ((line["tags"], row["tags"]) for row, line in zip(rows, predictions, strict=True))
         detail: dict[str, Any] = {"roles": by_role(tags), "propositions": len(rows)}
         corpora = [row.get("corpus") for row in rows]
@@ -212,7 +212,7 @@ class SemanticRoles(Tagging):
                 )
                 for name in dict.fromkeys(corpora)
             }
-        return self.scores(found, errors, detail)
+        return self.scores(values, errors, detail)
 
 
 def _predicate(line: RawRow, tokens: Sequence[str]) -> int:

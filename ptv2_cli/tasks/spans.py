@@ -63,32 +63,32 @@ def span_scores(
     for the same characters, where one character is several tokens: the best of them counts.
     """
     offsets = feature.offsets or []
-    at = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
-    if not at.size:
+    visible = np.array([index for index, span in enumerate(offsets) if span is not None], dtype=int)
+    if not visible.size:
         return {}
-    starts = output["start"][at].astype(np.float64)
-    ends = output["end"][at].astype(np.float64)
-    count = len(at)
+    starts = output["start"][visible].astype(np.float64)
+    ends = output["end"][visible].astype(np.float64)
+    count = len(visible)
     band = np.full((min(longest, count), count), -np.inf)
     for distance in range(len(band)):
         band[distance, : count - distance] = starts[: count - distance] + ends[distance:]
     flat = band.ravel()
     looked_at = n_best
     while True:
-        found: dict[tuple[int, int], float] = {}
+        by_span: dict[tuple[int, int], float] = {}
         for cell in np.argpartition(-flat, min(looked_at, flat.size) - 1)[:looked_at]:
             if np.isfinite(flat[cell]):
                 distance, first = divmod(int(cell), count)
-                begin, end = offsets[at[first]], offsets[at[first + distance]]
+                begin, end = offsets[visible[first]], offsets[visible[first + distance]]
                 assert begin is not None
                 assert end is not None
                 span = begin[0], end[1]
-                found[span] = max(float(flat[cell]), found.get(span, -np.inf))
-        if len(found) >= n_best or looked_at >= flat.size:
+                by_span[span] = max(float(flat[cell]), by_span.get(span, -np.inf))
+        if len(by_span) >= n_best or looked_at >= flat.size:
             break
         looked_at *= 4  # some were the same characters again
-    best = sorted(found, key=lambda span: (-found[span], span))[:n_best]
-    return {span: found[span] for span in best}
+    best = sorted(by_span, key=lambda span: (-by_span[span], span))[:n_best]
+    return {span: by_span[span] for span in best}
 
 
 def answer_line(

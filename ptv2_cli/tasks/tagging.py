@@ -82,14 +82,14 @@ class Tagging(Task):
 
         Whether the tags are IOB1 is decided over the whole split, whatever the limit.
         """
-        found = read_split(self, source, split, None, self.formats, self._row)
-        tags = [row["tags"] for row in found.rows if "tags" in row]
+        split_read = read_split(self, source, split, None, self.formats, self._row)
+        tags = [row["tags"] for row in split_read.rows if "tags" in row]
         scheme = cast(TaggingOptions, self.options).scheme
         if scheme == "iob1" or (scheme == "auto" and is_iob1(tags)):
-            for row in found.rows:
+            for row in split_read.rows:
                 if "tags" in row:
                     row["tags"] = to_bio(row["tags"])
-        return replace(found, rows=found.rows[:limit])
+        return replace(split_read, rows=split_read.rows[:limit])
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -169,21 +169,21 @@ class Tagging(Task):
         for number, (first, last) in enumerate(windows):
             text = [piece for word in words[first:last] for piece in word]
             built = self._build(layout, text, beside)
-            at = built.starts[self.columns[0]]
-            read: list[int | None] = [None] * len(built.input_ids)
+            position = built.starts[self.columns[0]]
+            words_read: list[int | None] = [None] * len(built.input_ids)
             for word in range(first, last):
                 if reader[word] == number:
-                    read[at] = word
-                at += lengths[word]
+                    words_read[position] = word
+                position += lengths[word]
             features.append(
                 Feature(
                     row=index,
                     input_ids=built.input_ids,
                     token_type_ids=built.token_type_ids,
-                    label=self._label(row, read),
+                    label=self._label(row, words_read),
                     slots=built.slots,
                     mask_at=built.mask_at,
-                    words=read,
+                    words=words_read,
                     truncated=truncated,
                 )
             )
@@ -207,18 +207,18 @@ class Tagging(Task):
         tags = [["O"] * len(row["tokens"]) for row in rows]
         sure = [[1.0] * len(row["tokens"]) for row in rows]
         for feature, output in zip(features, outputs, strict=True):
-            found = output["probabilities"]
-            best, most = found.argmax(axis=-1).tolist(), found.max(axis=-1).tolist()
-            for at, word in enumerate(feature.words or ()):
+            probabilities = output["probabilities"]
+            best, most = probabilities.argmax(axis=-1).tolist(), probabilities.max(axis=-1).tolist()
+            for position, word in enumerate(feature.words or ()):
                 if word is not None:
-                    tags[feature.row][word] = self.labels[best[at]]
-                    sure[feature.row][word] = most[at]
+                    tags[feature.row][word] = self.labels[best[position]]
+                    sure[feature.row][word] = most[position]
         return [
             self._line(row["tokens"], tags[index], sure[index]) for index, row in enumerate(rows)
         ]
 
     def _line(self, tokens: list[str], tags: list[str], sure: list[float]) -> Prediction:
-        found = [
+        marked = [
             {
                 "type": entity.type,
                 "start": entity.start,
@@ -228,19 +228,19 @@ class Tagging(Task):
             }
             for entity in entities(tags)
         ]
-        return {"tags": tags, "entities": found}
+        return {"tags": tags, "entities": marked}
 
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each type of entity stands; see Task.tally."""
         read = self.readings[""]
-        return Counter(found[0] for row in rows for found in read(row.get("tags", ())))
+        return Counter(entity[0] for row in rows for entity in read(row.get("tags", ())))
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Types of entities and words; see Task.describe_gold."""
-        found = self.tally(rows)
+        counts = self.tally(rows)
         words = sum(len(row["tokens"]) for row in rows)
-        types = f": {counted(found)}" if found else ""
-        return f"{found.total()} {self.spans} in {words} words{types}"
+        types = f": {counted(counts)}" if counts else ""
+        return f"{counts.total()} {self.spans} in {words} words{types}"
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The tag O, where no word has another; see Task.only_answer."""
@@ -249,12 +249,12 @@ class Tagging(Task):
 
     def row_statistics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Statistics:
         """[n, 3 * readings]: correct, predicted and gold entities, in each reading of the tags."""
-        found = np.zeros((len(rows), len(self.readings), 3))
+        counts = np.zeros((len(rows), len(self.readings), 3))
         for index, (row, line) in enumerate(zip(rows, predictions, strict=True)):
-            for at, read in enumerate(self.readings.values()):
+            for reading, read in enumerate(self.readings.values()):
                 guess, truth = set(read(line["tags"])), set(read(row["tags"]))
-                found[index, at] = len(guess & truth), len(guess), len(truth)
-        return found.reshape(len(rows), -1)
+                counts[index, reading] = len(guess & truth), len(guess), len(truth)
+        return counts.reshape(len(rows), -1)
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """precision, recall and f1 in each reading from summed counts [..., 3 * readings]."""
@@ -295,7 +295,7 @@ def _place(value: Any) -> Any:
     return int(value) if whole else getattr(value, "source", value)
 
 
-Column = Annotated[int | str, BeforeValidator(_place)]
+ColumnPlace = Annotated[int | str, BeforeValidator(_place)]
 
 
 class UserTaggingOptions(TaggingOptions):
@@ -304,10 +304,10 @@ class UserTaggingOptions(TaggingOptions):
     scheme: Literal["auto", "bio", "iob1", "bioes"] = Field(  # type: ignore[assignment]
         "auto", description="how the files mark entities; auto looks at the train file"
     )
-    token_column: Column = Field(
+    token_column: ColumnPlace = Field(
         0, description="column of the words: an index from 0, or a name in the first line"
     )
-    tag_column: Column = Field(
+    tag_column: ColumnPlace = Field(
         -1, description="column of the tags: an index (-1: the last), or a name in the first line"
     )
     labels: Names | None = Field(
@@ -354,9 +354,9 @@ class UserTagging(Tagging):
             hint = "task.tag_column says which column holds the tags (-1: the last)"
             raise DataError.at(where, "every tag is O: no entity to learn", hint)
         # I-X is there even where every X of train is one word: elsewhere it may be longer.
-        found = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+        labels = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
         scheme = self.options.scheme if self.options.scheme != "auto" else scheme_of(sentences)
-        return self.with_options(scheme=scheme, labels=self.options.labels or found)
+        return self.with_options(scheme=scheme, labels=self.options.labels or labels)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read CoNLL columns, jsonl or parquet files; see Task.read."""

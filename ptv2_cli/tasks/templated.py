@@ -184,15 +184,15 @@ class Grouped(Templated):
         sample of rows is one of whole questions.
         """
         first: dict[Hashable, int] = {}
-        found = np.zeros((len(rows), 5))
-        for at, (row, line) in enumerate(zip(rows, predictions, strict=True)):
-            leader = first.setdefault(self.unit(row), at)
-            if leader == at:
-                found[at, 3:] = 1
+        sums = np.zeros((len(rows), 5))
+        for index, (row, line) in enumerate(zip(rows, predictions, strict=True)):
+            leader = first.setdefault(self.unit(row), index)
+            if leader == index:
+                sums[index, 3:] = 1
             gold, guess = map(self.labels.index, (self.gold(row), line["label"]))
-            found[leader, :3] += (gold and guess, guess, gold)
-            found[leader, 3] *= gold == guess
-        return found
+            sums[leader, :3] += (gold and guess, guess, gold)
+            sums[leader, 3] *= gold == guess
+        return sums
 
     def from_statistics(self, totals: Statistics) -> dict[str, Statistics]:
         """f1_a and exact_match from sums [..., 5]."""
@@ -208,7 +208,7 @@ class Grouped(Templated):
         self.require_gold(rows)
         questions = [repr(self.unit(row)) for row in rows]
         guess = [self.labels.index(line["label"]) for line in predictions]
-        found = AnswerOptions().compute(
+        scores = AnswerOptions().compute(
             predictions=[
                 {"question": question, "label": label}
                 for question, label in zip(questions, guess, strict=True)
@@ -221,9 +221,9 @@ class Grouped(Templated):
         errors["exact_match"] = mean_error(statistics[:, 3])
         confusion = Classification.row_statistics(self, rows, predictions).sum(axis=0)
         detail = {"rows_scored_as": {"questions": len(statistics)}, **self._detail(confusion)}
-        return self.scores(found, errors, detail)
+        return self.scores(scores, errors, detail)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """Every answer is right: of the two constant answers the one of which F1a is not 0."""
-        found = super().majority(train, rows)
-        return None if found is None else [{**line, "label": self.labels[1]} for line in found]
+        lines = super().majority(train, rows)
+        return None if lines is None else [{**line, "label": self.labels[1]} for line in lines]
