@@ -91,35 +91,23 @@ def wordpiece() -> Any:
     return BertTokenizerFast(vocab=vocab)
 
 
-def _bpe() -> dict[str, Any]:
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    text = "the cat sat on the mat . who sat on the mat ? Ann lives in New York . it is big"
-    tokenizer.train_from_iterator([text] * 4, trainer)
-    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
-    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+SENTENCES = "the cat sat on the mat . who sat on the mat ? Ann lives in New York . it is big"
 
 
 @pytest.fixture(scope="session")
 def roberta() -> Any:
+    import tiny
     from transformers import RobertaTokenizerFast
 
-    return RobertaTokenizerFast(**_bpe())
+    return RobertaTokenizerFast(**tiny.bpe(SENTENCES, 400))
 
 
 @pytest.fixture(scope="session")
 def gpt2() -> Any:
+    import tiny
     from transformers import GPT2TokenizerFast
 
-    return GPT2TokenizerFast(**_bpe())
+    return GPT2TokenizerFast(**tiny.bpe(SENTENCES, 400))
 
 
 @pytest.fixture

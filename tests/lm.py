@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import tiny
 import torch
@@ -40,27 +41,24 @@ def write_rows(folder: Path, train: int = 24, validation: int = 20) -> Path:
 
 def save_masked(folder: Path) -> Path:
     """A tiny BERT that fills the [MASK] of `ann likes the cat ? [MASK]`."""
-    tokenizer = tiny.wordpiece()
-    changes = {"initializer_range": 0.05, "max_position_embeddings": 80}
-    config = transformers.AutoConfig.for_model("bert", **{**tiny.CONFIGS["bert"], **changes})
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = transformers.BertForMaskedLM(config)
-        _learn(model, tokenizer, masked=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    changes = {"max_position_embeddings": 80}
+    return _save(folder, "bert", transformers.BertForMaskedLM, tiny.wordpiece(), changes)
 
 
 def save_causal(folder: Path) -> Path:
     """A tiny GPT-2 that goes on `ann likes the cat ?` with ` true`."""
     tokenizer = tiny.byte_level("GPT2TokenizerFast")
-    changes = {"n_positions": 160, "initializer_range": 0.05, "eos_token_id": 2}
-    config = transformers.AutoConfig.for_model("gpt2", **{**tiny.CONFIGS["gpt2"], **changes})
+    changes = {"n_positions": 160, "eos_token_id": 2}
+    return _save(folder, "gpt2", transformers.GPT2LMHeadModel, tokenizer, changes)
+
+
+def _save(folder: Path, family: str, kind: Any, tokenizer: Any, changes: dict[str, Any]) -> Path:
+    changes = {**tiny.CONFIGS[family], "initializer_range": 0.05, **changes}
+    config = transformers.AutoConfig.for_model(family, **changes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = transformers.GPT2LMHeadModel(config)
-        _learn(model, tokenizer, masked=False)
+        model = kind(config)
+        _learn(model, tokenizer, masked=family == "bert")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

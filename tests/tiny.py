@@ -154,23 +154,27 @@ def wordpiece() -> Any:
     return transformers.BertTokenizerFast(vocab=vocab)
 
 
-def byte_level(name: str) -> Any:
-    """A byte-level BPE tokenizer of the class `name` with a few merges."""
+def bpe(text: str, size: int) -> dict[str, Any]:
+    """Vocabulary and merges of a byte-level BPE of `size` tokens, learned from a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=380,
+        vocab_size=size,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([" ".join(["x", *WORDS])] * 4, trainer)
+    tokenizer.train_from_iterator([text] * 4, trainer)
     model = json.loads(tokenizer.to_str())["model"]
-    merges = [tuple(pair) for pair in model["merges"]]
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def byte_level(name: str) -> Any:
+    """A byte-level BPE tokenizer of the class `name` with a few merges."""
     extra = {"eos_token": "</s>"} if name == "GPT2TokenizerFast" else {}
-    return getattr(transformers, name)(vocab=model["vocab"], merges=merges, **extra)
+    return getattr(transformers, name)(**bpe(" ".join(["x", *WORDS]), 380), **extra)
 
 
 def save_model(
