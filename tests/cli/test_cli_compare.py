@@ -102,9 +102,9 @@ def test_several_seeds_a_side(
     mixed = ptv2("compare", first[0], pair[1], "with", first[1])
     assert "warning: the runs of A are not one setting: they differ in " in mixed.err
     hint = "ptv2 compare RUN RUN, or ptv2 compare A1 A2 with B1 B2"
-    refused("compare", *first, pair[1], says=["3 words", hint])
+    refused("compare", *first, pair[1], says=["3 arguments", hint])
     refused("compare", *first, "with", says=[hint])
-    refused("compare", *first, "with", pair[1], "--show", 1, says=["of two runs alone"])
+    refused("compare", *first, "with", pair[1], "--show", 1, says=["rows of two single runs only"])
 
 
 def test_other_data(finished: Path, material: Material, ptv2: Ptv2, refused: Refused) -> None:
