@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ptv2_cli.runs.directory import DEFAULT_OUTPUT
 from ptv2_cli.setup.keys import Key, flat_keys
 
-SPLITS = ("train", "validation", "test")
 Completions = list[tuple[str, str]]
 """Possible values, each with a short help."""
 
@@ -33,12 +31,12 @@ def settings(incomplete: str) -> Completions:
 
 def splits(incomplete: str) -> Completions:
     """Names of splits."""
-    return _offered([(name, "") for name in SPLITS], incomplete)
+    return _offered([(name, "") for name in ("train", "validation", "test")], incomplete)
 
 
 def runs(incomplete: str) -> Completions:
     """Finished runs of runs/ or of the folder typed so far, the newest first; sweeps; folders."""
-    home = f"{DEFAULT_OUTPUT}/"
+    home = "runs/"
     before = home if home.startswith(incomplete) else incomplete[: incomplete.rfind("/") + 1]
     try:
         below = [path for path in Path(before or ".").iterdir() if path.is_dir()]

@@ -1,4 +1,7 @@
-"""Options that several commands share, and how they become overrides of a config."""
+"""Options that several commands share, and how they become overrides of a config.
+
+Configs are imported in the functions: `ptv2 --help` and completion must be quick.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ptv2_cli.cli import complete
-from ptv2_cli.config.load import LoadedConfig, Override, load_config, parse_set, parse_unset
-from ptv2_cli.config.origins import Origins
-from ptv2_cli.config.overrides import SHORTCUTS, parse_include
 from ptv2_cli.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from ptv2_cli.config.load import LoadedConfig, Override
+    from ptv2_cli.config.origins import Origins
 
 RunArgument = Annotated[
     Path | None,
@@ -84,6 +88,8 @@ def shortcuts(
     batch_size: str | None,
 ) -> dict[str, str | None]:
     """Flag -> what was typed behind it, for the flags that fix one key each."""
+    from ptv2_cli.config.overrides import SHORTCUTS
+
     return dict(zip(SHORTCUTS, (prompt_len, lr, seed, epochs, batch_size), strict=True))
 
 
@@ -125,6 +131,8 @@ def read_config(
     Raises:
         ConfigError: with every problem of the file and the flags.
     """
+    from ptv2_cli.config.load import load_config
+
     overrides = read_overrides(sets, unsets, short or {}, includes)
     return load_config(path, overrides, also=unknown_task)
 
@@ -140,6 +148,8 @@ def read_overrides(
     Raises:
         ConfigError: a flag cannot be read.
     """
+    from ptv2_cli.config.overrides import SHORTCUTS, parse_include, parse_set, parse_unset
+
     overrides: list[Override] = [parse_include(path) for path in includes or []]
     overrides += [parse_set(text) for text in sets or []]
     overrides += [parse_unset(text) for text in unsets or []]
@@ -169,6 +179,8 @@ def same_command(
 
 def without(command: list[str], *keys: str) -> list[str]:
     """The words of `same_command` without the flags for some keys and for the keys below them."""
+    from ptv2_cli.config.overrides import SHORTCUTS
+
     kept, rest = command[:3], iter(command[3:])
     for flag in rest:
         if flag == "--offline":

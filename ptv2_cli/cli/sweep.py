@@ -16,12 +16,10 @@ from ptv2_cli.cli.options import (
     OutputOption,
     SetOption,
     UnsetOption,
+    read_overrides,
     settle,
 )
-from ptv2_cli.config.load import parse_set, parse_unset
-from ptv2_cli.config.overrides import parse_include
 from ptv2_cli.errors import RunError
-from ptv2_cli.registry import ENGINES
 
 
 def sweep(
@@ -72,13 +70,12 @@ def sweep(
         bool, typer.Option("--dry-run", help="Show the plan and the time it takes, stop.")
     ] = False,
 ) -> int:
-    """Train every combination of values; repeat the command to continue it."""
+    """Train every combination of values, or continue the sweep."""
     from ptv2_cli.sweeps.axes import from_flags
     from ptv2_cli.sweeps.grid import make_combinations
     from ptv2_cli.sweeps.options import requested_engine, requested_lanes
 
-    base = [parse_include(path) for path in includes or []]
-    base += [parse_set(text) for text in sets or []] + [parse_unset(text) for text in unsets or []]
+    base = read_overrides(sets, unsets, {}, includes)
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
     paths = configs or [Path("config.yaml")]
     for path in paths:
@@ -89,6 +86,7 @@ def sweep(
     settle(offline)
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
+    from ptv2_cli.registry import ENGINES
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
     from ptv2_cli.runs.lock import locked, unlocked_warning
     from ptv2_cli.sweeps.engine import EngineContext
