@@ -44,8 +44,10 @@ def output(command: str, folder: Path) -> list[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    # A terminal shows a progress bar in place of the lines about single steps.
-    return [line for line in done.stdout.splitlines() if not line.startswith("step ")]
+    # A terminal shows a progress bar in place of the lines about single steps. Times depend on the
+    # machine.
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("step ")]
+    return [re.sub(r", [\d.,]+ s of training .*|, eval [\d.]+ s", "", line) for line in lines]
 
 
 def styled(line: str) -> Text:
