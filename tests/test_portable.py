@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+
+import pytest
+
+from ptv2_cli.config.schema import names_folder
 
 WINDOWS = """
 import importlib, os, pkgutil, signal, sys
@@ -66,3 +70,21 @@ def test_without_the_names_that_windows_lacks(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-2]) > 150
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("/models/bert", True),
+        ("package:models/bert", True),
+        ("C:\\models\\bert", True),
+        ("C:/models/bert", True),
+        ("roberta-large", False),
+        ("FacebookAI/roberta-large", False),
+    ],
+)
+def test_folders_of_windows_are_known(
+    name: str, folder: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptv2_cli.config.schema.Path", PureWindowsPath)
+    assert names_folder(name) == folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,10 +160,10 @@ def _is_local(text: str) -> bool:
 def _looks_like_path(text: str, base: Path) -> bool:
     if not _is_local(text):
         return False
-    if text.startswith((".", "~", "/")):
+    if text.startswith((".", "~", "/")) or Path(text).is_absolute():
         return True
     try:
-        return "/" in text and (base / text).exists()
+        return ("/" in text or os.sep in text) and (base / text).exists()
     except OSError:  # a name too long for the file system is no path
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -88,6 +89,11 @@ class MethodSection(OpenNamed):
     )
 
 
+def names_folder(backbone: str) -> bool:
+    """Whether a resolved backbone is a folder on this machine, and not on the hub."""
+    return backbone.startswith(("/", "package:")) or Path(backbone).is_absolute()
+
+
 class BackboneSection(Named):
     """`backbone:` - a hub id, a folder or package:NAME/FOLDER, and how to load it."""
 
@@ -115,7 +121,7 @@ class BackboneSection(Named):
     @classmethod
     def _pinned(cls, value: bool, info: ValidationInfo) -> bool:
         # The code of a folder is what lies in it: nothing fetches other code behind its back.
-        local = str(info.data.get("name", "")).startswith(("/", "package:"))
+        local = names_folder(str(info.data.get("name", "")))
         if value and not local and info.data.get("revision", "") is None:
             raise impossible(
                 "runs code from the hub and needs revision: beside it, so that the code that "

@@ -29,7 +29,7 @@ GIT_SECONDS = 5.0
 _GIT = (
     *("git", "--no-optional-locks"),
     # Neither answer may run a program that the repository's own settings name.
-    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
 )
 
 

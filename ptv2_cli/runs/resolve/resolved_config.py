@@ -11,7 +11,7 @@ from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.backbones.remote_code import check_own_code
 from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig, options_from
-from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.schema import RunConfig, names_folder
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.kinds import KINDS
 from ptv2_cli.methods.spec import MethodSpec
@@ -167,7 +167,7 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
 def _notes(config: RunConfig, method: MethodSpec) -> Iterator[str]:
     if config.prompt_len is not None and not method.uses_prompt:
         yield f"prompt_len {config.prompt_len} is ignored: {config.method.name} has no prompt"
-    if config.backbone.revision and config.backbone.name.startswith(("/", "package:")):
+    if config.backbone.revision and names_folder(config.backbone.name):
         yield f"backbone.revision {config.backbone.revision} is ignored: the backbone is a folder"
     for key in () if method.trains else TRAINING:
         value = getattr(config.train, key)
