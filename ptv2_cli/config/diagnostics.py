@@ -56,7 +56,7 @@ def problems_from(
 ) -> list[Problem]:
     """Problems in the order of their origins, each with key, plain words and hint.
 
-    `data` is what `model` was validated from, and stands at `prefix` of the config.
+    `data` is what `model` was validated from, at `prefix` of the config.
     """
     scene = _Scene(origins, prefix, model, data)
     groups = grouped([read_fault(details, data) for details in error.errors(include_url=False)])
@@ -78,9 +78,9 @@ def foreign_problems(document: Document) -> list[Problem]:
         for key, value in keys.items() if isinstance(keys, dict) else ():
             if suggestions.foreign(key):
                 origin = str(document.origins.find((section, key)))
-                found = suggestions.suggest(key, value, argument=origin.startswith("--"))
+                suggestion = suggestions.suggest(key, value, argument=origin.startswith("--"))
                 what = f"unknown key {section}.{key}"
-                problems.append(Problem(origin, what, found.hint, found.fix))
+                problems.append(Problem(origin, what, suggestion.hint, suggestion.fix))
     return problems
 
 
@@ -123,7 +123,7 @@ def _suggested(fault: Fault, scene: _Scene) -> tuple[str, ...]:
     """The keys that an unknown key may have meant: they are not reported as missing too."""
     if fault.kind != "extra_forbidden":
         return ()
-    return tuple(key for _, found in _suggestions(fault, scene) for key in found.keys)
+    return tuple(key for _, suggestion in _suggestions(fault, scene) for key in suggestion.keys)
 
 
 def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions.Suggestion]]:
@@ -140,8 +140,8 @@ def _suggestions(fault: Fault, scene: _Scene) -> list[tuple[KeyPath, suggestions
     value = fault.details["input"]
     written = scene.origins.written(path)
     if written == [path]:
-        found = suggestions.suggest(str(last), value, known, section, scene.argument(fault))
-        return [(path, found)]
+        suggestion = suggestions.suggest(str(last), value, known, section, scene.argument(fault))
+        return [(path, suggestion)]
     return [(key, _within(key, len(path), value, known)) for key in written]
 
 
@@ -156,8 +156,13 @@ def _problems(group: list[Fault], scene: _Scene) -> list[Problem]:
     if group[0].kind != "extra_forbidden":
         return [_problem(group, scene)]
     return [
-        Problem(str(scene.origins.find(key)), f"unknown key {dotted(key)}", found.hint, found.fix)
-        for key, found in _suggestions(group[0], scene)
+        Problem(
+            str(scene.origins.find(key)),
+            f"unknown key {dotted(key)}",
+            suggestion.hint,
+            suggestion.fix,
+        )
+        for key, suggestion in _suggestions(group[0], scene)
     ]
 
 

@@ -130,10 +130,10 @@ def _unchanged(resolved: Mapping[str, Any]) -> set[str]:
 
 
 def _value(mapping: Mapping[str, Any], key: str) -> Any:
-    found: Any = mapping
+    value: Any = mapping
     for name in key.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _canonical(value: Any, path: KeyPath, ignored: Collection[str]) -> Any:

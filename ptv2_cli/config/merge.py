@@ -39,7 +39,7 @@ def _several(data: dict[str, Any], origins: Origins) -> Document:
     """`tasks: [A, B]` as `task: {name: multi, tasks: [...]}`.
 
     Raises:
-        ConfigError: `task` stands beside it.
+        ConfigError: `task` is given too.
     """
     if "task" in data:
         hint = "write all of them into tasks, or keep only task"

@@ -301,7 +301,7 @@ class _Builder:
         return self.value(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         own: dict[str, yaml.Node] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -316,13 +316,13 @@ class _Builder:
                 own[key.value] = key
                 if not _is_merge(key):
                     self.origins.entries[(*path, key.value)] = self._origin(key)
-                    found[key.value] = self.value(value, (*path, key.value))
+                    values[key.value] = self.value(value, (*path, key.value))
         for key, value in node.value:
             if _is_merge(key):
-                self._merge(found, value, path)
-        return found
+                self._merge(values, value, path)
+        return values
 
-    def _merge(self, found: dict[str, Any], node: yaml.Node, path: KeyPath) -> None:
+    def _merge(self, values: dict[str, Any], node: yaml.Node, path: KeyPath) -> None:
         """`<<: *anchor` or `<<: [*a, *b]`: keys that are already there win."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
@@ -333,7 +333,7 @@ class _Builder:
             before = dict(self.origins.entries)
             merged = self.value(source, path)
             self.origins.entries.update(before)
-            found.update({key: value for key, value in merged.items() if key not in found})
+            values.update({key: value for key, value in merged.items() if key not in values})
 
     def _check(self, node: yaml.ScalarNode) -> None:
         bad = unusable(node.value)

@@ -29,7 +29,7 @@ INT4_DTYPE = "bf16"
 
 
 def backbone_problems(
-    loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape, held: HeldDtype
+    loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape, dtype: HeldDtype
 ) -> Iterator[Problem]:
     """What does not fit the backbone, known from the config and config.json alone.
 
@@ -38,11 +38,11 @@ def backbone_problems(
         method: with its options.
         task: what the run learns.
         shape: of the backbone.
-        held: the type of the backbone's weights that `backbone.dtype` stands for.
+        dtype: the type of the backbone's weights that `backbone.dtype` stands for.
     """
     yield from _shape_problems(loaded, method, task, shape)
     yield from head_misfits(loaded, method, task, shape)
-    yield from _dtype_problems(loaded, method, held)
+    yield from _dtype_problems(loaded, method, dtype)
     yield from _cache_problems(loaded, method, task, shape)
 
 
@@ -100,15 +100,17 @@ def positions_taken(config: RunConfig, method: MethodSpec, task: Task) -> int:
     return 0
 
 
-def _dtype_problems(loaded: LoadedConfig, method: MethodSpec, held: HeldDtype) -> Iterator[Problem]:
+def _dtype_problems(
+    loaded: LoadedConfig, method: MethodSpec, dtype: HeldDtype
+) -> Iterator[Problem]:
     """Weights that cannot be of this type.
 
     Only a frozen backbone can have fewer bits: the small steps of training would be lost in them.
     """
     section, name = loaded.config.backbone, loaded.config.method.name
     trains = method.trains_backbone
-    if trains and held != "fp32":
-        meant = f"auto (here {held})" if section.dtype == "auto" else held
+    if trains and dtype != "fp32":
+        meant = f"auto (here {dtype})" if section.dtype == "auto" else dtype
         yield Problem(
             loaded.where("backbone", "dtype"),
             f"{name} trains the backbone, and weights that train must be fp32, not {meant}",
@@ -120,18 +122,18 @@ def _dtype_problems(loaded: LoadedConfig, method: MethodSpec, held: HeldDtype) -
             f"{name} trains the backbone, and quantized weights cannot train",
             "leave quantize out, or choose a method that keeps the backbone frozen",
         )
-    if not trains and section.quantize == "int4" and held != INT4_DTYPE:
+    if not trains and section.quantize == "int4" and dtype != INT4_DTYPE:
         yield Problem(
             loaded.where("backbone", "quantize"),
-            f"int4 layers compute in {INT4_DTYPE}, but the weights are {held}",
+            f"int4 layers compute in {INT4_DTYPE}, but the weights are {dtype}",
             f"write dtype: {INT4_DTYPE} beside quantize: int4",
         )
     precision = loaded.config.train.precision
-    if {held, precision} == {"bf16", "fp16"}:
+    if {dtype, precision} == {"bf16", "fp16"}:
         yield Problem(
             loaded.where("train", "precision"),
-            f"{precision} cannot be mixed with weights in {held}",
-            f"write precision: {held}, or leave precision out",
+            f"{precision} cannot be mixed with weights in {dtype}",
+            f"write precision: {dtype}, or leave precision out",
         )
 
 

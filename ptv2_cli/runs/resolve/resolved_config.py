@@ -66,10 +66,10 @@ class ResolvedConfig:
         return self.config.head.name == VERBALIZER
 
     def settled(self, task: Task) -> ResolvedConfig:
-        """The same config with the options that `task` found in the data.
+        """The same config with the options that `task` has read from the data.
 
         Raises:
-            ConfigError: what it says of labels does not fit those that were found.
+            ConfigError: what it says of labels does not fit those of the data.
         """
         setting = self.config.train.class_weights
         gather(weight_problems(setting, task) if setting is not None else (), ConfigError)
@@ -89,7 +89,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     """Fill in and check a config; of the backbone only the small files are fetched.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: with every problem.
         BackboneError: the backbone cannot be found, is of no known family, or asks to run code
             that the config does not ask for.
     """
@@ -99,13 +99,13 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     located = locate(config.backbone, offline=offline, weights=False)
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
-    held = config.backbone.held_dtype(located.config)
-    gather(backbone_problems(loaded, method, task, shape, held), ConfigError)
+    dtype = config.backbone.held_dtype(located.config)
+    gather(backbone_problems(loaded, method, task, shape, dtype), ConfigError)
     if config.head.name == VERBALIZER:
         from ptv2_cli.backbones.lm_head import check_has_head
 
         check_has_head(located, shape.family)
-    filled = _resolved(_holding(config, held), method, task, shape)
+    filled = _resolved(_with_dtype(config, dtype), method, task, shape)
     return ResolvedConfig(
         filled,
         method,
@@ -143,14 +143,14 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
     except ConfigError as error:
         problems += error.problems
     else:
-        method, found = options_from(spec, config.method.options, loaded, section="method")
-        problems += found
+        method, invalid = options_from(spec, config.method.options, loaded, section="method")
+        problems += invalid
     try:
         model = task_class(config.task.name)
-        task_options, found = options_from(
+        task_options, invalid = options_from(
             model.options_model, config.task.options, loaded, section="task"
         )
-        problems += found
+        problems += invalid
         if task_options is not None:
             task = load_task(config.task.name, config.task.options)
             if config.selection.metric is not None:
@@ -214,10 +214,10 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
     return RunConfig.model_validate(filled)
 
 
-def _holding(config: RunConfig, held: HeldDtype) -> RunConfig:
+def _with_dtype(config: RunConfig, dtype: HeldDtype) -> RunConfig:
     """The config with what `backbone.dtype: auto` means."""
     return config.model_copy(
-        update={"backbone": config.backbone.model_copy(update={"dtype": held})}
+        update={"backbone": config.backbone.model_copy(update={"dtype": dtype})}
     )
 
 

@@ -100,9 +100,9 @@ def settled_words(words: Mapping[str, str] | None, task: Task) -> dict[str, str]
     Raises:
         ConfigError: they are not the labels' words.
     """
-    found = dict(words) if words else default_words(task)
-    gather(word_problems(found or {}, task.labels, WORDS), ConfigError)
-    return found
+    settled = dict(words) if words else default_words(task)
+    gather(word_problems(settled or {}, task.labels, WORDS), ConfigError)
+    return settled
 
 
 def _without(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
