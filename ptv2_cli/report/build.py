@@ -10,7 +10,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
 from ptv2_cli.report.noise import Contest
 from ptv2_cli.report.predictions import earlier_schema
-from ptv2_cli.report.runs import FinishedRun, FoundRuns, parts, plain
+from ptv2_cli.report.runs import FoundRuns, ReportedRun, parts, plain
 from ptv2_cli.report.table import Cell, Report, RowKey, TableRow, TaskColumn
 
 FIRST = ("train.lr", "method.reparam", "method.layers", "method.init", "head.pooling")
@@ -33,8 +33,8 @@ def build_report(found: FoundRuns, metric: str | None = None, split: str | None 
     Raises:
         InputError: no run has such a metric or split.
     """
-    placed: dict[TaskColumn, list[FinishedRun]] = {}
-    without: list[FinishedRun] = []
+    placed: dict[TaskColumn, list[ReportedRun]] = {}
+    without: list[ReportedRun] = []
     views = [view for run in found.runs for view in _views(run, metric, split)]
     for run in views:
         column = _column(run, metric, split)
@@ -51,7 +51,7 @@ def build_report(found: FoundRuns, metric: str | None = None, split: str | None 
     return Report(columns, lines, notes)
 
 
-def _views(run: FinishedRun, metric: str | None, split: str | None) -> Iterator[FinishedRun]:
+def _views(run: ReportedRun, metric: str | None, split: str | None) -> Iterator[ReportedRun]:
     """A run of several tasks counts for each, unless one of its own scores is asked for."""
     if metric and run.score(split or run.default_split(), metric) is not None:
         yield run
@@ -59,7 +59,7 @@ def _views(run: FinishedRun, metric: str | None, split: str | None) -> Iterator[
         yield from parts(run)
 
 
-def _column(run: FinishedRun, metric: str | None, split: str | None) -> TaskColumn | None:
+def _column(run: ReportedRun, metric: str | None, split: str | None) -> TaskColumn | None:
     split = split or run.default_split()
     metric = metric or str(run.metrics["selection"]["metric"])
     if run.score(split, metric) is None and not run.diverged:
@@ -67,8 +67,8 @@ def _column(run: FinishedRun, metric: str | None, split: str | None) -> TaskColu
     return TaskColumn(run.task, split, metric, *run.data_of(split))
 
 
-def _lines(placed: dict[TaskColumn, list[FinishedRun]]) -> tuple[TableRow, ...]:
-    groups: dict[RowKey, dict[TaskColumn, list[FinishedRun]]] = {}
+def _lines(placed: dict[TaskColumn, list[ReportedRun]]) -> tuple[TableRow, ...]:
+    groups: dict[RowKey, dict[TaskColumn, list[ReportedRun]]] = {}
     for column, runs in placed.items():
         for run in runs:
             key = RowKey(_backbone(run), run.method, run.prompt_len)
@@ -77,10 +77,10 @@ def _lines(placed: dict[TaskColumn, list[FinishedRun]]) -> tuple[TableRow, ...]:
     return tuple(sorted(lines, key=lambda line: _order(line.key)))
 
 
-def _split(key: RowKey, cells: dict[TaskColumn, list[FinishedRun]]) -> Iterator[TableRow]:
+def _split(key: RowKey, cells: dict[TaskColumn, list[ReportedRun]]) -> Iterator[TableRow]:
     """One line for each setting that the runs of a group have."""
     keys = separating(cells.values())
-    parts: dict[tuple[str, ...], dict[TaskColumn, list[FinishedRun]]] = {}
+    parts: dict[tuple[str, ...], dict[TaskColumn, list[ReportedRun]]] = {}
     for column, runs in cells.items():
         for run in runs:
             parts.setdefault(values_of(run, keys), {}).setdefault(column, []).append(run)
@@ -139,12 +139,12 @@ def _number(text: str) -> float:
     return float(text)
 
 
-def _backbone(run: FinishedRun) -> str:
+def _backbone(run: ReportedRun) -> str:
     return str(run.metrics["backbone"]["name"])
 
 
 def _notes(
-    found: FoundRuns, without: Sequence[FinishedRun], metric: str | None, split: str | None
+    found: FoundRuns, without: Sequence[ReportedRun], metric: str | None, split: str | None
 ) -> Iterator[str]:
     if found.unfinished:
         names = [run.path.name for run in found.unfinished]
@@ -191,7 +191,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return f"{len(names)}: {shown}{more}" if len(names) > 1 else shown
 
 
-def _nothing(runs: Sequence[FinishedRun], metric: str | None, split: str | None) -> InputError:
+def _nothing(runs: Sequence[ReportedRun], metric: str | None, split: str | None) -> InputError:
     splits = sorted({name for run in runs for name in run.metrics["metrics"]})
     metrics = sorted(
         {name for run in runs for scores in run.metrics["metrics"].values() for name in scores}
@@ -206,7 +206,7 @@ def _nothing(runs: Sequence[FinishedRun], metric: str | None, split: str | None)
     )
 
 
-def separating(cells: Iterable[Sequence[FinishedRun]]) -> tuple[str, ...]:
+def separating(cells: Iterable[Sequence[ReportedRun]]) -> tuple[str, ...]:
     """The fewest keys that separate the settings of each cell's runs, in order.
 
     A cell holds the runs of one row and column, which may differ in their seed only: otherwise its
@@ -222,12 +222,12 @@ def separating(cells: Iterable[Sequence[FinishedRun]]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def values_of(run: FinishedRun, keys: Sequence[str]) -> tuple[str, ...]:
+def values_of(run: ReportedRun, keys: Sequence[str]) -> tuple[str, ...]:
     """The run's values of `keys`, as text."""
     return tuple(plain(run.settings.get(key)) for key in keys)
 
 
-def unequal(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
+def unequal(runs: Sequence[ReportedRun]) -> dict[str, list[str]]:
     """Keys in which compared runs differ but which do not belong to a method, with their values.
 
     More epochs, other data or another precision make a comparison unfair.
@@ -239,7 +239,7 @@ def unequal(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
     return found
 
 
-def _differing(groups: Iterable[Sequence[FinishedRun]]) -> set[str]:
+def _differing(groups: Iterable[Sequence[ReportedRun]]) -> set[str]:
     keys: set[str] = set()
     for group in groups:
         for key in {key for run in group for key in run.settings}:
@@ -252,8 +252,8 @@ def _ordered(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
 
 
-def _by_value(group: Sequence[FinishedRun], key: str) -> list[list[FinishedRun]]:
-    parts: dict[Hashable, list[FinishedRun]] = {}
+def _by_value(group: Sequence[ReportedRun], key: str) -> list[list[ReportedRun]]:
+    parts: dict[Hashable, list[ReportedRun]] = {}
     for run in group:
         parts.setdefault(_hashable(run.settings.get(key)), []).append(run)
     return list(parts.values())

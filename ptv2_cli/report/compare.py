@@ -18,7 +18,7 @@ from ptv2_cli.report.predictions import (
     splits_hint,
     task_of,
 )
-from ptv2_cli.report.runs import FinishedRun, flatten, plain
+from ptv2_cli.report.runs import ReportedRun, flatten, plain
 from ptv2_cli.runs.directory import open_run
 from ptv2_cli.tasks.base import Task
 
@@ -71,8 +71,8 @@ class Significance:
 class Comparison:
     """The comparison of two sides, each a run or several runs of one setting."""
 
-    a: tuple[FinishedRun, ...]
-    b: tuple[FinishedRun, ...]
+    a: tuple[ReportedRun, ...]
+    b: tuple[ReportedRun, ...]
     split: str
     rows: int
     metric: str
@@ -93,19 +93,19 @@ class Comparison:
         return len(self.a) == len(self.b) == 1
 
 
-def open_finished(path: Any) -> FinishedRun:
+def open_finished(path: Any) -> ReportedRun:
     """The finished run at `path`.
 
     Raises:
         RunError: there is none, it has not finished, or it is of another schema version.
     """
     directory = open_run(path)
-    return FinishedRun(directory, directory.read_metrics())
+    return ReportedRun(directory, directory.read_metrics())
 
 
 def compare(
-    a: Sequence[FinishedRun],
-    b: Sequence[FinishedRun],
+    a: Sequence[ReportedRun],
+    b: Sequence[ReportedRun],
     split: str | None = None,
     metric: str | None = None,
 ) -> Comparison:
@@ -172,8 +172,8 @@ def rows_right(a: RunPredictions, b: RunPredictions) -> McNemar | None:
 def _tests(
     scores: Mapping[str, Bootstrap],
     labels: McNemar | None,
-    a: Sequence[FinishedRun],
-    b: Sequence[FinishedRun],
+    a: Sequence[ReportedRun],
+    b: Sequence[ReportedRun],
     split: str,
 ) -> dict[str, Significance]:
     found = {}
@@ -189,7 +189,7 @@ def _tests(
     return {name: replace(test, holm=p) for (name, test), p in pairs}
 
 
-def differences(a: Sequence[FinishedRun], b: Sequence[FinishedRun]) -> tuple[Difference, ...]:
+def differences(a: Sequence[ReportedRun], b: Sequence[ReportedRun]) -> tuple[Difference, ...]:
     """Config keys, the backbone's weights and the environment, where the sides differ."""
     first, second = ([_facts(run) for run in side] for side in (a, b))
     keys = dict.fromkeys(key for facts in [*first, *second] for key in facts)
@@ -203,7 +203,7 @@ def _values(side: Sequence[Mapping[str, Any]], key: str) -> str | None:
     return "; ".join(values) if values else None
 
 
-def _facts(run: FinishedRun) -> dict[str, Any]:
+def _facts(run: ReportedRun) -> dict[str, Any]:
     """Config, weights, origin and environment, as dotted keys."""
     environment = {f"environment.{k}": v for k, v in run.metrics["environment"].items()}
     identity = str(run.metrics["backbone"]["identity"])[:12]
@@ -257,7 +257,7 @@ def _better(a: tuple[float, float], b: tuple[float, float]) -> str:
     return "-" if a == b else "a" if a > b else "b"
 
 
-def _require_once(side: Sequence[FinishedRun]) -> None:
+def _require_once(side: Sequence[ReportedRun]) -> None:
     """Raise InputError if a side has a run twice: it would count as another seed."""
     marks = [str(run.metrics.get("fingerprint")) for run in side]
     twice = [run.name for run, mark in zip(side, marks, strict=True) if marks.count(mark) > 1]
@@ -266,7 +266,7 @@ def _require_once(side: Sequence[FinishedRun]) -> None:
         raise InputError.at(", ".join(twice), what, "name every run once")
 
 
-def _shared_split(runs: Sequence[FinishedRun]) -> str:
+def _shared_split(runs: Sequence[ReportedRun]) -> str:
     """The split that the first run selected on, if all report it, else the first that all report.
 
     Raises:
@@ -285,7 +285,7 @@ def _shared_split(runs: Sequence[FinishedRun]) -> str:
     return selected if selected in shared else shared[0]
 
 
-def _require_same_task(runs: Sequence[FinishedRun]) -> None:
+def _require_same_task(runs: Sequence[ReportedRun]) -> None:
     """Raise InputError unless the scores of all runs mean the same."""
     for run in runs[1:]:
         tasks = [_identity(one) for one in (runs[0], run)]
@@ -297,7 +297,7 @@ def _require_same_task(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def _require_same_data(runs: Sequence[FinishedRun], split: str) -> None:
+def _require_same_data(runs: Sequence[ReportedRun], split: str) -> None:
     """Raise InputError unless all runs report the split, from the same files."""
     found = [run.metrics["data"].get(split, {}) for run in runs]
     gather(
@@ -318,15 +318,15 @@ def _require_same_data(runs: Sequence[FinishedRun], split: str) -> None:
             )
 
 
-def _names(runs: Sequence[FinishedRun]) -> str:
+def _names(runs: Sequence[ReportedRun]) -> str:
     return ", ".join(run.name for run in runs)
 
 
-def _splits(run: FinishedRun) -> str:
+def _splits(run: ReportedRun) -> str:
     return ", ".join(run.metrics["metrics"]) or "none"
 
 
-def _identity(run: FinishedRun) -> str:
+def _identity(run: ReportedRun) -> str:
     """`superglue/cb (version 1)`, with whatever else says what its metrics mean."""
     rest = {key: value for key, value in run.metrics["task"].items() if key != "name"}
     return f"{run.task} ({', '.join(f'{key} {value}' for key, value in rest.items())})"

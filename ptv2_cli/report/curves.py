@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.report.render import short_backbone
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 from ptv2_cli.report.table import Cell, Report, TableRow, TaskColumn
 
 LEAST = 0.02
@@ -233,13 +233,13 @@ def _chosen_on(report: Report, column: TaskColumn) -> str:
     return ", ".join(sorted(splits))
 
 
-def _history(run: FinishedRun, metric: str) -> dict[float, float]:
+def _history(run: ReportedRun, metric: str) -> dict[float, float]:
     """Epoch -> score on the selection split."""
     name = f"{run.prefix}{metric}"
     return _read(run, lambda line: line["metrics"].get(name))
 
 
-def _losses(run: FinishedRun, key: str) -> dict[float, float]:
+def _losses(run: ReportedRun, key: str) -> dict[float, float]:
     """Epoch -> loss. Of one of several tasks only the validation loss is known."""
     if not run.prefix:
         return _read(run, lambda line: line.get(key))
@@ -249,7 +249,7 @@ def _losses(run: FinishedRun, key: str) -> dict[float, float]:
     return _read(run, lambda line: line.get("validation_losses", {}).get(task))
 
 
-def _read(run: FinishedRun, value: Callable[[Any], float | None]) -> dict[float, float]:
+def _read(run: ReportedRun, value: Callable[[Any], float | None]) -> dict[float, float]:
     """Epoch -> what `value` takes from its line of history.jsonl, where that has it."""
     values = {line["epoch"]: value(line) for line in run.directory.read_history()}
     return {epoch: number for epoch, number in values.items() if number is not None}

@@ -11,7 +11,7 @@ from functools import cached_property
 from ptv2_cli.errors import Ptv2Error
 from ptv2_cli.report.paired import holm, mcnemar, over_seeds, paired_bootstrap
 from ptv2_cli.report.predictions import RunPredictions, difference, predicted
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 
 LEVEL = 0.05
 """Settings whose corrected p is at least this are within the noise of the best."""
@@ -47,7 +47,7 @@ class Verdict:
 class Contest:
     """The best of several settings and the others, scored by one metric on one split."""
 
-    settings: Sequence[Sequence[FinishedRun]]
+    settings: Sequence[Sequence[ReportedRun]]
     """The runs of each, which differ by their seed alone."""
     best: int
     """The place of the best one."""

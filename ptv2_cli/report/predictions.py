@@ -11,7 +11,7 @@ import numpy as np
 from ptv2_cli.config.load import load_config
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 from ptv2_cli.runs.run_files import (
     PREDICTIONS_SCHEMA,
     PredictionLine,
@@ -28,7 +28,7 @@ from ptv2_cli.tasks.multi import TASK
 class RunPredictions:
     """A run's predictions of a split, as its task reads them."""
 
-    run: FinishedRun
+    run: ReportedRun
     split: str
     task: Task
     lines: list[PredictionLine]
@@ -70,7 +70,7 @@ class RunPredictions:
         return np.array([float(self.task.answer(line) == line["gold"]) for line in self.lines])
 
 
-def predicted(run: FinishedRun, split: str, task: Task | None = None) -> RunPredictions:
+def predicted(run: ReportedRun, split: str, task: Task | None = None) -> RunPredictions:
     """Read a run's predictions of a split.
 
     Args:
@@ -85,7 +85,7 @@ def predicted(run: FinishedRun, split: str, task: Task | None = None) -> RunPred
     return RunPredictions(run, split, task, read_lines(run, split, task))
 
 
-def task_of(run: FinishedRun) -> Task:
+def task_of(run: ReportedRun) -> Task:
     """The run's task, as its config says; of a view the one task that it shows."""
     section = load_config(run.directory.config).config.task
     task = load_task(section.name, section.options)
@@ -94,7 +94,7 @@ def task_of(run: FinishedRun) -> Task:
     return task.parts[[f"{item['as']}." for item in task.identity["tasks"]].index(run.prefix)]
 
 
-def read_lines(run: FinishedRun, split: str, task: Task) -> list[PredictionLine]:
+def read_lines(run: ReportedRun, split: str, task: Task) -> list[PredictionLine]:
     """The run's predictions of a split; of a view those of the task that it shows.
 
     Raises:
@@ -115,7 +115,7 @@ def read_lines(run: FinishedRun, split: str, task: Task) -> list[PredictionLine]
     return lines
 
 
-def earlier_schema(runs: Iterable[FinishedRun]) -> str | None:
+def earlier_schema(runs: Iterable[ReportedRun]) -> str | None:
     """A note that some runs have predictions of an earlier schema; None if none has."""
     names = dict.fromkeys(
         run.name for run in runs if predictions_schema(run.metrics) < PREDICTIONS_SCHEMA
@@ -155,11 +155,11 @@ def _alike(task: Task, a: tuple[PredictionLine, Row], b: tuple[PredictionLine, R
     return all(x == y or None in (x, y) for x, y in contents)
 
 
-def splits_hint(run: FinishedRun) -> str:
+def splits_hint(run: ReportedRun) -> str:
     """What to type where a run lacks a split."""
     return f"--split with one of: {', '.join(run.metrics['metrics']) or 'none'}"
 
 
-def _damaged(run: FinishedRun, split: str) -> RunError:
+def _damaged(run: ReportedRun, split: str) -> RunError:
     path = run.directory.predictions(split)
     return RunError.at(str(path), "holds no predictions of a ptv2 run", run.directory.repeat_hint)

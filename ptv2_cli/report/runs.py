@@ -18,7 +18,7 @@ DEPTH = 4
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class ReportedRun:
     """A finished run: its directory and its metrics.json."""
 
     directory: RunDirectory
@@ -148,7 +148,7 @@ class FinishedRun:
 class FoundRuns:
     """The runs of some folders: the finished ones, the others, and copies left out."""
 
-    runs: tuple[FinishedRun, ...]
+    runs: tuple[ReportedRun, ...]
     unfinished: tuple[RunDirectory, ...] = ()
     copies: tuple[RunDirectory, ...] = ()
 
@@ -170,14 +170,14 @@ def find_runs(folders: Sequence[Path]) -> FoundRuns:
         if not found:
             problems.append(_empty(folder))
         directories |= {run.path.resolve(): run for run in found}
-    runs: dict[str, FinishedRun] = {}
+    runs: dict[str, ReportedRun] = {}
     unfinished, copies = [], []
     for directory in directories.values():
         if not directory.finished:
             unfinished.append(directory)
             continue
         try:
-            run = FinishedRun(directory, directory.read_metrics())
+            run = ReportedRun(directory, directory.read_metrics())
         except RunError as error:
             problems += error.problems
             continue
@@ -256,7 +256,7 @@ def _none_finished(folders: Iterable[Path], unfinished: Sequence[RunDirectory]) 
     return Problem(where, what, unfinished[0].resume_hint)
 
 
-def parts(run: FinishedRun) -> Iterator[FinishedRun]:
+def parts(run: ReportedRun) -> Iterator[ReportedRun]:
     """The run itself, or a view for each of the tasks that it trained together."""
     tasks = run.metrics["task"].get("tasks")
     if not tasks:
@@ -266,7 +266,7 @@ def parts(run: FinishedRun) -> Iterator[FinishedRun]:
         yield _view(run, number, task, len(tasks))
 
 
-def _view(run: FinishedRun, number: int, task: Mapping[str, Any], count: int) -> FinishedRun:
+def _view(run: ReportedRun, number: int, task: Mapping[str, Any], count: int) -> ReportedRun:
     metrics, name = run.metrics, task["as"]
     prefix = f"{name}."
     config = metrics["config"]

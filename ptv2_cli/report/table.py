@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 
 
 class TaskColumn(NamedTuple):
@@ -47,12 +47,12 @@ class Cell:
     """The runs of one row and column, which differ by their seed alone."""
 
     column: TaskColumn
-    runs: tuple[FinishedRun, ...]
+    runs: tuple[ReportedRun, ...]
     verdict: Verdict | None = None
     """Its test against the best of its column; None if the column has no other."""
 
     @cached_property
-    def scored(self) -> tuple[FinishedRun, ...]:
+    def scored(self) -> tuple[ReportedRun, ...]:
         """The runs that did not diverge."""
         return tuple(run for run in self.runs if not run.diverged)
 
@@ -81,7 +81,7 @@ class Cell:
         return statistics.fmean(known) if known and len(known) == len(errors) else None
 
     @property
-    def stuck(self) -> tuple[FinishedRun, ...]:
+    def stuck(self) -> tuple[ReportedRun, ...]:
         """The runs that give one answer to all rows."""
         return tuple(run for run in self.scored if run.stuck(self.column.split))
 

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.noise import Contest, Verdict
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.sweeps.records import DONE, Outcome, TrialRecord
 
@@ -286,7 +286,7 @@ def judged(board: Leaderboard, outcomes: Mapping[str, Outcome], output: Path) ->
     )
 
 
-def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> list[FinishedRun]:
+def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> list[ReportedRun]:
     """The setting's runs that have a score; without those whose files have gone meanwhile."""
     found = []
     for record in setting.records:
@@ -294,7 +294,7 @@ def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> li
         if outcome.scored and outcome.run is not None:
             directory = RunDirectory(output / outcome.run)
             try:
-                found.append(FinishedRun(directory, directory.read_metrics()))
+                found.append(ReportedRun(directory, directory.read_metrics()))
             except RunError:
                 continue
     return found

@@ -408,7 +408,7 @@ class UserChoice(UserTable, Choice):
                 if means[one] != means[other]:
                     differ.setdefault((one, other), line)
 
-        self._train_values(source, look)
+        self.train_values(source, look)
         pair = next((pair for pair in combinations(possible, 2) if pair in differ), None)
         if pair is not None:
             one, other = pair
@@ -421,7 +421,8 @@ class UserChoice(UserTable, Choice):
             )
         return self.with_options(label_is=possible[0])
 
-    def _gold_of(self, line: RawRow, value: Any) -> int | None:
+    def gold_of(self, line: RawRow, value: Any) -> int | None:
+        """The index of the right choice; see UserTable.gold_of."""
         choices = check_choices(line, self.choice_columns)
         if value is None:
             return None

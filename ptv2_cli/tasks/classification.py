@@ -204,7 +204,7 @@ class UserClassification(UserTable, Classification):
         """With the labels of the train file, if the config does not give them; see Task.settle."""
         if self.labels:
             return self
-        values = self._train_values(source, lambda line, value: as_label(value))
+        values = self.train_values(source, lambda line, value: as_label(value))
         labels = in_order(values)
         where = ", ".join(map(str, source.files("train")))
         column = self.label_column
@@ -233,7 +233,8 @@ class UserClassification(UserTable, Classification):
         ]
         return replace(split_read, notes=(*split_read.notes, *notes))
 
-    def _gold_of(self, line: RawRow, value: Any) -> str | None:
+    def gold_of(self, line: RawRow, value: Any) -> str | None:
+        """The label as text; see UserTable.gold_of."""
         if value is None:
             return None
         label = as_label(value)

@@ -56,7 +56,7 @@ class Regression(UserTable, TextTask):
         """With mean and deviation of the train file's numbers; see Task.settle."""
         if self.mean is not None and self.deviation is not None:
             return self
-        values = np.array(self._train_values(source, self._gold_of))
+        values = np.array(self.train_values(source, self.gold_of))
         with np.errstate(over="ignore", invalid="ignore"):
             mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
         where = ", ".join(map(str, source.files("train")))
@@ -71,7 +71,8 @@ class Regression(UserTable, TextTask):
             mean=mean if self.mean is None else self.mean, deviation=self.deviation or deviation
         )
 
-    def _gold_of(self, line: RawRow, value: Any) -> float | None:
+    def gold_of(self, line: RawRow, value: Any) -> float | None:
+        """The number; see UserTable.gold_of."""
         return None if value is None else check_number(line, self.label_column, value)
 
     @property

@@ -85,7 +85,10 @@ class NamedMetrics(Section):
 
 
 class UserTable(Task):
-    """A task on tables whose columns the config names; subclasses say what a gold answer is.
+    """A task on tables whose columns the config names; a subclass defines `gold_of`.
+
+    Mix it in before the class that encodes and scores: `class Mine(UserTable, TextTask)`. Its
+    `options_model` extends TableOptions.
 
     A row has the columns of its file, but the gold answer under `gold_key`. That is `label`, unless
     the model reads a column of that name: then it is the answer's own column.
@@ -112,7 +115,7 @@ class UserTable(Task):
         return (self.label_column,)
 
     @abstractmethod
-    def _gold_of(self, line: RawRow, value: Any) -> Any:
+    def gold_of(self, line: RawRow, value: Any) -> Any:
         """The gold answer that a cell holds; None for None.
 
         Raises:
@@ -123,7 +126,7 @@ class UserTable(Task):
         self._check_texts(line)
         row = dict(line.values)
         row.pop(self.gold_key, None)
-        gold = self._gold_of(line, self._cell(line))
+        gold = self.gold_of(line, self._cell(line))
         row.pop(self.label_column, None)
         return row if gold is None else {**row, self.gold_key: gold}
 
@@ -148,7 +151,7 @@ class UserTable(Task):
 
         return read_split(self, source, split, limit, FORMATS, make)
 
-    def _train_values(self, source: DataSource, look: Callable[[RawRow, Any], T]) -> list[T]:
+    def train_values(self, source: DataSource, look: Callable[[RawRow, Any], T]) -> list[T]:
         """What `look` gives for each train row and its gold answer as read; see `from_train`."""
 
         def checked(line: RawRow) -> T:

@@ -12,7 +12,7 @@ from made import write
 
 from ptv2_cli.errors import InputError, Ptv2Error, RunError
 from ptv2_cli.report.compare import Comparison, Difference, compare, open_finished
-from ptv2_cli.report.runs import FinishedRun
+from ptv2_cli.report.runs import ReportedRun
 
 NAMES = {"e": "entailment", "c": "contradiction", "n": "neutral"}
 
@@ -220,7 +220,7 @@ def test_predictions_that_are_gone(tmp_path: Path) -> None:
         compare([open_finished(one)], [open_finished(other)])
 
 
-def seeds(folder: Path, guesses: Sequence[str], **made: Any) -> list[FinishedRun]:
+def seeds(folder: Path, guesses: Sequence[str], **made: Any) -> list[ReportedRun]:
     """Runs of one setting whose seeds answer so."""
     scores = [sum(map(str.__eq__, GOLD, guess)) / len(GOLD) for guess in guesses]
     return [

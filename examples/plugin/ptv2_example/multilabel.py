@@ -5,30 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.schema import Section, Text
 from ptv2_cli.data.formats import RawRow
-from ptv2_cli.data.rows import DataSource, Row, Split
+from ptv2_cli.data.rows import DataSource, Row
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import KindSpec, register_kind
 from ptv2_cli.scoring.resampling import precision_recall_f1, ratio, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.texts import FORMATS, TextTask
-from ptv2_cli.tasks.user_data import (
-    Names,
-    TableOptions,
-    check_known,
-    from_train,
-    gold_key,
-    read_labelled,
-    table_row,
-)
+from ptv2_cli.tasks.texts import TextTask
+from ptv2_cli.tasks.user_data import Names, TableOptions, UserTable, check_known
 
 register_kind(
     KindSpec(
@@ -52,7 +45,7 @@ class Options(TableOptions):
     labels: Names | None = Field(None, description="the classes; default: those of train, sorted")
 
 
-class MultiLabel(TextTask):
+class MultiLabel(UserTable, TextTask):
     """Rows `{text columns..., labels: [...]}`; a label is predicted if it is likelier than not."""
 
     kind: ClassVar[str] = "multilabel"
@@ -69,39 +62,27 @@ class MultiLabel(TextTask):
 
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
-        self.options: Options = cast(Options, options)
-        self.columns = self.options.text
-        self.gold_key = gold_key(self.options.label, self.columns)
-        self.labels = self.options.labels or ()
+        self.labels = cast(Options, options).labels or ()
 
-    @property
-    def gold_columns(self) -> tuple[str, ...]:
-        """The column that `label:` names."""
-        return (self.options.label,)
-
-    def settle(self, source: DataSource) -> MultiLabel:
+    def settle(self, source: DataSource) -> Task:
         """With the labels of the train file, if the config does not give them."""
-        if self.options.labels is not None:
+        if self.labels:
             return self
-        rows = from_train(self, source, FORMATS, self._labels_of)
-        options = self.options.model_copy(update={"labels": tuple(sorted(set().union(*rows)))})
-        return MultiLabel(self.name, self.definition, options)
+        rows = self.train_values(source, self._labels_of)
+        return self.with_options(labels=tuple(sorted(set().union(*rows))))
 
-    def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
-        """Read csv, tsv, jsonl, parquet or xlsx files."""
-        return read_labelled(self, self.options.label, source, split, limit)
+    def gold_of(self, line: RawRow, value: Any) -> list[str] | None:
+        """The labels in a cell, sorted."""
+        if value is None:
+            return None
+        labels = self._labels_of(line, value)
+        for label in labels:
+            check_known(line.where, "label", label, self.labels)
+        return labels
 
-    def _row(self, line: RawRow) -> Row:
-        row, value = table_row(line, self.columns, self.options.label, self.gold_key)
-        if value is not None:
-            row[self.gold_key] = self._labels_of(line)
-            for label in row[self.gold_key]:
-                check_known(line.where, "label", label, self.labels)
-        return row
-
-    def _labels_of(self, line: RawRow) -> list[str]:
-        value = line.values.get(self.options.label)
-        parts = value.split(self.options.separator) if isinstance(value, str) else value
+    def _labels_of(self, line: RawRow, value: Any) -> list[str]:
+        separator = cast(Options, self.options).separator
+        parts = value.split(separator) if isinstance(value, str) else value
         if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
             hint = "write a list of texts, or texts with the separator between them"
             raise DataError.at(line.where, f"labels {value!r}", hint)
@@ -161,9 +142,8 @@ class MultiLabel(TextTask):
         """All metrics, with standard errors by the bootstrap over rows."""
         self.require_gold(rows)
         statistics = self.row_statistics(rows, predictions)
-        metrics = {k: float(v) for k, v in self.from_statistics(statistics.sum(axis=0)).items()}
-        errors = resampled_errors(statistics, self.from_statistics)
-        return Scores(metrics, standard_error=errors[self.metric], standard_errors=errors)
+        metrics = self.from_statistics(statistics.sum(axis=0))
+        return self.scores(metrics, resampled_errors(statistics, self.from_statistics), {})
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
         """The labels that more than half of train has."""
