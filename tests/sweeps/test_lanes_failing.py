@@ -86,7 +86,7 @@ def name_of(configs: list[Path], output: Path, length: int) -> str:
     return trial.resolved_run.directory.path.name
 
 
-@pytest.mark.parametrize(("length", "step"), [(2, 0), (6, 4)])
+@pytest.mark.parametrize(("length", "step"), [(2, 0), (4, 2), (6, 4)])
 def test_a_defect_in_one_lane_fails_it_alone(
     length: int, step: int, configs: list[Path], whole: laned.Swept, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
