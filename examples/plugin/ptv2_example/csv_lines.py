@@ -18,7 +18,10 @@ class Options(Section):
 
 
 class CsvLines:
-    """A sink: step, metric, value. A run that goes on writes no step twice."""
+    """Appends the scores of every evaluation to a csv file in the run's folder.
+
+    Columns: step, metric, value. A resumed run writes no step twice.
+    """
 
     Options = Options
 
