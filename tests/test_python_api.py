@@ -157,7 +157,7 @@ def test_every_way_to_fix_a_key(config: Callable[[], Content], tmp_path: Path) -
         ({"set": {"track": 1}}, "set track"),
         ({"set": {"a b": 1}}, "'a b' does not start with a key"),
         ({"unset": ["train.lrr"]}, "--unset train.lrr: unknown key train.lrr"),
-        ({"prompt_len": object()}, "prompt_len: a value of the type object cannot stand in a"),
+        ({"prompt_len": object()}, "prompt_len: a value of the type object cannot be in a config"),
         ({"task": "superglue/rt"}, "task: "),
         ({"sweep": {"lr": [1, 2]}}, "sweep: the config lists values to sweep over, and train"),
         ({"device": "gpu"}, "gpu"),

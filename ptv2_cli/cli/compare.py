@@ -10,6 +10,7 @@ import typer
 
 from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import chosen_run
+from ptv2_cli.cli.options import JsonOption, split_option
 
 if TYPE_CHECKING:
     from ptv2_cli.report.compare import Comparison, Disagreement
@@ -30,22 +31,18 @@ def compare(
         ),
     ],
     split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="S",
-            help="Split; default: that of the selection.",
-            autocompletion=complete.splits,
-        ),
+        str | None, split_option("Split to compare; default: the one that chose the epoch.")
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", metavar="M", help="Metric; default: that of the selection."),
+        typer.Option(
+            "--metric", metavar="M", help="Metric; default: the one that chose the epoch."
+        ),
     ] = None,
     show: Annotated[
         int, typer.Option("--show", metavar="N", min=0, help="Print N rows that differ.")
     ] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Compare two runs, or two settings over seeds, by paired tests."""
     from ptv2_cli.config.suggestions import SPLITS
