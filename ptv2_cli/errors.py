@@ -21,7 +21,7 @@ class Fix:
     before: str = ""
     """What the hint says before the change."""
     after: str = ""
-    """What it says behind it."""
+    """What it says after it."""
     renames: bool = False
     """Whether the key replaces an unknown one."""
 
@@ -83,7 +83,7 @@ class CheckpointError(RunError):
 
 
 class MachineError(Ptv2Error):
-    """The machine gave out: memory, disk. Exit code 1."""
+    """The machine failed: no memory, no disk. Exit code 1."""
 
 
 class Interrupted(Ptv2Error):
@@ -97,8 +97,8 @@ class Interrupted(Ptv2Error):
 class StoppedAtOnce(BaseException):
     """Stopped by a second signal, without saving again; exit code 128 + signal number.
 
-    No Exception, so that nothing on the way takes it for a failure; and no KeyboardInterrupt, of
-    which the command line's library makes 130.
+    No Exception, so that no `except Exception` catches it; and no KeyboardInterrupt, for which the
+    command line's library exits with 130.
     """
 
     def __init__(self, signum: int) -> None:
@@ -108,13 +108,13 @@ class StoppedAtOnce(BaseException):
 
 def gather(problems: Iterable[Problem], error: type[InputError] = InputError) -> None:
     """Raise one `error` that holds all `problems`, or return if there are none."""
-    found = tuple(problems)
-    if found:
-        raise error(*found)
+    problems = tuple(problems)
+    if problems:
+        raise error(*problems)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory gave out, on the device or on the machine."""
+    """Whether an error says that the device or the machine has no memory left."""
     # Compared by name: importing torch to look at its exception class would cost seconds.
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(

@@ -1,4 +1,4 @@
-"""Text from data, files and arguments, made safe to show: what a terminal obeys is spelled out."""
+"""Text from data, files and arguments, safe to show: control characters are spelled out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def visible(text: str, keep: str = "") -> str:
         text: anything.
         keep: characters that stay as they are, such as a line break.
     """
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _spelled(found[0]), text)
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in keep else _spelled(match[0]), text)
 
 
 def _spelled(sign: str) -> str:

@@ -54,11 +54,11 @@ def format_by_name(path: Path, kind: Kind) -> str | None:
     """
     suffix = data_suffix(path)
     known = formats_of(kind)
-    found = "squad" if suffix == ".json" and "squad" in known else suffix[1:]
+    by_suffix = "squad" if suffix == ".json" and "squad" in known else suffix[1:]
     if "conll" in known and (suffix in _COLUMNED or suffix.endswith("_conll")):
         return "conll"
-    if found in TABLES or found == "squad":
-        return found
+    if by_suffix in TABLES or by_suffix == "squad":
+        return by_suffix
     if "conll" in known:
         return None
     what = f"{suffix} says no format" if suffix else "the name says no format"
@@ -143,15 +143,15 @@ def _sentences(text: TextLines, token: ColumnKey) -> Iterator[Record]:
 
     def row(block: list[NumberedLine]) -> RawRow:
         conll2012 = index == 0 and is_conll2012(split_columns(block[0][1]))
-        place = WORD_2012 if conll2012 else index
-        return RawRow({"tokens": [_word(*line, place) for line in block]}, text.path, block[0][0])
+        column = WORD_2012 if conll2012 else index
+        return RawRow({"tokens": [word(*line, column) for line in block]}, text.path, block[0][0])
 
-    def _word(number: int, line: str, place: int) -> str:
+    def word(number: int, line: str, column: int) -> str:
         where, columns = f"{text.path}:{number}", split_columns(line)
         alone = len(columns) == 1
-        word = columns[0] if alone else pick_columns(where, columns, (place, place))[0]
-        text.check(word, where)
-        return word
+        token = columns[0] if alone else pick_columns(where, columns, (column, column))[0]
+        text.check(token, where)
+        return token
 
     rest = without_comments(lines, inside=bool(first_word))
     for block in sentence_blocks(chain(first_word, rest)):

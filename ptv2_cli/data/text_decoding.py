@@ -137,9 +137,7 @@ class TextLines:
         for piece in _and_end(first, pieces):
             try:
                 text = decoder.decode(piece or b"", final=piece is None)
-            except (
-                UnicodeError
-            ) as error:  # UTF-16 without its mark, which no handler is asked about
+            except UnicodeError as error:  # UTF-16 without its mark: no handler is called
                 what = f"cannot be read as {self.encoding}: {error}"
                 raise DataError.at(str(self.path), what, self._advice("")) from None
             *ended, rest = text.split("\n")
@@ -274,8 +272,8 @@ def _unzipped(pieces: Iterator[bytes], path: Path) -> Iterator[bytes]:
     unzip, data = zlib.decompressobj(wbits=31), first
     try:
         while True:
-            if found := unzip.decompress(data, _PIECE):
-                yield found
+            if piece := unzip.decompress(data, _PIECE):
+                yield piece
             data = unzip.unconsumed_tail
             if unzip.eof:
                 data = unzip.unused_data.lstrip(b"\0")  # which may pad the end

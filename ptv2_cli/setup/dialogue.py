@@ -53,12 +53,12 @@ def converse(ask: Ask, data: Path | None) -> Answers:
         return _benchmark(ask, task, data, backbone)
     if proposal is None:
         question = "Train data: a csv, tsv, jsonl, json or CoNLL file, or a folder"
-        proposal = _understood(ask, question, "", _proposed)
+        proposal = _answer(ask, question, "", _proposed)
     options = _columns(ask, task, proposal)
     files = dict(proposal.files or {})
     if files and "validation" not in files:
         question = "Validation file (Enter: a tenth of train is held out)"
-        files |= _understood(ask, question, "", _validation)
+        files |= _answer(ask, question, "", _validation)
     return _answers(task, proposal, backbone, options, files)
 
 
@@ -88,60 +88,60 @@ def _benchmark(ask: Ask, task: str, data: Path | None, name: str) -> Answers:
     where = "the hub's copy" if load_definition(task).hub else "a folder"
     default = "" if data is None else str(data)
     question = f"Folder with the files of {task} (Enter: {where})"
-    folder = _understood(ask, question, default, _folder)
+    folder = _answer(ask, question, default, _folder)
     kind = load_definition(task).shape
     mean = name == DEMO and kind == "classification"
     return Answers(f"{task} with {name}.", task, name, data=folder, mean=mean)
 
 
-def _columns(ask: Ask, task: str, found: Proposal) -> dict[str, str | tuple[str, ...]]:
+def _columns(ask: Ask, task: str, proposal: Proposal) -> dict[str, str | tuple[str, ...]]:
     if task == "text/qa":
         return {}
     if task == "text/tagging":
-        if not found.columns:
+        if not proposal.columns:
             return {}  # CoNLL columns: the first is the word, the last the tag
-        token = _column(ask, "Column of the words", found, found.text[0] if found.text else "")
-        return {"token_column": token, "tag_column": _column(ask, "Column of the tags", found,
-                                                             found.label or "")}  # fmt: skip
-    question = f"Text column, or two with a comma, of: {_listed(found)}"
-    text = _understood(ask, question, ", ".join(found.text), lambda typed: _texts(typed, found))
+        token = _column(ask, "Column of the words", proposal, "".join(proposal.text[:1]))
+        tag = _column(ask, "Column of the tags", proposal, proposal.label or "")
+        return {"token_column": token, "tag_column": tag}
+    question = f"Text column, or two with a comma, of: {_listed(proposal)}"
+    text = _answer(ask, question, ", ".join(proposal.text), lambda typed: _texts(typed, proposal))
     if task == "text/choice":
-        question = f"Columns of the choices, or the one that lists them, of: {_listed(found)}"
-        default = ", ".join(found.choices)
-        choices = _understood(ask, question, default, lambda typed: _names(typed, found))
-        label = _column(ask, "Column of the right choice", found, found.label or "")
+        question = f"Columns of the choices, or the one that lists them, of: {_listed(proposal)}"
+        default = ", ".join(proposal.choices)
+        choices = _answer(ask, question, default, lambda typed: _names(typed, proposal))
+        label = _column(ask, "Column of the right choice", proposal, proposal.label or "")
         return {"text": text, "choices": choices, "label": label}
     what = "Column of the number" if task == "text/regression" else "Column of the label"
-    asked = f"{found.note}\n{what}" if found.note else what
-    return {"text": text, "label": _column(ask, asked, found, found.label or "")}
+    prompt = f"{proposal.note}\n{what}" if proposal.note else what
+    return {"text": text, "label": _column(ask, prompt, proposal, proposal.label or "")}
 
 
-def _column(ask: Ask, question: str, found: Proposal, default: str) -> str:
-    asked = f"{question}, of: {_listed(found)}"
-    return _understood(ask, asked, default, lambda typed: _known(typed, found))
+def _column(ask: Ask, question: str, proposal: Proposal, default: str) -> str:
+    prompt = f"{question}, of: {_listed(proposal)}"
+    return _answer(ask, prompt, default, lambda typed: _known(typed, proposal))
 
 
-def _texts(typed: str, found: Proposal) -> tuple[str, ...]:
-    text = _names(typed, found)
+def _texts(typed: str, proposal: Proposal) -> tuple[str, ...]:
+    text = _names(typed, proposal)
     if len(text) > 2:
         raise InputError.at("init", f"{len(text)} text columns", "name one, or two")
     return text
 
 
-def _names(typed: str, found: Proposal) -> tuple[str, ...]:
-    return tuple(_known(part.strip(), found) for part in typed.split(","))
+def _names(typed: str, proposal: Proposal) -> tuple[str, ...]:
+    return tuple(_known(part.strip(), proposal) for part in typed.split(","))
 
 
-def _known(name: str, found: Proposal) -> str:
-    if name in found.columns:
+def _known(name: str, proposal: Proposal) -> str:
+    if name in proposal.columns:
         return name
     what = f"no column {name!r}" if name else "no column looks like the one asked for"
-    hint = f"its columns are {_listed(found)}; ptv2 init in a terminal asks which is which"
-    raise InputError.at(str(found.path), what, hint)
+    hint = f"its columns are {_listed(proposal)}; ptv2 init in a terminal asks which is which"
+    raise InputError.at(str(proposal.path), what, hint)
 
 
-def _listed(found: Proposal) -> str:
-    return ", ".join(found.columns)
+def _listed(proposal: Proposal) -> str:
+    return ", ".join(proposal.columns)
 
 
 def _backbone(ask: Ask) -> str:
@@ -175,9 +175,9 @@ def _choice(
     room = max(map(len, offered))
     lines = [f"{i:>4}  {name:{room}}  {what}" for i, (name, what) in enumerate(offered.items(), 1)]
     more = "number, name, hub id or folder" if others else "number or name"
-    asked = "\n".join([question, *lines, f"{what} ({more})"])
+    prompt = "\n".join([question, *lines, f"{what} ({more})"])
     names = [*offered]
-    return _understood(ask, asked, default, lambda typed: check(_named(typed, names, what, others)))
+    return _answer(ask, prompt, default, lambda typed: check(_named(typed, names, what, others)))
 
 
 def _named(typed: str, names: Sequence[str], what: str, others: bool) -> str:
@@ -209,7 +209,7 @@ def _folder(typed: str) -> Path | None:
     return path if typed else None
 
 
-def _understood(ask: Ask, question: str, default: str, read: Callable[[str], _T]) -> _T:
+def _answer(ask: Ask, question: str, default: str, read: Callable[[str], _T]) -> _T:
     """What `read` makes of the answer; a bad answer is explained, and the question repeated."""
     for left in reversed(range(TRIES)):
         try:
@@ -222,17 +222,17 @@ def _understood(ask: Ask, question: str, default: str, read: Callable[[str], _T]
 
 
 def _answers(
-    task: str, found: Proposal, backbone: str,
+    task: str, proposal: Proposal, backbone: str,
     options: Mapping[str, str | tuple[str, ...]], files: Mapping[str, Path],
 ) -> Answers:  # fmt: skip
     return Answers(
-        f"{_TITLES[task]}, from {found.path.name}.",
+        f"{_TITLES[task]}, from {proposal.path.name}.",
         task,
         backbone,
-        data=found.path if not files else None,
+        data=proposal.path if not files else None,
         files=files,
         options=options,
-        note=found.note,
-        bad=found.bad,
+        note=proposal.note,
+        bad=proposal.bad,
         mean=backbone == DEMO and task in {"text/classification", "text/regression", "text/choice"},
     )

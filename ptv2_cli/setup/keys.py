@@ -64,13 +64,13 @@ def _body(node: Schema) -> Schema | None:
 def _key(
     path: str, node: Schema, *, group: str = "", section: bool = False, needed: bool = False
 ) -> Key:
-    meaning, _, told = node.get("description", "").partition(_DEFAULT)
+    meaning, _, stated = node.get("description", "").partition(_DEFAULT)
     if meaning.startswith("default: "):
-        meaning = told = meaning.removeprefix("default: ")
+        meaning = stated = meaning.removeprefix("default: ")
     words = [str(word) for word in _enum(node) if word is not None]
     if "boolean" in _types(node) and "string" not in _types(node):
         words = ["true", "false"]
-    default = told or ("" if section or "default" not in node else _written(node["default"]))
+    default = stated or ("" if section or "default" not in node else _written(node["default"]))
     default = "needed" if needed else default
     kind = "section" if section else _type(node)
     return Key(path, kind, default, meaning, tuple(words), group, section)

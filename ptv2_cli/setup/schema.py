@@ -53,10 +53,10 @@ def method_options() -> dict[str, Schema]:
 
 def task_options() -> dict[type[BaseModel], list[str]]:
     """Every options model of a task shape, with the tasks that it serves."""
-    found: dict[type[BaseModel], list[str]] = {}
+    models: dict[type[BaseModel], list[str]] = {}
     for name in task_names():
-        found.setdefault(task_class(name).options_model, []).append(name)
-    return found
+        models.setdefault(task_class(name).options_model, []).append(name)
+    return models
 
 
 def _method(section: Schema) -> Schema:
@@ -88,7 +88,7 @@ def _by_name(section: Schema, cases: Iterable[tuple[list[str], Schema]]) -> Sche
         conditions.append({"if": given, "then": _closed({**dict.fromkeys(own, True), **options})})
         for key, value in options.items():
             every.setdefault(key, []).append(value)
-    merged = {key: _any_of(found) for key, found in every.items()}
+    merged = {key: _any_of(variants) for key, variants in every.items()}
     nameless = {"not": {"required": ["name"]}}
     conditions.append({"if": nameless, "then": _closed({**merged, **dict.fromkeys(own, True)})})
     section = {key: value for key, value in section.items() if key != "additionalProperties"}
@@ -100,12 +100,12 @@ def _closed(properties: Mapping[str, Any]) -> Schema:
     return {"properties": dict(properties), "additionalProperties": False}
 
 
-def _any_of(found: list[Schema]) -> Schema:
-    first = found[0]
-    if all(other == first for other in found):
+def _any_of(variants: list[Schema]) -> Schema:
+    first = variants[0]
+    if all(other == first for other in variants):
         return first
-    told = dict.fromkeys(node.get("description", "") for node in found)
-    return {"description": "; or: ".join(told), "anyOf": found}
+    meanings = dict.fromkeys(node.get("description", "") for node in variants)
+    return {"description": "; or: ".join(meanings), "anyOf": variants}
 
 
 def _or_its_name(section: Schema) -> Schema:

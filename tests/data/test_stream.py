@@ -12,6 +12,7 @@ import pytest
 from squad_text import squad_json
 
 from ptv2_cli.data.formats import BadRow, RawRow, Record
+from ptv2_cli.data.rows import source_of
 from ptv2_cli.data.stream import format_by_name, formats_of, read_records
 from ptv2_cli.errors import DataError
 from ptv2_cli.tasks.catalog import load_task
@@ -238,7 +239,8 @@ def test_gold_is_not_looked_at_and_other_columns_stay() -> None:
     row = new_row("superglue/rte", premise="a", hypothesis="b", label="no such label", idx=3)
     assert row == {"premise": "a", "hypothesis": "b", "idx": 3}
     row = new_row("ner/conll2003", tokens=["a"], tags=["no", "such"], source="x")
-    assert row == {"tokens": ["a"], "source": "x"}
+    assert row == {"tokens": ["a"]}
+    assert source_of(row) == {"tokens": ["a"], "tags": ["no", "such"], "source": "x"}
     task = load_task("text/classification", {"label": "stars", "labels": ["a", "b"]})
     line = RawRow({"text": "x", "stars": "5", "label": "other", "id": "1"}, PATH, 7)
     assert task.new_row(line) == {"text": "x", "id": "1"}
