@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
     from ptv2_cli.runs.encoding import EncodedData
     from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
-    from ptv2_cli.sweeps.dry_run import DryRun
+    from ptv2_cli.sweeps.trials import TrialCheck
 
 
 def check(
@@ -56,7 +56,7 @@ def check(
     trials = None
     if _lists_values(loaded):
         base = read_overrides(sets, unsets, short, includes)
-        trials = _rehearsal(config, base, offline)
+        trials = _checked_trials(config, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded
     from ptv2_cli.runs.data import read_data
@@ -101,25 +101,25 @@ def _lists_values(loaded: LoadedConfig) -> bool:
     return bool(from_section(loaded))
 
 
-def _rehearsal(config: Path, base: list[Override], offline: bool) -> DryRun:
-    """The trials of the config's `sweep:`, every one of them checked.
+def _checked_trials(config: Path, base: list[Override], offline: bool) -> TrialCheck:
+    """All trials of the config's `sweep:`, checked.
 
     Raises:
-        InputError: its lists are wrong, a value cannot be, or no trial can run.
+        InputError: a list or a value is wrong, or no trial can run.
     """
-    from ptv2_cli.sweeps.dry_run import rehearse
     from ptv2_cli.sweeps.grid import make_combinations
+    from ptv2_cli.sweeps.trials import check_trials
 
-    return rehearse(make_combinations([config], base, []), offline=offline)
+    return check_trials(make_combinations([config], base, []), offline=offline)
 
 
-def _counted(trials: DryRun) -> str:
+def _counted(trials: TrialCheck) -> str:
     count = len(trials.able) + len(trials.refused)
     merged = f" ({trials.merged} more are equal runs)" if trials.merged else ""
     return f"{count} trial{'s' if count > 1 else ''}{merged}"
 
 
-def _refused(config: Path, trials: DryRun) -> int:
+def _refused(config: Path, trials: TrialCheck) -> int:
     """Tell which trials cannot run; the exit code."""
     from ptv2_cli.errors import EXIT_INPUT
 

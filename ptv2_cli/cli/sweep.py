@@ -34,10 +34,10 @@ def sweep(
         str | None, typer.Option("--lr", metavar="X,X", help="Learning rates to try.")
     ] = None,
     seed: Annotated[
-        str | None, typer.Option("--seed", metavar="N,N", help="Seeds to take the mean over.")
+        str | None, typer.Option("--seed", metavar="N,N", help="Seeds to average over.")
     ] = None,
     epochs: Annotated[
-        str | None, typer.Option("--epochs", metavar="N,N", help="Numbers of epochs to try.")
+        str | None, typer.Option("--epochs", metavar="N,N", help="Epoch counts to try.")
     ] = None,
     batch_size: Annotated[
         str | None, typer.Option("--batch-size", metavar="N,N", help="Batch sizes to try.")
@@ -47,7 +47,7 @@ def sweep(
         typer.Option(
             "--grid",
             metavar="KEY=A,B",
-            help="Values to try of any other key.",
+            help="Values to try for any other key.",
             autocompletion=complete.settings,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def sweep(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and the time it takes, stop.")
+        bool, typer.Option("--dry-run", help="Show the plan and a time estimate, then stop.")
     ] = False,
 ) -> int:
     """Train every combination of values, or continue the sweep."""

@@ -1,4 +1,4 @@
-"""What `ptv2 sweep` says before it begins and when it is done."""
+"""What `ptv2 sweep` prints before it starts and when it is done."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _STATES = {
     "finished": "finished",
     "early_stopped": "finished",
     "diverged": "diverged",
-    "failed": "failed before, tried again",
+    "failed": "failed before, to do again",
 }
 
 
 def named(trial: Trial, many: bool) -> str:
-    """A trial as one line says it: `prompt_len 20, lr 0.005, seed 11`."""
+    """A trial in one line: `prompt_len 20, lr 0.005, seed 11`."""
     record = trial.record
     words = [record.config] if many or not record.values else []
     words += [f"{short(key)} {show(value)}" for key, value in record.values.items()]
@@ -41,7 +41,7 @@ def named(trial: Trial, many: bool) -> str:
 
 
 def state(store: Store, trial: Trial) -> str:
-    """How far a trial is, before the sweep begins."""
+    """The state of a trial that does not run at the moment."""
     if trial.resolved_run is None:
         return "cannot run"
     return _STATES[store.outcomes[trial.record.fingerprint].status]
@@ -65,12 +65,12 @@ def show_plan(store: Store, *, every: bool) -> None:
     for trial in plan.trials:
         for problem in trial.refusal[:1]:
             console.warn(f"{named(trial, several)} cannot run: {problem.what}", problem.hint)
-    asked = {trial.record.fingerprint for trial in plan.trials}
-    others = [record for record in store.records if record.fingerprint not in asked]
+    planned = {trial.record.fingerprint for trial in plan.trials}
+    others = [record for record in store.records if record.fingerprint not in planned]
     if others:
         left = sum(store.outcomes[record.fingerprint].status not in DONE for record in others)
-        text = f"with {_plural(len(others), 'trial')} of earlier commands"
-        say(f"{text}, {left} of them not finished and not run now" if left else text)
+        note = f", {left} of them not finished; this command does not run them" if left else ""
+        say(f"plus {_plural(len(others), 'trial')} of earlier commands{note}")
 
 
 def show_forecast(forecast: Forecast, store: Store, *, every: bool) -> None:
@@ -90,7 +90,7 @@ def show_forecast(forecast: Forecast, store: Store, *, every: bool) -> None:
 
 
 def show_results(store: Store, *, offline: bool = False) -> int:
-    """The tables of settings, the best as a config, what failed; the command's exit code."""
+    """Show the tables of settings, write the best, show what failed; returns the exit code."""
     boards = store.leaderboards(tested=True)
     store.save(boards)
     written = store.write_best(boards)
@@ -129,7 +129,7 @@ def _show_board(board: Leaderboard) -> None:
     if board.best is not None:
         console.say(f"best: {board.best_line()}")
         if not board.best.whole:
-            console.warn("the best setting has not all its seeds, nor has any other with a score")
+            console.warn("no setting with a score has all its seeds: the best is preliminary")
 
 
 def _remarks(setting: Setting, board: Leaderboard) -> list[str]:
@@ -148,7 +148,7 @@ def _remarks(setting: Setting, board: Leaderboard) -> list[str]:
 
 
 def _show_failures(store: Store) -> int:
-    """What failed or diverged, each with its reason; how many failed."""
+    """Show what failed or diverged, with reasons; returns how many failed."""
     several = several_configs([trial.record for trial in store.plan.trials])
     failed = 0
     for trial in store.plan.trials:
@@ -158,7 +158,7 @@ def _show_failures(store: Store) -> int:
             text = f"{named(trial, several)} {outcome.status}: {outcome.reason}"
             console.warn(text, outcome.hint or "")
     if failed:
-        console.note(f"{_plural(failed, 'trial')} failed; the same command tries once more")
+        console.note(f"{_plural(failed, 'trial')} failed; the same command tries again")
     return failed
 
 
@@ -172,7 +172,7 @@ def _warn_edge(edge: Edge, board: Leaderboard, store: Store) -> None:
         what += " with the best setting's other values"
     flag = f"{FLAGS[edge.key]} " if edge.key in FLAGS else f"--grid {edge.key}="
     others = {axis.key for axis in combination.axes} - {edge.key}
-    beside = ", beside the other lists" if others else ""
+    beside = ", with the other lists" if others else ""
     beside = ", with the same seeds" if others == {SEED} else beside
     console.warn(what, f"try {flag}{show(edge.beyond)} too{beside}")
 
@@ -199,7 +199,7 @@ def several_configs(records: Sequence[TrialRecord]) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in a readable unit: `90 s`, `45 min`, `2.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

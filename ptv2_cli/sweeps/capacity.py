@@ -1,4 +1,4 @@
-"""How many trials at once: as many as memory takes and as still raise the throughput."""
+"""How many runs train at once: as many as fit into memory and still raise the throughput."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import train_batch
 
 GAIN = 1.1
-"""Least factor on the throughput for which more lanes are worth their memory."""
+"""More lanes must raise the throughput by this factor at least."""
 STEPS = 3
-"""Steps that are timed for every number of lanes, after one that warms up."""
+"""Steps that are timed for each number of lanes, after a first one that warms up."""
 KINDS = 4
-"""Most trials of a group whose memory is measured: those of the largest batches and prompts."""
+"""Most runs of a group whose memory is measured: those with the largest batches and prompts."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _doubled(most: int) -> list[int]:
 
 
 class _Measurement:
-    """Some trials of a group opened to measure them; nothing of it is kept."""
+    """Opens some runs of a group to measure them; keeps nothing of it."""
 
     def __init__(self, pool: SessionPool, resolved_runs: Sequence[ResolvedRun]) -> None:
         self._pool = pool
@@ -107,7 +107,7 @@ class _Measurement:
         self._opened.clear()
 
     def need(self) -> Need | None:
-        """What the largest of the trials take; None where none of them can begin."""
+        """What the largest of the runs need; None where none of them can start."""
 
         def size(resolved_run: ResolvedRun) -> tuple[int, int]:
             config = resolved_run.resolved.config
@@ -119,9 +119,9 @@ class _Measurement:
         return largest(needs) if needs else None
 
     def fastest(self, numbers: Sequence[int]) -> tuple[int, float]:
-        """The number of lanes up to which each is faster by a factor of GAIN than the one before.
+        """The last of the numbers of lanes that is faster than the one before, by GAIN or more.
 
-        Also how much faster it is than one lane. Where memory gives out it is the number before.
+        Also returns its throughput over that of one lane. Stops where memory runs out.
         """
         rates: list[float] = []
         for number in numbers:
@@ -140,7 +140,7 @@ class _Measurement:
         return (numbers[len(rates) - 1], rates[-1] / rates[0]) if rates else (1, 1.0)
 
     def _lanes(self, number: int) -> list[Lane]:
-        """So many lanes at their first step; fewer where fewer can begin."""
+        """Lanes at their first step; fewer than `number` where fewer runs can start."""
         lanes: list[Lane] = []
         for resolved_run in self._resolved_runs:
             session = self._session(resolved_run) if len(lanes) < number else None
@@ -152,30 +152,30 @@ class _Measurement:
         mark = resolved_run.fingerprint
         if mark not in self._opened:
             self._opened[mark] = None
-            with suppress(InputError):  # the trial will say so itself
+            with suppress(InputError):  # its trial reports it later
                 self._opened[mark] = self._pool.open(resolved_run)
         return self._opened[mark]
 
 
 def _rate(lanes: Sequence[Lane]) -> float:
-    """Rows a second of some steps, the first ones of every lane."""
+    """Rows per second, over the first steps of every lane."""
     sharing = Sharing(rows_of_a_pass(lanes[0].device))
     passes = max(lane.batches.accumulate for lane in lanes)
-    rows, began = 0, 0.0
-    for at in range((STEPS + 1) * passes):
-        if at == passes:
-            began = time.perf_counter()
+    rows, start = 0, 0.0
+    for step in range((STEPS + 1) * passes):
+        if step == passes:
+            start = time.perf_counter()
         for _, done in train_batch(lanes, sharing):
             float(done.loss)  # waits for the device
-            rows += done.rows if at >= passes else 0
-    return rows / (time.perf_counter() - began)
+            rows += done.rows if step >= passes else 0
+    return rows / (time.perf_counter() - start)
 
 
 def _too_many(lanes: int, fit: int, taken: int, free: int, where: str) -> ConfigError:
     return ConfigError.at(
         where,
-        f"{lanes} lanes would take about {taken / 2**30:.1f} GiB beside the backbone, and "
+        f"{lanes} lanes would take about {taken / 2**30:.1f} GiB besides the backbone, and "
         f"{free / 2**30:.1f} GiB are free: {fit} fit",
-        f"{LANES} {fit}, or {LANES} auto; a smaller train.batch_size with train.accumulate takes "
+        f"{LANES} {fit}, or {LANES} auto; a smaller train.batch_size with train.accumulate needs "
         "less",
     )

@@ -1,7 +1,7 @@
-"""Which trials of a sweep may be lanes of one backbone, and what keeps the others from it.
+"""Which runs of a sweep may be lanes of one backbone, and why others may not.
 
-Lanes are told apart by what trains: prompts, heads, poolers, optimizers, data order. What they
-have in common is the frozen backbone, the text that goes through it, and how it computes.
+Lanes differ in what trains: prompts, heads, poolers, optimizers, data order. They share the frozen
+backbone, the text that goes through it, and how it computes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ptv2_cli.sweeps.leaderboard import show
 from ptv2_cli.sweeps.options import LaneRequest
 
 COMPUTING = ("precision", "gradient_checkpointing", "cache")
-"""Keys of `train:` that say how the one forward pass is computed."""
-_OWN = IGNORED | {"task.limit.seed"}
-"""Keys that say where things lie, which content is compared for, or which rows a lane draws."""
+"""Keys of `train:` that say how the shared forward pass is computed."""
+_PER_LANE = IGNORED | {"task.limit.seed"}
+"""Keys that may differ: paths, whose content is compared instead, and which rows a lane draws."""
 _PART = re.compile(r"^task\.tasks\[\d+\]")
-"""One of several tasks; its keys mean what those of the task mean."""
+"""The section of one of several tasks, which has the keys of a task."""
 _SHORT = 8
 """Digits of a hash that messages show."""
 
 
 def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
-    """The key and the reason why a trial shares its backbone with no other; None if it may."""
+    """The key and the reason why a run cannot share its backbone; None if it can."""
     resolved = resolved_run.resolved
     name = resolved.config.method.name
     if not resolved.method.trains:
@@ -43,35 +43,35 @@ def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
 
 
 def difference(one: ResolvedRun, other: ResolvedRun) -> tuple[str, Any, Any] | None:
-    """The first key in which two trials need another backbone or other text, and its two values.
+    """The first key, with both values, in which two runs need different backbones or text.
 
-    Backbones and data are compared by content: two paths to the same files are no difference.
-    Of the splits those count that both trials read.
+    Backbones and data are compared by content: two paths to equal files are no difference. Only
+    splits that both runs read are compared.
     """
     return _difference(_needs(one), _needs(other))
 
 
 def groups(runs: Iterable[ResolvedRun]) -> list[list[ResolvedRun]]:
     """Runs that can share one backbone, together and in their order; the others alone."""
-    found: list[tuple[list[ResolvedRun], list[_Needs]]] = []
+    grouped: list[tuple[list[ResolvedRun], list[_Needs]]] = []
     for run in runs:
         if alone(run) is not None:
-            found.append(([run], []))
+            grouped.append(([run], []))
             continue
         needs = _needs(run)
-        # With each of them, not with the first alone: two may read splits that a third does not.
+        # Compared with all of them: two may read a split that the first does not read.
         fits = (
             group
-            for group in found
+            for group in grouped
             if group[1] and all(_difference(known, needs) is None for known in group[1])
         )
         members, known = next(fits, ([], []))
         if not members:
-            found.append((members, known))
+            grouped.append((members, known))
         members.append(run)
         if needs not in known:
             known.append(needs)
-    return [members for members, _ in found]
+    return [members for members, _ in grouped]
 
 
 def require_one_group(resolved_runs: Sequence[ResolvedRun], request: LaneRequest) -> None:
@@ -92,25 +92,27 @@ def require_one_group(resolved_runs: Sequence[ResolvedRun], request: LaneRequest
         own = _needs(resolved_run)
         needs += [] if own in needs else [own]
     for one, other in itertools.combinations(needs, 2):
-        found = _difference(one, other)
-        if found is not None:
-            values = ", ".join(map(show, _values(found[0], one, needs)))
-            what = f"trials differ in {found[0]} ({values}): lanes share one backbone and its data"
+        differing = _difference(one, other)
+        if differing is not None:
+            values = ", ".join(map(show, _values(differing[0], one, needs)))
+            what = (
+                f"trials differ in {differing[0]} ({values}): lanes share one backbone and its data"
+            )
             raise ConfigError.at(where, what, hint)
 
 
 @dataclass(frozen=True)
 class _Needs:
-    """What a trial needs of that which lanes share."""
+    """What a run needs from what lanes share."""
 
     backbone: tuple[str, str]
     """Its name and its identity."""
     splits: Mapping[str, str]
     """Split -> sha256 of its files."""
     paths: Mapping[str, Any]
-    """Dotted keys that say where the data lies."""
+    """Dotted keys that hold the data's paths."""
     settings: Mapping[str, Any]
-    """All other dotted keys that count, those of the backbone first."""
+    """All other dotted keys that must be equal, those of the backbone first."""
 
 
 def _needs(resolved_run: ResolvedRun) -> _Needs:
@@ -121,7 +123,7 @@ def _needs(resolved_run: ResolvedRun) -> _Needs:
         for section in ("backbone", "task")
         for key, value in _leaves(section, content[section])
     }
-    counting = {key: value for key, value in leaves.items() if _plain(key) not in _OWN}
+    counting = {key: value for key, value in leaves.items() if _plain(key) not in _PER_LANE}
     train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
     softmax = "a softmax of their own" if resolved_run.resolved.method.gated else "the text's"
     train["prompts in"] = softmax
@@ -141,7 +143,7 @@ def _difference(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
         return "backbone", f"{name} {mark[:_SHORT]}", f"{name} {mark_too[:_SHORT]}"
     keys = list(dict.fromkeys([*one.settings, *other.settings]))
     apart = [key for key in keys if one.settings.get(key) != other.settings.get(key)]
-    # Where the tasks differ so do their data, and the task is what should be told.
+    # Different tasks have different data: report the task, not its files.
     if not apart or not apart[0].startswith(("backbone.", "task.name", "task.tasks")):
         files = _other_files(one, other)
         if files is not None:
@@ -152,9 +154,9 @@ def _difference(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
 
 
 def _values(key: str, one: _Needs, needs: Sequence[_Needs]) -> list[Any]:
-    """All values of the key in which trials differ from `one`, each once."""
-    found = [_difference(one, other) for other in needs]
-    differing = [item for item in found if item is not None and item[0] == key]
+    """All values of the key in which runs differ from `one`, each once."""
+    differences = [_difference(one, other) for other in needs]
+    differing = [item for item in differences if item is not None and item[0] == key]
     values: list[Any] = []
     for value in [differing[0][1], *(item[2] for item in differing)]:
         values += [] if value in values else [value]
@@ -162,7 +164,7 @@ def _values(key: str, one: _Needs, needs: Sequence[_Needs]) -> list[Any]:
 
 
 def _other_files(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
-    """The key by which two trials read other data, None where the splits that both read agree."""
+    """The key by which two runs read different data; None if the splits that both read agree."""
     for split, digest in one.splits.items():
         theirs = other.splits.get(split, digest)
         if theirs == digest:
@@ -175,13 +177,13 @@ def _other_files(one: _Needs, other: _Needs) -> tuple[str, Any, Any] | None:
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and what they hold: `task.limit.train`, `task.tasks[0].max_len`."""
+    """Dotted keys such as `task.limit.train` and `task.tasks[0].max_len`, with their values."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _leaves(f"{path}.{key}", inner)
     elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        for at, inner in enumerate(value):
-            yield from _leaves(f"{path}[{at}]", inner)
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{path}[{index}]", inner)
     else:
         yield path, value
 

@@ -20,18 +20,18 @@ from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
 
 STEPS = 6
-"""Most steps that are timed, after one that warms up."""
+"""Most steps that are timed, after a first one that warms up."""
 SECONDS = 4.0
-"""Time after which no further step is begun."""
+"""Time after which no further step starts."""
 ROWS = 32
-"""Features that are predicted to time an evaluation."""
+"""Features that are predicted, to time an evaluation."""
 SESSIONS = 6
-"""Most trials that are timed; kinds of trial beyond that are taken for like the others."""
+"""Most runs that are timed; further kinds of run count like the timed ones."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What one timed trial costs. Tokens are those of the text, without padding and prompt."""
+    """What one timed run costs. Tokens are those of the text, without padding and prompt."""
 
     prompt_len: int
     load: float
@@ -41,14 +41,14 @@ class Rates:
     evaluate: float
     """Seconds of evaluation per token."""
     tokens: float
-    """Tokens of a row of train, all its windows together."""
+    """Tokens of a row of train, in all its windows."""
 
 
 def estimate(resolved_runs: Sequence[ResolvedRun], pool: SessionPool) -> dict[str, float] | None:
     """Fingerprint -> seconds that the run still takes; None where no run could be timed.
 
-    The shortest and the longest prompt of every kind of trial are timed; between the two the
-    time per token is taken to grow in a straight line. Early stopping is not foreseen.
+    The shortest and the longest prompt of each kind of run are timed; the time per token is
+    interpolated between the two. Early stopping is not taken into account.
     """
     kinds: dict[str, list[ResolvedRun]] = {}
     for resolved_run in resolved_runs:
@@ -60,7 +60,7 @@ def estimate(resolved_runs: Sequence[ResolvedRun], pool: SessionPool) -> dict[st
             if sessions < SESSIONS:
                 sessions += 1
                 measured.setdefault(kind, []).extend(_timed(resolved_run, pool))
-    everything = [rates for found in measured.values() for rates in found]
+    everything = [rates for timed in measured.values() for rates in timed]
     if not everything:
         return None
     return {
@@ -70,7 +70,7 @@ def estimate(resolved_runs: Sequence[ResolvedRun], pool: SessionPool) -> dict[st
 
 
 def _kind(resolved_run: ResolvedRun) -> str:
-    """Trials of one kind differ in prompt length, rates, seed and the number of steps alone."""
+    """Runs of one kind differ only in prompt length, learning rates, seed and number of steps."""
     config = resolved_run.resolved.config
     content = config.model_dump(mode="json", include={"method", "backbone", "task", "head"})
     content["task"].pop("limit", None)
@@ -81,7 +81,7 @@ def _kind(resolved_run: ResolvedRun) -> str:
 
 
 def _ends(members: Sequence[ResolvedRun]) -> list[ResolvedRun]:
-    """The members of the shortest and of the longest prompt."""
+    """The runs with the shortest and with the longest prompt."""
     ordered = sorted(members, key=_prompt_len)
     first, last = ordered[0], ordered[-1]
     return [first] if _prompt_len(first) == _prompt_len(last) else [first, last]
@@ -92,7 +92,7 @@ def _prompt_len(resolved_run: ResolvedRun) -> int:
 
 
 def _timed(resolved_run: ResolvedRun, pool: SessionPool) -> list[Rates]:
-    """The rates of one experiment; nothing if it does not run, which its trial will tell."""
+    """The rates of one run; none if it cannot run, which its trial reports later."""
     try:
         began = time.perf_counter()
         devices = [pool.device] if pool.device.type == "cuda" else []
@@ -147,24 +147,24 @@ def _tokens(features: Sequence[Feature]) -> int:
 
 
 def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:
-    """What an experiment still takes, at the rates of its kind."""
+    """Seconds that a run still takes, at the rates of its kind."""
     config, data = resolved_run.resolved.config, resolved_run.data
     train, split = config.train, config.selection.split
-    at = _between(rates, _prompt_len(resolved_run))
+    rate = _between(rates, _prompt_len(resolved_run))
     rows = len(data.rows("train"))
     per_epoch = -(-rows // (train.batch_size * train.accumulate))
     steps = train.steps or (train.epochs or 1) * per_epoch
     every = per_epoch if train.eval_every == "epoch" else int(train.eval_every)
-    trained = at.tokens * rows * steps / per_epoch
+    trained = rate.tokens * rows * steps / per_epoch
     others = sum(len(data.rows(name)) for name in config.report or () if name != split)
-    # Each reported split is scored at the last and at the chosen epoch, the chosen split again.
-    scored = at.tokens * ((-(-steps // every) + 1) * len(data.rows(split)) + 2 * others)
+    # Reported splits are scored at the last and the chosen epoch, the chosen split once more.
+    scored = rate.tokens * ((-(-steps // every) + 1) * len(data.rows(split)) + 2 * others)
     left = 1 - min(1.0, _done(resolved_run) / steps)
-    return at.load + left * (at.train * trained + at.evaluate * scored)
+    return rate.load + left * (rate.train * trained + rate.evaluate * scored)
 
 
 def _done(resolved_run: ResolvedRun) -> int:
-    """Steps that an interrupted run has behind it, as of its last evaluation."""
+    """Steps of an interrupted run up to its last evaluation."""
     if not resolved_run.started:
         return 0
     try:
@@ -175,9 +175,9 @@ def _done(resolved_run: ResolvedRun) -> int:
 
 
 def _between(rates: Sequence[Rates], prompt_len: int) -> Rates:
-    """Rates on the straight line between the shortest and the longest timed prompt."""
-    low = min(rates, key=lambda found: found.prompt_len)
-    high = max(rates, key=lambda found: found.prompt_len)
+    """Rates interpolated between the shortest and the longest timed prompt."""
+    low = min(rates, key=lambda timed: timed.prompt_len)
+    high = max(rates, key=lambda timed: timed.prompt_len)
     if high.prompt_len == low.prompt_len:
         return low
     share = (prompt_len - low.prompt_len) / (high.prompt_len - low.prompt_len)

@@ -1,4 +1,4 @@
-"""From configs and lists to combinations: every combination, read and checked as a config."""
+"""Every combination of a sweep's lists, read and checked as a config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination of values: what a trial is made from."""
+    """One combination of values, as a config; a trial is made from it."""
 
     loaded: LoadedConfig
     axes: tuple[Axis, ...]
@@ -41,13 +41,13 @@ def make_combinations(
     """All combinations of all configs, the seed changing fastest.
 
     Args:
-        configs: the files, or configs themselves; each with its own `sweep:` or without.
-        base: what the command line fixes for all trials.
-        flags: what the command line sweeps; in place of the section's list of the same key.
+        configs: files, or configs themselves; each may have its own `sweep:`.
+        base: the overrides of all trials.
+        flags: the axes of the command line, which replace those of the section.
 
     Raises:
         ConfigError: a config or a list is wrong, a value has the wrong type, or there is nothing
-            to vary; with all that is wrong.
+            to sweep; with every problem.
     """
     read = [load_config(path, base) for path in configs]
     grids = [joined(from_section(loaded), flags) for loaded in read]
@@ -72,7 +72,7 @@ def make_combinations(
 
 
 def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
-    """Problems of one combination in the words of the sweep that it came from."""
+    """The problems of one combination, in terms of the sweep's flags and lists."""
     return [
         next((_told(problem, axis) for axis in axes if problem.where == axis.origin), problem)
         for problem in problems
@@ -92,14 +92,11 @@ def _told(problem: Problem, axis: Axis) -> Problem:
 
 
 def _listed(axis: Axis, key: str, text: str) -> str:
-    """How to give `key` the values `text` where the axis gave its own; its own, if text is ''."""
+    """How to give `key` the values `text`, or those of the axis, where the axis was given."""
     if axis.in_file:
         return f"write {in_section(key, [text] if text else axis.values)}"
-    return (
-        f"type {FLAGS[key]} {text}"
-        if key in FLAGS
-        else f"type --grid {shlex.quote(f'{key}={text}')}"
-    )
+    flag = f"{FLAGS[key]} {text}" if key in FLAGS else f"--grid {shlex.quote(f'{key}={text}')}"
+    return f"type {flag}"
 
 
 def _nothing(config: Path, base: Sequence[Override]) -> ConfigError:
@@ -115,7 +112,7 @@ def _nothing(config: Path, base: Sequence[Override]) -> ConfigError:
 
 
 def in_range(combination: Combination, key: str, value: Any) -> bool:
-    """Whether the combination's config may hold `value` at `key`, as far as the schema says."""
+    """Whether the schema allows `value` at `key` in the combination's config."""
     data: Any = combination.loaded.config.model_dump()
     holder = data
     *sections, last = key.split(".")

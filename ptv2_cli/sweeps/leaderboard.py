@@ -21,19 +21,19 @@ WIDEST = {int: 2.0, float: 3.0}
 
 @dataclass(frozen=True)
 class Setting:
-    """Trials that are equal in all but the seed."""
+    """Trials that differ only in the seed."""
 
     records: tuple[TrialRecord, ...]
     scores: tuple[float, ...]
-    """Selection metric of the trials that have ended well, fractions."""
+    """Selection metric of the trials that have a score, fractions."""
     unfinished: int
-    """Trials that are still to run."""
+    """Trials that have yet to run."""
     failed: int
     diverged: int
     verdict: Verdict | None = None
-    """What the tests say of it beside the best; None where that was not looked at."""
+    """Its comparison with the best; None where nothing was compared."""
     stuck: int = 0
-    """Runs that give one answer to all rows."""
+    """Runs that predict the same for all rows."""
 
     @property
     def mean(self) -> float | None:
@@ -53,18 +53,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class Edge:
-    """The best value of a key is the last of its grid."""
+    """The best value of a key is the lowest or the highest of its list."""
 
     key: str
     value: float
     lowest: bool
     beyond: float | None
-    """A value to try next; None where no further one is possible."""
+    """A value to try next; None where there is none."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The settings whose scores can be compared: one task, split and metric."""
+    """The settings with comparable scores: one task, split and metric."""
 
     task: str
     split: str
@@ -73,24 +73,24 @@ class Leaderboard:
     settings: tuple[Setting, ...]
     """In the plan's order."""
     majority: float | None = None
-    """The score of a model that ignores its input; None where it is not known."""
+    """The score of a model that ignores its input; None where it is unknown."""
     error: float | None = None
-    """Standard error of the best setting's score over rows; None where it is not known."""
+    """Standard error of the best setting's score over rows; None where it is unknown."""
 
     @property
     def ranked(self) -> list[Setting]:
-        """Best first; equals in the plan's order, those without a score last."""
+        """Best first, equals in the plan's order, settings without a score last."""
         sign = -1.0 if self.mode == "max" else 1.0
 
-        def place(setting: Setting) -> tuple[bool, float]:
+        def key(setting: Setting) -> tuple[bool, float]:
             mean = setting.mean
             return (mean is None, 0.0 if mean is None else sign * mean)
 
-        return sorted(self.settings, key=place)
+        return sorted(self.settings, key=key)
 
     @property
     def best(self) -> Setting | None:
-        """The best of the settings that have all their seeds; of all if none has."""
+        """The best of the settings that have all their seeds; if none has, the best of all."""
         scored = [setting for setting in self.ranked if setting.scores]
         return next((setting for setting in scored if setting.whole), scored[0] if scored else None)
 
@@ -105,13 +105,13 @@ class Leaderboard:
         return list(dict.fromkeys(setting.records[0].config for setting in self.settings))
 
     def cells(self, setting: Setting) -> list[str]:
-        """What tells a setting from the others: its config where there are several, its values."""
+        """The cells that identify a setting: its config where there are several, its values."""
         record = setting.records[0]
         first = [record.config] if len(self.configs) > 1 else []
         return first + [show(record.values.get(key)) for key in self.keys]
 
     def best_line(self) -> str:
-        """The best setting and its score, as people read it."""
+        """The best setting and its score, in one line."""
         assert self.best is not None
         assert self.best.mean is not None
         spread = self.best.deviation
@@ -121,14 +121,14 @@ class Leaderboard:
         values = [f"{short(key)} {show(value)}" for key, value in record.values.items()]
         if len(self.configs) > 1 or not values:
             values.insert(0, record.config)
-        return f"{', '.join(values)}: {score}{self._beside()}"
+        return f"{', '.join(values)}: {score}{self._rivals()}"
 
     def words(self) -> Counter[str]:
-        """How many settings the tests call best, noise, worse or untested."""
+        """Verdict -> number of settings: best, noise, worse, untested."""
         return Counter(s.verdict.word for s in self.settings if s.verdict is not None)
 
-    def _beside(self) -> str:
-        """How many of the other settings could as well be the best."""
+    def _rivals(self) -> str:
+        """How many other settings the tests cannot tell from the best."""
         words = self.words()
         others = len(self.settings) - 1
         settings = "setting" if others == 1 else "settings"
@@ -137,11 +137,11 @@ class Leaderboard:
         return "".join(f"; {text}" for text in texts)
 
     def edges(self) -> list[Edge]:
-        """Where the best setting lies at the end of a list of numbers."""
+        """The keys whose best value is the lowest or the highest of its list."""
         if self.best is None:
             return []
-        found = (self._edge(key, self.best.records[0]) for key in self.keys)
-        return [edge for edge in found if edge is not None]
+        edges = (self._edge(key, self.best.records[0]) for key in self.keys)
+        return [edge for edge in edges if edge is not None]
 
     def content(self) -> dict[str, Any]:
         """Plain data for results.json."""
@@ -185,11 +185,11 @@ class Leaderboard:
 def make_leaderboards(
     records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]
 ) -> list[Leaderboard]:
-    """The boards of a sweep, in the plan's order."""
+    """The leaderboards of a sweep, in the plan's order."""
     groups: dict[tuple[str, str, str | None, str], dict[str, list[TrialRecord]]] = {}
     metrics = {(e.task, e.split): e.metric for e in records if e.metric is not None}
     for record in records:
-        # The metric of a trial that was refused is not decided: it goes where its task's are.
+        # A refused trial has no resolved metric: it joins the others of its task.
         metric = record.metric or metrics.get((record.task, record.split))
         board = groups.setdefault((record.task, record.split, metric, record.mode), {})
         board.setdefault(record.setting, []).append(record)
@@ -200,21 +200,21 @@ def make_leaderboards(
 
 
 def _setting(records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]) -> Setting:
-    found = [outcomes[record.fingerprint] for record in records]
-    scored = [o.value for o in found if o.scored and o.value is not None]
-    failed = sum(outcome.status == "failed" for outcome in found)
-    diverged = sum(outcome.status in DONE and not outcome.scored for outcome in found)
-    unfinished = len(found) - len(scored) - failed - diverged
+    ends = [outcomes[record.fingerprint] for record in records]
+    scored = [o.value for o in ends if o.scored and o.value is not None]
+    failed = sum(outcome.status == "failed" for outcome in ends)
+    diverged = sum(outcome.status in DONE and not outcome.scored for outcome in ends)
+    unfinished = len(ends) - len(scored) - failed - diverged
     return Setting(tuple(records), tuple(scored), unfinished, failed, diverged)
 
 
 def short(key: str) -> str:
-    """How tables call a key: `lr` for `train.lr`."""
+    """The name of a key in tables: `lr` for `train.lr`."""
     return {"train.lr": "lr", "train.seed": "seed"}.get(key, key)
 
 
 def show(value: Any) -> str:
-    """A value as YAML writes it on one line; a dash where a key means nothing."""
+    """A value as YAML writes it on one line; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -229,12 +229,12 @@ def show(value: Any) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value lies on a line: no text, no boolean."""
+    """Whether a value is a number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _alike(one: TrialRecord, other: TrialRecord, key: str) -> bool:
-    """Whether two settings differ at most in `key`."""
+    """Whether two settings differ in `key` at most."""
 
     def rest(record: TrialRecord) -> dict[str, Any]:
         return {name: value for name, value in record.values.items() if name != key}
@@ -243,31 +243,31 @@ def _alike(one: TrialRecord, other: TrialRecord, key: str) -> bool:
 
 
 def _beyond(grid: Iterable[float]) -> float | None:
-    """The value one step further than the last of `grid`, by its last ratio but not too far."""
+    """The next value after the last of `grid`, by their last ratio, up to a factor of WIDEST."""
     *_, before, last = grid
     if last <= 0:
         return None
     whole = isinstance(last, int) and isinstance(before, int)
     widest = WIDEST[int if whole else float]
     ratio = last / before if before > 0 else widest
-    found = last * min(max(ratio, 1 / widest), widest)
+    beyond = last * min(max(ratio, 1 / widest), widest)
     if whole:
-        return round(found) if round(found) not in (0, last) else None
-    return float(f"{found:.2g}")
+        return round(beyond) if round(beyond) not in (0, last) else None
+    return float(f"{beyond:.2g}")
 
 
 def judged(board: Leaderboard, outcomes: Mapping[str, Outcome], output: Path) -> Leaderboard:
-    """The board with verdicts, stuck runs, majority baseline and standard error.
+    """The leaderboard with verdicts, stuck runs, majority baseline and standard error.
 
     Args:
         board: settings with their scores.
-        outcomes: fingerprint -> how its trial ended.
+        outcomes: fingerprint -> outcome of its trial.
         output: the folder of the runs, whose metrics and predictions are read.
     """
     if board.metric is None or board.best is None:
         return board
     runs = [_runs(setting, outcomes, output) for setting in board.settings]
-    best = next(at for at, setting in enumerate(board.settings) if setting is board.best)
+    best = next(i for i, setting in enumerate(board.settings) if setting is board.best)
     several = sum(bool(setting.scores) for setting in board.settings) > 1
     contest = Contest(runs, best, board.split, board.metric)
     verdicts = contest.verdicts() if several else [None] * len(runs)
@@ -287,14 +287,14 @@ def judged(board: Leaderboard, outcomes: Mapping[str, Outcome], output: Path) ->
 
 
 def _runs(setting: Setting, outcomes: Mapping[str, Outcome], output: Path) -> list[ReportedRun]:
-    """The setting's runs that have a score; without those whose files have gone meanwhile."""
-    found = []
+    """The setting's runs that have a score and whose files are still there."""
+    runs = []
     for record in setting.records:
         outcome = outcomes[record.fingerprint]
         if outcome.scored and outcome.run is not None:
             directory = RunDirectory(output / outcome.run)
             try:
-                found.append(ReportedRun(directory, directory.read_metrics()))
+                runs.append(ReportedRun(directory, directory.read_metrics()))
             except RunError:
                 continue
-    return found
+    return runs

@@ -1,4 +1,4 @@
-"""What lanes take of memory beside the backbone, and how many of them fit."""
+"""The memory that lanes need besides the backbone, and how many lanes fit."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ptv2_cli.runs.trainer import rows_of_a_pass
 from ptv2_cli.training.loop import autocast
 
 STATE = 16
-"""Bytes of a trained fp32 value: itself, its gradient and AdamW's two moments."""
+"""Bytes per trained fp32 value: the value, its gradient and AdamW's two moments."""
 SLACK = 1.3
-"""Factor on what is kept for backward: gradients and intermediate values come on top."""
+"""Factor on the values saved for backward: gradients and intermediate values come on top."""
 SHARE = 0.9
-"""Of the memory that is free."""
+"""Share of the free memory that lanes may take."""
 MOST = 1024
-"""Lanes beyond which nobody asks."""
+"""Most lanes that are considered."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one lane takes."""
+    """The memory that one lane needs."""
 
     own: int
-    """Bytes of what trains, with gradients and moments."""
+    """Bytes of its trained values, with gradients and moments."""
     batch: int
-    """Bytes of its rows in a pass: what is kept for backward, and what comes on top."""
+    """Bytes of its rows in a pass: the values saved for backward, and what comes on top."""
     rows: int
     """Rows of its batch."""
 
     def total(self, lanes: int, device: torch.device) -> int:
-        """Bytes of so many lanes; a CPU's passes hold only some of their rows at once."""
+        """Bytes of `lanes` lanes; a pass on a CPU holds only some of their rows at once."""
         limit = rows_of_a_pass(device)
         at_once = lanes if limit is None else min(lanes, max(1, limit // self.rows))
         return lanes * self.own + at_once * self.batch
@@ -50,15 +50,15 @@ class Need:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes of the device's memory that can still be taken; None where nobody says."""
+    """Free bytes of the device's memory; None where they are not known."""
     if device.type != "cuda":
         return free_memory()
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + kept)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + cached)
 
 
 def largest(needs: Iterable[Need]) -> Need:
-    """The most of each part, whosesoever it is."""
+    """The maximum of each part."""
     return reduce(
         lambda one, other: Need(
             max(one.own, other.own), max(one.batch, other.batch), max(one.rows, other.rows)
@@ -68,30 +68,30 @@ def largest(needs: Iterable[Need]) -> Need:
 
 
 def need_of(session: Session) -> Need:
-    """Measured on the longest rows: what one forward pass keeps for backward."""
+    """Measured with the longest rows: what one forward pass saves for backward."""
     lane, learner = session.new_lane(), session.learner
     batches = lane.batches
     features = batches.features
-    longest = sorted(range(len(features)), key=lambda at: -len(features[at].input_ids))
+    longest = sorted(range(len(features)), key=lambda row: -len(features[row].input_ids))
     task = features[longest[0]].task
-    rows = [at for at in longest if features[at].task == task][: batches.batch_size]
+    rows = [row for row in longest if features[row].task == task][: batches.batch_size]
     batch = batches.collate(rows).to(lane.device)
     frozen = {parameter.untyped_storage().data_ptr() for parameter in learner.backbone.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in frozen:
-            kept[storage.data_ptr()] = storage.nbytes()
-        # Its own output in a node's keeping would be a circle that nobody frees.
+            saved[storage.data_ptr()] = storage.nbytes()
+        # A node that holds its own output would be a reference cycle that is never freed.
         return tensor.detach()
 
     learner.train()
     with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
         autocast(lane.precision, lane.device),
     ):
         output = learner(batch)
-    del output  # until here the graph kept every storage apart
+    del output  # until here the graph kept the storages alive, so no address was used twice
     trained = sum(p.numel() for p in learner.parameters() if p.requires_grad)
-    return Need(STATE * trained, int(SLACK * sum(kept.values())), len(batch.input_ids))
+    return Need(STATE * trained, int(SLACK * sum(saved.values())), len(batch.input_ids))

@@ -1,4 +1,4 @@
-"""Sessions of a sweep's trials: what one has loaded or tokenized serves the next."""
+"""Opens the sessions of a sweep's runs: a run reuses what an earlier one loaded or tokenized."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweeps.compatibility import alone, difference
 
-Maker = tuple[object, ...]
-"""All that features depend on beside the rows."""
+FeatureKey = tuple[object, ...]
+"""Everything that features depend on, besides the rows."""
 
 
 class SessionPool:
-    """Opens trials on one device; those that can share one copy of the backbone do."""
+    """Opens runs on one device; those that can share one copy of the backbone do."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._backbone: tuple[ResolvedRun, Backbone] | None = None
-        """A backbone, and whose it was first."""
-        self._features: dict[Maker, EncodedData] = {}
-        """The last data of each kind of features."""
+        """The loaded backbone, and the run it was loaded for."""
+        self._features: dict[FeatureKey, EncodedData] = {}
+        """The data that holds the features of each key."""
         self._open: list[EncodedData] = []
 
     def open(self, resolved_run: ResolvedRun) -> Session:
-        """Load what is not loaded yet, and assemble.
+        """Load what is not loaded yet, and assemble the session.
 
         Raises:
             BackboneError: the backbone cannot be loaded or prompted.
-            ConfigError: its weights cannot be held as the config wants on this machine.
+            ConfigError: this machine cannot hold its weights as the config wants.
         """
         session = open_session(resolved_run, self.device, self._view(resolved_run))
         self._share_features(session)
         return session
 
     def close(self, resolved_run: ResolvedRun) -> None:
-        """Forget what only this trial needed, and give back its memory."""
+        """Forget what only this run needed, and free its memory."""
         self._open = [each for each in self._open if each.data is not resolved_run.data]
         free(self.device)
 
@@ -59,26 +59,26 @@ class SessionPool:
         free(self.device)
 
     def _share_features(self, session: Session) -> None:
-        """Give the session what an equal encoder has made of the same rows, and keep it."""
-        maker = _maker(session)
-        if maker not in self._features:
-            # Other text: what was made for trials that are over is not needed again.
-            in_use = {key: kept for key, kept in self._features.items() if kept in self._open}
+        """Give the session the features that an equal encoder made from the same rows."""
+        key = _feature_key(session)
+        if key not in self._features:
+            # Other text: nobody needs the features of runs that have ended.
+            in_use = {other: data for other, data in self._features.items() if data in self._open}
             self._features = in_use
         else:
-            session.data.reuse(self._features[maker])
-        self._features[maker] = session.data
+            session.data.reuse(self._features[key])
+        self._features[key] = session.data
         self._open.append(session.data)
 
 
 def free(device: torch.device) -> None:
-    """Give back the memory of what is over."""
+    """Free the memory of what has ended."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def _maker(session: Session) -> Maker:
+def _feature_key(session: Session) -> FeatureKey:
     encoder, resolved = session.data.encoder, session.resolved
     return (
         resolved.located.identity,

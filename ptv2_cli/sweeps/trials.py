@@ -1,9 +1,9 @@
-"""Candidates made ready: each an experiment with its fingerprint, duplicates merged."""
+"""From combinations to trials: each a run with its fingerprint, equal runs merged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,19 @@ from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
-from ptv2_cli.runs.data import Memo
-from ptv2_cli.runs.resolve.resolved_config import resolve_names
+from ptv2_cli.runs.data import Memo, read_data
+from ptv2_cli.runs.resolve.offline_rules import require_offline
+from ptv2_cli.runs.resolve.resolved_config import resolve_config, resolve_names
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import plain
 from ptv2_cli.sweeps.axes import SEED
 from ptv2_cli.sweeps.engine import TrialSpec, remember
 from ptv2_cli.sweeps.grid import Combination, told
+from ptv2_cli.sweeps.leaderboard import short, show
 from ptv2_cli.sweeps.records import TrialRecord
 
 DATA_SECTIONS = {"task", "selection", "report"}
-"""Sections on which it depends which files are read."""
+"""Sections that decide which files are read."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Trial:
 
     @property
     def spec(self) -> TrialSpec:
-        """The trial as an engine gets it; only of one that can run."""
+        """The trial as an engine gets it; only for a trial that can run."""
         run = self.resolved_run
         assert run is not None
         return TrialSpec(
@@ -56,7 +58,7 @@ class Plan:
 
     name: str
     fingerprint: str
-    """Of what all trials share: the configs without the keys that are swept."""
+    """Of what all trials share: the configs without the swept keys."""
     trials: tuple[Trial, ...]
     merged: int
     """How many combinations were the same run as another one."""
@@ -67,30 +69,29 @@ def plan_trials(
 ) -> Plan:
     """Resolve every combination, read the data once, name the directories; write nothing.
 
-    The memo holds the prepared runs afterwards, so that an engine of this process has them too.
+    The memo then holds the prepared runs, so that an engine in this process has them too.
 
     Raises:
-        ConfigError: an unknown option or a value of the wrong type, in whichever combination.
-        InputError: not one of the combinations can run; with all reasons.
+        ConfigError: an unknown option or a value of the wrong type, in any combination.
+        InputError: none of the combinations can run; with all reasons.
     """
     check_names(combinations)
     memo = memo or Memo()
     trials: dict[str, Trial] = {}
     for combination in combinations:
-        trial = _prepared(combination, output, offline, memo, len(trials) + 1)
+        trial = _trial(combination, len(trials) + 1, output, offline, memo)
         trials.setdefault(trial.record.fingerprint, trial)
-    ready = [trial for trial in trials.values() if trial.resolved_run is not None]
-    if not ready:
+    if all(trial.resolved_run is None for trial in trials.values()):
         gather(dict.fromkeys(p for trial in trials.values() for p in trial.refusal))
     name, mark = _identity(list(trials.values()))
     return Plan(name, mark, tuple(trials.values()), len(combinations) - len(trials))
 
 
 def check_names(combinations: Sequence[Combination]) -> None:
-    """Options of methods and tasks, before any data is read.
+    """Check the options of methods and tasks, before any data is read.
 
     Raises:
-        ConfigError: with all that is wrong with them.
+        ConfigError: with everything that is wrong with them.
     """
     problems: list[Problem] = []
     for combination in combinations:
@@ -101,27 +102,86 @@ def check_names(combinations: Sequence[Combination]) -> None:
     gather(dict.fromkeys(problems), ConfigError)
 
 
-def _prepared(
-    combination: Combination, output: Path, offline: bool, memo: Memo, number: int
-) -> Trial:
+@dataclass(frozen=True)
+class TrialCheck:
+    """What `ptv2 check` says about the trials of one config."""
+
+    able: tuple[Combination, ...]
+    """The combinations that can run, equal ones once."""
+    merged: int
+    """How many combinations were the same run as another one."""
+    refused: tuple[tuple[str, tuple[Problem, ...]], ...]
+    """The values of those that cannot run, and the reasons."""
+    lists: str
+    """What is swept: `prompt_len 2, 4; seed 11, 12`."""
+
+
+def check_trials(combinations: Sequence[Combination], *, offline: bool) -> TrialCheck:
+    """Resolve every combination and read its data, without weights; write nothing.
+
+    Raises:
+        ConfigError: an unknown option or a value of the wrong type, in any combination.
+        InputError: none of the combinations can run; with all reasons.
+    """
+    check_names(combinations)
+    memo = Memo()
+    able: dict[str, Combination] = {}
+    refused: list[tuple[str, tuple[Problem, ...]]] = []
+    for combination in combinations:
+        axes = combination.axes
+        try:
+            mark = _mark_without_weights(combination, offline, memo)
+        except InputError as error:
+            pairs = zip(axes, combination.values, strict=True)
+            values = ", ".join(f"{short(axis.key)} {_shown(value)}" for axis, value in pairs)
+            refused.append((values, tuple(told(error.problems, axes))))
+        else:
+            able.setdefault(mark, combination)
+    if not able:
+        gather(dict.fromkeys(problem for _, problems in refused for problem in problems))
+    merged = len(combinations) - len(able) - len(refused)
+    lists = "; ".join(
+        f"{short(axis.key)} {', '.join(map(_shown, axis.values))}" for axis in combinations[0].axes
+    )
+    return TrialCheck(tuple(able.values()), merged, tuple(refused), lists)
+
+
+def _mark_without_weights(combination: Combination, offline: bool, memo: Memo) -> str:
+    """Equal for combinations that are the same run: equal resolved config and data."""
+    require_offline(combination.loaded, offline=offline)
+    resolved = resolve_config(combination.loaded, offline=offline)
+    resolved, data = read_data(resolved, offline=offline, memo=memo)
+    content = resolved.config.model_dump()
+    # A fingerprint leaves the backbone's name out; without weights the name has to do.
+    return fingerprint(content, {**data.identities, "backbone": content["backbone"]["name"]})
+
+
+def _shown(value: Any) -> str:
+    """A value on one line; a section with a name alone as that name."""
+    return str(value["name"]) if isinstance(value, dict) and set(value) == {"name"} else show(value)
+
+
+def _trial(combination: Combination, number: int, output: Path, offline: bool, memo: Memo) -> Trial:
     try:
-        resolved_run = prepare(combination.loaded, output, offline=offline, memo=memo)
+        run = prepare(combination.loaded, output, offline=offline, memo=memo)
     except InputError as error:
-        config, refused = combination.loaded.config, {"refused": "true"}
-        mark = fingerprint(config.model_dump(), refused)
-        record = _entry(combination, config, refused, mark)
-        record = replace(record, refused=True)
-        return Trial(
-            number, record, combination, None, tuple(told(error.problems, combination.axes))
-        )
-    remember(resolved_run, memo)
-    config = resolved_run.resolved.config
-    record = _entry(combination, config, resolved_run.identities, resolved_run.fingerprint)
-    return Trial(number, record, combination, resolved_run)
+        config, identities = combination.loaded.config, {"refused": "true"}
+        mark = fingerprint(config.model_dump(), identities)
+        record = _record(combination, config, identities, mark, refused=True)
+        refusal = tuple(told(error.problems, combination.axes))
+        return Trial(number, record, combination, None, refusal)
+    remember(run, memo)
+    record = _record(combination, run.resolved.config, run.identities, run.fingerprint)
+    return Trial(number, record, combination, run)
 
 
-def _entry(
-    combination: Combination, config: RunConfig, identities: Mapping[str, str], mark: str
+def _record(
+    combination: Combination,
+    config: RunConfig,
+    identities: Mapping[str, str],
+    mark: str,
+    *,
+    refused: bool = False,
 ) -> TrialRecord:
     content = config.model_dump()
     return TrialRecord(
@@ -134,13 +194,14 @@ def _entry(
         split=config.selection.split,
         metric=config.selection.metric,
         mode=config.selection.mode,
+        refused=refused,
     )
 
 
-def _values(combination: Combination, decided: Mapping[str, Any]) -> dict[str, Any]:
-    """The swept values but for the seed; what the config resolves (prompt_len, null) as resolved.
+def _values(combination: Combination, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept values without the seed, as the resolved config has them.
 
-    A mapping that is only a name is that name.
+    A mapping with a name alone becomes that name.
     """
     values: dict[str, Any] = {}
     for axis, value in zip(combination.axes, combination.values, strict=True):
@@ -149,12 +210,12 @@ def _values(combination: Combination, decided: Mapping[str, Any]) -> dict[str, A
         if isinstance(value, dict) and set(value) == {"name"}:
             value = value["name"]
         if not isinstance(value, dict | list | str):
-            value = _at(decided, axis.path)
+            value = _resolved(content, axis.path)
         values[axis.key] = plain(value)
     return values
 
 
-def _at(data: Any, path: tuple[str, ...]) -> Any:
+def _resolved(data: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         data = data.get(part) if isinstance(data, Mapping) else None
     return data["name"] if isinstance(data, Mapping) and path[-1] in NAMED else data
@@ -163,20 +224,17 @@ def _at(data: Any, path: tuple[str, ...]) -> Any:
 def _identity(trials: Sequence[Trial]) -> tuple[str, str]:
     """The sweep's name, and the fingerprint of what its trials share, config by config."""
     first: dict[Path, Trial] = {}
-    for trial in trials:  # one that is ready knows the data; a refused one stands in
-        path = trial.combination.loaded.path
-        if path not in first or (
-            first[path].resolved_run is None and trial.resolved_run is not None
-        ):
-            first[path] = trial
-    names = list(dict.fromkeys(trial.combination.name for trial in first.values()))
+    # One that can run knows its data, so it comes before the refused ones of its config.
+    for trial in sorted(trials, key=lambda trial: trial.resolved_run is None):
+        first.setdefault(trial.combination.loaded.path, trial)
+    names = list(dict.fromkeys(trial.combination.name for trial in trials))
     name = names[0] if len(names) == 1 else f"{names[0]}+{len(names) - 1}"
     marks = sorted(_base(trial) for trial in first.values())
     return name, marks[0] if len(marks) == 1 else fingerprint({"configs": marks}, {})
 
 
 def _base(trial: Trial) -> str:
-    """Fingerprint of one config without the swept keys, and of which keys those are."""
+    """Fingerprint of one config without the swept keys, and of the names of those keys."""
     axes = trial.combination.axes
     shared = trial.combination.loaded.config.model_dump()
     for axis in axes:

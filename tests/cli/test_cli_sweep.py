@@ -75,7 +75,7 @@ def test_new_values_extend_the_sweep(config: Path, ptv2: Ptv2) -> None:
     ptv2("sweep", "--prompt-len", "2,4")
     result = ptv2("sweep", "--prompt-len", "6")
     assert "1 trial: 1 to do" in result.err
-    assert "with 2 trials of earlier commands" in result.err
+    assert "plus 2 trials of earlier commands" in result.err
     assert result.err.count("training for") == 1
     assert sorted(line.split()[0] for line in result.out.splitlines()[2:5]) == ["2", "4", "6"]
     assert len(sweep_results()["trials"]) == 3
@@ -147,7 +147,7 @@ def test_a_failed_trial_is_shown_with_its_reason(config: Path, ptv2: Ptv2) -> No
     assert result.code == 1
     assert "2 trials: 1 cannot run, 1 to do" in result.err
     assert "trial 1 of 2: failed: config.yaml:" in result.err
-    assert "the same command tries once more" in result.err
+    assert "the same command tries again" in result.err
     assert re.search(r"^200 +- +- +0 +1 failed", result.out, re.M)
     assert "best: prompt_len 1" in result.out
     assert "the best prompt_len" not in result.err  # beyond it lies nothing
@@ -219,7 +219,7 @@ def test_the_edge_beside_other_lists(config: Path, ptv2: Ptv2) -> None:
     grid = ("--prompt-len", "2,4", "--grid", "train.clip=1")
     ptv2("sweep", *grid)
     scored({2: 0.5, 4: 1.0})
-    other = f"{EDGE} with the best setting's other values\n  -> try --prompt-len 8 too, beside"
+    other = f"{EDGE} with the best setting's other values\n  -> try --prompt-len 8 too, with"
     assert other in ptv2("sweep", *grid).err
 
 

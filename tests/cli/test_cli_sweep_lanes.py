@@ -66,7 +66,7 @@ def test_the_plan_says_who_can_share(config: Path, ptv2: Ptv2, asked: list[Any])
     words = ["--set", "method=finetune", "--lr", "1e-4,1e-3", "--dry-run"]
     assert "share" not in ptv2("sweep", *words).out
     result = ptv2("sweep", *words, "--lanes", "auto")
-    assert "no two trials can share a backbone, they run one by one" in result.out
+    assert "no two trials can share a backbone: they run one by one" in result.out
 
 
 def test_nothing_is_said_of_trials_that_are_done(config: Path, ptv2: Ptv2) -> None:

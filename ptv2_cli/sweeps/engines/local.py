@@ -6,7 +6,7 @@ import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from ptv2_cli.errors import (
@@ -105,9 +105,9 @@ class LocalEngine:
             faster = f": {group.speedup:.1f} times as fast as one by one" if group.speedup else ""
             yield f"{len(group.runs)} trials on one backbone, {group.lanes} at once{faster}"
         if runs and not shared and request.count != 1:
-            why = "more at once would be no faster here, they run one by one on one backbone"
+            why = "more at once would not be faster here: they run one by one on one backbone"
             if all(len(group) == 1 for group in groups(runs)):
-                why = "no two trials can share a backbone, they run one by one"
+                why = "no two trials can share a backbone: they run one by one"
             yield f"lanes {request.count}: {why}"
 
 
@@ -140,12 +140,7 @@ def _monitoring() -> Iterator[None]:
         raise _MonitorFailed(error) from error
 
 
-@dataclass
-class _Running:
-    """A trial that has started and not ended."""
-
-    spec: TrialSpec
-    run: ResolvedRun
+Member = tuple[TrialSpec, ResolvedRun]
 
 
 class _GroupTraining:
@@ -153,7 +148,7 @@ class _GroupTraining:
 
     def __init__(
         self,
-        members: Sequence[tuple[TrialSpec, ResolvedRun]],
+        members: Sequence[Member],
         lanes: int,
         pool: SessionPool,
         monitor: Monitor,
@@ -162,8 +157,8 @@ class _GroupTraining:
         self._pool = pool
         self._monitor = monitor
         self._queue = deque(members)
-        self._running: dict[str, _Running] = {}
-        """By fingerprint."""
+        self._running: dict[str, Member] = {}
+        """By fingerprint: the trials that have started and not ended."""
 
     def results(self) -> Results:
         """Train until the queue is empty."""
@@ -184,8 +179,8 @@ class _GroupTraining:
                         yield ended
                     else:
                         run = ended[0].resolved_run
-                        running = self._running.pop(run.fingerprint)
-                        yield self._end(running, Outcome.of_run(run.directory))
+                        del self._running[run.fingerprint]
+                        yield self._end(run, Outcome.of_run(run.directory))
             except (Interrupted, MachineError, _MonitorFailed):
                 raise
             except Exception as error:
@@ -193,9 +188,9 @@ class _GroupTraining:
                 if not sharing:  # no trial is at fault
                     raise
                 if sharing == 1:  # this trial is at fault
-                    (running,) = self._running.values()
+                    ((_, run),) = self._running.values()
                     self._running.clear()
-                    yield self._end(running, _failure(running.run, error))
+                    yield self._end(run, _failure(run, error))
                     if not out_of_memory(error):
                         self._lanes = self._most
                 else:
@@ -215,13 +210,12 @@ class _GroupTraining:
 
     def _start(self, spec: TrialSpec, run: ResolvedRun, trainer: Trainer) -> TrialResult | None:
         """Open a trial and add it to the others; one that cannot start has failed."""
-        running = _Running(spec, run)
         with _monitoring():
             make_sink = self._monitor.started(spec)
         try:
             with trainer.generator_preserved():
                 session = self._pool.open(run)
-            self._running[spec.fingerprint] = running
+            self._running[spec.fingerprint] = spec, run
             stop_after = partial(self._should_stop, spec)
             trainer.add(session, [make_sink], resume=True, stop_after=stop_after)
         except (Interrupted, MachineError, KeyboardInterrupt, _MonitorFailed):
@@ -229,32 +223,32 @@ class _GroupTraining:
         except Exception as error:
             self._running.pop(spec.fingerprint, None)
             if out_of_memory(error) and len(trainer):  # there is no room beside the others
-                self._requeue(running)
+                self._requeue(spec, run)
                 self._lanes = len(trainer)
                 return None
-            return self._end(running, _failure(run, error))
+            return self._end(run, _failure(run, error))
         return None
 
     def _should_stop(self, spec: TrialSpec, evaluation: EvalDone) -> bool:
         with _monitoring():
             return self._monitor.should_stop(spec, evaluation)
 
-    def _end(self, running: _Running, outcome: Outcome) -> TrialResult:
-        """Give back what the trial held."""
-        self._pool.close(running.run)
-        return TrialResult(running.spec.fingerprint, outcome)
+    def _end(self, run: ResolvedRun, outcome: Outcome) -> TrialResult:
+        """Free what only this run needed."""
+        self._pool.close(run)
+        return TrialResult(run.fingerprint, outcome)
 
-    def _requeue(self, running: _Running) -> None:
+    def _requeue(self, spec: TrialSpec, run: ResolvedRun) -> None:
         """Put a trial back, before those that have not started."""
         with _monitoring():
-            self._monitor.requeued(running.spec)
-        self._queue.appendleft((running.spec, running.run))
+            self._monitor.requeued(spec)
+        self._queue.appendleft((spec, run))
 
     def _requeue_all(self, trainer: Trainer) -> None:
         """Save the running trials and put them back in their order."""
         trainer.save_and_release()
-        for running in reversed(self._running.values()):
-            self._requeue(running)
+        for spec, run in reversed(self._running.values()):
+            self._requeue(spec, run)
         self._running.clear()
 
 
