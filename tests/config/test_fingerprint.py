@@ -64,6 +64,9 @@ def test_default_round_trip(load: Load, write: Write) -> None:
     [
         "name=other",
         "task.data=elsewhere",
+        "task.delimiter=;",
+        "task.encoding=gb18030",
+        "task.skip_bad=true",
         "backbone.revision=x",
         "backbone.sha256=ff",
         "sweep={a: [1]}",
