@@ -1,4 +1,4 @@
-"""`ptv2 check`: everything that can be found out without loading weights."""
+"""`ptv2 check`: check a config and its data without loading weights."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _counted(trials: TrialCheck) -> str:
 
 
 def _refused(config: Path, trials: TrialCheck) -> int:
-    """Tell which trials cannot run; the exit code."""
+    """Report the trials that cannot run; returns the exit code."""
     from ptv2_cli.errors import EXIT_INPUT
 
     for values, problems in trials.refused:
@@ -131,7 +131,7 @@ def _refused(config: Path, trials: TrialCheck) -> int:
 
 
 def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
-    """What the run would be."""
+    """Print what the run would be."""
     from ptv2_cli.runs.data_warnings import unknown_tokens
     from ptv2_cli.runs.preview import lengths
 
