@@ -12,7 +12,7 @@ from ptv2_cli.inputs.features import Feature
 from ptv2_cli.scoring.scores import Prediction, Scores
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
-from ptv2_cli.training.evaluate import Predicted, PredictionRequest, Predictor, Tick, predict
+from ptv2_cli.training.evaluate import PredictionRequest, PredictionResult, Predictor, Tick, predict
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def evaluate(
     return [replace(evaluation, seconds=seconds) for evaluation in evaluations]
 
 
-def _scored(request: EvaluationRequest, predicted: Predicted) -> Evaluation:
+def _scored(request: EvaluationRequest, predicted: PredictionResult) -> Evaluation:
     task, rows, features, state = request.task, request.rows, request.features, request.state
     outputs = predicted.outputs
     predictions = task.decode(rows, features, outputs, state or {})

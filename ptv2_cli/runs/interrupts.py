@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 from ptv2_cli.errors import Interrupted, Problem, StoppedAtOnce
 
@@ -32,12 +32,7 @@ class Interrupts:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

@@ -112,7 +112,7 @@ class RunRecorder:
         else:
             _clear(self.directory)
         self._sinks.add(LogFile(self.directory.log))
-        for make in (*make_trackers(self.resolved_run.resolved.config), *make_sinks):
+        for make in (*make_sinks, *make_trackers(self.config)):
             self._sinks.make(make, self.resolved_run, self.warn)
         for text in about_folder:
             self.emit(Warned(text))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
@@ -72,12 +71,7 @@ class Trainer:
         self._stack.enter_context(self.interrupts)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._stack:
             if self.sharing.lower is not None:
                 self._stack.callback(self.sharing.lower.close)

@@ -56,7 +56,7 @@ class PredictionRequest:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictionResult:
     """The result of a `PredictionRequest`."""
 
     outputs: Outputs
@@ -69,7 +69,7 @@ class Predicted:
 
 def predict(
     requests: Sequence[PredictionRequest], rows: int | None = None, lower: LowerStates | None = None
-) -> list[Predicted]:
+) -> list[PredictionResult]:
     """Answer requests in as few forward passes as they fit into, see `Sharing`.
 
     Args:
@@ -122,13 +122,13 @@ class _Pending:
         if self.request.tick is not None:
             self.request.tick(len(self._batch))
 
-    def predicted(self) -> Predicted:
+    def predicted(self) -> PredictionResult:
         """The result, once nothing waits."""
         overall = _Mean()
         for mean in self._losses.values():
             overall.add(mean.value, mean.weight)
         losses = {task: mean.value for task, mean in sorted(self._losses.items())}
-        return Predicted(self.outputs, losses, overall.value if losses else None)
+        return PredictionResult(self.outputs, losses, overall.value if losses else None)
 
 
 @dataclass

@@ -26,7 +26,7 @@ FINITE_EVERY = 50
 
 
 @dataclass
-class _Step:
+class _OptimizerStep:
     """An optimizer step under way; one without batches has not begun."""
 
     waiting: list[Batch]
@@ -221,7 +221,7 @@ class Lane:
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self.batches.groups(epoch))
         batches = [self.batches.collate(rows) for rows in self._epoch[1][at]]
-        self._step = _Step(
+        self._step = _OptimizerStep(
             batches,
             torch.zeros((), device=self.device),
             targets=sum(batch.targets for batch in batches),
@@ -229,8 +229,8 @@ class Lane:
             tokens=sum(batch.tokens for batch in batches),
         )
 
-    def _no_step(self) -> _Step:
-        return _Step([], torch.zeros((), device=self.device))
+    def _no_step(self) -> _OptimizerStep:
+        return _OptimizerStep([], torch.zeros((), device=self.device))
 
     def _dropout_states(self) -> dict[str, Tensor]:
         states = ((name, dropout.state()) for name, dropout in self._dropouts.items())
