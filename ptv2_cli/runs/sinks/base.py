@@ -19,6 +19,9 @@ class Sink(Protocol):
     then `Stopped`, and last `Finished` with the content of metrics.json. A run that is interrupted
     or fails ends without the last two.
 
+    A run goes on from its last save, with a new sink. After a kill some steps come a second time:
+    those after `Started.resumed_at`.
+
     A sink cannot stop a run: if `on` raises, the run warns, closes the sink and goes on. Only
     `MakeSink` may refuse a run, by an `InputError`, before it trains.
     """
