@@ -54,7 +54,7 @@ def test_output_that_is_read_only(
 
 @pytest.mark.parametrize(
     "place",
-    ["runs.recorder.write_atomic", "training.checkpoint.replace_by", "runs.results.write_json"],
+    ["runs.directory.write_atomic", "training.checkpoint.replace_by", "runs.results.write_json"],
 )
 def test_a_full_disk(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch, place: str

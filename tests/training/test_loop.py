@@ -31,9 +31,14 @@ def features(count: int = 8, kind: str = "sequence") -> list[Feature]:
 
 
 def make_lane(
-    learner: Learner, size: int, steps: int, accumulate: int = 1, rows: int = 8, **fields: Any
+    learner: Learner,
+    size: int,
+    steps: int,
+    accumulate: int = 1,
+    rows: int = 8,
+    kind: str = "sequence",
+    **fields: Any,
 ) -> Lane:
-    kind = learner.head.kind
     batches = BatchPlan(features(rows, kind), size, accumulate, 3, pad_id=0, kind=kind)
     optimizer = build_optimizer(learner, LearningRates(0.1, 0.1, 0.1), 0.0)
     fields = {"eval_every": 1000, "device": tiny.CPU, **fields}
@@ -59,7 +64,7 @@ def test_accumulating_equals_one_large_batch(kind, folder_of, monkeypatch) -> No
     losses = []
     for size, accumulate in ((8, 1), (4, 2), (3, 3)):
         learner = tiny.make_learner(tiny.load(folder_of("bert")), kind=kind)
-        made = make_lane(learner, size, 1, accumulate)
+        made = make_lane(learner, size, 1, accumulate, kind=kind)
         own = list(learner.own_parameters("method")) + list(learner.own_parameters("head"))
         seen: list[torch.Tensor] = []
         monkeypatch.setattr(
