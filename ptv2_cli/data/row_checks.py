@@ -68,7 +68,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def check_question(
-    raw: RawRow, no_answer: bool, hint: str = "task: qa/squad_v2 has such questions"
+    raw: RawRow, no_answer: bool, hint: str = "use task: qa/squad_v2 for such questions"
 ) -> Row:
     """A question with its context and answers.
 
