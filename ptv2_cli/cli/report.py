@@ -13,8 +13,8 @@ from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.options import split_option
 
 if TYPE_CHECKING:
+    from ptv2_cli.report.cells import Report
     from ptv2_cli.report.detail import Detail
-    from ptv2_cli.report.table import Report
     from ptv2_cli.report.text_table import Grid
 
 
@@ -89,7 +89,7 @@ def _draw(made: Report, folder: Path) -> None:
 
 
 def _table(made: Report, more: list[Detail]) -> None:
-    from ptv2_cli.report import render
+    from ptv2_cli.report import table as render
 
     sign = _plus_minus()
     _grid(render.grid(made, sign))
@@ -106,7 +106,7 @@ def _table(made: Report, more: list[Detail]) -> None:
 
 
 def _markdown(made: Report, more: list[Detail]) -> None:
-    from ptv2_cli.report.render import markdown
+    from ptv2_cli.report.table import markdown
     from ptv2_cli.report.text_table import escaped, markdown_table
 
     console.lines([markdown(made)])

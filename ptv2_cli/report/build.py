@@ -8,10 +8,10 @@ from typing import Any
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import METHODS
+from ptv2_cli.report.cells import Cell, Report, RowKey, TableRow, TaskColumn
 from ptv2_cli.report.noise import Contest
 from ptv2_cli.report.predictions import earlier_schema
 from ptv2_cli.report.runs import FoundRuns, ReportedRun, parts, plain
-from ptv2_cli.report.table import Cell, Report, RowKey, TableRow, TaskColumn
 
 FIRST = ("train.lr", "method.reparam", "method.layers", "method.init", "head.pooling")
 """Keys to name first if several separate two runs."""

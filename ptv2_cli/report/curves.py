@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptv2_cli.report.render import short_backbone
+from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
 from ptv2_cli.report.runs import ReportedRun
-from ptv2_cli.report.table import Cell, Report, TableRow, TaskColumn
+from ptv2_cli.report.table import short_backbone
 
 LEAST = 0.02
 """Fraction that a picture's y axis spans at least, however many rows were scored."""

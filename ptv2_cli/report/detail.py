@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptv2_cli.report.table import Cell, Report
+from ptv2_cli.report.cells import Cell, Report
 from ptv2_cli.report.text_table import Grid, percent
 
 PARTS = {

@@ -6,8 +6,8 @@ import csv
 import io
 from typing import Any
 
+from ptv2_cli.report.cells import Cell, Report, TableRow
 from ptv2_cli.report.noise import Verdict
-from ptv2_cli.report.table import Cell, Report, TableRow
 from ptv2_cli.safe_text import guarded_cell
 
 FIGURES = ("mean", "sd", "n", "standard_error", "majority_baseline", "p", "verdict", "stuck")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptv2_cli.errors import InputError
+from ptv2_cli.report.cells import Report
 from ptv2_cli.report.curves import (
     Picture,
     Series,
@@ -23,7 +24,6 @@ from ptv2_cli.report.curves import (
     learning_curves,
     loss_curves,
 )
-from ptv2_cli.report.table import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,209 +1,133 @@
-"""Runs as one table: rows of methods and settings, columns of tasks, means over seeds."""
+"""A report as a table for people: scores times 100, times rounded, notes under it."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 
-from ptv2_cli.report.noise import Verdict
-from ptv2_cli.report.runs import ReportedRun
+from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
+from ptv2_cli.report.noise import LEVEL
+from ptv2_cli.report.text_table import Grid, escaped, markdown_table, percent, seconds
 
-
-class TaskColumn(NamedTuple):
-    """One task, as it was scored: runs that can be compared stand in one column."""
-
-    task: str
-    split: str
-    metric: str
-    sha256: str
-    rows: int | None
+MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
+"""What a cell says beside the best of its column."""
 
 
-class RowKey(NamedTuple):
-    """A method, its prompt length, and the settings in which it differs from similar rows."""
-
-    backbone: str
-    method: str
-    prompt_len: int | None
-    keys: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
-
-    @property
-    def setting(self) -> str:
-        """`lr 0.01, limit.train 300`: keys without their section unless two would be equal."""
-        short = [key.partition(".")[2] or key for key in self.keys]
-        names = [
-            key if short.count(own) > 1 else own for own, key in zip(short, self.keys, strict=True)
-        ]
-        return ", ".join(f"{n} {value}" for n, value in zip(names, self.values, strict=True))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The runs of one row and column, which differ by their seed alone."""
-
-    column: TaskColumn
-    runs: tuple[ReportedRun, ...]
-    verdict: Verdict | None = None
-    """Its test against the best of its column; None if the column has no other."""
-
-    @cached_property
-    def scored(self) -> tuple[ReportedRun, ...]:
-        """The runs that did not diverge."""
-        return tuple(run for run in self.runs if not run.diverged)
-
-    @cached_property
-    def values(self) -> tuple[float, ...]:
-        """Scores as fractions, one per run that did not diverge."""
-        found = (run.score(self.column.split, self.column.metric) for run in self.scored)
-        return tuple(value for value in found if value is not None)
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over the runs; None if all of them diverged."""
-        return statistics.fmean(self.values) if self.values else None
-
-    @property
-    def sd(self) -> float | None:
-        """Sample standard deviation (n - 1); None for a single run."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def error(self) -> float | None:
-        """Standard error of a run's score over rows, mean of the runs; None where not known."""
-        split, metric = self.column.split, self.column.metric
-        errors = [run.standard_error(split, metric) for run in self.scored]
-        known = [error for error in errors if error is not None]
-        return statistics.fmean(known) if known and len(known) == len(errors) else None
-
-    @property
-    def stuck(self) -> tuple[ReportedRun, ...]:
-        """The runs that give one answer to all rows."""
-        return tuple(run for run in self.scored if run.stuck(self.column.split))
-
-    @property
-    def seconds(self) -> float | None:
-        """Mean seconds of training; None for runs that were trained elsewhere."""
-        if any(run.imported for run in self.runs):
-            return None
-        return statistics.fmean(run.metrics["timing"]["train_seconds"] for run in self.runs)
+def grid(report: Report, sign: str = "±") -> Grid:
+    """The table; `sign` stands between mean and standard deviation."""
+    names = _label_columns(report)
+    headings = [name for name, _ in names]
+    headings += [
+        f"{report.names[column]} {column.metric}".replace(" ", "\n") for column in report.columns
+    ]
+    headings += ["average"] if report.averages else []
+    headings += ["trainable\n%", "time"]
+    rows = []
+    for line in report.lines:
+        row = [read(line) for _, read in names]
+        row += [_cell(line.cells.get(c), report, c, sign) for c in report.columns]
+        row += [percent(line.average(report.common))] if report.averages else []
+        rows.append([*row, _share(line), seconds(line.seconds(report.common))])
+    return Grid(headings, [*rows, *_beside(report, len(names))], len(names))
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the table."""
-
-    key: RowKey
-    cells: dict[TaskColumn, Cell]
-
-    def average(self, columns: Sequence[TaskColumn]) -> float | None:
-        """Mean of the cells' means over `columns`; None if one of them has none."""
-        means = [cell.mean for column in columns if (cell := self.cells.get(column))]
-        found = [mean for mean in means if mean is not None]
-        return statistics.fmean(found) if found and len(found) == len(columns) else None
-
-    @property
-    def trainable_percent(self) -> tuple[float, float]:
-        """Least and most of the runs: heads differ from task to task."""
-        found = [
-            float(run.metrics["parameters"]["trainable_percent"])
-            for cell in self.cells.values()
-            for run in cell.runs
-        ]
-        return min(found), max(found)
-
-    def seconds(self, columns: Sequence[TaskColumn]) -> float | None:
-        """Mean seconds of training of a run, over `columns`, or over all that the row has.
-
-        None where a run was trained elsewhere.
-        """
-        cells = [self.cells[column] for column in columns] or list(self.cells.values())
-        found = [cell.seconds for cell in cells]
-        known = [seconds for seconds in found if seconds is not None]
-        return statistics.fmean(known) if len(known) == len(found) else None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The table and the notes below it."""
-
-    columns: tuple[TaskColumn, ...]
-    lines: tuple[TableRow, ...]
-    notes: tuple[str, ...]
-
-    @cached_property
-    def common(self) -> tuple[TaskColumn, ...]:
-        """The columns that every row has: those that the average is over."""
-        return tuple(c for c in self.columns if all(c in line.cells for line in self.lines))
-
-    @property
-    def averages(self) -> bool:
-        """Whether the table has a column of averages: only over two columns or more."""
-        return len(self.common) > 1
-
-    @cached_property
-    def names(self) -> dict[TaskColumn, str]:
-        """Short distinct names of the columns."""
-        return dict(zip(self.columns, _names(self.columns, self._folders()), strict=True))
-
-    def cells(self, column: TaskColumn) -> list[Cell]:
-        """The cells of a column, from the top."""
-        return [line.cells[column] for line in self.lines if column in line.cells]
-
-    def majority(self, column: TaskColumn) -> float | None:
-        """The score of a model that ignores its input; None if there is no such model."""
-        runs = (run for cell in self.cells(column) for run in cell.runs)
-        found = (run.majority(column.split, column.metric) for run in runs)
-        return next((value for value in found if value is not None), None)
-
-    def error(self, column: TaskColumn) -> float | None:
-        """The standard error of a score of the column over rows: that of the best row."""
-        cells = [cell for cell in self.cells(column) if cell.error is not None]
-        best = [cell for cell in cells if cell.verdict and cell.verdict.best]
-        return next((cell.error for cell in [*best, *cells]), None)
-
-    @cached_property
-    def counts(self) -> set[int]:
-        """The numbers of runs behind the cells."""
-        return {len(cell.values) for line in self.lines for cell in line.cells.values()}
-
-    def _folders(self) -> list[str]:
-        found = []
-        for column in self.columns:
-            run = next(line.cells[column].runs[0] for line in self.lines if column in line.cells)
-            data = run.metrics["config"]["task"].get("data")
-            found.append(Path(str(data)).name if data else column.sha256[:6])
-        return found
+def caption(report: Report, sign: str = "±") -> list[str]:
+    """What the figures and the marks are, a line each."""
+    splits = ", ".join(sorted({column.split for column in report.columns}))
+    counts = sorted(report.counts)
+    if counts[-1] < 2:
+        spread = "one seed each"
+    elif len(counts) == 1:
+        spread = f"mean {sign} sample sd over {counts[0]} seeds"
+    else:
+        spread = f"mean {sign} sample sd (seeds)"
+    lines = [f"scores times 100 on {splits} at the chosen epoch, {spread}"]
+    over = "time: training of one run"
+    if report.common and len(report.common) < len(report.columns):
+        names = ", ".join(report.names[column] for column in report.common)
+        what = "average and time" if report.averages else "time"
+        over = f"{what}: over the tasks that every row has ({names}), training of one run"
+    lines.append(over)
+    cells = [cell for column in report.columns for cell in report.cells(column)]
+    words = {cell.verdict.word for cell in cells if cell.verdict}
+    meanings = {
+        "best": f"{MARKS['best']} best of its column",
+        "noise": f"{MARKS['noise']} within the noise of the best",
+        "untested": f"{MARKS['untested']} not tested",
+    }
+    marks = [text for word, text in meanings.items() if word in words]
+    marks += ["! one answer to all rows"] if any(cell.stuck for cell in cells) else []
+    if marks:
+        lines.append(", ".join(marks))
+    if words & {"noise", "worse"}:
+        lines.append(
+            f"noise: p >= {LEVEL} over rows or over seeds, Holm-corrected (docs/report.md)"
+        )
+    return lines
 
 
-def _names(columns: Sequence[TaskColumn], folders: Sequence[str]) -> list[str]:
-    """The task's last word; with its folder, and the split, where that is not distinct."""
-    short = [column.task.rpartition("/")[2] for column in columns]
-    if len({column.split for column in columns}) > 1:
-        short = [
-            name if column.split == "validation" else f"{name} {column.split}"
-            for name, column in zip(short, columns, strict=True)
-        ]
-    for further in (
-        [column.task for column in columns],
-        folders,
-        [str(column.rows) for column in columns],
-        [column.sha256[:6] for column in columns],
-        [column.metric for column in columns],
-    ):
-        twice = {name for name in short if short.count(name) > 1}
-        # A word that all equal names share would only make them longer.
-        useful = {
-            name
-            for name in twice
-            if len({more for own, more in zip(short, further, strict=True) if own == name}) > 1
-        }
-        short = [
-            f"{name} {more}" if name in useful and name != more else name
-            for name, more in zip(short, further, strict=True)
-        ]
-    return short
+def markdown(report: Report) -> str:
+    """The table and its caption as markdown."""
+    return f"{markdown_table(grid(report))}\n\n{escaped('; '.join(caption(report)))}."
+
+
+def _beside(report: Report, labels: int) -> list[list[str]]:
+    """What every score stands beside: the majority baseline and the standard error."""
+    rows = []
+    facts = (("majority baseline", report.majority), ("standard error", report.error))
+    for name, figure in facts:
+        found = {column: figure(column) for column in report.columns}
+        if any(value is not None for value in found.values()):
+            figures = [_padded(percent(value), report, column) for column, value in found.items()]
+            rows.append([name, *[""] * (labels - 1), *figures, *[""] * (2 + report.averages)])
+    return rows
+
+
+def _padded(text: str, report: Report, column: TaskColumn, marks: str = "") -> str:
+    """A figure and its marks, with room for those of the other cells of its column."""
+    most = max(len(_mark(cell)) for cell in report.cells(column))
+    return f"{text} {marks:{most}}" if most else text
+
+
+def _mark(cell: Cell) -> str:
+    verdict = MARKS[cell.verdict.word] if cell.verdict else ""
+    return f"{verdict}{'!' if cell.stuck else ''}"
+
+
+def _label_columns(report: Report) -> list[tuple[str, Callable[[TableRow], str]]]:
+    """The columns of names that say something: those whose values are not all the same."""
+    keys = [line.key for line in report.lines]
+    found: list[tuple[str, Callable[[TableRow], str]]] = []
+    if len({key.backbone for key in keys}) > 1:
+        found.append(("backbone", lambda line: short_backbone(line.key.backbone)))
+    found.append(("method", lambda line: line.key.method))
+    if any(key.prompt_len for key in keys):
+        found.append(("prompt", lambda line: str(line.key.prompt_len or "-")))
+    if any(key.keys for key in keys):
+        found.append(("setting", lambda line: line.key.setting or "-"))
+    return found
+
+
+def short_backbone(name: str) -> str:
+    """A hub id or folder by its last word; a packaged one by its package."""
+    if name.startswith("package:"):
+        return name.removeprefix("package:").split("/")[0]
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _cell(cell: Cell | None, report: Report, column: TaskColumn, sign: str) -> str:
+    if cell is None or cell.mean is None:
+        return _padded("-" if cell is None else "diverged", report, column)
+    text = percent(cell.mean)
+    if cell.sd is not None:
+        text += f"{sign}{percent(cell.sd)}"
+    if len(report.counts) > 1:
+        text += f" ({len(cell.values)})"
+    return _padded(text, report, column, _mark(cell))
+
+
+def _share(line: TableRow) -> str:
+    """`0.42`, `0.41-0.43`; four places for what would read 0.00."""
+    low, high = (
+        f"{value:.2f}" if value >= 0.01 else f"{value:.4f}" for value in line.trainable_percent
+    )
+    return low if low == high else f"{low}-{high}"

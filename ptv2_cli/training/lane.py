@@ -18,7 +18,7 @@ from ptv2_cli.rng import SeededDropout
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import Checkpoint, load_tensors
 from ptv2_cli.training.events import StepDone, Stopped
-from ptv2_cli.training.optim import Schedule, set_rates
+from ptv2_cli.training.optim import Schedule, clip_gradients, set_rates, trained_values
 
 Precision = Literal["fp32", "bf16", "fp16"]
 FINITE_EVERY = 50
@@ -128,8 +128,7 @@ class Lane:
     def clip_gradients(self) -> None:
         """Limit the norm of all gradients together."""
         self.scaler.unscale_(self.optimizer)
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._trained, self.clip)
+        clip_gradients(self.optimizer, self.clip)
 
     def set_learning_rates(self) -> None:
         """Set the learning rates of the step that is taken next."""
@@ -166,7 +165,7 @@ class Lane:
         if taken:
             tensors["lane.step_loss"] = self._step.loss
             tensors |= {f"before.{name}": state for name, state in self._before.items()}
-            for at, parameter in enumerate(self._trained):
+            for at, parameter in enumerate(trained_values(self.optimizer)):
                 if parameter.grad is not None:
                     tensors[f"gradient.{at}"] = parameter.grad
         return tensors, {
@@ -211,7 +210,7 @@ class Lane:
         self._step.done = taken
         self._step.loss = checkpoint.tensors["lane.step_loss"].to(self.device)
         self._before = checkpoint.part("before")
-        for at, parameter in enumerate(self._trained):
+        for at, parameter in enumerate(trained_values(self.optimizer)):
             if (gradient := checkpoint.tensors.get(f"gradient.{at}")) is not None:
                 parameter.grad = gradient.to(parameter)
 
@@ -236,13 +235,9 @@ class Lane:
         states = ((name, dropout.state()) for name, dropout in self._dropouts.items())
         return {name: state for name, state in states if state is not None}
 
-    @property
-    def _trained(self) -> list[Tensor]:
-        return [value for group in self.optimizer.param_groups for value in group["params"]]
-
     def _weights_finite(self) -> bool:
         """Whether everything that trains is finite."""
-        checks = [value.isfinite().all() for value in self._trained]
+        checks = [value.isfinite().all() for value in trained_values(self.optimizer)]
         return not checks or bool(torch.stack(checks).all())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from ptv2_cli.learner import Learner
@@ -78,3 +78,14 @@ def set_rates(optimizer: Optimizer, factor: float) -> None:
     """Set every group's learning rate to its peak times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
+
+
+def trained_values(optimizer: Optimizer) -> list[Tensor]:
+    """All tensors that the optimizer changes."""
+    return [value for group in optimizer.param_groups for value in group["params"]]
+
+
+def clip_gradients(optimizer: Optimizer, largest: float | None) -> None:
+    """Scale all gradients together so that their norm is at most `largest`; None: leave them."""
+    if largest is not None:
+        nn.utils.clip_grad_norm_(trained_values(optimizer), largest)

@@ -13,10 +13,10 @@ from scipy.stats import binomtest, norm, ttest_ind
 
 from ptv2_cli.report import noise
 from ptv2_cli.report.build import build_report
+from ptv2_cli.report.cells import Report
 from ptv2_cli.report.noise import Contest
-from ptv2_cli.report.render import caption, grid
 from ptv2_cli.report.runs import find_runs
-from ptv2_cli.report.table import Report
+from ptv2_cli.report.table import caption, grid
 
 ROWS = 40
 

@@ -14,6 +14,7 @@ from made import write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
+from ptv2_cli.report.cells import Report
 from ptv2_cli.report.curves import (
     by_depth,
     by_learning_rate,
@@ -22,7 +23,6 @@ from ptv2_cli.report.curves import (
     loss_curves,
 )
 from ptv2_cli.report.runs import find_runs
-from ptv2_cli.report.table import Report
 
 
 def report_of(folder: Path, *runs: dict[str, Any]) -> Report:

@@ -11,9 +11,9 @@ from made import content, unfinished, write
 
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.render import caption, grid
+from ptv2_cli.report.cells import Report
 from ptv2_cli.report.runs import find_runs
-from ptv2_cli.report.table import Report
+from ptv2_cli.report.table import caption, grid
 from ptv2_cli.report.text_table import Grid, blocks, escaped, markdown_table, seconds
 
 
