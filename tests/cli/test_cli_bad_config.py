@@ -157,7 +157,7 @@ def test_paths_that_no_file_can_have(material: Material, refused: Refused) -> No
         path = material.write(Path("bad.yaml"), task=material.task(**task))
         refused("check", path, says=["xxx" if long in task.values() else "loop", "->"])
     path = material.write(Path("bad.yaml"), backbone="./loop")
-    refused("check", path, says=["loop: no such folder"])
+    refused("check", path, says=["loop: is neither a folder nor a hub id"])
 
 
 @pytest.mark.parametrize("command", ["train", "check"])

@@ -104,7 +104,7 @@ def test_a_sweep_without_one_best_trial(swept: Path, refused: Refused) -> None:
         entry["task"] = "superglue/boolq"
     plan.write_text(json.dumps(content))
     both = f"name one of them: {trial(2, 12)}, {trial(4, 11)}"
-    refused("eval", swept, says=[f"{swept}: the sweep is of several tasks", both])
+    refused("eval", swept, says=[f"{swept}: the sweep has several tasks", both])
 
     plan.write_text(text)
     for path in Path("runs").glob("small-*"):

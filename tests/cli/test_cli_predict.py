@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -461,6 +462,7 @@ def test_an_interrupt_keeps_whole_lines(finished: Path, rows: Lines) -> None:
     part = Path("out.jsonl.part")
     while not part.exists() or part.read_text().count("\n") < 24:
         assert process.returncode is None, process.stderr.read()
+    time.sleep(0.5)  # until it has counted what it wrote, and waits for rows
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130

@@ -23,8 +23,7 @@ def test_the_null_logits_differ_by_context(family, folder_of, data, tmp_path) ->
         task={"name": "qa/squad_v2", "data": str(data), "max_len": 24},
     )
     session = tiny.opened(config, tmp_path / "out")
-    split = session.resolved_run.data
-    features = split.features("validation")
+    features = session.data.features("validation")
     outputs = session.predictor(features)
     nulls = [
         float(output["start"][feature.cls_at]) + float(output["end"][feature.cls_at])
