@@ -36,11 +36,11 @@ def compare(
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", metavar="M", help="Metric; default: the one that chose the epoch."
+            "--metric", metavar="M", help="Main metric; default: the one that chose the epoch."
         ),
     ] = None,
     show: Annotated[
-        int, typer.Option("--show", metavar="N", min=0, help="Print N rows that differ.")
+        int, typer.Option("--show", metavar="N", min=0, help="Print N rows whose answers differ.")
     ] = 0,
     json_: JsonOption = False,
 ) -> None:

@@ -37,7 +37,7 @@ def evaluate(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> int:
-    """Score a finished run again and compare with its logged scores."""
+    """Score a finished run again and compare with the logged scores."""
     settle(offline)
     from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device

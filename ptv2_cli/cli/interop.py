@@ -38,11 +38,11 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, new or empty.")],
     to: Annotated[
         Target,
-        typer.Option("--to", help="A PEFT adapter, or a run with its MLP folded away."),
+        typer.Option("--to", help="peft: a PEFT adapter; folded: a run without its MLP."),
     ],
     offline: OfflineOption = False,
 ) -> None:
-    """Export a run to PEFT, or as a run without its reparameterization."""
+    """Export a run to PEFT, or without its reparameterization network."""
     settle(offline)
     from ptv2_cli.interop.folded import export_folded
     from ptv2_cli.interop.opened import open_finished
@@ -73,11 +73,13 @@ def import_run(
         Path, typer.Argument(metavar="DIR", help="Folder that holds the checkpoint.")
     ],
     program: Annotated[
-        Program, typer.Option("--from", help="A PEFT adapter, or THUDM/P-tuning-v2's output.")
+        Program, typer.Option("--from", help="peft: an adapter; p-tuning-v2: a THUDM checkpoint.")
     ],
     config: Annotated[
         Path,
-        typer.Option("--config", metavar="CONFIG", help="Config with its backbone, task and head."),
+        typer.Option(
+            "--config", metavar="CONFIG", help="Config that names backbone, task and head."
+        ),
     ] = Path("config.yaml"),
     sets: SetOption = None,
     unsets: UnsetOption = None,
@@ -85,7 +87,7 @@ def import_run(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Import a prefix from PEFT or P-tuning v2 as a run, and score it."""
+    """Import a prefix from PEFT or THUDM/P-tuning-v2, and score it."""
     loaded = read_config(config, sets=sets, unsets=unsets)
     settle(offline)
     from ptv2_cli.backbones.families import shape_of

@@ -25,7 +25,7 @@ RunArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="RUN",
-        help="A run, or a sweep for its best trial; default: the newest run.",
+        help="A run, or a sweep (its best trial); default: the newest run.",
         autocompletion=complete.runs,
     ),
 ]
@@ -54,7 +54,7 @@ UnsetOption = Annotated[
 IncludeOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--include", metavar="FILE", help="Run a Python file that adds methods, tasks, trackers."
+        "--include", metavar="FILE", help="Run a Python file that adds methods, tasks or trackers."
     ),
 ]
 PromptLenOption = Annotated[
@@ -100,7 +100,7 @@ DeviceOption = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 ]
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Never touch the network (or set HF_HUB_OFFLINE=1).")
+    bool, typer.Option("--offline", help="Never use the network (or set HF_HUB_OFFLINE=1).")
 ]
 
 

@@ -49,8 +49,8 @@ def predict(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="A run, or a sweep for its best trial; default: the newest run. Several: each row "
-            "names its run.",
+            help="A run, or a sweep (its best trial); default: the newest run. Repeat it for "
+            "several runs; each row then names its run.",
             autocompletion=complete.runs,
         ),
     ] = None,
@@ -64,13 +64,13 @@ def predict(
     ] = None,
     format_: Annotated[
         InputFormat | None,
-        typer.Option("--format", help="Format of INPUT; default: by its name, jsonl for stdin."),
+        typer.Option("--format", help="Format of INPUT; default: by its name; jsonl for stdin."),
     ] = None,
     delimiter: Annotated[
         str | None,
         typer.Option(
             "--delimiter",
-            metavar="SIGN",
+            metavar="CHAR",
             help="Delimiter of a csv or tsv INPUT; default: detected.",
         ),
     ] = None,

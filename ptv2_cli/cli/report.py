@@ -49,11 +49,11 @@ def report(
         str | None, split_option("Split to show; default: validation if reported.")
     ] = None,
     detail: Annotated[
-        bool, typer.Option("--detail", help="Add scores per class or type, and confusions.")
+        bool, typer.Option("--detail", help="Add scores per class or type, and confusion matrices.")
     ] = False,
     plots: Annotated[
         Path | None,
-        typer.Option("--plots", metavar="DIR", help="Draw curves into this folder (PNG, SVG)."),
+        typer.Option("--plots", metavar="DIR", help="Draw plots into this folder (PNG, SVG)."),
     ] = None,
 ) -> None:
     """Show finished runs as one table: methods by tasks."""

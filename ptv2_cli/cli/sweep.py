@@ -58,7 +58,10 @@ def sweep(
         ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", metavar="NAME", help="What runs the trials.")
+        str | None,
+        typer.Option(
+            "--engine", metavar="NAME", help="Engine that runs the trials; default: local."
+        ),
     ] = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
