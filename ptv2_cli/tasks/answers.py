@@ -43,7 +43,7 @@ class AnswerTask(Task):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """exact_match and f1; see Task.score."""
-        from ptv2_cli.scoring.metrics import Squad
+        from ptv2_cli.scoring.evaluate_metrics import Squad
 
         self.require_gold(rows)
         found = Squad(self.compare).compute(

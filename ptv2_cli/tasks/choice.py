@@ -147,7 +147,7 @@ class Choice(Task):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """accuracy; by index, and how often which stood for which, under detail."""
-        from ptv2_cli.scoring.metrics import Accuracy
+        from ptv2_cli.scoring.evaluate_metrics import Accuracy
 
         self.require_gold(rows)
         guess = [line["label"] for line in predictions]

@@ -19,7 +19,7 @@ from ptv2_cli.data.rows import DataSource, Row, Split, source_of
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
-from ptv2_cli.scoring.named_metrics import AUROC, NAMED, auroc_error, named_scores
+from ptv2_cli.scoring.metrics import AUROC, NAMED, auroc_error, named_scores
 from ptv2_cli.scoring.resampling import class_detail, class_scores, mean_error, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task
@@ -136,7 +136,7 @@ class Classification(TextTask):
 
         A metric that the rows leave undefined is not there; see Task.undefined and Task.score.
         """
-        from ptv2_cli.scoring.metrics import Accuracy, MacroF1
+        from ptv2_cli.scoring.evaluate_metrics import Accuracy, MacroF1
 
         self.require_gold(rows)
         index_of = {label: index for index, label in enumerate(self.labels)}

@@ -269,7 +269,7 @@ class Tagging(Task):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """Entity scores by seqeval; per type under detail; see Task.score."""
-        from ptv2_cli.scoring.metrics import Entities
+        from ptv2_cli.scoring.evaluate_metrics import Entities
 
         self.require_gold(rows)
         found = Entities().compute(

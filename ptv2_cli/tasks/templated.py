@@ -203,7 +203,7 @@ class Grouped(Templated):
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """f1_a over all answers and exact_match over questions; see Task.score."""
-        from ptv2_cli.scoring.metrics import AnswerOptions
+        from ptv2_cli.scoring.evaluate_metrics import AnswerOptions
 
         self.require_gold(rows)
         questions = [repr(self.unit(row)) for row in rows]

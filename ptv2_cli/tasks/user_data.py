@@ -17,7 +17,7 @@ from ptv2_cli.data.readers import BadRows, no_rows, read_files, read_split
 from ptv2_cli.data.row_checks import check_text
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
-from ptv2_cli.scoring.named_metrics import ALWAYS, NAMED
+from ptv2_cli.scoring.metrics import ALWAYS, NAMED
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.texts import FORMATS

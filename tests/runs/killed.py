@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from transformers import BertModel  # noqa: F401 - once for all forks
 
 from ptv2_cli.runs import trainer
-from ptv2_cli.scoring import metrics  # noqa: F401 - likewise
+from ptv2_cli.scoring import evaluate_metrics  # noqa: F401 - likewise
 from ptv2_cli.training.events import StepDone
 
 
