@@ -248,7 +248,7 @@ def _wrong(name: str, config: Mapping[str, Any], key: str, wanted: str) -> Backb
 COLUMNS = ("family", "sites", "kv heads", "positions", "pooling", "ckpt", "heads", "tested")
 MEANINGS = {
     "sites": "the attention that takes prompts; method.sites chooses encoder, decoder or cross",
-    "kv heads": "grouped: checkpoints may have fewer key and value heads than heads",
+    "kv heads": "grouped: checkpoints may have fewer key and value heads than query heads",
     "positions": "absolute: a table from 0; padded: a table of real tokens, from padding_idx + 1; "
     "rotary: rotates queries and keys; relative: only distances, a prompt needs no position",
     "pooling": "the vector that sequence, regression and choice heads read by default",
