@@ -106,7 +106,7 @@ class EngineContext:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     offline: bool = False
-    """Never touch the network."""
+    """Never use the network."""
     lanes: LaneRequest = field(default_factory=LaneRequest)
     """How many trials may share one backbone."""
     memo: Memo = field(default_factory=Memo)
