@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
+from ptv2_cli.inputs.batch import collate
+from ptv2_cli.inputs.features import Feature
 from ptv2_cli.learner import Learner
 from ptv2_cli.multiplex import Sharing
 
@@ -41,3 +44,22 @@ def test_kept_outputs_are_entered_at_one_layer(made: Made) -> None:
     learners = [made(), made("head_only"), made(layers="last:1"), made("prompt_tuning")]
     keeping = Sharing(lower=LowerStates("epoch", takers=4))
     assert list(keeping.passes(learners, [8] * 4)) == [[0, 3], [2], [1]]
+
+
+@pytest.mark.parametrize("method", ["ptuning_v2", "prompt_tuning"])
+def test_each_head_reads_the_width_of_its_own_batch(made: Made, method: str) -> None:
+    learners = [
+        made(method, kind="token", seed=1).eval(),
+        made(method, kind="token", seed=2).eval(),
+    ]
+    batches = [
+        collate([Feature(0, [2, 5, 6, 7, 3], label=[0, 1, 2, 0, 1])], 0, "token"),
+        collate([Feature(0, [2, 8, 3], label=[1, 0, 2])], 0, "token"),
+    ]
+    with torch.no_grad():
+        outputs = Sharing().forward(learners, batches)
+        alone = [learner(batch) for learner, batch in zip(learners, batches, strict=True)]
+    for output, expected, width in zip(outputs, alone, (5, 3), strict=True):
+        assert output.predictions["probabilities"].shape[:2] == (1, width)
+        torch.testing.assert_close(output.predictions, expected.predictions)
+        torch.testing.assert_close(output.loss, expected.loss)
