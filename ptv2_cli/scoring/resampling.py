@@ -143,7 +143,7 @@ def _pearson(
 ) -> Statistics:
     first, second = n * xx - x * x, n * yy - y * y
     flat = (first <= FLAT * n * xx) | (second <= FLAT * n * yy)
-    return ratio(np.where(flat, 0.0, n * xy - x * y), np.where(flat, 0.0, np.sqrt(first * second)))
+    return ratio(np.where(flat, 0.0, n * xy - x * y), np.sqrt(np.where(flat, 0.0, first * second)))
 
 
 def _standard(values: Statistics) -> Statistics:
