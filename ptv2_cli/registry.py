@@ -155,6 +155,8 @@ class Registry:
     def _hint(self, name: str) -> str:
         if name in self._hints:
             return self._hints[name]
+        if not self._entries:
+            return f"no {self.what} is installed; docs/extend.md says how to add one"
         near = difflib.get_close_matches(name, self.spellings(), n=1)
         known = f"{self._listing} {', '.join(self._entries)}"
         return f"did you mean {near[0]!r}? {known}" if near else known

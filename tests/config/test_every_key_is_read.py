@@ -65,6 +65,8 @@ def test_a_tracker_that_nobody_has_is_refused(load: Any, value: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(f"track: {value}\n")
     assert all(problem.where.endswith(":5") for problem in error.value.problems)
+    if "wandb" in value:
+        assert "no tracker is installed; docs/extend.md" in error.value.problems[0].hint
 
 
 @pytest.mark.parametrize("value", ["null", "[]"])

@@ -20,7 +20,8 @@ def describe(event: RunEvent, metric: str = "") -> str | None:
     """One line for events that people want to read, None for the others."""
     if isinstance(event, Started):
         begin = f"resumed at step {event.resumed_at} of" if event.resumed_at else "training for"
-        return f"{begin} {event.steps} steps: {event.directory}"
+        steps = "1 step" if event.steps == 1 else f"{event.steps} steps"
+        return f"{begin} {steps}: {event.directory}"
     if isinstance(event, EvalDone):
         scores = {metric: event.scores[metric]} if metric in event.scores else event.scores
         shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
