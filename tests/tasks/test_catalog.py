@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ptv2_cli.errors import ConfigError
-from ptv2_cli.tasks.catalog import load_definition, load_task, task_class, task_names
+from ptv2_cli.registry import TASKS
+from ptv2_cli.tasks.catalog import FOLDER, load_definition, load_task, task_class, task_names
 
 FILES_ALONE = ("ner/conll2004", "ner/ontonotes", "srl/conll2005", "srl/conll2012")
 """Data sets that no copy on the hub has as they are scored, or that may not be copied."""
@@ -134,3 +136,25 @@ def test_loading_a_task_imports_no_heavy_library() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_task_from_outside_is_a_yaml_file_or_a_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for table in ("_entries", "_sources"):
+        monkeypatch.setattr(TASKS, table, {})
+    text = (FOLDER / "text" / "classification.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "tweets.yaml"
+    file.write_text(text.replace("max_len: 256", "max_len: 64"), encoding="utf-8")
+    TASKS.add("mine/tweets", file)
+
+    class Mine(task_class("superglue/rte")):
+        definition = load_definition("superglue/rte")
+
+    TASKS.add("mine/rte", Mine)
+    assert {"mine/tweets", "mine/rte", "superglue/rte"} <= {*task_names()}
+    tweets = load_task("mine/tweets", {"labels": ["good", "bad"]})
+    assert (tweets.name, tweets.max_len, tweets.labels) == ("mine/tweets", 64, ("good", "bad"))
+    assert type(load_task("mine/rte")) is Mine
+    with pytest.raises(ConfigError, match="did you mean 'mine/tweets'"):
+        load_definition("mine/tweet")
