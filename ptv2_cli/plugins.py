@@ -1,11 +1,11 @@
 """Code from outside the package: what installed packages offer, and files that a config includes.
 
-A package names what it adds in its entry points, in the groups of GROUPS:
+A package names what it adds in its entry points; `registry.py` has the group of each registry:
 
     [project.entry-points."ptv2.methods"]
     gated_prompt = "my_package.gated_prompt:GatedPrompt"
 
-A file (`include: [mine.py]` in a config, `--include mine.py`) is Python that adds by itself:
+A file (`include: [mine.py]` in a config, `--include mine.py`) adds to the registries itself:
 
     from ptv2_cli.registry import METHODS
 
@@ -46,11 +46,11 @@ _ADDED: dict[str, Added] = {}
 
 
 def _silent(text: str) -> None:
-    """Nobody listens."""
+    """Print nothing."""
 
 
 announce: Callable[[str], None] = _silent
-"""Is told which code runs; the command line prints it."""
+"""Called with a line that names the file whose code runs; the command line prints it."""
 
 
 def include(path: Path) -> Source:
@@ -75,7 +75,7 @@ def include(path: Path) -> Source:
                 for name in registry.names()
                 if registry.source(name) == source
             ]
-        # Another content of this file may have been included since: this one counts now.
+        # Another version of this file may have replaced the entries since.
         for registry, name, entry in _ADDED[source.sha256]:
             registry.add(name, entry)
     return source
@@ -89,15 +89,14 @@ def _run(path: Path, code: bytes, name: str) -> None:
         exec(compile(code, path, "exec"), module.__dict__)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(path, error) from error
 
 
 def require_below(paths: Iterable[str], folder: Path, where: str) -> None:
-    """See that files which a config includes lie below its folder.
+    """Check that the files which a config includes lie below its folder.
 
-    Who takes a config from somewhere else, without looking at what lies around it, runs no code
-    that was there before.
+    A downloaded config can then only run code that came with it.
 
     Raises:
         ConfigError: one does not; `--include` on the command line takes any file.
@@ -110,10 +109,11 @@ def require_below(paths: Iterable[str], folder: Path, where: str) -> None:
 
 
 def sources(included: Iterable[Source], names: Iterable[tuple[Registry, str]]) -> list[Source]:
-    """Where the code from outside comes from that may change a run's result.
+    """The sources of outside code that may change a run's result.
 
     Args:
-        included: the files of `include`. One that only adds trackers does not count.
+        included: the files of `include`. One that only adds trackers or engines does not
+            count.
         names: what the config names, with the registry of each.
     """
     files = (source for source in included if not _is_inert(source))
@@ -125,8 +125,8 @@ def sources(included: Iterable[Source], names: Iterable[tuple[Registry, str]]) -
 def keep_copies(paths: Iterable[str], folder: Path) -> list[str]:
     """Copy included files into a run's folder, so that the run keeps working without them.
 
-    Returns the names of the copies, relative to the folder's parent. A file that is a copy in
-    this folder already stays.
+    Returns the names of the copies, relative to the folder's parent. A file that lies in the
+    folder already is not copied.
     """
     names: list[str] = []
     for number, path in enumerate(map(Path, paths)):
@@ -144,7 +144,7 @@ def _is_inert(source: Source) -> bool:
     return bool(added) and all(registry in INERT for registry, _, _ in added)
 
 
-def _failed(path: Path, error: Exception) -> ConfigError:
+def _failed(path: Path, error: BaseException) -> ConfigError:
     """The error of an included file, with its own line."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if Path(frame.filename) == path]  # fmt: skip

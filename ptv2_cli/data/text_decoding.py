@@ -190,9 +190,9 @@ def check_unicode(text: str, where: str) -> None:
 def likely_encoding(data: bytes) -> str:
     """What bytes that are no UTF-8 probably are, as iconv and Python call it.
 
-    charset-normalizer guesses worse from the one line that is known here: of 17 short lines in
-    Latin-1, Windows-1252 and GB18030 it read 4 right, this function all ("café" became UTF-16,
-    "It’s good" Big5). It is better at Russian, Japanese and Korean.
+    charset-normalizer guesses worse from the one line that is known here: it reads short lines in
+    Latin-1, Windows-1252 and GB18030 as other encodings. It is better at Russian, Japanese and
+    Korean.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"

@@ -125,13 +125,14 @@ def _needs(resolved_run: ResolvedRun) -> _Needs:
     }
     counting = {key: value for key, value in leaves.items() if _plain(key) not in _PER_LANE}
     train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
-    softmax = "a softmax of their own" if resolved_run.resolved.method.gated else "the text's"
-    train["prompts in"] = softmax
+    # One pass cannot mix the two: see `injection.combined`.
+    gated = resolved_run.resolved.method.gated
+    softmax = "prompts with their own softmax" if gated else "prompts in the text's softmax"
     return _Needs(
         backbone=(config.backbone.name, resolved_run.resolved.located.identity),
         splits=resolved_run.data.identities,
         paths={key: value for key, value in leaves.items() if _plain(key) in IGNORED},
-        settings={**counting, **train},
+        settings={**counting, **train, "method": softmax},
     )
 
 

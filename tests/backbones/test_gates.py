@@ -105,6 +105,24 @@ def test_owners_in_one_pass_are_as_alone(backbone_of: BackboneOf) -> None:
         torch.testing.assert_close(found[:, :length] * kept, expected * kept, atol=2e-5, rtol=1e-4)
 
 
+def test_gradients_through_recomputed_layers_are_the_same(folder_of: Any) -> None:
+    def gradients(checkpointed: bool) -> tuple[Tensor, ...]:
+        backbone = tiny.load(folder_of("bert"), dropout="off").train()
+        if checkpointed:
+            backbone.checkpoint_gradients()
+        values, gates = plain.random_values(backbone, 4), gates_of(backbone)
+        leaves = [*(leaf for pair in values for leaf in pair), *gates.values()]
+        prompts = Prompts(keys_values=dict(enumerate(values)), gates=gates)
+        for gate in gates.values():
+            gate.requires_grad_()
+        backbone(tiny.text_batch(LENGTHS), prompts).sin().sum().backward()
+        return tuple(leaf.grad for leaf in leaves)
+
+    once, again = gradients(False), gradients(True)
+    assert all(gradient.abs().max() > 0 for gradient in once)
+    torch.testing.assert_close(again, once)
+
+
 def test_a_family_with_an_attention_of_its_own_refuses_gates(backbone_of: BackboneOf) -> None:
     backbone = backbone_of("deberta-v2")
     prompts = replace(tiny.random_prompts(backbone, 3), gates=gates_of(backbone))

@@ -86,6 +86,7 @@ def test_what_extends_includes_files_of_its_own_folder(tmp_path: Path) -> None:
         ("x = 1\nboom()\n", "mine.py:2: the included file fails: NameError"),
         ("def f(:\n", "mine.py:1: the included file fails: SyntaxError"),
         ("import no_such_module", "mine.py:1: the included file fails: ModuleNotFoundError"),
+        ("raise SystemExit(3)", "mine.py:1: the included file fails: SystemExit: 3"),
         (None, "mine.py: cannot be included: No such file"),
     ],
 )

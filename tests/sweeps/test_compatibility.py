@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lm
 import pytest
@@ -13,6 +13,8 @@ import tiny
 
 from ptv2_cli.config.load import parse_set
 from ptv2_cli.errors import ConfigError
+from ptv2_cli.methods.ptuning_v2 import PTuningV2
+from ptv2_cli.registry import METHODS, SESSION
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweeps import compatibility
 from ptv2_cli.sweeps.axes import from_flags
@@ -259,3 +261,21 @@ def test_lanes_of_a_backbone_that_trains_are_refused(config: Path) -> None:
     assert problem.where == "c.yaml:7"
     assert problem.what.startswith("method: finetune trains the backbone")
     assert problem.hint.startswith("sweep: {lanes: auto} groups")
+
+
+def test_prompts_with_a_softmax_of_their_own_share_no_pass_with_others(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gated(PTuningV2):
+        gated: ClassVar[bool] = True
+
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "gated": Gated})
+    monkeypatch.setattr(METHODS, "_sources", {**METHODS._sources, "gated": SESSION})
+    grid = ("method=ptuning_v2,gated", "prompt_len=2,3")
+    assert [len(group) for group in lanes(config, *grid)] == [2, 2]
+    plain, gated = made(config), made(config, "method=gated")
+    assert difference(plain, gated) == (
+        "method",
+        "prompts in the text's softmax",
+        "prompts with their own softmax",
+    )

@@ -32,7 +32,7 @@ def tracker_problems(loaded: LoadedConfig) -> Iterator[Problem]:
 
 
 def make_trackers(config: RunConfig) -> Iterator[Callable[[Any], Any]]:
-    """What makes the sink of each tracker: `Tracker(run, options)`."""
+    """For each tracker a function that makes its sink for a run: `Tracker(run, options)`."""
     return map(_maker, config.track)
 
 
