@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from ptv2_cli.backbones import attention
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.injection import combined
 from ptv2_cli.backbones.sites import Prompts
@@ -86,7 +87,9 @@ def test_a_gate_of_zero_is_no_prompt(family: str, backbone_of: BackboneOf) -> No
     assert (opened - without).abs().max() > 0.01
 
 
-def test_owners_in_one_pass_are_as_alone(backbone_of: BackboneOf) -> None:
+def test_owners_in_one_pass_are_as_alone(
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of other lengths and at other sites; a row without a prompt at a site gets nothing there."""
     backbone = backbone_of("bert")
     batches = [tiny.text_batch(lengths, seed=at) for at, lengths in enumerate(([9, 4], [6]))]
@@ -94,11 +97,22 @@ def test_owners_in_one_pass_are_as_alone(backbone_of: BackboneOf) -> None:
     all_sites = tiny.random_prompts(backbone, 5, seed=2).keys_values
     assert all_sites is not None
     other = Prompts(keys_values={1: all_sites[1]}, gates={1: gates_of(backbone, 2)[1]})
+    masks: list[Tensor | None] = []
+    gated = attention._gated
+
+    def noting(query: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> Tensor:
+        masks.append(rest[1])
+        return gated(query, keys, values, *rest)
+
+    monkeypatch.setattr(attention, "_gated", noting)
     with torch.no_grad():
         alone = [backbone(batch, own) for batch, own in zip(batches, (one, other), strict=True)]
         together = torch.split(
             backbone(join_batches(batches, 0), combined([one, other], [2, 1])), [2, 1]
         )
+    # Not every kernel gives a number where a row sees nothing at all.
+    assert any(mask is not None for mask in masks)
+    assert all(mask is None or bool(mask.any(1).all()) for mask in masks)
     for batch, expected, found in zip(batches, alone, together, strict=True):
         kept = batch.attention_mask[..., None]
         length = kept.shape[1]
