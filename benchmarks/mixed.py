@@ -27,13 +27,10 @@ def rows_of(runs: list[Any], repeat: int) -> list[dict[str, Any]]:
     """The runs' validation rows without their answers, each naming its run, shuffled."""
     rows = []
     for run in runs:
-        text = run.directory.predictions("validation").read_text(encoding="utf-8")
-        for line in text.splitlines():
-            row = json.loads(line)["row"]
-            answers = run.task.gold_columns
-            rows.append(
-                {"task": run.path.name, **{k: v for k, v in row.items() if k not in answers}}
-            )
+        answers = run.task.gold_columns
+        for line in run.predictions("validation"):
+            row = {key: value for key, value in line["row"].items() if key not in answers}
+            rows.append({"task": run.directory.name, **row})
     rows *= repeat
     random.Random(SEED).shuffle(rows)
     return rows
@@ -67,8 +64,8 @@ def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, A
     else:
         held = []
         for run in runs:
-            own = [row for row in rows if row["task"] == run.path.name]
-            alone = Run(run.directory, device="cpu", offline=True)
+            own = [row for row in rows if row["task"] == run.directory.name]
+            alone = Run(run.files, device="cpu", offline=True)
             timed(alone, [{k: v for k, v in row.items() if k != "task"} for row in own])
             if way == "held":
                 held.append(alone)

@@ -11,6 +11,7 @@ from typing import Any
 
 import forked
 import pytest
+import tiny
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 HOLD = "import time; held = b'x' * (100 << 20); time.sleep(0.6)"
@@ -115,3 +116,25 @@ def test_lanes_on_a_device_of_a_tiny_shape(tmp_path: Path, monkeypatch: pytest.M
             2 * int(lanes), rel=0.05
         )
         assert float(peak.replace(",", "")) > 0
+
+
+def test_rows_of_several_runs_are_answered_each_way(
+    load: Any, folder_of: Any, tmp_path: Path
+) -> None:
+    rte, ner = tiny.write_rte(tmp_path / "rte"), tiny.write_ner(tmp_path / "ner")
+    tasks = {"superglue/rte": rte, "ner/conll2003": ner}
+    paths = []
+    for name, data in tasks.items():
+        section = {"name": name, "data": str(data), "max_len": 24}
+        train = {"lr": 0.05, "steps": 1, "batch_size": 8, "seed": 11}
+        file = tmp_path / f"{data.name}.yaml"
+        config = tiny.write_config(
+            file, folder_of("bert"), data, task=section, train=train, report=["validation"]
+        )
+        session, _ = tiny.trained(config, tmp_path / "runs")
+        paths.append(session.resolved_run.directory.path)
+    mixed = load("mixed")
+    for way in ("mixed", "alone", "held"):
+        figures = mixed.measured(way, paths, repeat=2, size=8)
+        assert figures["rows"] == 2 * (12 + 16)  # the validation rows of both, twice
+        assert figures["predict"] > 0
