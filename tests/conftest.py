@@ -37,6 +37,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests neither read nor fill the user's cache; commands that they start neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTV2_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quick_garbage_collection() -> None:
     """Every trial of a sweep collects garbage: what libraries have made is none, and skipped."""
