@@ -98,6 +98,18 @@ def _gated(
     return (attended * factors[..., None, None]).transpose(1, 2)
 
 
+def text_mask(*args: Any, device: torch.device | str = "cpu", **kwargs: Any) -> Tensor | None:
+    """The stock SDPA mask, bool [B, 1, T, T'].
+
+    On the CPU it is None where no row is padded. To see that on another device, every forward
+    pass would wait for it.
+    """
+    if torch.device(device).type != "cpu" and kwargs.get("attention_mask") is not None:
+        kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    mask: Tensor | None = sdpa_mask(*args, device=device, **kwargs)
+    return mask
+
+
 AttentionInterface.register(NAME, prompted_attention)
 # Without a mask function of the same name the mask would arrive as None: padding attended to.
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, text_mask)

@@ -178,7 +178,7 @@ class Backbone(nn.Module):
     def _positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
         """Position ids [B, T] with the first token at `offset`, whichever side is padded."""
         if isinstance(offset, Tensor):
-            offset = offset.to(mask.device)[:, None]
+            offset = offset.to(mask.device, non_blocking=True)[:, None]
         real = mask.long()
         if self.shape.family.positions == "padded":
             # RoBERTa counts real tokens from padding_idx + 1; padding has padding_idx.

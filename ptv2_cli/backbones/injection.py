@@ -276,7 +276,8 @@ def _mask(lengths: tuple[int, ...], rows: tuple[int, ...], device: torch.device)
     # The cache serves training too, which cannot use tensors made in inference mode.
     with torch.inference_mode(False):
         own = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
-        return own.repeat_interleave(torch.tensor(rows), dim=0).to(device)
+        visible = own.repeat_interleave(torch.tensor(rows), dim=0)
+        return visible.to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=256)
