@@ -18,6 +18,7 @@ from ptv2_cli.runs.data_warnings import data_warnings
 from ptv2_cli.runs.directory import RunDirectory, write_config
 from ptv2_cli.runs.environment import git_state, now
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
+from ptv2_cli.runs.kept_evaluation import drop_evaluation, keep_evaluation, kept_evaluation
 from ptv2_cli.runs.lock import locked, unlocked_warning
 from ptv2_cli.runs.resolve.tracker_rules import make_trackers
 from ptv2_cli.runs.results import (
@@ -75,12 +76,12 @@ class RunRecorder:
         self.lane = session.new_lane()
         self.loss = torch.zeros((), device=session.device)
         """Sum of the losses of the steps since the last evaluation."""
-        self._task_state: dict[str, float] = {}
-        """What the task tuned at the last evaluation."""
+        self._evaluation: Evaluation | None = None
+        """The last one, until it is recorded."""
+        self._best_evaluation: Evaluation | None = None
+        """That of the best weights so far, until it is saved beside them."""
         self._saved_at: tuple[int, int, int] | None = None
         """The lane's position at the last save; None: not saved yet."""
-        self._new_best = False
-        """Whether the weights are the best so far and not saved as `best` yet."""
         self._sinks = Sinks()
         self._until_closed = ExitStack()
 
@@ -170,7 +171,7 @@ class RunRecorder:
 
     def scored(self, evaluation: Evaluation) -> EvalDone:
         """The event of an evaluation that was due."""
-        self._task_state = evaluation.state
+        self._evaluation = evaluation
         return EvalDone(
             self.lane.step,
             self.lane.step / self.lane.batches.steps_per_epoch,
@@ -186,7 +187,10 @@ class RunRecorder:
         """Record the scores; the next save keeps the weights if they are the best so far."""
         peak = float(self.lane.optimizer.param_groups[0]["peak_lr"])
         lr = peak * self.lane.schedule(event.step - 1)
-        self._new_best |= self.record.add(event, lr, self._task_state)
+        assert self._evaluation is not None
+        if self.record.add(event, lr, self._evaluation.state):
+            self._best_evaluation = self._evaluation
+        self._evaluation = None
         self.loss.zero_()
         write_history(self.directory.history, self.record.history)
         if self.record.newly_collapsed:
@@ -199,20 +203,31 @@ class RunRecorder:
         state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
         save.add(folder, "last", mark, tensors, state)
-        if self._new_best and self.record.best is not None:
+        if self._best_evaluation is not None and self.record.best is not None:
             save.add(folder, "best", mark, *self._best(self.record.best))
+            step = self.record.best["step"]
+            keep_evaluation(save, folder, mark, self._best_evaluation, step)
 
     def saved(self) -> None:
         """Note that the save was committed."""
         self._saved_at = self.lane.position
-        for role in ("last", "best") if self._new_best else ("last",):
+        for role in ("last", "best") if self._best_evaluation is not None else ("last",):
             self.emit(Saved(self.directory.checkpoints / f"{role}.json", role))
-        self._new_best = False
+        self._best_evaluation = None
 
     @property
     def unsaved(self) -> bool:
         """Whether it has gone on since it was saved."""
         return self._saved_at != self.lane.position
+
+    def best_evaluations(self) -> dict[str, Evaluation]:
+        """Split -> evaluation at the chosen epoch, as far as it was kept."""
+        split, best = self.config.selection.split, self.record.best
+        if best is None:
+            return {}
+        folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
+        kept = kept_evaluation(folder, mark, best, len(self.resolved_run.data.rows(split)))
+        return {} if kept is None else {split: kept}
 
     def conclude(
         self,
@@ -245,6 +260,7 @@ class RunRecorder:
             fingerprint=self.resolved_run.fingerprint,
             warnings=self.session.warnings,
         )
+        drop_evaluation(self.directory.checkpoints)  # nobody would clear up after metrics.json
         write_json(self.directory.metrics, metrics)
         self.emit(Finished(metrics))
         return metrics

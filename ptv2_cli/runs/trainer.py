@@ -35,6 +35,11 @@ CPU_ROWS = 16
 Measured with MiniLM on two cores: a row takes 7 % less time in passes of 16 rows than in those of
 8, 4 % less still in those of 32, and no less in those of 64 and 128.
 """
+CPU_EVALUATED_ROWS = 1
+"""The same in an evaluation: each run has its own passes, which have as many rows as a CPU needs.
+
+The predictions, which are kept, then have the same bits as those of the run alone.
+"""
 
 _T = TypeVar("_T")
 Ended = tuple[Session, dict[str, Any]]
@@ -58,6 +63,8 @@ class Trainer:
         self.interrupts = Interrupts()
         self.sharing = Sharing(rows_of_a_pass(device))
         """How the runs share forward passes."""
+        self._evaluated_rows = CPU_EVALUATED_ROWS if device.type == "cpu" else None
+        """Most rows of a pass that several runs share in an evaluation; None: no limit."""
         self._runs: dict[Lane, RunRecorder] = {}
         self._training: list[Lane] = []
         """The lanes that take further steps."""
@@ -198,7 +205,7 @@ class Trainer:
         runs = [self._runs[lane] for lane in lanes]
         check = self._raise_if_interrupted
         requests = [run.request(run.config.selection.split, None, check) for run in runs]
-        evaluations = evaluate(requests, self.sharing.rows, self.sharing.lower)
+        evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
         self._clock = time.perf_counter()
         return [run.scored(done) for run, done in zip(runs, evaluations, strict=True)]
 
@@ -218,23 +225,32 @@ class Trainer:
     def _conclude(
         self, ended: Sequence[tuple[RunRecorder, str]]
     ) -> list[tuple[RunRecorder, dict[str, Any]]]:
-        """Scores of the reported splits at the last and at the chosen epoch; metrics.json."""
+        """Scores of the reported splits at the last and at the chosen epoch; metrics.json.
+
+        The selection split was evaluated at both already, and where the two are one epoch, the
+        other splits are evaluated once.
+        """
         final: dict[RunRecorder, dict[str, dict[str, float]]] = {run: {} for run, _ in ended}
-        chosen: dict[RunRecorder, dict[str, Evaluation]] = {run: {} for run, _ in ended}
+        chosen = {run: run.best_evaluations() for run, _ in ended}
         well = [run for run, status in ended if run.record.history and status != "diverged"]
         for run in well:
             final[run][run.config.selection.split] = run.record.history[-1]["metrics"]
         others = {
             run: [name for name in run.config.report or () if name != run.config.selection.split]
             for run in well
+            if not run.record.best_is_last
         }
-        states = {run: run.record.task_state for run in well}
+        states = {run: run.record.task_state for run in others}
         for run, split, evaluation in self._by_split(others, states):
             final[run][split] = dict(evaluation.scores.metrics)
         best = [run for run, _ in ended if run.record.best is not None]
         states = {run: run.session.load_best()["task_state"] for run in best}
-        for run, split, evaluation in self._by_split({run: run.splits for run in best}, states):
+        missing = {run: [name for name in run.splits if name not in chosen[run]] for run in best}
+        for run, split, evaluation in self._by_split(missing, states):
             chosen[run][split] = evaluation
+        for run in well:
+            if run.record.best_is_last:
+                final[run] |= {name: found.scores.metrics for name, found in chosen[run].items()}
         concluded = []
         for run, status in ended:
             with writing(run.directory, ELSEWHERE):
@@ -250,11 +266,11 @@ class Trainer:
         """Evaluations split by split; runs of a split share passes on a GPU."""
         for split in dict.fromkeys(name for names in splits.values() for name in names):
             runs = [run for run, names in splits.items() if split in names]
-            # On a CPU each by itself: a run that is concluded after a kill gets the same bits then.
+            # On a CPU, where passes are not shared, the outputs of one run at a time are enough.
             for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
                 check = self._raise_if_interrupted
                 requests = [run.request(split, states[run], check) for run in group]
-                evaluations = evaluate(requests, self.sharing.rows, self.sharing.lower)
+                evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
                 yield from zip(group, [split] * len(group), evaluations, strict=True)
 
     def _save_all(self) -> None:

@@ -82,6 +82,11 @@ class TrainingRecord:
         return len(self.history) - int(best) >= self.patience
 
     @property
+    def best_is_last(self) -> bool:
+        """Whether the last evaluation is the best one."""
+        return self.best is not None and self.best["evaluation"] == len(self.history)
+
+    @property
     def newly_collapsed(self) -> bool:
         """True once, when the warning about a single predicted class is due."""
         return self.collapsed == COLLAPSE_AFTER

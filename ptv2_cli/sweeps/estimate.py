@@ -157,8 +157,8 @@ def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:
     every = per_epoch if train.eval_every == "epoch" else int(train.eval_every)
     trained = rate.tokens * rows * steps / per_epoch
     others = sum(len(data.rows(name)) for name in config.report or () if name != split)
-    # Reported splits are scored at the last and the chosen epoch, the chosen split once more.
-    scored = rate.tokens * ((-(-steps // every) + 1) * len(data.rows(split)) + 2 * others)
+    # Other reported splits are scored at the last and the chosen epoch.
+    scored = rate.tokens * (-(-steps // every) * len(data.rows(split)) + 2 * others)
     left = 1 - min(1.0, _done(resolved_run) / steps)
     return rate.load + left * (rate.train * trained + rate.evaluate * scored)
 

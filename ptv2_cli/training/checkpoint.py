@@ -1,9 +1,10 @@
 """Checkpoints: safetensors and JSON, never pickle; whole or not there at all.
 
 A checkpoint is `ROLE.json`, which names its tensor file and that file's sha256. The JSON says whose
-it is (the run's fingerprint) and what it is for: `last`, to go on from, or `best`, the chosen
-weights. A checkpoint that was written before these were kept has neither; it counts as one of the
-run that it lies in, and its role shows by what its state holds.
+it is (the run's fingerprint) and what it is for: `last`, to go on from, `best`, the chosen
+weights, or `scored`, their predictions, until the run has ended. A checkpoint that was written
+before these were kept has neither; it counts as one of the run that it lies in, and its role shows
+by what its state holds.
 
 Checkpoints that are saved together, such as those of all lanes of a sweep, count together or not
 at all. `Save.add` writes and syncs a tensor file and `ROLE.next.json` for each, beside the
@@ -33,7 +34,7 @@ from ptv2_cli.errors import CheckpointError
 from ptv2_cli.files import make_folder, remove_temporary, replace_by, sync_folder
 
 FORMAT = 1
-Role = Literal["last", "best"]
+Role = Literal["last", "best", "scored"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,12 @@ def resumable(folder: Path) -> bool:
     return _json(folder, "last").exists() or (
         _next(folder, "last").exists() and _committed(folder, _next(folder, "last"))
     )
+
+
+def remove_checkpoint(folder: Path, role: Role) -> None:
+    """Remove a checkpoint, if there is one: first its JSON, so that it is never half there."""
+    _json(folder, role).unlink(missing_ok=True)
+    _remove_others(folder, role, set())
 
 
 def load_checkpoint(folder: Path, role: Role, fingerprint: str) -> Checkpoint:

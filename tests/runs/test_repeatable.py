@@ -26,10 +26,16 @@ class Case:
     """A config, its uninterrupted run, and a place for others of the same."""
 
     def __init__(
-        self, root: Path, model: Path, *, nearly_one_label: bool = False, **changes: Any
+        self,
+        root: Path,
+        model: Path,
+        *,
+        nearly_one_label: bool = False,
+        test: int = 0,
+        **changes: Any,
     ) -> None:
         self.root = root
-        data = tiny.write_rte(root / "data")
+        data = tiny.write_rte(root / "data", test=test)
         if nearly_one_label:
             train = data / "train.jsonl"
             first, second, *others = train.read_text().splitlines()
@@ -219,15 +225,16 @@ def test_a_signal_saves_and_the_run_goes_on_bit_equal(name, number, when, resume
     assert_bit_equal(case.whole, case.resume(name))
 
 
-def test_a_signal_while_finishing_keeps_the_run(case, monkeypatch) -> None:
+def test_a_signal_while_finishing_keeps_the_run(folder_of, tmp_path) -> None:
+    both = Case(tmp_path, folder_of("bert"), test=6, report=["validation", "test"])
     ticks = []
 
     def third_evaluation_is_over(event: Any) -> bool:
         ticks.extend([event] if isinstance(event, EvalDone) else [])
         return len(ticks) == 3 and isinstance(event, Ticked)
 
-    interrupted(case, "finishing", signal.SIGINT, third_evaluation_is_over)
-    assert_bit_equal(case.whole, case.resume("finishing"))
+    interrupted(both, "finishing", signal.SIGINT, third_evaluation_is_over)
+    assert_bit_equal(both.whole, both.resume("finishing"))
 
 
 def test_warnings_of_the_first_part_survive(folder_of, tmp_path) -> None:

@@ -52,13 +52,23 @@ def test_passes_are_shared(
     configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
     laned.sweep(configs, tmp_path / "lanes", 4)
     assert passes["train"] == [16] * 3
-    # An evaluation of 16 rows, four lanes of 8 rows in a pass; then each lane alone at its best.
-    assert passes["evaluate"] == [32] * 2 + [8] * 8
+    # Four lanes evaluate 16 rows each, once: the best evaluation is the last one and is kept.
+    assert passes["evaluate"] == [8] * 8
     for rows in passes.values():
         rows.clear()
     laned.sweep(configs, tmp_path / "alone", 1)
     assert passes["train"] == [4] * 12
-    assert passes["evaluate"] == [8] * 16
+    assert passes["evaluate"] == [8] * 8
+
+
+def test_evaluations_share_passes_on_other_devices(
+    passes: dict[str, list[int]], folder_of: FolderOf, rte: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(trainer, "CPU_EVALUATED_ROWS", 32)
+    configs = laned.write(tmp_path, folder_of("bert"), rte, *LENGTHS, train=TRAIN, dropout=0.1)
+    laned.sweep(configs, tmp_path / "lanes", 4)
+    assert passes["evaluate"] == [32] * 2
 
 
 @pytest.mark.parametrize("limit", [1, 6, 9, 12])
@@ -71,7 +81,7 @@ def test_no_pass_has_more_rows_than_the_limit_but_for_one_lanes_batch(
     laned.sweep(configs, tmp_path / "lanes", 4)
     assert sum(passes["train"]) == 48
     assert max(passes["train"]) == max(4, limit // 4 * 4)
-    assert sum(passes["evaluate"]) == 4 * 2 * 16
+    assert sum(passes["evaluate"]) == 4 * 16
     assert max(passes["evaluate"]) == 8
 
 
