@@ -20,11 +20,14 @@ from ptv2_cli.api import evaluate as evaluate
 from ptv2_cli.api import load as load
 from ptv2_cli.api import sweep as sweep
 from ptv2_cli.api import train as train
+from ptv2_cli.threads import wait_passively
 from ptv2_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ptv2_cli.config.schema import RunConfig as RunConfig
     from ptv2_cli.runs.predict import Run as Run
+
+wait_passively()
 
 _WHERE = {"Run": "ptv2_cli.runs.predict", "RunConfig": "ptv2_cli.config.schema"}
 """Classes whose modules are imported when somebody asks for them."""

@@ -32,6 +32,7 @@ def train(
     output: str | Path = "runs",
     resume: bool = True,
     device: str = "auto",
+    threads: int | None = None,
     offline: bool = False,
     progress: bool = False,
     **keys: Any,
@@ -49,6 +50,7 @@ def train(
         output: folder that holds the run directories.
         resume: False trains from the start, whatever was trained before.
         device: auto, cpu, cuda or cuda:N.
+        threads: processor threads; None: `OMP_NUM_THREADS`, else as many as there are free cores.
         offline: never touch the network.
         progress: show progress on standard error, or in a notebook below the cell.
         keys: keys of the config, such as `prompt_len=20` or `train={"lr": 1e-2}`, which is merged
@@ -59,7 +61,7 @@ def train(
         Interrupted: by Ctrl-C, after saving; the same call continues the run.
         MachineError: memory or disk gave out.
     """
-    _settle()
+    _settle(threads)
     from ptv2_cli.cli.options import unknown_task
     from ptv2_cli.config.load import load_config
     from ptv2_cli.errors import ConfigError
@@ -77,8 +79,10 @@ def train(
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
     from ptv2_cli.runs.trainer import train as train_run
+    from ptv2_cli.threads import use_threads
 
     chosen = choose_device(device)
+    use_threads(threads)
     check_machine(loaded.config.backbone, chosen)
     resolved_run = prepare(loaded, Path(output), offline=offline)
     directory = resolved_run.directory
@@ -99,6 +103,7 @@ def sweep(
     unset: Sequence[str] = (),
     output: str | Path = "runs",
     device: str = "auto",
+    threads: int | None = None,
     offline: bool = False,
     progress: bool = False,
     **keys: Any,
@@ -120,6 +125,7 @@ def sweep(
         unset: see `train`.
         output: see `train`.
         device: see `train`.
+        threads: see `train`.
         offline: see `train`.
         progress: see `train`.
         keys: keys of the config that have one value in all trials, see `train`.
@@ -129,7 +135,7 @@ def sweep(
         Interrupted: by Ctrl-C, after saving; the same call continues the sweep.
         MachineError: the disk is full.
     """
-    _settle()
+    _settle(threads)
     from ptv2_cli.registry import ENGINES
     from ptv2_cli.sweeps.axes import from_grid
     from ptv2_cli.sweeps.grid import make_combinations
@@ -151,8 +157,10 @@ def sweep(
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
+    from ptv2_cli.threads import use_threads
 
-    context = EngineContext(device=device, offline=offline, lanes=request)
+    use_threads(threads)
+    context = EngineContext(device=device, offline=offline, lanes=request, threads=threads)
     runner = ENGINES.load(name)(context)
     plan = plan_trials(combinations, Path(output), offline=offline, memo=context.memo)
     store = Store(plan, Path(output))
@@ -227,6 +235,7 @@ def evaluate(
     data: str | Path | None = None,
     output: str | Path = "runs",
     device: str = "auto",
+    threads: int | None = None,
     offline: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Score a finished run again from its files, as `ptv2 eval` does: {split: {metric: value}}.
@@ -240,15 +249,18 @@ def evaluate(
         data: another folder or file to score on; its split is validation unless given.
         output: see `load`.
         device: auto, cpu, cuda or cuda:N.
+        threads: processor threads; None: `OMP_NUM_THREADS`, else as many as there are free cores.
         offline: never touch the network.
 
     Raises:
         InputError: the run, its backbone, its checkpoint or the data cannot be used.
     """
-    _settle()
+    _settle(threads)
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.rescore import open_for_rescoring
+    from ptv2_cli.threads import use_threads
 
+    use_threads(threads)
     directory = _directory(run, output)
     reloaded = open_for_rescoring(
         directory,
@@ -268,6 +280,7 @@ def load(
     *,
     output: str | Path = "runs",
     device: str = "auto",
+    threads: int | None = None,
     offline: bool = False,
 ) -> Run:
     """Open a finished run: its metrics, history, config and predictions; predict with it.
@@ -276,14 +289,17 @@ def load(
         run: its folder, or a sweep's for its best trial; None: the newest finished run.
         output: the folder in which the newest run is looked for.
         device: auto, cpu, cuda or cuda:N.
+        threads: processor threads; None: `OMP_NUM_THREADS`, else as many as there are free cores.
         offline: never touch the network.
 
     Raises:
         RunError: there is no such run, it has not finished, or its files are broken.
     """
-    _settle()
+    _settle(threads)
     from ptv2_cli.runs.predict import Run
+    from ptv2_cli.threads import use_threads
 
+    use_threads(threads)
     return Run(_directory(run, output), device=device, offline=offline)
 
 
@@ -323,12 +339,18 @@ def _table(boards: Sequence[Leaderboard]) -> list[dict[str, Any]]:
     return rows
 
 
-def _settle() -> None:
-    """Keep libraries from printing; call it before they are imported."""
+def _settle(threads: int | None) -> None:
+    """Check the threads and keep libraries from printing; call it before they are imported.
+
+    Raises:
+        ConfigError: there is no such number of threads.
+    """
     import warnings
 
     from ptv2_cli.cli.options import settle
+    from ptv2_cli.threads import require_count
 
+    require_count(threads, "threads")
     settle(offline=False)
     # tqdm's, in a notebook without widgets: no bar of it is shown.
     warnings.filterwarnings("ignore", "IProgress not found")

@@ -15,6 +15,7 @@ from ptv2_cli.cli.options import (
     OfflineOption,
     OutputOption,
     RunArgument,
+    ThreadsOption,
     settle,
     split_option,
 )
@@ -35,16 +36,19 @@ def evaluate(
     json_: JsonOption = False,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> int:
     """Score a finished run again and compare with the logged scores."""
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.errors import EXIT_DEFECT
     from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
     from ptv2_cli.runs.rescore import canonical_split, open_for_rescoring
+    from ptv2_cli.threads import use_threads
 
     canonical_split(split)
+    use_threads(threads)
     directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
     reloaded = open_for_rescoring(
         directory, split=split, data=data, device=choose_device(device), offline=offline

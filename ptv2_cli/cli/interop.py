@@ -15,6 +15,7 @@ from ptv2_cli.cli.options import (
     OfflineOption,
     OutputOption,
     SetOption,
+    ThreadsOption,
     UnsetOption,
     read_config,
     settle,
@@ -40,15 +41,18 @@ def export(
         Target,
         typer.Option("--to", help="peft: a PEFT adapter; folded: a run without its MLP."),
     ],
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Export a run to PEFT, or without its reparameterization network."""
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.interop.folded import export_folded
     from ptv2_cli.interop.opened import open_finished
     from ptv2_cli.interop.to_peft import export_peft
     from ptv2_cli.runs.directory import open_run
+    from ptv2_cli.threads import use_threads
 
+    use_threads(threads)
     directory = open_run(run)
     if to is Target.peft:
         written = export_peft(open_finished(directory, offline=offline), folder)
@@ -85,11 +89,12 @@ def import_run(
     unsets: UnsetOption = None,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Import a prefix from PEFT or THUDM/P-tuning-v2, and score it."""
     loaded = read_config(config, sets=sets, unsets=unsets)
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.backbones.families import shape_of
     from ptv2_cli.backbones.locate import locate
     from ptv2_cli.cli.summary import percent
@@ -97,7 +102,9 @@ def import_run(
     from ptv2_cli.interop.from_reference import read_reference
     from ptv2_cli.interop.import_run import import_checkpoint, settings_of
     from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.threads import use_threads
 
+    use_threads(threads)
     read = read_peft if program is Program.peft else read_reference
     chosen = choose_device(device)
     foreign = read(folder)

@@ -16,6 +16,7 @@ import typer
 
 from ptv2_cli.cli import complete
 from ptv2_cli.errors import ConfigError, Problem
+from ptv2_cli.threads import begin, require_count
 
 if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
@@ -104,6 +105,16 @@ OfflineOption = Annotated[
 ]
 
 
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Processor threads; default: OMP_NUM_THREADS, else the free cores.",
+    ),
+]
+
+
 class Resume(StrEnum):
     """Whether to continue the run where an earlier command left it."""
 
@@ -166,6 +177,7 @@ def same_command(
     output: Path,
     offline: bool,
     includes: list[Path] | None = None,
+    threads: int | None = None,
 ) -> list[str]:
     """The words of an equal `ptv2 train`; more flags may follow, later ones win."""
     words = ["ptv2", "train", str(path)]
@@ -174,6 +186,7 @@ def same_command(
     words += [word for text in unsets or [] for word in ("--unset", text)]
     words += [word for flag, value in short.items() if value is not None for word in (flag, value)]
     words += ["--output", str(output)] if output != Path("runs") else []
+    words += [] if threads is None else ["--threads", str(threads)]
     return [*words, "--offline"] if offline else words
 
 
@@ -209,8 +222,14 @@ def unknown_task(data: Mapping[str, Any], origins: Origins) -> list[Problem]:
     return []
 
 
-def settle(offline: bool) -> None:
-    """Set what libraries read from the environment; call it before they are imported."""
+def settle(offline: bool, threads: int | None = None) -> None:
+    """Set what libraries read from the environment; call it before they are imported.
+
+    Raises:
+        ConfigError: `--threads` is no number of threads.
+    """
+    require_count(threads, "--threads")
+    begin()
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -13,7 +13,7 @@ import typer
 
 from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import chosen_run, newest_run
-from ptv2_cli.cli.options import DeviceOption, OfflineOption, settle
+from ptv2_cli.cli.options import DeviceOption, OfflineOption, ThreadsOption, settle
 
 if TYPE_CHECKING:
     from ptv2_cli.cli.progress import Counting
@@ -90,16 +90,19 @@ def predict(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Predict the rows of a file with a finished run."""
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.errors import DataError
     from ptv2_cli.runs.directory import DEFAULT_OUTPUT
     from ptv2_cli.runs.multi_run_predict import MixedRuns
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.runs.row_files import PartFile, RowFile, check_output
+    from ptv2_cli.threads import use_threads
 
+    use_threads(threads)
     piped = input_ == STDIN
     if not piped and (not input_.exists() or input_.is_dir()):  # a pipe by name may be read
         what = "is a folder" if input_.is_dir() else "there is no such file"

@@ -15,6 +15,7 @@ from ptv2_cli.cli.options import (
     OfflineOption,
     OutputOption,
     SetOption,
+    ThreadsOption,
     UnsetOption,
     read_overrides,
     settle,
@@ -68,6 +69,7 @@ def sweep(
     includes: IncludeOption = None,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and a time estimate, then stop.")
@@ -86,7 +88,7 @@ def sweep(
     combinations = make_combinations(paths, base, flags)
     request = requested_lanes(lanes, paths, base)
     name = requested_engine(engine, paths, base)
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.registry import ENGINES
@@ -96,8 +98,10 @@ def sweep(
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
+    from ptv2_cli.threads import use_threads
 
-    context = EngineContext(device=device, offline=offline, lanes=request)
+    context = EngineContext(device=device, offline=offline, lanes=request, threads=threads)
+    use_threads(threads)
     runner = ENGINES.load(name)(context)
     plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
     store = Store(plan, output)

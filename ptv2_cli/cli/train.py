@@ -23,6 +23,7 @@ from ptv2_cli.cli.options import (
     Resume,
     SeedOption,
     SetOption,
+    ThreadsOption,
     UnsetOption,
     read_config,
     same_command,
@@ -51,6 +52,7 @@ def train(
         bool, typer.Option("--skip-bad", help="Leave out bad rows; RUN/SPLIT.bad.jsonl lists them.")
     ] = False,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
     dry_run: Annotated[
         bool,
@@ -70,7 +72,7 @@ def train(
             f"type ptv2 sweep {shlex.quote(str(config))}, or add --unset sweep for one run "
             "without the lists",
         )
-    settle(offline)
+    settle(offline, threads)
     from ptv2_cli.backbones.quantize import check_machine
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import parameter_table, run_summary
@@ -80,6 +82,7 @@ def train(
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
     from ptv2_cli.runs.trainer import train as train_run
+    from ptv2_cli.threads import use_threads
 
     command = same_command(
         config,
@@ -89,8 +92,10 @@ def train(
         output=output,
         offline=offline,
         includes=includes,
+        threads=threads,
     )
     chosen = choose_device(device)
+    use_threads(threads)
     check_machine(loaded.config.backbone, chosen)
     resolved_run = prepare(loaded, output, offline=offline)
     if resolved_run.directory.finished and resume is Resume.auto and not dry_run:

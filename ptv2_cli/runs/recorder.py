@@ -33,6 +33,7 @@ from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink, Sinks
 from ptv2_cli.runs.sinks.log import LogFile
 from ptv2_cli.runs.training_record import TrainingRecord
+from ptv2_cli.threads import go_on_with
 from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, recover
 from ptv2_cli.training.events import (
     EvalDone,
@@ -202,6 +203,7 @@ class RunRecorder:
         tensors, state = self.lane.state()
         state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
+        state["threads"] = torch.get_num_threads()
         save.add(folder, "last", mark, tensors, state)
         if self._best_evaluation is not None and self.record.best is not None:
             save.add(folder, "best", mark, *self._best(self.record.best))
@@ -292,6 +294,10 @@ class RunRecorder:
         self.loss += self.record.loss_sum
         warnings = self.session.warnings
         warnings += [text for text in checkpoint.state["warnings"] if text not in warnings]
+        threads = checkpoint.state.get("threads")  # earlier versions did not keep it
+        note = None if threads is None else go_on_with(threads, alone=alone)
+        if note is not None:
+            self.warn(note)
 
     def _best(self, record: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors and state of the checkpoint `best`."""

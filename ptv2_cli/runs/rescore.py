@@ -18,6 +18,7 @@ from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.runs.session import Session
+from ptv2_cli.threads import count_restored, go_on_with, typed_other
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,17 @@ class RescoredRun:
 
     @property
     def exact(self) -> bool:
-        """Whether scores must be equal: the run's own data, on CPU then and now."""
-        logged = self.metrics["environment"]["device"]
-        return self.data is None and logged == "cpu" and self.session.device.type == "cpu"
+        """Whether scores must be equal: the run's own data, on CPU then and now, equal threads."""
+        logged = self.metrics["environment"]
+        on_cpu = logged["device"] == self.session.device.type == "cpu"
+        return self.data is None and on_cpu and not typed_other(logged["threads"])
 
     def evaluate(self, split: str) -> list[ScoreComparison]:
         """Score a split, compare with metrics.json, and write it under eval/ if possible."""
-        found = self.session.evaluate(split, self.state)
+        with count_restored():
+            if self.exact:
+                go_on_with(self.metrics["environment"]["threads"])
+            found = self.session.evaluate(split, self.state)
         logged = self.metrics["metrics"].get(split, {})
         if not self._same_data(split):
             logged = {}

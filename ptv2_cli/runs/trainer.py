@@ -22,6 +22,7 @@ from ptv2_cli.runs.interrupts import Interrupts
 from ptv2_cli.runs.recorder import RunRecorder, StopAfter
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink
+from ptv2_cli.threads import count_restored
 from ptv2_cli.training.checkpoint import Save
 from ptv2_cli.training.events import EvalDone, Event, StepDone, Stopped, Warned
 from ptv2_cli.training.lane import Lane
@@ -55,7 +56,7 @@ class Trainer:
     """Trains runs over one backbone that share forward passes and nothing else.
 
     Use it as a context manager: it handles signals, closes the runs that it holds, and puts the
-    global generator back.
+    global generator and the number of threads back.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -75,6 +76,7 @@ class Trainer:
 
     def __enter__(self) -> Trainer:
         self._stack.enter_context(self.generator_preserved())
+        self._stack.enter_context(count_restored())
         self._stack.enter_context(self.interrupts)
         return self
 

@@ -107,6 +107,8 @@ class EngineContext:
     """auto, cpu, cuda or cuda:N."""
     offline: bool = False
     """Never use the network."""
+    threads: int | None = None
+    """Processor threads of every process that computes; None: see `ptv2_cli.threads`."""
     lanes: LaneRequest = field(default_factory=LaneRequest)
     """How many trials may share one backbone."""
     memo: Memo = field(default_factory=Memo)

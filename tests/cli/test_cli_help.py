@@ -41,15 +41,17 @@ def test_every_option_has_help(ptv2: Ptv2, command: str) -> None:
         (
             "train",
             "--prompt-len --lr --seed --epochs --batch-size --set --unset --resume "
-            "--output --device --offline --dry-run",
+            "--output --device --threads --offline --dry-run",
         ),
         (
             "sweep",
             "--prompt-len --lr --seed --epochs --batch-size --grid --set --unset "
-            "--output --device --offline --dry-run",
+            "--output --device --threads --offline --dry-run",
         ),
-        ("eval", "--split --data --json --device --offline"),
-        ("predict", "--run --output --format --skip-bad --batch-size --device --offline"),
+        ("eval", "--split --data --json --device --threads --offline"),
+        ("predict", "--run --output --format --skip-bad --batch-size --device --threads --offline"),
+        ("import", "--from --config --device --threads --offline"),
+        ("export", "--to --threads --offline"),
         ("report", "--format --metric --split --detail --plots"),
         ("compare", "--split --metric --show --json"),
         ("check", "--show --set --unset --prompt-len --lr --seed --epochs --batch-size --offline"),

@@ -33,6 +33,7 @@ from ptv2_cli.sweeps.engine import (
 from ptv2_cli.sweeps.estimate import estimate
 from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.session_pool import SessionPool, free
+from ptv2_cli.threads import use_threads
 from ptv2_cli.training.events import EvalDone
 
 Results = Generator[TrialResult, None, None]
@@ -111,15 +112,20 @@ class LocalEngine:
             yield f"lanes {request.count}: {why}"
 
 
-def run_trial(spec: TrialSpec, *, device: str = "auto", offline: bool = False) -> TrialResult:
+def run_trial(
+    spec: TrialSpec, *, device: str = "auto", offline: bool = False, threads: int | None = None
+) -> TrialResult:
     """Run one trial in this process, without display: the worker of an engine elsewhere.
+
+    The options are those of the `EngineContext`.
 
     Raises:
         ConfigError: no such device on this machine.
         Interrupted: by a signal, after the run has been saved.
         MachineError: the disk is full or has failed.
     """
-    engine = LocalEngine(EngineContext(device=device, offline=offline))
+    use_threads(threads)
+    engine = LocalEngine(EngineContext(device=device, offline=offline, threads=threads))
     (result,) = engine.run([spec], SilentMonitor())
     return result
 
