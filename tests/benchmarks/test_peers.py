@@ -48,7 +48,7 @@ def test_every_side_takes_its_steps(
     monkeypatch.syspath_prepend(str(FOLDER))
     code = f"import runpy; runpy.run_path({str(script)!r}, {{}}, '__main__')"
     options = ["--backbone", folder_of("bert"), "--data", tiny.write_rte(tmp_path / "rte")]
-    options += ["--batches", 2, "--rounds", 1, "--batch-size", 4, "--prompt-len", 3]
+    options += ["--rows", 8, "--rounds", 1, "--batch-size", 4, "--prompt-len", 3]
     options += ["--max-len", 24, "--json", figures]
     if not PEFT:
         options += ["--only", "ptv2", "--only", "fine-tuning"]
@@ -64,3 +64,45 @@ def test_every_side_takes_its_steps(
         ((first, second),) = written["seconds"][name]
         assert first > 0
         assert second > 0
+
+
+def test_the_phases_of_a_process_add_up_to_its_time(
+    peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = importlib.import_module("phases")
+    clock = iter([(105.0, 3.0), (107.0, 4.0), (108.0, 4.5), (109.0, 5.0)])
+    now = SimpleNamespace(time=lambda: moment[0], process_time=lambda: moment[1])
+    monkeypatch.setattr(phases, "time", now)
+    monkeypatch.setenv(phases.BEGAN, "100.0")
+    found = phases.Phases()
+    for name in ("start", "steps", "evaluation", "steps"):
+        moment = next(clock)
+        found.end(name)
+    assert found.clock == {"start": 5, "steps": 3, "evaluation": 1}
+    assert found.cpu == {"start": 3, "steps": 1.5, "evaluation": 0.5}
+
+
+@pytest.mark.skipif(not PEFT, reason="needs peft")
+def test_whole_runs_of_every_way(
+    folder_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, figures = FOLDER / "peers.py", tmp_path / "figures.json"
+    monkeypatch.syspath_prepend(str(FOLDER))
+    code = f"import runpy; runpy.run_path({str(script)!r}, {{}}, '__main__')"
+    options = ["--backbone", folder_of("bert"), "--data", tiny.write_rte(tmp_path / "rte")]
+    options += ["--rows", 8, "--batch-size", 4, "--prompt-len", 3, "--max-len", 24]
+    done = forked.finish("whole", *map(str, [*options, "--json", figures]), code=code)
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("| ")]) == 11
+    written = json.loads(figures.read_text())
+    assert len(written) == 4
+    for name, way in written.items():
+        (cpu,), (phases,), (clock,), (clocks,) = (
+            way[key] for key in ("cpu", "phases", "clock", "clocks")
+        )
+        assert sum(phases.values()) == pytest.approx(cpu)
+        assert sum(clocks.values()) == pytest.approx(clock)
+        assert phases["steps"] > 0
+        if not name.startswith("floor"):
+            assert phases["evaluation"] > 0
+            assert 0 <= way["scores"][0] <= 1
