@@ -27,6 +27,7 @@ from ptv2_cli.data.formats import (
     read_parquet,
     row_or_bad,
 )
+from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, SourceRow, Split
 from ptv2_cli.data.source import data_suffix
 from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
@@ -69,8 +70,8 @@ class BadRows:
             else:
                 yield made
 
-    def check(self, files: Sequence[Path], good: Sequence[object]) -> None:
-        """Raise what is wrong, after all is read.
+    def check(self, files: Sequence[Path], good: int) -> None:
+        """Raise what is wrong, after all is read; `good` rows can be used.
 
         Raises:
             DataError: bad rows are not left out, or there are no others.
@@ -133,14 +134,14 @@ def read_split(
             f"{_spelled(formats)}",
         )
 
-    def read(reading: Reading) -> tuple[list[Row], BadRows]:
+    def read(reading: Reading) -> tuple[RowStore, BadRows]:
         bad = BadRows(reading.skip_bad)
         made = bad.good(
             read_files(task, files, formats, columns, reading),
             lambda raw: [SourceRow(make_row(row), row.values) for row in task.expand(raw)],
         )
-        rows = list(first_units(task, chain.from_iterable(made), limit))
-        bad.check(files, rows)
+        rows = RowStore(first_units(task, chain.from_iterable(made), limit))
+        bad.check(files, len(rows))
         return rows, bad
 
     rows, bad = read(source.reading)
@@ -157,7 +158,7 @@ def no_rows(files: Sequence[Path], split: str) -> DataError:
 
 
 def _same_by_default(
-    rows: list[Row], reading: Reading, read: Callable[[Reading], tuple[list[Row], BadRows]]
+    rows: RowStore, reading: Reading, read: Callable[[Reading], tuple[RowStore, BadRows]]
 ) -> bool:
     """Whether the files give the same rows without the config's delimiter and encoding."""
     if reading.delimiter is None and reading.encoding is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -43,7 +43,8 @@ def source_of(row: Row) -> Mapping[str, Any]:
 class Split:
     """The rows of one split as read, and what identifies their content."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
+    """A `RowStore`, where they were read; do not change them."""
     sha256: str
     """Of the files; of the rows if a `Reading` changed them, or rows were left out."""
     files: tuple[Path, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -48,7 +48,7 @@ class RunData:
     """Rows of train that stand before every text."""
     _hashes: dict[str, list[TextHashes]] = field(default_factory=dict)
 
-    def rows(self, split: str) -> list[Row]:
+    def rows(self, split: str) -> Sequence[Row]:
         """The rows of a split."""
         return self.splits[split].rows
 

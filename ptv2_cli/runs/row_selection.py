@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ptv2_cli.config.schema import LimitSection
+from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.rng import derive, generator
@@ -45,7 +47,7 @@ def read_limited(
         for label, units in strata.items():
             ranked = sorted(units, key=lambda unit: draws[unit[0]])
             kept += [index for unit in ranked[: wanted[label]] for index in unit]
-    return replace(found, rows=[found.rows[index] for index in sorted(kept)])
+    return replace(found, rows=RowStore.of(found.rows).take(np.array(sorted(kept), np.int64)))
 
 
 def shares(sizes: Mapping[Hashable, int], count: int, least: int = 1) -> dict[Hashable, int]:
@@ -106,7 +108,7 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
     Raises:
         DataError: train is too small to give a row of it away.
     """
-    rows = train.rows
+    rows = RowStore.of(train.rows)
     strata = [_stratum(task, row) for row in rows]
     wanted = shares(Counter(strata), round(fraction * len(rows)), least=0)
     hashes = hash_texts(task, rows)
@@ -123,9 +125,10 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
             f"{fraction} of {len(rows)} train rows leaves one side empty",
             "give a validation file, or another fraction",
         )
-    kept = [row for index, row in enumerate(rows) if index not in held]
-    taken = [rows[index] for index in sorted(held)]
-    return replace(train, rows=kept), replace(train, rows=taken, notes=())
+    taken = np.zeros(len(rows), bool)
+    taken[list(held)] = True
+    kept, given = rows.take(~taken), rows.take(taken)
+    return replace(train, rows=kept), replace(train, rows=given, notes=())
 
 
 def _stratum(task: Task, row: Row) -> Hashable:

@@ -36,18 +36,26 @@ def strict_entities(tags: Sequence[str]) -> list[Entity]:
     return [entity for entity in entities(tags) if tags[entity.start].startswith("B-")]
 
 
-def is_iob1(sentences: Sequence[Sequence[str]]) -> bool:
+def is_iob1(sentences: Iterable[Sequence[str]]) -> bool:
     """Whether tags are IOB1: entities begin with I-, and B- only parts two neighbours.
 
     True if some entity begins with I- and no B- stands but right after its own type.
     """
+    return _is_iob1(tag_pairs(sentences))
+
+
+def tag_pairs(sentences: Iterable[Sequence[str]]) -> set[tuple[str, str]]:
+    """All different pairs of a tag and the one before it; O stands before the first."""
+    return {pair for tags in sentences for pair in zip(("O", *tags), tags, strict=False)}
+
+
+def _is_iob1(pairs: Iterable[tuple[str, str]]) -> bool:
     begun_by_inside = False
-    for tags in sentences:
-        for before, tag in zip(["O", *tags], tags, strict=False):
-            same = before.partition("-")[2] == tag.partition("-")[2]
-            if tag.startswith("B-") and not same:
-                return False
-            begun_by_inside = begun_by_inside or (tag.startswith("I-") and not same)
+    for before, tag in pairs:
+        same = before.partition("-")[2] == tag.partition("-")[2]
+        if tag.startswith("B-") and not same:
+            return False
+        begun_by_inside = begun_by_inside or (tag.startswith("I-") and not same)
     return begun_by_inside
 
 
@@ -64,16 +72,16 @@ SPELLINGS = {"B": "B", "I": "I", "M": "I", "E": "I", "L": "I", "S": "B", "U": "B
 inside, L for last and U for an entity of one word."""
 
 
-def is_bioes(sentences: Iterable[Sequence[str]]) -> bool:
-    """Whether tags mark the ends of entities, as BIOES, BMES and BILOU do."""
-    return any(tag[:2] in {"E-", "S-", "M-", "L-", "U-"} for tags in sentences for tag in tags)
+_ENDS = {"E-", "S-", "M-", "L-", "U-"}
+"""Prefixes with which BIOES, BMES and BILOU mark the ends of entities."""
 
 
-def scheme_of(sentences: Sequence[Sequence[str]]) -> Literal["bio", "iob1", "bioes"]:
-    """The scheme that the tags of a whole file show."""
-    if is_bioes(sentences):
+def scheme_of(pairs: Iterable[tuple[str, str]]) -> Literal["bio", "iob1", "bioes"]:
+    """The scheme that the `tag_pairs` of a whole file show."""
+    pairs = set(pairs)
+    if any(tag[:2] in _ENDS for _, tag in pairs):
         return "bioes"
-    return "iob1" if is_iob1(sentences) else "bio"
+    return "iob1" if _is_iob1(pairs) else "bio"
 
 
 def bioes_to_bio(tags: Sequence[str]) -> list[str]:

@@ -130,7 +130,7 @@ def _of_records(path: Path, records: Iterable[Record], *, tabular: bool = False)
     bad = BadRows(skip=False)
     rows = list(bad.good(islice(records, ROWS), lambda row: row))
     if not rows:
-        bad.check([path], rows)
+        bad.check([path], 0)
         raise DataError.at(str(path), "holds no row", "a split needs at least one row")
     return replace(_of_rows(path, rows, tabular=tabular), bad=tuple(bad.problems([path])))
 

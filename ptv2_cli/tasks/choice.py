@@ -408,7 +408,8 @@ class UserChoice(UserTable, Choice):
                 if means[one] != means[other]:
                     differ.setdefault((one, other), line)
 
-        self.train_values(source, look)
+        for _ in self.train_values(source, look):
+            pass
         pair = next((pair for pair in combinations(possible, 2) if pair in differ), None)
         if pair is not None:
             one, other = pair

@@ -204,15 +204,17 @@ class UserClassification(UserTable, Classification):
         """With the labels of the train file, if the config does not give them; see Task.settle."""
         if self.labels:
             return self
-        values = self.train_values(source, lambda line, value: as_label(value))
-        labels = in_order(values)
+        counts = Counter(self.train_values(source, lambda line, value: as_label(value)))
+        labels = in_order(counts)
         where = ", ".join(map(str, source.files("train")))
         column = self.label_column
         if len(labels) == 1:
             what = f"column {column!r} holds {labels[0]!r} in every row: nothing to learn"
             raise DataError.at(where, what, "task.label names the column that tells rows apart")
-        if len(labels) > MANY and 2 * len(labels) > len(values):
-            what = f"column {column!r} holds {len(labels)} different labels in {len(values)} rows"
+        if len(labels) > MANY and 2 * len(labels) > counts.total():
+            what = (
+                f"column {column!r} holds {len(labels)} different labels in {counts.total()} rows"
+            )
             hint = "task.label names the column of the class; for numbers use task: text/regression"
             raise DataError.at(where, what, hint)
         return self.with_options(labels=labels)

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import Section, TaskSection
 from ptv2_cli.data.formats import RawRow
+from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, SourceRow, Split, source_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
@@ -197,11 +198,11 @@ class MultiTask(Task):
                 self.parts, _sources(source), self.options.tasks, strict=True
             )
         ]
-        rows: list[Row] = [
+        rows = RowStore(
             SourceRow({TASK: name, **row}, source_of(row), name)
             for name, found in zip(self.names, splits, strict=True)
             for row in found.rows
-        ]
+        )
         files = tuple(path for found in splits for path in found.files)
         bad = tuple(row for found in splits for row in found.bad)
         notes = tuple(note for found in splits for note in found.notes)

@@ -260,7 +260,7 @@ class UserQuestionAnswering(QuestionAnswering):
         if metric != "auto" and no_answer is not None:
             return self
         make = lambda line: self.gold(self._labelled(line))  # noqa: E731
-        golds = from_train(self, source, FORMATS, make)
+        golds = list(from_train(self, source, FORMATS, make))
         script = "char" if cmrc.is_unspaced(text for gold in golds for text in gold) else "squad"
         return self.with_options(
             metric=script if metric == "auto" else metric,

@@ -56,7 +56,7 @@ class Regression(UserTable, TextTask):
         """With mean and deviation of the train file's numbers; see Task.settle."""
         if self.mean is not None and self.deviation is not None:
             return self
-        values = np.array(self.train_values(source, self.gold_of))
+        values = np.fromiter(self.train_values(source, self.gold_of), np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, deviation = _rounded(float(values.mean())), _rounded(float(values.std()))
         where = ", ".join(map(str, source.files("train")))

@@ -16,6 +16,7 @@ from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_words
+from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
@@ -31,6 +32,7 @@ from ptv2_cli.scoring.entities import (
     is_iob1,
     scheme_of,
     strict_entities,
+    tag_pairs,
     to_bio,
 )
 from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
@@ -58,6 +60,13 @@ class TaggingOptions(WindowOptions):
     )
 
 
+def _in_bio(row: Row) -> Row:
+    """A row whose tags are IOB1, with tags in BIO."""
+    if "tags" in row:
+        row["tags"] = to_bio(row["tags"])
+    return row
+
+
 class Tagging(Task):
     """Rows `{tokens: [...], tags: [...]}`; tags are absent if unlabelled."""
 
@@ -83,13 +92,12 @@ class Tagging(Task):
         Whether the tags are IOB1 is decided over the whole split, whatever the limit.
         """
         split_read = read_split(self, source, split, None, self.formats, self._row)
-        tags = [row["tags"] for row in split_read.rows if "tags" in row]
+        rows = split_read.rows
         scheme = cast(TaggingOptions, self.options).scheme
+        tags = (row["tags"] for row in rows if "tags" in row)
         if scheme == "iob1" or (scheme == "auto" and is_iob1(tags)):
-            for row in split_read.rows:
-                if "tags" in row:
-                    row["tags"] = to_bio(row["tags"])
-        return replace(split_read, rows=split_read.rows[:limit])
+            rows = RowStore(map(_in_bio, rows))
+        return replace(split_read, rows=rows[:limit])
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -347,15 +355,15 @@ class UserTagging(Tagging):
         if self.options.labels is not None and self.options.scheme != "auto":
             return self
         make = lambda line: check_tags(line, self._words(line)[1])  # noqa: E731
-        sentences = from_train(self, source, FORMATS, make, self._columns)
-        types = sorted({tag[2:] for tags in sentences for tag in tags if tag != "O"})
+        pairs = tag_pairs(from_train(self, source, FORMATS, make, self._columns))
+        types = sorted({tag[2:] for _, tag in pairs if tag != "O"})
         if not types:
             where = ", ".join(map(str, source.files("train")))
             hint = "task.tag_column says which column holds the tags (-1: the last)"
             raise DataError.at(where, "every tag is O: no entity to learn", hint)
         # I-X is there even where every X of train is one word: elsewhere it may be longer.
         labels = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
-        scheme = self.options.scheme if self.options.scheme != "auto" else scheme_of(sentences)
+        scheme = self.options.scheme if self.options.scheme != "auto" else scheme_of(pairs)
         return self.with_options(scheme=scheme, labels=self.options.labels or labels)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:

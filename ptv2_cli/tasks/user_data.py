@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
@@ -151,7 +151,7 @@ class UserTable(Task):
 
         return read_split(self, source, split, limit, FORMATS, make)
 
-    def train_values(self, source: DataSource, look: Callable[[RawRow, Any], T]) -> list[T]:
+    def train_values(self, source: DataSource, look: Callable[[RawRow, Any], T]) -> Iterator[T]:
         """What `look` gives for each train row and its gold answer as read; see `from_train`."""
 
         def checked(line: RawRow) -> T:
@@ -183,11 +183,11 @@ def from_train(
     formats: Sequence[str],
     make: Callable[[RawRow], T],
     columns: tuple[ColumnKey, ColumnKey] = (0, -1),
-) -> list[T]:
+) -> Iterator[T]:
     """What `make` gives of each row of the train files as read, whatever `limit` says.
 
     Raises:
-        DataError: there are no rows, or bad ones that are not to be left out.
+        DataError: there are no rows, or, after the last, bad ones that are not to be left out.
     """
     files = source.files("train")
     if not files:
@@ -196,11 +196,13 @@ def from_train(
         )
     bad = BadRows(source.reading.skip_bad)
     records = read_files(task, files, formats, columns, source.reading)
-    made = list(bad.good(records, make))
-    bad.check(files, made)
-    if not made:
+    count = 0
+    for made in bad.good(records, make):
+        yield made
+        count += 1
+    bad.check(files, count)
+    if not count:
         raise no_rows(files, "train")
-    return made
 
 
 def as_label(value: Any) -> str:

@@ -151,7 +151,7 @@ def test_hf_home_and_hf_hub_offline_are_followed(tmp_path: Path) -> None:
         "from ptv2_cli.data.source import open_source\n"
         "task = load_task('superglue/rte')\n"
         "source = open_source(task, None)\n"
-        "print(json.dumps([source.offline, task.read(source, 'validation').rows]))"
+        "print(json.dumps([source.offline, [*task.read(source, 'validation').rows]]))"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     env |= {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}

@@ -47,7 +47,7 @@ def test_holdout_is_stratified_seeded_and_disjoint() -> None:
     for seed in (13, 12, 11):
         kept, held = hold_out(task, split(every), 0.2, seed)
         assert Counter(row["label"] for row in held.rows) == shares
-    numbers = [row["number"] for row in kept.rows + held.rows]
+    numbers = [row["number"] for row in (*kept.rows, *held.rows)]
     assert sorted(numbers) == list(range(100))
     assert [row["number"] for row in held.rows] == sorted(row["number"] for row in held.rows)
     assert hold_out(task, split(every), 0.2, 11)[1].rows == held.rows

@@ -8,7 +8,7 @@ import pytest
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.scoring.cmrc import is_unspaced, join_words
-from ptv2_cli.scoring.entities import bioes_to_bio, scheme_of
+from ptv2_cli.scoring.entities import bioes_to_bio, scheme_of, tag_pairs
 from ptv2_cli.tasks.catalog import load_task
 
 BIO = "Ann B-PER\nLee I-PER\nBob B-PER\nin O\nRome B-LOC\n"
@@ -47,7 +47,7 @@ def test_the_scheme_of_train_holds_for_a_split_that_shows_none(corpus: Any) -> N
 
 def test_bilou() -> None:
     tags = ["B-X", "I-X", "L-X", "U-X", "O"]
-    assert scheme_of([tags]) == "bioes"
+    assert scheme_of(tag_pairs([tags])) == "bioes"
     assert bioes_to_bio(tags) == ["B-X", "I-X", "I-X", "B-X", "O"]
 
 
