@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +24,6 @@ from ptv2_cli.data.formats import (
     read_json,
     read_jsonl,
     read_parquet,
-    row_or_bad,
 )
 from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, RowReader, SourceRow, Split
@@ -60,15 +58,15 @@ class BadRows:
     def good(self, records: Iterable[Record], make: Callable[[RawRow], T]) -> Iterator[T]:
         """What `make` gives of each record that is good; the bad ones are kept here."""
         for record in records:
-            made: T | BadRow
             if isinstance(record, BadRow):
-                made = record
-            else:
-                made = row_or_bad(partial(make, record), record.number, record.values)
-            if isinstance(made, BadRow):
-                self._note(made)
-            else:
-                yield made
+                self._note(record)
+                continue
+            try:
+                made = make(record)
+            except DataError as error:
+                self._note(BadRow(record.number, error, record.values))
+                continue
+            yield made
 
     def check(self, files: Sequence[Path], good: int) -> None:
         """Raise what is wrong, after all is read; `good` rows can be used.
@@ -171,9 +169,10 @@ def _same_by_default(
 
 def first_units(task: RowReader, rows: Iterable[Row], limit: int | None) -> Iterator[Row]:
     """The first `limit` rows; of a task whose rows form units, all rows of the first units."""
-    if limit is None:
-        yield from rows
-        return
+    return iter(rows) if limit is None else _first_units(task, rows, limit)
+
+
+def _first_units(task: RowReader, rows: Iterable[Row], limit: int) -> Iterator[Row]:
     units: set[Hashable] = set()
     alone = 0
     for row in rows:

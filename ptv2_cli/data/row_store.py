@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import marshal
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptv2_cli.data.rows import Row, SourceRow
+from ptv2_cli.data.rows import Row, SourceRow, source_of
 
 T = TypeVar("T")
 _ATOMS = frozenset({str, int, float, bool, type(None)})
@@ -42,6 +43,12 @@ class _Shape:
     the row took over from the file is stored once."""
     aligned: bool
     """Whether the columns have the stored values in order."""
+
+    def place(self, column: str, *, of_source: bool) -> int | None:
+        """Which of the stored values a column has; None if there is no such column."""
+        if of_source and self.source is not None:
+            return self.source.index(column) if column in self.source else None
+        return self.picks[self.columns.index(column)] if column in self.columns else None
 
     def row(self, values: Sequence[Any]) -> Row:
         """The row that has these values."""
@@ -108,6 +115,17 @@ class RowStore(Sequence[Row]):
         value: T = self._memo[key]
         return value
 
+    def column(self, name: str, *, of_source: bool = False) -> Iterator[Any]:
+        """See `column_values`; no row is made."""
+        places = [shape.place(name, of_source=of_source) for shape in self._shapes]
+        for shape, values in self._stored():
+            if shape == _WHOLE:
+                row = self._whole[values[0]]
+                yield (source_of(row) if of_source else row).get(name)
+            else:
+                place = places[shape]
+                yield None if place is None else values[place]
+
     @property
     def nbytes(self) -> int:
         """Bytes of the buffer and of the places in it."""
@@ -117,11 +135,17 @@ class RowStore(Sequence[Row]):
         return len(self._starts)
 
     def __iter__(self) -> Iterator[Row]:
-        view, shapes, load = memoryview(self._buffer), self._shapes, marshal.loads
+        shapes = self._shapes
+        for shape, values in self._stored():
+            yield shapes[shape].row(values) if shape != _WHOLE else self._whole[values[0]]
+
+    def _stored(self) -> Iterator[tuple[int, list[Any]]]:
+        """The number of each row's shape, and its values."""
+        view, load = memoryview(self._buffer), marshal.loads
         for first in range(0, len(self), _AT_ONCE):
             for start in self._starts[first : first + _AT_ONCE].tolist():
                 shape, *values = load(view[start:])
-                yield shapes[shape].row(values) if shape != _WHOLE else self._whole[values[0]]
+                yield shape, values
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -152,26 +176,56 @@ class RowStore(Sequence[Row]):
         """
         source, task = (row.source, row.task) if isinstance(row, SourceRow) else (None, None)
         values = [] if source is None else [*source.values()]
-        place = {id(value): at for at, value in enumerate(values)}
-        picks = []
-        for value in row.values():
-            picks.append(place.get(id(value), len(values)))
-            if picks[-1] == len(values):
-                values.append(value)
-        if not _is_plain(values, _DEEPEST) or not _is_plain((*row, *(source or ())), 0):
-            self._whole.append(row)
-            return marshal.dumps((_WHOLE, len(self._whole) - 1))
-        key = (tuple(row), source if source is None else tuple(source), task, tuple(picks))
+        place = dict(zip(map(id, values), range(len(values)), strict=True))
+        picks = tuple(map(place.get, map(id, row.values())))
+        if None in picks:
+            values += [
+                value for value, pick in zip(row.values(), picks, strict=True) if pick is None
+            ]
+        key = (tuple(row), source if source is None else tuple(source), task, picks)
         shape = known.get(key)
         if shape is None:
-            shape = known[key] = len(self._shapes)
-            self._shapes.append(_Shape(*key, aligned=picks == [*range(len(picks))]))
+            shape = known[key] = self._add_shape(*key)
+        if shape == _WHOLE or not _is_plain(values, _DEEPEST):
+            self._whole.append(row)
+            return marshal.dumps((_WHOLE, len(self._whole) - 1))
         # Version 2 is the last without a table of objects that occur twice: faster for a few.
         return marshal.dumps((shape, *values), 2)
 
+    def _add_shape(
+        self,
+        columns: tuple[str, ...],
+        source: tuple[str, ...] | None,
+        task: str | None,
+        picks: tuple[int | None, ...],
+    ) -> int:
+        """The number of a new shape; `_WHOLE` if the names of columns are no plain texts."""
+        if not _is_plain((*columns, *(source or ())), 0):
+            return _WHOLE
+        # Values that the source does not have follow its own.
+        more = count(len(source or ()))
+        places = tuple(next(more) if pick is None else pick for pick in picks)
+        aligned = places == tuple(range(len(places)))
+        self._shapes.append(_Shape(columns, source, task, places, aligned))
+        return len(self._shapes) - 1
 
-def _is_plain(values: Iterable[Any], depth: int) -> bool:
+
+def column_values(rows: Sequence[Row], name: str, *, of_source: bool = False) -> Iterator[Any]:
+    """What each row, or its source, has under `name`; None where it has nothing."""
+    if isinstance(rows, RowStore):
+        return rows.column(name, of_source=of_source)
+    return ((source_of(row) if of_source else row).get(name) for row in rows)
+
+
+def once(rows: Sequence[Row], key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    """What `make` finds out about rows; about the same stored rows only once for each key."""
+    return rows.once(key, make) if isinstance(rows, RowStore) else make()
+
+
+def _is_plain(values: Collection[Any], depth: int) -> bool:
     """Whether all values are JSON's, of exactly its types, so that they come back as they were."""
+    if _ATOMS.issuperset(map(type, values)):
+        return True
     for value in values:
         kind = type(value)
         if kind in _ATOMS:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptv2_cli.data.formats import RawRow, Record, row_or_bad, short
+from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad, short
 from ptv2_cli.data.text_decoding import TextLines
 from ptv2_cli.errors import DataError
 
@@ -46,28 +46,29 @@ def read_table(text: TextLines, usual: str, asked: str | None = None) -> Iterato
     header: list[str] = []
     header_line = 0
 
-    def row(number: int, fields: list[str], broken: DataError | None) -> RawRow:
-        if broken is not None:
-            raise broken
-        where = f"{text.path}:{number}"
-        text.check("".join(fields), where)
+    def row(number: int, fields: list[str]) -> RawRow:
+        text.check_line("".join(fields), number)
         if len(fields) != len(header):
             raise DataError.at(
-                where,
+                f"{text.path}:{number}",
                 f"{len(fields)} field{'' if len(fields) == 1 else 's'}, but the header names "
                 f"{len(header)}: {', '.join(header)}",
                 f'put a field that holds {_named(delimiter)} or line ends in quotes: "a, b"',
             )
-        values = dict(zip(header, fields, strict=True))
-        return RawRow(values, text.path, number, header=header_line)
+        return RawRow(dict(zip(header, fields, strict=True)), text.path, number, None, header_line)
 
     for number, cells, broken in _fields(text, delimiter, quoted):
-        if not header and broken is None:
+        if broken is not None:
+            yield BadRow(number, broken)
+        elif not header:
             text.check(" ".join(cells), f"{text.path}:{number}")
             header, header_line = _header(f"{text.path}:{number}", cells, delimiter), number
         else:
             fields = cells if quoted else [_unquoted(cell) for cell in cells]
-            yield row_or_bad(partial(row, number, fields, broken), number, fields or None)
+            try:
+                yield row(number, fields)
+            except DataError as error:
+                yield BadRow(number, error, fields)
 
 
 def sniffed_delimiter(header: str, usual: str) -> str:
@@ -88,7 +89,7 @@ def _fields(
     """
     csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(
-        _ended(text),
+        _ended(text.pieces()),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
@@ -110,22 +111,24 @@ def _fields(
                 raise broken from None
             yield number, [], broken
             continue
-        if any(cell.strip() for cell in cells):
+        if any(map(str.strip, cells)):
             yield number, cells, None
 
 
-def _ended(lines: Iterable[str]) -> Iterator[str]:
+def _ended(pieces: Iterable[list[str]]) -> Iterator[str]:
     """Lines that a carriage return alone ends too, as in tables of old Macs."""
-    for line in lines:
-        if line.count("\r") > line.endswith("\r\n"):
-            yield from io.StringIO(line, newline="")
+    for lines in pieces:
+        text = "".join(lines)
+        if text.count("\r") == text.count("\r\n"):
+            yield from lines
         else:
-            yield line
+            yield from (each for line in lines for each in io.StringIO(line, newline=""))
 
 
 def _is_plain(text: TextLines | None) -> bool:
     """Whether every line is a whole row, with as many tabs as all; assumed of None."""
-    counts = {line.count("\t") for line in _ended(text or ()) if line.strip()}
+    pieces = text.pieces() if text else ()
+    counts = {line.count("\t") for line in _ended(pieces) if line.strip()}
     return len(counts) <= 1
 
 

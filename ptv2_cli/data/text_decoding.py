@@ -7,6 +7,7 @@ A file that begins as gzip does is unzipped, whatever its name.
 from __future__ import annotations
 
 import codecs
+import io
 import shlex
 import zlib
 from collections import deque
@@ -30,6 +31,8 @@ _ENOUGH = 64
 """Bytes that show the encoding."""
 _PIECE = 1 << 20
 """Most bytes that are unzipped at once: a small file may hold gigabytes."""
+_READ = 1 << 18
+"""Bytes of a file that are read, decoded and checked at once."""
 _BYTES = 0xDC00
 """A byte that cannot be decoded becomes this code point plus its value, as in surrogateescape."""
 
@@ -67,12 +70,27 @@ class TextLines:
         self._given = encoding
         self._file = file
         self._ahead: deque[str] = deque()
-        self._lines = self._read(stream)
+        self._suspect = False
+        self._pieces = self._read(stream)
+        self._piece: Iterator[str] = iter(())
+        self._lines = self._each_line()
 
     def __iter__(self) -> Iterator[str]:
         while self._ahead:
             yield self._ahead.popleft()
         yield from self._lines
+
+    def pieces(self) -> Iterator[list[str]]:
+        """The lines as they were read: some at once, at least one."""
+        if left := [*self._ahead, *self._piece]:
+            self._ahead.clear()
+            yield left
+        yield from self._pieces
+
+    def _each_line(self) -> Iterator[str]:
+        for piece in self._pieces:
+            self._piece = iter(piece)
+            yield from self._piece
 
     def head(self, count: int) -> list[str]:
         """The next lines, `count` at most, without consuming them."""
@@ -97,6 +115,14 @@ class TextLines:
     def again(self) -> TextLines | None:
         """The same text from its beginning; None if it can be read only once."""
         return None if self._file is None else open_text(self._file, self._given)
+
+    def check_line(self, text: str, number: int) -> None:
+        """Check the last line that was read, or a part of it, as `check` does.
+
+        Costs nothing until the first piece of the file that holds other than characters.
+        """
+        if self._suspect:
+            self.check(text, f"{self.path}:{number}")
 
     def check(self, text: str, where: str) -> None:
         """Check that a part of the text holds only characters.
@@ -125,13 +151,13 @@ class TextLines:
         command = f"iconv -f {guess} -t UTF-8 {shlex.quote(str(self._file))}"
         return f"{hint}; or convert it: {command} > {shlex.quote(str(new))}"
 
-    def _read(self, stream: Iterable[bytes]) -> Iterator[str]:
+    def _read(self, stream: Iterable[bytes]) -> Iterator[list[str]]:
         pieces = _unzipped(iter(stream), self.path)
         first = next(pieces, b"")
         while len(first) < _ENOUGH and b"\n" not in first and (more := next(pieces, b"")):
             first += more
         if self._given is None:
-            self.encoding = sniffed_encoding(first)
+            self.encoding = sniffed_encoding(b"".join(first.partition(b"\n")[:2]))
         decoder = codecs.getincrementaldecoder(self.encoding)(_ESCAPE)
         begun: list[str] = []
         for piece in _and_end(first, pieces):
@@ -140,14 +166,17 @@ class TextLines:
             except UnicodeError as error:  # UTF-16 without its mark: no handler is called
                 what = f"cannot be read as {self.encoding}: {error}"
                 raise DataError.at(str(self.path), what, self._advice("")) from None
-            *ended, rest = text.split("\n")
-            for line in ended:
-                yield _without_lone_mark("".join([*begun, line, "\n"]))
-                begun = []
-            if rest:
-                begun.append(rest)
+            self._suspect = self._suspect or "\0" in text or _half(text) is not None
+            if "\n" not in text:
+                begun += [text] if text else []
+                continue
+            lines = io.StringIO("".join([*begun, text]), newline="\n").readlines()
+            begun = [] if lines[-1].endswith("\n") else [lines.pop()]
+            if "\ufeff" in text:
+                lines = [_without_lone_mark(line) for line in lines]
+            yield lines
         if begun:
-            yield _without_lone_mark("".join(begun))
+            yield [_without_lone_mark("".join(begun))]
 
 
 def open_text(path: Path, encoding: str | None = None) -> TextLines:
@@ -237,6 +266,8 @@ def _as_bytes(text: str) -> bytes:
 
 def _half(text: str) -> int | None:
     """The code of the first lone half of a surrogate pair in a text."""
+    if text.isascii():
+        return None
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -257,7 +288,8 @@ def _and_end(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes | None]:
 def _bytes_of(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as stream:
-            yield from stream
+            while piece := stream.read(_READ):
+                yield piece
     except OSError as error:
         raise DataError.at(str(path), f"cannot be read: {error.strerror}") from None
 

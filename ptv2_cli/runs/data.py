@@ -180,6 +180,8 @@ def _without_missing_test(resolved: ResolvedConfig, source: DataSource) -> Resol
 
 
 def _require_labels(task: Task, name: str, split: Split) -> None:
+    if task.classed and not task.parts and task.tally(split.rows).total() == len(split.rows):
+        return
     unlabelled = next((i for i, row in enumerate(split.rows) if task.gold(row) is None), None)
     if unlabelled is not None:
         file = split.files[0] if split.files else name

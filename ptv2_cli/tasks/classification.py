@@ -15,7 +15,8 @@ from ptv2_cli.config.schema import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_label, check_text
-from ptv2_cli.data.rows import DataSource, Row, Split, source_of
+from ptv2_cli.data.row_store import column_values, once
+from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
@@ -106,7 +107,13 @@ class Classification(TextTask):
 
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each label stands; see Task.tally."""
-        return Counter(self.gold(row) for row in rows if self.gold_key in row)
+
+        def count() -> Counter[str]:
+            return Counter(
+                label for label in column_values(rows, self.gold_key) if label is not None
+            )
+
+        return once(rows, ("labels", self.gold_key), count).copy()
 
     def only_answer(self, rows: Sequence[Row]) -> str | None:
         """The label, where there is one alone; see Task.only_answer."""
@@ -207,14 +214,13 @@ class UserClassification(UserTable, Classification):
         counts = Counter(self.train_values(source, lambda line, value: as_label(value)))
         labels = in_order(counts)
         where = ", ".join(map(str, source.files("train")))
-        column = self.label_column
+        name = self.label_column
         if len(labels) == 1:
-            what = f"column {column!r} holds {labels[0]!r} in every row: nothing to learn"
+            what = f"column {name!r} holds {labels[0]!r} in every row: nothing to learn"
             raise DataError.at(where, what, "task.label names the column that tells rows apart")
         if len(labels) > MANY and 2 * len(labels) > counts.total():
-            what = (
-                f"column {column!r} holds {len(labels)} different labels in {counts.total()} rows"
-            )
+            total = counts.total()
+            what = f"column {name!r} holds {len(labels)} different labels in {total} rows"
             hint = "task.label names the column of the class; for numbers use task: text/regression"
             raise DataError.at(where, what, hint)
         return self.with_options(labels=labels)
@@ -223,10 +229,9 @@ class UserClassification(UserTable, Classification):
         """Read a table, noting labels that differ by spaces around them; see Task.read."""
         split_read = super().read(source, split, limit)
         spellings: dict[str, Counter[str]] = {}
-        for row in split_read.rows:
-            value = source_of(row).get(self.label_column)
-            if isinstance(value, str):
-                spellings.setdefault(value.strip(), Counter())[value] += 1
+        values = column_values(split_read.rows, self.label_column, of_source=True)
+        for value, times in Counter(value for value in values if isinstance(value, str)).items():
+            spellings.setdefault(value.strip(), Counter())[value] = times
         notes = [
             f"labels of {split} that differ by spaces around them are read as one: "
             + " and ".join(f"{name!r} ({count})" for name, count in counts.most_common())
@@ -240,5 +245,6 @@ class UserClassification(UserTable, Classification):
         if value is None:
             return None
         label = as_label(value)
-        check_known(line.where, "label", label, self.labels)
+        if label not in self.labels:
+            check_known(line.where, "label", label, self.labels)
         return label

@@ -16,7 +16,7 @@ from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_words
-from ptv2_cli.data.row_store import RowStore
+from ptv2_cli.data.row_store import RowStore, column_values, once
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
@@ -26,7 +26,6 @@ from ptv2_cli.inputs.windows import readers, word_windows
 from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.cmrc import join_words
 from ptv2_cli.scoring.entities import (
-    SPELLINGS,
     bioes_to_bio,
     entities,
     is_iob1,
@@ -39,7 +38,7 @@ from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
-from ptv2_cli.tasks.user_data import LABELLED, Names, check_known, from_train
+from ptv2_cli.tasks.user_data import LABELLED, Names, check_known, check_tags, from_train
 
 
 class WindowOptions(Section):
@@ -241,7 +240,9 @@ class Tagging(Task):
     def tally(self, rows: Sequence[Row]) -> Counter[str]:
         """How often each type of entity stands; see Task.tally."""
         read = self.readings[""]
-        return Counter(entity[0] for row in rows for entity in read(row.get("tags", ())))
+        tags = (tags or () for tags in column_values(rows, "tags"))
+        count = lambda: Counter(entity[0] for one in tags for entity in read(one))  # noqa: E731
+        return once(rows, ("entities", read), count).copy()
 
     def describe_gold(self, rows: Sequence[Row]) -> str:
         """Types of entities and words; see Task.describe_gold."""
@@ -393,7 +394,7 @@ class UserTagging(Tagging):
         if raw is not None:
             tags = self._in_bio(line, check_tags(line, raw))
             for index, tag in enumerate(tags):
-                if tag != "O":
+                if tag != "O" and tag[2:] not in self.types:
                     number = line.numbers[index] if line.numbers else None
                     check_known(line.at(number), "entity type", tag[2:], self.types)
             row["tags"] = tags
@@ -434,22 +435,3 @@ class UserTagging(Tagging):
                     "tag all files alike; or write task: {scheme: bioes}, if train may have such",
                 )
         return to_bio(tags) if scheme == "iob1" else tags
-
-
-def check_tags(line: RawRow, tags: list[str] | None) -> list[str]:
-    """The tags, seen to be O or to have a prefix that a scheme knows.
-
-    Raises:
-        DataError: no tags, or a tag of no scheme.
-    """
-    if tags is None:
-        raise DataError.at(line.where, "no tags", "every word of a train sentence has one")
-    for index, tag in enumerate(tags):
-        if tag != "O" and (tag[:1] not in SPELLINGS or tag[1:2] != "-" or not tag[2:]):
-            number = line.numbers[index] if line.numbers else None
-            raise DataError.at(
-                line.at(number),
-                f"tag {tag!r} is no tag of BIO, IOB1 or BIOES",
-                "tags are O, B-TYPE, I-TYPE, E-TYPE, S-TYPE; task.tag_column says where they stand",
-            )
-    return tags

@@ -17,6 +17,7 @@ from ptv2_cli.data.readers import BadRows, no_rows, read_files, read_split
 from ptv2_cli.data.row_checks import check_text
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
+from ptv2_cli.scoring.entities import SPELLINGS
 from ptv2_cli.scoring.metrics import ALWAYS, NAMED
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
@@ -235,3 +236,22 @@ def check_known(where: str, what: str, value: str, known: Sequence[str]) -> None
         "says otherwise",
         f"{guess}{what}s of this task: {shown}",
     )
+
+
+def check_tags(line: RawRow, tags: list[str] | None) -> list[str]:
+    """The tags, seen to be O or to have a prefix that a scheme knows.
+
+    Raises:
+        DataError: no tags, or a tag of no scheme.
+    """
+    if tags is None:
+        raise DataError.at(line.where, "no tags", "every word of a train sentence has one")
+    for index, tag in enumerate(tags):
+        if tag != "O" and (tag[:1] not in SPELLINGS or tag[1:2] != "-" or not tag[2:]):
+            number = line.numbers[index] if line.numbers else None
+            raise DataError.at(
+                line.at(number),
+                f"tag {tag!r} is no tag of BIO, IOB1 or BIOES",
+                "tags are O, B-TYPE, I-TYPE, E-TYPE, S-TYPE; task.tag_column says where they stand",
+            )
+    return tags
