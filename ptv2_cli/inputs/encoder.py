@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ptv2_cli.errors import BackboneError, ConfigError
 from ptv2_cli.inputs.features import Truncation
 from ptv2_cli.inputs.layout import Layout, template_layout, tokenizer_layout
+from ptv2_cli.inputs.ragged import Ragged, bounds
 from ptv2_cli.inputs.template import Template
+from ptv2_cli.inputs.words import WordTable, reads_words_alone
 
 UNKNOWN_LETTER = "\U00010600"
 """A letter of Linear A, which is in no vocabulary."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """The tokens of one text, and which characters [start, end) of it each stands for."""
+AT_ONCE = 1 << 20
+"""Characters that are tokenized at once, which bounds the memory that it takes."""
 
-    ids: list[int]
-    offsets: list[tuple[int, int]]
+
+@dataclass(frozen=True)
+class Pieces:
+    """The tokens of texts, and which characters [start, end) of its text each stands for."""
+
+    ids: Ragged
+    offsets: npt.NDArray[np.int32]
+    """[N, 2]"""
 
 
 @dataclass(frozen=True)
@@ -157,31 +168,64 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[str], spaced: bool = False) -> list[list[int]]:
         """Token ids of each text without special tokens; `spaced`: as following a space."""
-        lead = " " if spaced and self.needs_space else ""
-        return self._ids([lead + text for text in texts]) if texts else []
+        tokens = self.tokenize_all(texts, spaced)
+        return [tokens[index].tolist() for index in range(len(tokens))]
 
-    def tokenize_with_offsets(self, texts: Sequence[str], spaced: bool = False) -> list[Pieces]:
-        """As `tokenize`, with each token's characters in the text as given."""
-        if not texts:
-            return []
-        lead = " " if spaced and self.needs_space else ""
-        batch = self._call([lead + text for text in texts], return_offsets_mapping=True)
-        shift = len(lead)
-        return [
-            Pieces(ids, [(max(a - shift, 0), max(b - shift, 0)) for a, b in offsets])
-            for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True)
-        ]
+    def tokenize_all(self, texts: Sequence[str], spaced: bool = False) -> Ragged:
+        """As `tokenize`, for many texts."""
+        lead = self._lead(spaced)
+        if self._reads_words_alone:
+            words = [text.split(" ") for text in texts]
+            counts = np.fromiter(map(len, words), np.int64, len(words))
+            tokens = self._words.look_up(chain.from_iterable(words), int(counts.sum()))
+            return tokens.regrouped(counts)
+        return self._tokenized([lead + text for text in texts] if lead else texts)
 
-    def tokenize_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+    def tokenize_with_offsets(self, texts: Sequence[str], spaced: bool = False) -> Pieces:
+        """As `tokenize_all`, with each token's characters in the text as given."""
+        lead = self._lead(spaced)
+        ids: list[npt.NDArray[np.int32]] = []
+        offsets: list[npt.NDArray[np.int32]] = []
+        for part in _parts(texts):
+            for encoding in self._encoded([lead + text for text in part], offsets=True):
+                ids.append(np.array(encoding.ids, np.int32))
+                offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
+        if not ids:
+            return Pieces(Ragged.empty_lists(0), np.empty((0, 2), np.int32))
+        starts = bounds(np.array([len(own) for own in ids]))
+        shifted = np.maximum(np.concatenate(offsets) - len(lead), 0)
+        return Pieces(Ragged(np.concatenate(ids), starts), shifted)
+
+    def tokenize_words(self, words: Sequence[str]) -> Ragged:
         """Token ids of every word; each is tokenized by itself, as following a space.
 
         That is what `is_split_into_words` with `add_prefix_space` gives. A word without any token
         becomes the unknown token.
         """
-        words = list(dict.fromkeys(word for sentence in sentences for word in sentence))
-        ids = self.tokenize(words, spaced=True)
-        known = {word: own or [self.unknown_id] for word, own in zip(words, ids, strict=True)}
-        return [[known[word] for word in sentence] for sentence in sentences]
+        tokens = self._spaced_words.look_up(words, len(words))
+        empty = np.flatnonzero(tokens.lengths == 0)
+        if not len(empty):
+            return tokens
+        values = np.insert(tokens.values, tokens.starts[empty], self.unknown_id)
+        return Ragged(values, bounds(np.maximum(tokens.lengths, 1)))
+
+    def _lead(self, spaced: bool) -> str:
+        return " " if spaced and self.needs_space else ""
+
+    @cached_property
+    def _reads_words_alone(self) -> bool:
+        return reads_words_alone(self.tokenizer.backend_tokenizer)
+
+    @cached_property
+    def _words(self) -> WordTable:
+        return WordTable(self._tokenized)
+
+    @cached_property
+    def _spaced_words(self) -> WordTable:
+        lead = self._lead(True)
+        if not lead:
+            return self._words
+        return WordTable(lambda words: self._tokenized([lead + word for word in words]))
 
     def _make_layout(self, columns: tuple[str, ...], closed: bool) -> Layout:
         common = {
@@ -220,20 +264,56 @@ class Encoder:
         return layout
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._call(texts)["input_ids"]
-        return ids
+        return [encoding.ids for encoding in self._encoded(texts)]
 
-    def _call(self, texts: Sequence[str], **extra: Any) -> Any:
-        return self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            padding=False,
-            truncation=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-            **extra,
-        )
+    def _tokenized(self, texts: Sequence[str]) -> Ragged:
+        """Token ids of texts, some at once: those of a million would take gigabytes."""
+        parts = [Ragged.of(self._ids(part)) for part in _parts(texts)]
+        if len(parts) == 1:
+            return parts[0]
+        lengths = [part.lengths for part in parts]
+        if not parts:
+            return Ragged.empty_lists(0)
+        values = np.concatenate([part.values for part in parts])
+        return Ragged(values, bounds(np.concatenate(lengths)))
+
+    def _encoded(self, texts: Sequence[str], *, offsets: bool = False) -> list[Any]:
+        """The tokenizer's own encodings, without special tokens; its threads share the texts."""
+        backend = self.tokenizer.backend_tokenizer
+        if backend.truncation is not None:  # as the file of a tokenizer may say
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        split = bool(getattr(self.tokenizer, "split_special_tokens", False))
+        if backend.encode_special_tokens != split:
+            backend.encode_special_tokens = split
+        encode = backend.encode_batch if offsets else backend.encode_batch_fast
+        encoded: list[Any] = encode(list(texts), add_special_tokens=False)
+        return encoded
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts in their order, each part of `AT_ONCE` characters or little more."""
+    first, size = 0, 0
+    for index, text in enumerate(texts):
+        size += len(text)
+        if size >= AT_ONCE:
+            yield texts[first : index + 1]
+            first, size = index + 1, 0
+    if first < len(texts):
+        yield texts[first:]
+
+
+def fit_all(
+    lengths: Sequence[npt.NDArray[np.int64]], room: int, truncation: Truncation
+) -> list[npt.NDArray[np.int64]]:
+    """`fit` for R inputs: how many tokens of each text [R] to keep, text by text."""
+    kept = [column.copy() for column in lengths]
+    for row in np.flatnonzero(np.sum(lengths, axis=0) > room).tolist():
+        cut = fit([int(column[row]) for column in lengths], room, truncation)
+        for column, size in zip(kept, cut, strict=True):
+            column[row] = size
+    return kept
 
 
 def fit(lengths: Sequence[int], room: int, truncation: Truncation) -> list[int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+Label = int | float | list[int] | list[float] | tuple[int, int] | None
 Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
@@ -21,7 +21,7 @@ class Feature:
     """Index of the row in its split."""
     input_ids: list[int]
     token_type_ids: list[int] | None = None
-    label: int | float | list[int] | list[float] | tuple[int, int] | None = None
+    label: Label = None
     """A class, a number, the index of a choice, a tag per token (IGNORE = none), or the answer's
     first and last token (both `cls_at` when the window holds no answer). None: unlabelled row."""
     slots: list[int] | None = None
@@ -52,8 +52,3 @@ class Feature:
     def tokens(self) -> int:
         """Positions of all its inputs."""
         return sum(len(item.input_ids) for item in self.inputs)
-
-
-def truncated_rows(features: Iterable[Feature]) -> int:
-    """How many rows lost text that no window shows."""
-    return len({feature.row for feature in features if feature.truncated})

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ptv2_cli.errors import ConfigError
+from ptv2_cli.inputs.ragged import Ragged, bounds, places
 from ptv2_cli.inputs.template import WHERE, Column, Literal, Prompt, Template
 
 
@@ -53,17 +57,21 @@ Part = Fixed | TextPart | Prompt | MaskToken | Ahead | Shown
 
 @dataclass(frozen=True)
 class Built:
-    """One assembled input of T positions."""
+    """R assembled inputs with N positions in all."""
 
-    input_ids: list[int]
-    token_type_ids: list[int] | None
-    slots: list[int] | None
-    mask_at: int | None
-    starts: dict[str, int]
-    """The position of each column's first token."""
-    cls_at: int
-    """The position that represents the whole input: [CLS], else the first text token, or the last
-    token of a closed layout."""
+    ids: Ragged
+    """The token ids of each input."""
+    types: npt.NDArray[np.uint8] | None
+    """[N]; None: the model takes none."""
+    slots: npt.NDArray[np.int32] | None
+    """[N]: the prompt vector at each position, -1 for text; None: no prompt among them."""
+    mask_at: npt.NDArray[np.int32] | None
+    """[R]"""
+    starts: dict[str, npt.NDArray[np.int64]]
+    """Where each column's first token is among all positions [R]."""
+    cls_at: npt.NDArray[np.int32]
+    """[R]: the position that represents the whole input: [CLS], else the first text token, or the
+    last token of a closed layout."""
 
 
 @dataclass(frozen=True)
@@ -96,50 +104,85 @@ class Layout:
         parts = self.parts if ends else (*self.parts, Fixed((end_id,), (0,)))
         return replace(self, parts=parts, whole_at_end=True)
 
-    def build(self, texts: Mapping[str, Sequence[int]], shown: Sequence[int] = ()) -> Built:
-        """The input with these token ids of every column and, if it shows them, demonstrations."""
-        ids: list[int] = []
-        types: list[int] = []
-        slots: list[int] = []
-        starts: dict[str, int] = {}
-        mask_at: int | None = None
-        for part in self.parts:
-            new: Sequence[int] = ()
+    def build(self, texts: Mapping[str, Ragged], shown: Ragged | None = None) -> Built:
+        """R inputs with these token ids of every column and, if it shows them, demonstrations."""
+        count = len(next(iter(texts.values())))
+        shown = Ragged.empty_lists(count) if shown is None else shown
+        sizes = [self._size(part, texts, shown) for part in self.parts]
+        starts = bounds(np.sum([np.broadcast_to(size, count) for size in sizes], axis=0))
+        ids = np.empty(int(starts[-1]), np.int32)
+        types = np.zeros(len(ids), np.uint8) if self.typed else None
+        prompted = any(isinstance(part, Prompt) for part in self.parts)
+        slots = np.full(len(ids), -1, np.int32) if prompted else None
+        column_starts: dict[str, npt.NDArray[np.int64]] = {}
+        mask_at = None
+        at = starts[:-1]
+        for part, size in zip(self.parts, sizes, strict=True):
             match part:
                 case Prompt():
-                    new = [self.pad_id] * part.size
+                    where = at[:, None] + np.arange(part.size)
+                    assert slots is not None
+                    ids[where], slots[where] = self.pad_id, np.array(part.indices)
                 case Fixed():
-                    new = part.ids
-                case TextPart():
-                    starts[part.name] = len(ids)
-                    new = texts[part.name]
-                case Shown():
-                    new = shown
+                    where = at[:, None] + np.arange(len(part.ids))
+                    ids[where] = np.array(part.ids, np.int32)
+                    if types is not None:
+                        types[where] = np.array(part.types, np.uint8)
+                case TextPart() | Shown():
+                    text = texts[part.name] if isinstance(part, TextPart) else shown
+                    where = places(at, text.lengths)
+                    ids[where] = text.values
+                    if isinstance(part, TextPart):
+                        column_starts[part.name] = at
+                        if types is not None and part.type_id:
+                            types[where] = part.type_id
                 case MaskToken():
-                    mask_at = len(ids)
-                    new = (part.id,)
+                    mask_at = (at - starts[:-1]).astype(np.int32)
+                    ids[at] = part.id
                 case Ahead():
-                    mask_at = max(len(ids) - 1, 0)
-            ids += new
-            type_id = part.type_id if isinstance(part, TextPart) else 0
-            types += part.types if isinstance(part, Fixed) else [type_id] * len(new)
-            slots += part.indices if isinstance(part, Prompt) else [-1] * len(new)
-        prompted = any(isinstance(part, Prompt) for part in self.parts)
-        return Built(
-            input_ids=ids,
-            token_type_ids=types if self.typed else None,
-            slots=slots if prompted else None,
-            mask_at=mask_at,
-            starts=starts,
-            cls_at=self._cls_at(ids, slots),
-        )
+                    mask_at = np.maximum(at - starts[:-1] - 1, 0).astype(np.int32)
+            at = at + size
+        cls_at = self._cls_at(ids, starts, slots)
+        return Built(Ragged(ids, starts), types, slots, mask_at, column_starts, cls_at)
 
-    def _cls_at(self, ids: list[int], slots: list[int]) -> int:
-        text = [position for position, slot in enumerate(slots) if slot < 0]
+    def _size(
+        self, part: Part, texts: Mapping[str, Ragged], shown: Ragged
+    ) -> int | npt.NDArray[np.int64]:
+        """Positions that a part takes: as many in every input, or [R]."""
+        match part:
+            case Prompt():
+                return part.size
+            case Fixed():
+                return len(part.ids)
+            case TextPart():
+                return texts[part.name].lengths
+            case Shown():
+                return shown.lengths
+        return int(isinstance(part, MaskToken))
+
+    def _cls_at(
+        self,
+        ids: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int64],
+        slots: npt.NDArray[np.int32] | None,
+    ) -> npt.NDArray[np.int32]:
+        text = np.ones(len(ids), np.bool_) if slots is None else slots < 0
         if self.whole_at_end:
-            return text[-1]
-        cls = (position for position in text if ids[position] == self.cls_id)
-        return next(cls, text[0] if text else 0)
+            where = np.flatnonzero(text)
+            last = where[np.searchsorted(where, starts[1:]) - 1]
+            return (last - starts[:-1]).astype(np.int32)
+        found = _first(text, starts)
+        if self.cls_id is not None:
+            cls = _first(text & (ids == self.cls_id), starts)
+            found = np.where(cls >= 0, cls, found)
+        return np.maximum(found, 0).astype(np.int32)
+
+
+def _first(wanted: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first wanted position of each input [R], -1 where it has none."""
+    where = np.append(np.flatnonzero(wanted), len(wanted))
+    first = where[np.searchsorted(where[:-1], starts[:-1])]
+    return np.where(first < starts[1:], first - starts[:-1], -1)
 
 
 def tokenizer_layout(tokenizer: Any, columns: Sequence[str], **common: Any) -> Layout:

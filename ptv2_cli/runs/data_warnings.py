@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ptv2_cli.data.rows import Row, Split, look_alikes
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import truncated_rows
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.duplicate_text import overlap_warnings
 from ptv2_cli.runs.encoding import EncodedData
@@ -82,15 +83,14 @@ def unknown_tokens(encoded: EncodedData, split: str) -> Unknown | None:
     mark = encoded.encoder.unknown_token
     if mark is None:
         return None
-    special = set(encoded.encoder.tokenizer.all_special_ids) - {mark}
-    unknown: Counter[int] = Counter()
-    tokens: Counter[int] = Counter()
-    for feature in encoded.features(split):
-        for item in feature.inputs:
-            unknown[feature.row] += item.input_ids.count(mark)
-            tokens[feature.row] += sum(token not in special for token in item.input_ids)
-    rows = sum(count > MOSTLY * tokens[row] for row, count in unknown.items())
-    return Unknown(unknown.total() / max(tokens.total(), 1), rows)
+    features = encoded.features(split)
+    others = set(encoded.encoder.tokenizer.all_special_ids) - {mark}
+    unknown = features.count_tokens([mark])
+    tokens = features.tokens - features.count_tokens(sorted(others))
+    # A long row is several features.
+    unknown_by_row, tokens_by_row = (np.bincount(features.rows, one) for one in (unknown, tokens))
+    rows = int((unknown_by_row > MOSTLY * tokens_by_row).sum())
+    return Unknown(int(unknown.sum()) / max(int(tokens.sum()), 1), rows)
 
 
 def require_known(resolved: ResolvedConfig, train: Split, tokenizer: Any) -> None:
@@ -191,13 +191,13 @@ def _cut_rows(encoded: EncodedData, room: int) -> Iterator[str]:
     """
     most = encoded.encoder.max_len
     for name, features in encoded.by_split.items():
-        cut, rows = truncated_rows(features), len(encoded.data.rows(name))
+        cut, rows = features.truncated_rows, len(encoded.data.rows(name))
         if cut > CUT * rows:
             yield (
                 f"{cut} of {rows} {name} rows ({cut / rows:.0%}) are cut at "
                 f"max_len {most}{_longer(room, most, 'their text')}"
             )
-        less = sum(feature.left_out > 0 for feature in features)
+        less = features.lacking_demonstrations
         if less:
             yield (
                 f"{less} of {rows} {name} rows have no room for all "

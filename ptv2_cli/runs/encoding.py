@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ptv2_cli.backbones.load import load_tokenizer
-from ptv2_cli.data.rows import Split
+from ptv2_cli.data.rows import Row, Split
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import Feature, truncated_rows
+from ptv2_cli.inputs.feature_table import FeatureTable
+from ptv2_cli.inputs.table_builder import TableBuilder
 from ptv2_cli.inputs.template import Template, default_template, parse_template
 from ptv2_cli.inputs.verbalizer import TEMPLATE, render_demonstrations, word_tokens
 from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.row_selection import DRAWN
+from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
+
+AT_ONCE = 4096
+"""Rows that are tokenized at once: the memory that it takes does not grow with their number."""
 
 
 @dataclass(eq=False)
@@ -23,13 +29,13 @@ class EncodedData:
 
     data: RunData
     encoder: Encoder
-    by_split: dict[str, list[Feature]] = field(default_factory=dict)
+    by_split: dict[str, FeatureTable] = field(default_factory=dict)
     """The features of the splits that were needed so far."""
 
-    def features(self, split: str) -> list[Feature]:
+    def features(self, split: str) -> FeatureTable:
         """The features of a split, encoded on first use."""
         if split not in self.by_split:
-            self.by_split[split] = self.data.task.encode(self.data.rows(split), self.encoder)
+            self.by_split[split] = encode_rows(self.data.task, self.data.rows(split), self.encoder)
         return self.by_split[split]
 
     def reuse(self, other: EncodedData) -> None:
@@ -47,11 +53,24 @@ class EncodedData:
         return {
             "rows": len(split.rows),
             "sha256": split.sha256,
-            "truncated_rows": None if features is None else truncated_rows(features),
+            "truncated_rows": None if features is None else features.truncated_rows,
             "skipped_rows": len(split.bad),
             **({"drawn": DRAWN} if name == "holdout" else {}),
             **({"tasks": task.counts(split.rows)} if isinstance(task, MultiTask) else {}),
         }
+
+
+def encode_rows(task: Task, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
+    """The features of rows, tokenized some at a time.
+
+    Raises:
+        ConfigError: see Task.encode.
+    """
+    builder = TableBuilder()
+    for first in range(0, len(rows), AT_ONCE):
+        features = task.encode(rows[first : first + AT_ONCE], encoder)
+        builder.add(FeatureTable.of(features), first)
+    return builder.build()
 
 
 def tokenizer_of(resolved: ResolvedConfig) -> Any:

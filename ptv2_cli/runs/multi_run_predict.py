@@ -79,7 +79,7 @@ class MixedRuns:
         sessions = self._sessions
         tick(0)
         lines: list[PredictionLine] = [{} for _ in rows]
-        shares: list[tuple[list[int], list[Feature]]] = []
+        shares: list[tuple[list[int], Sequence[Feature]]] = []
         for number, (session, _) in enumerate(sessions):
             places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
             own = [_without_task(rows[at]) for at in places]

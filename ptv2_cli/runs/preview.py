@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import IGNORE
 from ptv2_cli.runs.encoding import EncodedData
@@ -48,10 +49,10 @@ def _place(number: int, count: int, chosen_from: bool, piece: str) -> str:
     return f"{piece} {number + 1} of {count}, " if count > 1 else ""
 
 
-def lengths(features: Sequence[Feature]) -> str:
+def lengths(features: FeatureTable) -> str:
     """Mean and longest length of the features' inputs, in tokens."""
-    sizes = [len(item.input_ids) for feature in features for item in feature.inputs]
-    return f"{sum(sizes) / len(sizes):.0f} tokens on average, {max(sizes)} at most"
+    sizes = features.ids.lengths
+    return f"{sizes.mean():.0f} tokens on average, {sizes.max()} at most"
 
 
 def _size(feature: Feature) -> str:

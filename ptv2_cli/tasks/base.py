@@ -221,8 +221,10 @@ class Task(ABC):
         return {**line["row"], self.gold_key: line["gold"]}
 
     @abstractmethod
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> Sequence[Feature]:
         """Tokenize rows into features, in row order; every row has at least one feature.
+
+        It is called for some thousand rows at a time: what a row becomes depends on itself alone.
 
         Raises:
             ConfigError: `max_len` leaves no room for text, or options that contradict it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal, cast
 
@@ -20,6 +19,7 @@ from ptv2_cli.data.row_checks import check_label, check_text
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring.resampling import class_detail, mean_error, ratio
@@ -89,7 +89,7 @@ class Choice(Task):
         """The texts without the choices; see Task.texts_by_column."""
         return {column: str(row[column]) for column in self.text}
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """One feature per row, with an input for each of its choices; see Task.encode."""
         pair = encoder.template is None
         columns = (self.columns[0], CHOICE) if pair else self.columns
@@ -99,11 +99,8 @@ class Choice(Task):
             for row, texts_of_row in zip(rows, choices, strict=True)
             for choice in texts_of_row
         ]
-        inputs = iter(encode_texts(columns, texts, encoder))
-        return [
-            _question(index, self.gold(row), [next(inputs) for _ in texts_of_row])
-            for index, (row, texts_of_row) in enumerate(zip(rows, choices, strict=True))
-        ]
+        table = encode_texts(columns, texts, encoder).as_choices(list(map(len, choices)))
+        return table.labelled([self.gold(row) for row in rows])
 
     def _texts(self, row: Row, choice: str, pair: bool) -> dict[str, str]:
         """The texts of one input by column."""
@@ -163,18 +160,6 @@ class Choice(Task):
             return None
         sizes = [len(choices_of(row, self.choice_columns)) for row in rows]
         return [_most(counts, size) for size in sizes]
-
-
-def _question(row: int, label: int | None, inputs: Sequence[Feature]) -> Feature:
-    """The feature of a question out of those of its choices."""
-    longest = max(inputs, key=lambda item: len(item.input_ids))
-    return replace(
-        longest,
-        row=row,
-        label=label,
-        truncated=any(item.truncated for item in inputs),
-        choices=tuple(replace(item, row=row) for item in inputs),
-    )
 
 
 def _most(counts: Mapping[int, int], size: int) -> Prediction:

@@ -20,6 +20,7 @@ from ptv2_cli.data.row_checks import check_text, index_of, inner, numbered, span
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring.scores import Array, Prediction
@@ -95,18 +96,18 @@ class Cloze(AnswerTask):
         row.pop("answers", None)
         return {**row, "answers": answers} if answers else row
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """One feature per entity, in the order of the row's; see Task.encode."""
         pairs = [(at, row, entity) for at, row in enumerate(rows) for entity in row["entities"]]
         texts = [
             {"passage": row["passage"], "query": row["query"].replace(GAP, entity)}
             for _, row, entity in pairs
         ]
-        features = encode_texts(self.columns, texts, encoder)
-        return [
-            replace(item, row=at, label=int(entity in row["answers"]) if "answers" in row else None)
-            for (at, row, entity), item in zip(pairs, features, strict=True)
+        table = encode_texts(self.columns, texts, encoder)
+        labels = [
+            int(entity in row["answers"]) if "answers" in row else None for _, row, entity in pairs
         ]
+        return table.of_rows([at for at, _, _ in pairs]).labelled(labels)
 
     def decode(
         self,

@@ -21,7 +21,9 @@ from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, SourceRow, Split, source_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.table_builder import TableBuilder
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.tasks.base import Task
@@ -255,17 +257,18 @@ class MultiTask(Task):
         values = {key: value for key, value in line.values.items() if key != TASK}
         return self._part_of(line.values, line.where), replace(line, values=values)
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """Each by its own task, within its own `max_len` where that is shorter."""
-        made: list[Feature] = []
+        builder = TableBuilder()
         for number, share in enumerate(self._shares(rows)):
             section, part = self.options.tasks[number], share.part
             own = encoder.limited(
                 section.max_len or part.max_len, section.truncation or part.truncation
             )
-            features = part.encode(share.of(rows), own)
-            made += [replace(item, row=share.places[item.row], task=number) for item in features]
-        return sorted(made, key=lambda item: item.row)
+            table = FeatureTable.of(part.encode(share.of(rows), own)).of_task(number)
+            builder.add(table.of_rows(np.array(share.places, np.int32)[table.rows]), 0)
+        table = builder.build()
+        return table.take(np.argsort(table.rows, kind="stable"))
 
     def decode(
         self,

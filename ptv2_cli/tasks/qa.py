@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.fields import Count, Flag
@@ -14,9 +16,11 @@ from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_question, question_place
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import ConfigError, DataError
-from ptv2_cli.inputs.encoder import Encoder, Pieces
-from ptv2_cli.inputs.features import Feature
-from ptv2_cli.inputs.layout import Layout
+from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.feature_table import FeatureTable
+from ptv2_cli.inputs.features import Feature, Label
+from ptv2_cli.inputs.labels import Labels
+from ptv2_cli.inputs.ragged import places
 from ptv2_cli.inputs.windows import token_windows
 from ptv2_cli.kinds import Kind
 from ptv2_cli.scoring import cmrc, squad
@@ -44,6 +48,36 @@ class QuestionAnsweringOptions(Section):
     )
     n_best: Count = Field(20, description="answers kept per question")
     max_answer_len: Count = Field(30, description="longest answer, in tokens")
+
+
+_Window = tuple[int, int, int, int, tuple[int, int] | None]
+"""Row, tokens of its question, the first of the context's tokens and how many, and the first and
+last of them that are the answer; None: unlabelled."""
+NOT_HERE = (-1, -1)
+"""The answer of a window that does not hold it."""
+
+
+class _Contexts:
+    """The tokens of the rows' contexts; one that many rows ask about is tokenized once."""
+
+    def __init__(self, texts: Sequence[str], spaced: bool, encoder: Encoder) -> None:
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        self._numbers = [numbers[text] for text in texts]
+        pieces = encoder.tokenize_with_offsets(list(numbers), spaced)
+        self.ids = pieces.ids
+        self._starts = pieces.ids.starts.tolist()
+        ends = pairwise(self._starts)
+        spans = [
+            visible_spans(text, pieces.offsets[start:end])
+            for text, (start, end) in zip(numbers, ends, strict=True)
+        ]
+        self.spans = np.concatenate([np.empty((0, 2), np.int32), *spans])
+        """The characters of every token [N, 2]; see `visible_spans`."""
+
+    def tokens_of(self, row: int) -> tuple[int, int]:
+        """The first of the tokens of a row's context, and the place after the last."""
+        number = self._numbers[row]
+        return self._starts[number], self._starts[number + 1]
 
 
 class QuestionAnswering(AnswerTask):
@@ -80,7 +114,7 @@ class QuestionAnswering(AnswerTask):
         """SQuAD 2.0 says in three columns what the answer is."""
         return ("answers", "is_impossible", "plausible_answers")
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """Windows over the context, each after the whole question; see Task.encode.
 
         A question that leaves the context less than half of the room is cut to that half.
@@ -88,49 +122,63 @@ class QuestionAnswering(AnswerTask):
         layout = encoder.layout(self.columns, closed=True)
         spaced = {text.name: text.spaced for text in layout.texts}
         question, context = self.columns
-        questions = encoder.tokenize([row["question"].strip() for row in rows], spaced[question])
-        contexts = encoder.tokenize_with_offsets([row["context"] for row in rows], spaced[context])
+        questions = encoder.tokenize_all(
+            [row["question"].strip() for row in rows], spaced[question]
+        )
+        contexts = _Contexts([row["context"] for row in rows], spaced[context], encoder)
         room = encoder.max_len - layout.overhead
-        return [
-            feature
+        windows = [
+            window
             for index, row in enumerate(rows)
-            for feature in self._windows(
-                index, row, questions[index], contexts[index], layout, room
-            )
+            for window in self._windows(index, row, int(questions.lengths[index]), contexts, room)
         ]
+        columns = np.array([window[:4] for window in windows], np.int64).reshape(-1, 4)
+        row_of, asked, begins, lengths = columns.T
+        built = layout.build(
+            {
+                question: questions.cut(questions.starts[row_of], asked),
+                context: contexts.ids.cut(begins, lengths),
+            }
+        )
+        starts = built.starts[context]
+        offsets = np.full((len(built.ids.values), 2), -1, np.int32)
+        offsets[places(starts, lengths)] = contexts.spans[places(begins, lengths)]
+        truncated = asked < questions.lengths[row_of]
+        labels: list[Label] = []
+        inner = (starts - built.ids.starts[:-1]).tolist()
+        for (*_, answer), at, cls_at in zip(windows, inner, built.cls_at.tolist(), strict=True):
+            if answer is None:
+                labels.append(None)
+            elif answer == NOT_HERE:
+                labels.append((cls_at, cls_at))
+            else:
+                labels.append((at + answer[0], at + answer[1]))
+        return FeatureTable(
+            ids=built.ids,
+            rows=row_of.astype(np.int32),
+            types=built.types,
+            labels=Labels.of(labels),
+            slots=built.slots,
+            mask_at=built.mask_at,
+            offsets=offsets,
+            cls_at=built.cls_at if built.cls_at.any() else None,
+            truncated=truncated if truncated.any() else None,
+        )
 
     def _windows(
-        self, index: int, row: Row, question: list[int], context: Pieces, layout: Layout, room: int
-    ) -> list[Feature]:
-        asked = question[: max(room // 2, room - len(context.ids))]
-        windows = token_windows(len(context.ids), room - len(asked), self.options.stride)
-        spans = visible_spans(row["context"], context.offsets)
-        answer = answer_tokens(row, spans)
-        features = []
-        for start, end in windows:
-            built = layout.build({self.columns[0]: asked, self.columns[1]: context.ids[start:end]})
-            at = built.starts[self.columns[1]]
-            offsets: list[tuple[int, int] | None] = [None] * len(built.input_ids)
-            offsets[at : at + end - start] = spans[start:end]
-            label: tuple[int, int] | None = (built.cls_at, built.cls_at)
+        self, index: int, row: Row, question: int, contexts: _Contexts, room: int
+    ) -> Iterator[_Window]:
+        """The windows of a row, whose question has `question` tokens."""
+        first, end = contexts.tokens_of(index)
+        asked = min(question, max(room // 2, room - (end - first)))
+        answer = answer_tokens(row, contexts.spans[first:end])
+        for begin, stop in token_windows(end - first, room - asked, self.options.stride):
+            label: tuple[int, int] | None = NOT_HERE
             if "answers" not in row:
                 label = None
-            elif answer is not None and start <= answer[0] and answer[1] < end:
-                label = (at + answer[0] - start, at + answer[1] - start)
-            features.append(
-                Feature(
-                    row=index,
-                    input_ids=built.input_ids,
-                    token_type_ids=built.token_type_ids,
-                    label=label,
-                    slots=built.slots,
-                    mask_at=built.mask_at,
-                    offsets=offsets,
-                    cls_at=built.cls_at,
-                    truncated=len(asked) < len(question),
-                )
-            )
-        return features
+            elif answer is not None and begin <= answer[0] and answer[1] < stop:
+                label = (answer[0] - begin, answer[1] - begin)
+            yield index, asked, first + begin, stop - begin, label
 
     def decode(
         self,

@@ -20,6 +20,7 @@ from ptv2_cli.data.source import corpus_of
 from ptv2_cli.errors import ConfigError, DataError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.layout import Built, Fixed, Layout, TextPart
+from ptv2_cli.inputs.ragged import Ragged, joined
 from ptv2_cli.scoring.entities import entities
 from ptv2_cli.scoring.resampling import precision_recall_f1, resampled_errors
 from ptv2_cli.scoring.scores import Prediction, Scores
@@ -180,18 +181,18 @@ class SemanticRoles(Tagging):
             )
         return layout
 
-    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
+    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> Ragged:
         """The predicate's tokens, after the literal separator if that is asked for."""
         literal = self._separator == "literal" and encoder.template is None
         lead = [LITERAL] if literal else []
-        words = [[*lead, row["tokens"][row[PREDICATE]]] for row in rows]
-        tokens = encoder.tokenize_words(words)
-        return [[piece for word in pieces for piece in word][:most] for pieces in tokens]
+        words = [word for row in rows for word in (*lead, row["tokens"][row[PREDICATE]])]
+        tokens = encoder.tokenize_words(words).regrouped(np.full(len(rows), 1 + len(lead)))
+        return tokens.first(np.minimum(tokens.lengths, most))
 
-    def _build(self, layout: Layout, text: list[int], beside: list[int]) -> Built:
+    def _build(self, layout: Layout, text: Ragged, beside: Ragged) -> Built:
         if any(isinstance(part, TextPart) and part.name == PREDICATE for part in layout.parts):
             return layout.build({self.columns[0]: text, PREDICATE: beside})
-        return layout.build({self.columns[0]: text + beside})
+        return layout.build({self.columns[0]: joined([text, beside])})
 
     def score(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
         """Arguments by the official count and by the reference's; see Task.score.

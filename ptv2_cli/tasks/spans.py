@@ -7,46 +7,59 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ptv2_cli.data.rows import Row
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.scoring.scores import Array, Prediction
 
 
-def visible_spans(context: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """The characters [start, end) that each token adds to an answer; None: it adds none.
+def visible_spans(context: str, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The characters [start, end) that each token adds to an answer [n, 2]; (-1, -1): none.
 
     White space around a token is left out: some tokenizers count the space before a word as the
     word's. Combining marks that no token holds (uncased models drop accents) belong to the
     letter before them.
     """
-    held = bytearray(len(context))
-    for start, end in offsets:
-        held[start:end] = b"\1" * (end - start)
-    spans: list[tuple[int, int] | None] = []
-    for start, end in offsets:
-        while start < end and context[start].isspace():
-            start += 1
-        while start < end and context[end - 1].isspace():
-            end -= 1
-        while start < end < len(context) and not held[end] and _is_mark(context[end]):
-            end += 1
-        spans.append((start, end) if start < end else None)
-    return spans
+    size = len(context)
+    codes = np.frombuffer(context.encode("utf-32-le", "surrogatepass"), np.uint32)
+    letters = set(context)
+    space = np.isin(codes, [ord(letter) for letter in letters if letter.isspace()])
+    mark = np.isin(codes, [ord(letter) for letter in letters if _is_mark(letter)])
+    count = np.zeros(size + 1, np.int64)
+    np.add.at(count, offsets[:, 0], 1)
+    np.subtract.at(count, offsets[:, 1], 1)
+    held = np.cumsum(count)[:size] > 0
+    at = np.arange(size)
+    start, end = offsets[:, 0].astype(np.int64), offsets[:, 1].astype(np.int64)
+    start = np.minimum(_next(~space)[start], end)
+    # The place after the last character that is no space, before each place.
+    after = np.concatenate([[0], np.maximum.accumulate(np.where(space, 0, at + 1))])
+    end = np.maximum(after[end], start)
+    seen = start < end
+    end = np.where(seen, _next(held | ~mark)[end], end)
+    return np.where(seen[:, None], np.stack([start, end], axis=1), -1).astype(np.int32)
+
+
+def _next(wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The first wanted place from each of n places on, [n + 1]; n where there is none."""
+    size = len(wanted)
+    places = np.append(np.where(wanted, np.arange(size), size), size)
+    return np.minimum.accumulate(places[::-1])[::-1]
 
 
 def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M")
 
 
-def answer_tokens(row: Row, spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+def answer_tokens(row: Row, spans: npt.NDArray[np.int32]) -> tuple[int, int] | None:
     """First and last token [inclusive] of the row's first answer; None if it has none."""
     if not row.get("answers"):
         return None
     answer = row["answers"][0]
     start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
-    inside = [at for at, span in enumerate(spans) if span and span[0] < end and span[1] > start]
-    return (inside[0], inside[-1]) if inside else None
+    inside = np.flatnonzero((spans[:, 0] >= 0) & (spans[:, 0] < end) & (spans[:, 1] > start))
+    return (int(inside[0]), int(inside[-1])) if len(inside) else None
 
 
 NEVER = 1e9

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BeforeValidator, Field, field_validator
 
 from ptv2_cli.config.fields import impossible
@@ -20,9 +22,12 @@ from ptv2_cli.data.row_store import RowStore, column_values, once
 from ptv2_cli.data.rows import DataSource, Row, Split, counted
 from ptv2_cli.errors import DataError
 from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.labels import Labels
 from ptv2_cli.inputs.layout import Built, Layout
-from ptv2_cli.inputs.windows import readers, word_windows
+from ptv2_cli.inputs.ragged import Ragged, bounds
+from ptv2_cli.inputs.windows import cut_windows
 from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.cmrc import join_words
 from ptv2_cli.scoring.entities import (
@@ -129,7 +134,7 @@ class Tagging(Task):
         """The sentence; see Task.texts_by_column."""
         return {"tokens": " ".join(row["tokens"])}
 
-    def encode(self, rows: Sequence[Row], encoder: Encoder) -> list[Feature]:
+    def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """Windows of whole words; each word is labelled and read in exactly one of them.
 
         A word's first sub-word carries its label; a word longer than a window keeps its first
@@ -137,71 +142,71 @@ class Tagging(Task):
         """
         layout = self._layout(encoder)
         room = encoder.max_len - layout.overhead
-        words = encoder.tokenize_words([row["tokens"] for row in rows])
+        sentences = [row["tokens"] for row in rows]
+        counts = np.array([len(words) for words in sentences], np.int64)
         beside = self._beside(rows, encoder, room // 2)
-        return [
-            feature
-            for index, row in enumerate(rows)
-            for feature in self._windows(index, row, words[index], beside[index], layout, room)
-        ]
+        rooms = room - beside.lengths
+        row_of_word = np.repeat(np.arange(len(rows)), counts)
+        pieces = encoder.tokenize_words(list(chain.from_iterable(sentences)))
+        kept = np.minimum(pieces.lengths, rooms[row_of_word])
+        truncated = np.zeros(len(rows), np.bool_)
+        truncated[row_of_word[kept < pieces.lengths]] = True
+        pieces = pieces.first(kept)
+        windows = cut_windows(pieces, counts, rooms, self.options.stride)
+        begins = pieces.starts[windows.first]
+        text = pieces.cut(begins, pieces.starts[windows.last] - begins)
+        built = self._build(layout, text, beside.take(windows.rows))
+        window, word = windows.read()
+        position = built.starts[self.columns[0]] - begins
+        at = position[window] + pieces.starts[word]
+        words = np.full(len(built.ids.values), -1, np.int32)
+        words[at] = word - bounds(counts)[row_of_word[word]]
+        return FeatureTable(
+            ids=built.ids,
+            rows=windows.rows.astype(np.int32),
+            types=built.types,
+            labels=self._labels(rows, windows.rows, built.ids.starts, at, word),
+            slots=built.slots,
+            mask_at=built.mask_at,
+            words=words,
+            truncated=truncated[windows.rows] if truncated.any() else None,
+        )
 
     def _layout(self, encoder: Encoder) -> Layout:
         """What surrounds a window."""
         return encoder.layout(self.columns)
 
-    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> list[list[int]]:
+    def _beside(self, rows: Sequence[Row], encoder: Encoder, most: int) -> Ragged:
         """At most `most` tokens that stand in every window of a row beside its words."""
-        return [[] for _ in rows]
+        return Ragged.empty_lists(len(rows))
 
-    def _build(self, layout: Layout, text: list[int], beside: list[int]) -> Built:
-        """A window's input."""
+    def _build(self, layout: Layout, text: Ragged, beside: Ragged) -> Built:
+        """The windows' inputs."""
         return layout.build({self.columns[0]: text})
 
-    def _windows(
+    def _labels(
         self,
-        index: int,
-        row: Row,
-        words: list[list[int]],
-        beside: list[int],
-        layout: Layout,
-        room: int,
-    ) -> list[Feature]:
-        room -= len(beside)
-        truncated = any(len(word) > room for word in words)
-        words = [word[:room] for word in words]
-        lengths = [len(word) for word in words]
-        windows = word_windows(lengths, room, self.options.stride)
-        reader = readers(lengths, windows)
-        features = []
-        for number, (first, last) in enumerate(windows):
-            text = [piece for word in words[first:last] for piece in word]
-            built = self._build(layout, text, beside)
-            position = built.starts[self.columns[0]]
-            words_read: list[int | None] = [None] * len(built.input_ids)
-            for word in range(first, last):
-                if reader[word] == number:
-                    words_read[position] = word
-                position += lengths[word]
-            features.append(
-                Feature(
-                    row=index,
-                    input_ids=built.input_ids,
-                    token_type_ids=built.token_type_ids,
-                    label=self._label(row, words_read),
-                    slots=built.slots,
-                    mask_at=built.mask_at,
-                    words=words_read,
-                    truncated=truncated,
-                )
-            )
-        return features
-
-    def _label(self, row: Row, read: list[int | None]) -> list[int] | None:
-        if "tags" not in row:
+        rows: Sequence[Row],
+        row_of_window: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.int64],
+        at: npt.NDArray[np.int64],
+        word: npt.NDArray[np.int64],
+    ) -> Labels | None:
+        """The tags of the windows' tokens: at positions `at` those of the words `word`."""
+        known = np.array(["tags" in row for row in rows], np.bool_)
+        if not known.any():
             return None
-        tags = row["tags"]
         # A role that train lacks is no class: it is learnt by nobody, and counts as missed.
-        return [IGNORE if word is None else self._place.get(tags[word], IGNORE) for word in read]
+        blank = [IGNORE]
+        tags = chain.from_iterable(
+            [self._place.get(tag, IGNORE) for tag in row["tags"]]
+            if "tags" in row
+            else blank * len(row["tokens"])
+            for row in rows
+        )
+        labels = np.full(int(starts[-1]), IGNORE, np.int32)
+        labels[at] = np.fromiter(tags, np.int32)[word]
+        return Labels(labels, starts, None if known.all() else known[row_of_window])
 
     def decode(
         self,

@@ -16,6 +16,7 @@ from ptv2_cli.backbones.locate import locate
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.inputs.encoder import Encoder
+from ptv2_cli.inputs.ragged import Ragged
 
 V1 = {"name": "ptuning_v1", "template": "{p:2} {premise} {p:2} {hypothesis} {p:2} {mask}"}
 TASKS = {
@@ -132,17 +133,17 @@ def test_words_offsets_and_the_frame_of_a_unigram_tokenizer(unigram) -> None:
     section = BackboneSection.model_validate({"name": str(unigram)})
     tokenizer = load_tokenizer(locate(section, offline=True), section, words=True)
     encoder = Encoder(tokenizer, 24)
-    shown = [
-        [tokenizer.convert_ids_to_tokens(ids) for ids in sentence]
-        for sentence in encoder.tokenize_words([["ann", "paris", "7"]])
-    ]
-    assert shown == [[["▁ann"], ["▁pa", "ris"], ["▁", "<unk>"]]]
-    (pieces,) = encoder.tokenize_with_offsets(["ann likes paris ."], spaced=True)
+    words = encoder.tokenize_words(["ann", "paris", "7"])
+    shown = [tokenizer.convert_ids_to_tokens(words[at].tolist()) for at in range(len(words))]
+    assert shown == [["▁ann"], ["▁pa", "ris"], ["▁", "<unk>"]]
+    pieces = encoder.tokenize_with_offsets(["ann likes paris ."], spaced=True)
     text = "ann likes paris ."
     assert [text[a:b] for a, b in pieces.offsets] == ["ann", "likes", "pa", "ris", "."]
     layout = encoder.layout(["text"])
     built = layout.build({"text": pieces.ids})
-    assert built.input_ids == [*pieces.ids, tokenizer.eos_token_id]
-    assert (layout.overhead, built.starts["text"], built.cls_at) == (1, 0, 0)
-    pair = encoder.layout(["a", "b"]).build({"a": pieces.ids[:1], "b": pieces.ids[1:2]})
-    assert pair.input_ids == tokenizer("ann", "likes")["input_ids"]
+    assert built.ids[0].tolist() == [*pieces.ids[0], tokenizer.eos_token_id]
+    assert (layout.overhead, built.starts["text"][0], built.cls_at[0]) == (1, 0, 0)
+    pair = encoder.layout(["a", "b"]).build(
+        {name: Ragged.of([pieces.ids[0][at : at + 1]]) for at, name in enumerate("ab")}
+    )
+    assert pair.ids[0].tolist() == tokenizer("ann", "likes")["input_ids"]

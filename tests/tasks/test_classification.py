@@ -7,7 +7,6 @@ import pytest
 
 from ptv2_cli.errors import ConfigError, InputError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import truncated_rows
 from ptv2_cli.inputs.template import default_template, parse_template
 from ptv2_cli.tasks.catalog import load_definition, load_task
 from ptv2_cli.tasks.classification import Classification
@@ -42,7 +41,7 @@ def test_labels_and_truncated_rows(wordpiece: Any) -> None:
     features = load_task("superglue/rte").encode(ROWS, Encoder(wordpiece, 12))
     assert [feature.label for feature in features] == [0, 1, None]
     assert [feature.row for feature in features] == [0, 1, 2]
-    assert truncated_rows(features) == 1
+    assert features.truncated_rows == 1
 
 
 def test_only_second_cuts_the_passage_alone(wordpiece: Any) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.encoder import Encoder, Pieces
-from ptv2_cli.inputs.features import Feature, truncated_rows
+from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.ragged import Ragged
 from ptv2_cli.inputs.template import default_template
 from ptv2_cli.scoring.squad import best_over, best_threshold
 from ptv2_cli.tasks.catalog import load_task
@@ -55,7 +56,7 @@ def test_windows_are_the_tokenizers_own(name: str, request: Any) -> None:
             for span, owner in zip(expected["offset_mapping"][index], owners, strict=True)
         ]
         assert feature.offsets == shown
-    assert truncated_rows(features) == 0
+    assert features.truncated_rows == 0
 
 
 @pytest.mark.parametrize("name", ["wordpiece", "roberta", "gpt2"])
@@ -112,7 +113,7 @@ def test_a_long_question_leaves_half_to_the_context(wordpiece: Any) -> None:
     row = ask(LONG, "Ann", "who sat on the mat " * 10)
     features = SQUAD.encode([row], Encoder(wordpiece, 23))
     assert all(len(feature.input_ids) <= 23 for feature in features)
-    assert truncated_rows(features) == 1
+    assert features.truncated_rows == 1
     assert sum(span is not None for span in features[0].offsets or []) == 10
     short = SQUAD.encode([ask("Ann sat", "Ann", "who " * 18)], Encoder(wordpiece, 23))
     assert len(short) == 1
@@ -280,9 +281,10 @@ def test_tokens_of_no_width_begin_and_end_no_answer(
     wordpiece: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = Encoder(wordpiece, 16)
-    pieces = encoder.tokenize_with_offsets(["a b"])[0]
-    widthless = Pieces([*pieces.ids, pieces.ids[0]], [*pieces.offsets, (3, 3)])
-    monkeypatch.setattr(encoder, "tokenize_with_offsets", lambda *args: [widthless])
+    pieces = encoder.tokenize_with_offsets(["a b"])
+    ids = Ragged.of([[*pieces.ids[0], pieces.ids[0][0]]])
+    widthless = Pieces(ids, np.array([*pieces.offsets, (3, 3)], np.int32))
+    monkeypatch.setattr(encoder, "tokenize_with_offsets", lambda *args: widthless)
     (feature,) = features = SQUAD.encode([ask("a b", "b")], encoder)
     assert (feature.offsets or [])[4:] == [(0, 1), (2, 3), None, None]
     assert feature.label == (5, 5)
@@ -390,6 +392,11 @@ def test_an_answer_begins_and_ends_with_no_space(gpt2: Any) -> None:
     assert all(entry["text"] == entry["text"].strip() for entry in line["nbest"])
 
 
+def visible(context: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    spans = visible_spans(context, np.array(offsets, np.int32)).tolist()
+    return [None if start < 0 else (start, end) for start, end in spans]
+
+
 def test_an_answer_keeps_the_accents_that_the_tokenizer_drops(wordpiece: Any) -> None:
     context = "the Bi\u0301\u0323g cat"  # the tokenizer reads "the big cat"
     row = ask(context, "cat")
@@ -398,12 +405,12 @@ def test_an_answer_keeps_the_accents_that_the_tokenizer_drops(wordpiece: Any) ->
     at = tokens.index("big")
     (line,) = SQUAD.decode([row], features, [logits(feature, at, at)], {})
     assert line["answer"] == "Bi\u0301\u0323g"
-    last = visible_spans("Cafe\u0301 bar", [(0, 4), (6, 9)])
+    last = visible("Cafe\u0301 bar", [(0, 4), (6, 9)])
     assert last == [(0, 5), (6, 9)]
     # Two tokens of one letter both keep its mark; a mark that is a token stays that token's.
-    assert visible_spans("e\u0301", [(0, 1), (0, 1)]) == [(0, 2), (0, 2)]
-    assert visible_spans("e\u0301", [(0, 1), (1, 2)]) == [(0, 1), (1, 2)]
-    assert visible_spans("a \n b", [(0, 1), (1, 3), (3, 5)]) == [(0, 1), None, (4, 5)]
+    assert visible("e\u0301", [(0, 1), (0, 1)]) == [(0, 2), (0, 2)]
+    assert visible("e\u0301", [(0, 1), (1, 2)]) == [(0, 1), (1, 2)]
+    assert visible("a \n b", [(0, 1), (1, 3), (3, 5)]) == [(0, 1), None, (4, 5)]
 
 
 @pytest.mark.parametrize("templated", [False, True])

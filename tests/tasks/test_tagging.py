@@ -8,7 +8,7 @@ import pytest
 
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.encoder import Encoder
-from ptv2_cli.inputs.features import Feature, truncated_rows
+from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.template import default_template
 from ptv2_cli.kinds import IGNORE
 from ptv2_cli.tasks.catalog import load_task
@@ -89,7 +89,7 @@ def test_every_word_is_read_exactly_once(wordpiece: Any, stride: int, templated:
             for at, word in enumerate(feature.words or []):
                 label = feature.label[at]  # type: ignore[index]
                 assert label == (IGNORE if word is None else task.labels.index(row["tags"][word]))
-    assert truncated_rows(features) == 0
+    assert features.truncated_rows == 0
     # What the windows say, put together again, is the row's own tags.
     tag_of = lambda row, word: rows[row]["tags"][word]  # noqa: E731
     lines = task.decode(rows, features, one_hot(features, tag_of), {})
@@ -113,7 +113,7 @@ def test_a_word_longer_than_a_window_keeps_its_first_pieces(wordpiece: Any) -> N
     features = TASK.encode([row], Encoder(wordpiece, 4))
     tokens = [wordpiece.convert_ids_to_tokens(feature.input_ids)[1:-1] for feature in features]
     assert tokens == [["cat"], ["un", "##afford"], ["sat"]]
-    assert truncated_rows(features) == 1
+    assert features.truncated_rows == 1
 
 
 def test_a_word_that_vanishes_still_gets_a_tag(wordpiece: Any) -> None:
