@@ -68,8 +68,8 @@ def encode_rows(task: Task, rows: Sequence[Row], encoder: Encoder) -> FeatureTab
     """
     builder = TableBuilder()
     for first in range(0, len(rows), AT_ONCE):
-        features = task.encode(rows[first : first + AT_ONCE], encoder)
-        builder.add(FeatureTable.of(features), first)
+        some = list(rows[first : first + AT_ONCE])  # each is made once, whoever looks at it
+        builder.add(FeatureTable.of(task.encode(some, encoder)), first)
     return builder.build()
 
 
