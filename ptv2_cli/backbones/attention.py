@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from ptv2_cli.backbones.injection import injection_of
+from ptv2_cli.backbones.model_code import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    sdpa_attention_forward,
+    sdpa_mask,
+)
 
 NAME = "ptv2"
 

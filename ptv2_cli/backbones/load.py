@@ -7,7 +7,6 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ptv2_cli.backbones import adapters
 from ptv2_cli.backbones.attention import NAME
@@ -15,6 +14,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
 from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.model_code import AutoConfig, AutoModel, AutoTokenizer
 from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantize import (
     DTYPES,

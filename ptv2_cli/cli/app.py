@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -101,7 +102,9 @@ def main() -> None:
     if debug:  # accepted anywhere, although it belongs to no command
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     console.open_streams()
-    sys.exit(run(arguments, debug))
+    code = run(arguments, debug)
+    gc.freeze()  # the interpreter's end looks through all that libraries made, for a second
+    sys.exit(code)
 
 
 def run(arguments: list[str], debug: bool = False) -> int:

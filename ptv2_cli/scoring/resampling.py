@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, sem
 
 from ptv2_cli.scoring.scores import Statistics
 
@@ -89,7 +88,7 @@ def class_detail(
 
 def mean_error(values: Statistics) -> float:
     """Standard error of a mean over n rows: sample standard deviation / sqrt(n); 0 for n = 1."""
-    return float(sem(values)) if len(values) > 1 else 0.0
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def sampled_rows(count: int) -> npt.NDArray[np.int64]:
@@ -120,6 +119,8 @@ def moments(truth: Statistics, guess: Statistics) -> Statistics:
     First of the values, centred, then of their ranks. Ranks are those among all n rows: totals
     over all rows give Spearman's exactly, over a resample very nearly.
     """
+    from scipy.stats import rankdata  # takes most of a second to import, and regression alone it
+
     columns = [np.ones(len(truth))]
     for x, y in ((truth, guess), (rankdata(truth), rankdata(guess))):
         # Centred, because xx - x * x of large numbers loses all digits; scaled, because the
