@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from ptv2_cli.data.rows import DataSource, Row, Split, reading_of
 from ptv2_cli.data.source import FileSource, FolderSource
 from ptv2_cli.errors import DataError
-from ptv2_cli.runs.duplicate_text import TextHashes, hash_texts
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, with_holdout
 from ptv2_cli.runs.row_selection import draw, hold_out, read_limited
 from ptv2_cli.tasks.base import Task
@@ -46,29 +45,18 @@ class RunData:
     splits: dict[str, Split]
     demonstrations: list[Row] = field(default_factory=list)
     """Rows of train that stand before every text."""
-    _hashes: dict[str, list[TextHashes]] = field(default_factory=dict)
 
     def rows(self, split: str) -> Sequence[Row]:
         """The rows of a split."""
         return self.splits[split].rows
 
-    def text_hashes(self, split: str) -> list[TextHashes]:
-        """The hashes of each row's texts, made on first use."""
-        if split not in self._hashes:
-            self._hashes[split] = hash_texts(self.task, self.rows(split))
-        return self._hashes[split]
-
     def reuse(self, other: RunData) -> list[str]:
-        """The splits that have the very same rows in both; their text is not hashed again."""
-        same = [
+        """The splits that have the very same rows in both."""
+        return [
             name
             for name in self.splits
             if name in other.splits and self.rows(name) is other.rows(name)
         ]
-        for name in same:
-            if name in other._hashes:
-                self._hashes.setdefault(name, other._hashes[name])
-        return same
 
     @cached_property
     def note(self) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +16,16 @@ from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import DataSource, Row, Split
 from ptv2_cli.errors import DataError
 from ptv2_cli.rng import derive, generator
-from ptv2_cli.runs.duplicate_text import group_by_text, hash_texts
+from ptv2_cli.runs.duplicate_text import Groups, group_by_text
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.text_hashes import Indices, Mask, text_hashes
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import task_of_row
 
 Unit = list[int]
 """Indices of rows that are taken together; mostly one row."""
+AT_ONCE = 4096
+"""Numbers that are Python objects at the same time."""
 
 
 def read_limited(
@@ -109,25 +113,26 @@ def hold_out(task: Task, train: Split, fraction: float, seed: int) -> tuple[Spli
         DataError: train is too small to give a row of it away.
     """
     rows = RowStore.of(train.rows)
-    strata = [_stratum(task, row) for row in rows]
-    wanted = shares(Counter(strata), round(fraction * len(rows)), least=0)
-    hashes = hash_texts(task, rows)
-    held: set[int] = set()
+    numbers: dict[Hashable, int] = {}
+    of_row = (numbers.setdefault(_stratum(task, row), len(numbers)) for row in rows)
+    strata = np.fromiter(of_row, np.int64, len(rows))
+    sizes = np.bincount(strata).tolist()
+    wanted = shares(dict(enumerate(sizes)), round(fraction * len(rows)), least=0)
+    hashes = text_hashes(task, rows)
+    held = np.zeros(len(rows), bool)
     for long in (True, False):
         groups = group_by_text(hashes, long=long)
-        order = torch.randperm(len(groups), generator=generator(seed, "holdout")).tolist()
-        held = _drawn([groups[place] for place in order], strata, wanted)
-        if 2 * len(held) >= sum(wanted.values()):
+        order = torch.randperm(len(groups), generator=generator(seed, "holdout")).numpy()
+        held = _drawn(groups, order, strata, [wanted[number] for number in range(len(sizes))])
+        if 2 * held.sum() >= sum(wanted.values()):
             break
-    if not held:
+    if not held.any():
         raise DataError.at(
             "selection.fraction",
             f"{fraction} of {len(rows)} train rows leaves one side empty",
             "give a validation file, or another fraction",
         )
-    taken = np.zeros(len(rows), bool)
-    taken[list(held)] = True
-    kept, given = rows.take(~taken), rows.take(taken)
+    kept, given = rows.take(~held), rows.take(held)
     return replace(train, rows=kept), replace(train, rows=given, notes=())
 
 
@@ -137,44 +142,59 @@ def _stratum(task: Task, row: Row) -> Hashable:
     return (task_of_row(row), gold) if task.parts else gold
 
 
-def _drawn(
-    groups: Sequence[Sequence[int]],
-    strata: Sequence[Hashable],
-    wanted: Mapping[Hashable, int],
-) -> set[int]:
-    """Indices of rows to hold out: whole groups, the first that fit, in the order given.
+def _drawn(groups: Groups, order: Indices, strata: Indices, wanted: Sequence[int]) -> Mask:
+    """Which rows [n] to hold out: whole groups, the first that fit, in the order given.
 
     No stratum gives all its rows away.
-    """
-    sizes, taken = Counter(strata), Counter[Hashable]()
-    left = [(group, Counter(strata[index] for index in group)) for group in groups]
-    held: set[int] = set()
 
-    def room(own: Mapping[Hashable, int]) -> bool:
+    Args:
+        groups: of n rows.
+        order: numbers of all groups.
+        strata: [n], the stratum of each row.
+        wanted: rows to hold out of each stratum.
+    """
+    sizes, taken = np.bincount(strata).tolist(), [0] * len(wanted)
+    held = np.zeros(len(strata), bool)
+
+    def room(own: Mapping[int, int]) -> bool:
         return all(taken[name] + count < sizes[name] for name, count in own.items())
 
-    def fits(own: Mapping[Hashable, int]) -> bool:
+    def fits(own: Mapping[int, int]) -> bool:
         return all(taken[name] + count <= wanted[name] for name, count in own.items())
 
-    def helps(own: Mapping[Hashable, int]) -> bool:
+    def helps(own: Mapping[int, int]) -> bool:
         """Whether it brings the counts nearer to those wanted, though some overshoot."""
         missing = {name: wanted[name] - taken[name] for name in own}
         return sum(abs(missing[name] - own[name]) - abs(missing[name]) for name in own) < 0
 
+    def by_stratum(group: int) -> Mapping[int, int]:
+        return Counter(strata[groups[group]].tolist())
+
+    left = order
     for suits in (fits, helps):
-        passed = []
-        for group, own in left:
+        passed = array("q")
+        for group in _each(left):
+            if taken == wanted:  # none suits any more
+                return held
+            own = by_stratum(group)
             if room(own) and suits(own):
-                held.update(group)
-                taken.update(own)
+                held[groups[group]] = True
+                for name, count in own.items():
+                    taken[name] += count
             else:
-                passed.append((group, own))
-        left = passed
-    able = [group for group, own in left if room(own)]
-    if able and not held and any(wanted.values()):
-        smallest = min(able, key=len)
-        held.update(smallest)
+                passed.append(group)
+        left = np.array(passed, np.int64)
+    if not held.any() and any(wanted):
+        able = [group for group in _each(left) if room(by_stratum(group))]
+        if able:
+            held[groups[min(able, key=lambda group: len(groups[group]))]] = True
     return held
+
+
+def _each(numbers: Indices) -> Iterator[int]:
+    """Numbers as Python has them, a few at a time."""
+    for first in range(0, len(numbers), AT_ONCE):
+        yield from numbers[first : first + AT_ONCE].tolist()
 
 
 def draw(resolved: ResolvedConfig, rows: Sequence[Row]) -> list[Row]:
