@@ -139,6 +139,7 @@ def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
     name = resolved.task.identity["name"]  # that of several tasks tells which
     rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
+    size = f"up to {train.batch_tokens:,} tokens" if train.batch_tokens else train.batch_size
     rows = [
         ("method", f"{config.method.name}: {resolved.prompt_sites}"),
         (
@@ -150,7 +151,7 @@ def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
         *([("label", resolved.task.found)] if resolved.task.found else []),
         (
             "training",
-            f"{rate}batches of {train.batch_size}, {train.precision}, seed {train.seed}",
+            f"{rate}batches of {size}, {train.precision}, seed {train.seed}",
         ),
         (
             "selection",

@@ -47,6 +47,7 @@ LATER: Mapping[str, Any] = {
     "method.sites": "all",
     "task.metrics": None,
     "train.class_weights": None,
+    "train.batch_tokens": None,
     "head.words": None,
     "head.template": None,
     "head.train": False,

@@ -12,9 +12,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -247,8 +249,19 @@ class TrainSection(Section):
         None, description="passes over train, not together with steps; default: by head kind"
     )
     steps: Count | None = Field(None, description="optimizer steps, not together with epochs")
-    batch_size: Count = Field(32, description="rows of one forward pass")
-    eval_batch_size: Count = Field(64, description="rows of one forward pass of an evaluation")
+    batch_size: Count = Field(
+        32, description="rows of one forward pass, not together with batch_tokens"
+    )
+    batch_tokens: Count | None = Field(
+        None,
+        description="most padded tokens of one forward pass, the prompt's included, in place of "
+        "batch_size: many short rows or few long ones",
+    )
+    eval_batch_size: Count | None = Field(
+        None,
+        description="rows of one forward pass of an evaluation; default: as many as fit into a "
+        "budget of tokens",
+    )
     accumulate: Count = Field(1, description="forward passes whose gradients add up to one step")
     class_weights: ClassWeights = Field(
         None,
@@ -289,6 +302,14 @@ class TrainSection(Section):
         "memory or in a temporary file; needs backbone.dropout: off; default: for an epoch, where "
         "lanes share it",
     )
+
+    @model_serializer(mode="wrap")
+    def _one_size(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, but no batch_size that has no effect: the two are not said together."""
+        content: dict[str, Any] = handler(self)
+        if self.batch_tokens is not None:
+            content.pop("batch_size", None)
+        return content
 
     @field_validator("steps")
     @classmethod

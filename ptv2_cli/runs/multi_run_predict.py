@@ -20,6 +20,8 @@ from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.tasks.multi import TASK
 from ptv2_cli.training.evaluate import PredictionRequest, predict
 
+SHARED = 64
+"""Rows of a pass that rows of several runs share, unless it is given."""
 HINT = "predict with each run by itself"
 
 
@@ -69,7 +71,7 @@ class MixedRuns:
         tick: Callable[[int], None] | None = None,
     ) -> Iterator[Chunk]:
         """Predict rows as they are read; see Run.chunks."""
-        size = batch_size or self.runs[0].config.train.eval_batch_size
+        size = batch_size or self.runs[0].config.train.eval_batch_size or SHARED
         answer = partial(self._lines, size=size, tick=tick or ignore)
         return chunks(self, answer, records, BATCHES * size, skip_bad)
 

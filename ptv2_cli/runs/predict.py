@@ -34,7 +34,9 @@ from ptv2_cli.tasks.catalog import load_task
 NewRow = str | tuple[str, ...] | Mapping[str, Any]
 """A row to predict: a text, several texts, or a dict of columns."""
 BATCHES = 8
-"""Batches in a chunk: rows are sorted by length among so many."""
+"""Batches in a chunk, if their rows are given: rows are sorted by length among so many."""
+CHUNK = 1024
+"""Rows in a chunk, if they are not."""
 
 
 class Run:
@@ -170,7 +172,8 @@ class Run:
                 list gives a list, an iterable gives an iterator, which reads a chunk of rows at a
                 time. A row is a dict of the task's columns; a text, where the task reads one (a
                 sentence to tag included); or a tuple of texts, where it reads several.
-            batch_size: rows of one forward pass; default: the run's `train.eval_batch_size`.
+            batch_size: rows of one forward pass; default: the run's `train.eval_batch_size`,
+                or as many as fit into a budget of tokens.
 
         Raises:
             DataError: a row is bad; it is named `rows:N`, from 1.
@@ -214,12 +217,13 @@ class Run:
             what = f"a batch cannot have {batch_size} rows"
             raise ConfigError.at("batch_size", what, "give 1 or more")
         size = batch_size or self.config.train.eval_batch_size
+        rows = BATCHES * size if size else CHUNK
         # The first rows are checked before the model is loaded: a bad one is reported at once.
         answer = partial(self._lines, size=size, tick=tick or ignore)
-        return chunks(self.task, answer, records, BATCHES * size, skip_bad)
+        return chunks(self.task, answer, records, rows, skip_bad)
 
     def _lines(
-        self, rows: list[Row], size: int, tick: Callable[[int], None]
+        self, rows: list[Row], size: int | None, tick: Callable[[int], None]
     ) -> list[PredictionLine]:
         session, state = self._best
         tick(0)
@@ -230,8 +234,8 @@ class Run:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            hint = f"--batch-size {max(size // 2, 1)} needs less"
-            what = f"out of memory over batches of {size} rows"
+            hint = f"--batch-size {max(size // 2, 1) if size else 8} needs less"
+            what = f"out of memory over batches of {f'{size} rows' if size else 'many tokens'}"
             raise MachineError(Problem(str(session.device), what, hint)) from error
         answers = self.task.decode(rows, features, outputs, state)
         return [prediction_line(row, one) for row, one in zip(rows, answers, strict=True)]

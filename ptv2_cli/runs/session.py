@@ -80,6 +80,8 @@ class Session:
             kind=resolved.task.kind,
             mixing=resolved.task.mixing,
             class_weights=self.predictor.class_weights,
+            tokens=train.batch_tokens,
+            prompt=self.predictor.prompt,
         )
         per_epoch = batches.steps_per_epoch
         steps = train.steps or (train.epochs or 1) * per_epoch if resolved.method.trains else 0
@@ -142,6 +144,8 @@ def open_session(
         batch_size=resolved.config.train.eval_batch_size,
         precision=resolved.config.train.precision,
         device=device,
+        # A template's slots for the prompt are positions of the features.
+        prompt=0 if resolved.method.uses_template else resolved.config.prompt_len or 0,
         class_weights=resolved_run.data.class_weights(resolved.config.train.class_weights),
     )
     return Session(resolved_run, device, data, learner, predictor)

@@ -109,9 +109,10 @@ class _Measurement:
     def need(self) -> Need | None:
         """What the largest of the runs need; None where none of them can start."""
 
-        def size(resolved_run: ResolvedRun) -> tuple[int, int]:
+        def size(resolved_run: ResolvedRun) -> tuple[int, int, int]:
             config = resolved_run.resolved.config
-            return config.train.batch_size, config.prompt_len or 0
+            train = config.train
+            return train.batch_tokens or 0, train.batch_size, config.prompt_len or 0
 
         largest_first = sorted(self._resolved_runs, key=size, reverse=True)[:KINDS]
         sessions = [self._session(resolved_run) for resolved_run in largest_first]

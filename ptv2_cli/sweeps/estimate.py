@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Rates:
     """Seconds of evaluation per token."""
     tokens: float
     """Tokens of a row of train, in all its windows."""
+    rows: float
+    """Rows of train in a batch, on average."""
 
 
 def estimate(resolved_runs: Sequence[ResolvedRun], pool: SessionPool) -> dict[str, float] | None:
@@ -76,7 +79,8 @@ def _kind(resolved_run: ResolvedRun) -> str:
     content["task"].pop("limit", None)
     content["task"].pop("max_len", None)
     train = config.train
-    content["train"] = [train.precision, train.gradient_checkpointing, train.batch_size]
+    batches = train.batch_tokens or train.batch_size
+    content["train"] = [train.precision, train.gradient_checkpointing, batches]
     return json.dumps(content, sort_keys=True)
 
 
@@ -113,6 +117,7 @@ def _measured(session: Session, began: float) -> Rates:
     lane.eval_every = lane.steps
     load = time.perf_counter() - began
     train = session.data.features("train")
+    rows = len(session.resolved_run.data.rows("train"))
 
     def skipped(lanes: Sequence[Lane]) -> list[EvalDone]:
         return [EvalDone(lane.step, 0.0, {}, 0.0, None)]
@@ -138,7 +143,8 @@ def _measured(session: Session, began: float) -> Rates:
         load=load,
         train=sum(seconds for seconds, _ in timed) / max(1, sum(tokens for _, tokens in timed)),
         evaluate=evaluation / max(1, _tokens(chosen)),
-        tokens=_tokens(train) / max(1, len(session.resolved_run.data.rows("train"))),
+        tokens=_tokens(train) / max(1, rows),
+        rows=rows / max(1, lane.batches.batches_per_epoch),
     )
 
 
@@ -152,7 +158,8 @@ def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:
     train, split = config.train, config.selection.split
     rate = _between(rates, _prompt_len(resolved_run))
     rows = len(data.rows("train"))
-    per_epoch = -(-rows // (train.batch_size * train.accumulate))
+    batches = rows / rate.rows if train.batch_tokens else -(-rows // train.batch_size)
+    per_epoch = max(1, math.ceil(batches / train.accumulate))
     steps = train.steps or (train.epochs or 1) * per_epoch
     every = per_epoch if train.eval_every == "epoch" else int(train.eval_every)
     trained = rate.tokens * rows * steps / per_epoch
@@ -192,4 +199,5 @@ def _between(rates: Sequence[Rates], prompt_len: int) -> Rates:
         train=mix(low.train, high.train),
         evaluate=mix(low.evaluate, high.evaluate),
         tokens=mix(low.tokens, high.tokens),
+        rows=mix(low.rows, high.rows),
     )

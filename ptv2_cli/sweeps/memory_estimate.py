@@ -71,11 +71,7 @@ def need_of(session: Session) -> Need:
     """Measured with the longest rows: what one forward pass saves for backward."""
     lane, learner = session.new_lane(), session.learner
     batches = lane.batches
-    features = batches.features
-    longest = sorted(range(len(features)), key=lambda row: -len(features[row].input_ids))
-    task = features[longest[0]].task
-    rows = [row for row in longest if features[row].task == task][: batches.batch_size]
-    batch = batches.collate(rows).to(lane.device)
+    batch = batches.collate(batches.largest).to(lane.device)
     frozen = {parameter.untyped_storage().data_ptr() for parameter in learner.backbone.parameters()}
     saved: dict[int, int] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch, collate
+from ptv2_cli.inputs.feature_sizes import FeatureSizes, Indices
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import Kind, kind_spec
 from ptv2_cli.learner import Learner
@@ -18,6 +19,11 @@ from ptv2_cli.multiplex import Sharing
 from ptv2_cli.scoring.scores import Array
 from ptv2_cli.training.lane import Precision
 from ptv2_cli.training.loop import autocast
+
+CPU_TOKENS = 4096
+"""Padded tokens of a batch, those of the prompt included."""
+GPU_TOKENS = 16384
+"""The same on a GPU."""
 
 Outputs = list[Mapping[str, Array]]
 Tick = Callable[[int], None]
@@ -30,9 +36,12 @@ class Predictor:
     learner: Learner
     kind: Kind
     pad_id: int
-    batch_size: int
+    batch_size: int | None
+    """Features of a batch; None: as many as fit into a budget of tokens."""
     precision: Precision
     device: torch.device
+    prompt: int = 0
+    """Tokens of the prompt, which count for the budget."""
     class_weights: Sequence[float] | None = None
     """How much each class counts in the loss [C]; None: all alike."""
 
@@ -96,20 +105,23 @@ class _Pending:
     def __init__(self, request: PredictionRequest) -> None:
         self.request = request
         self.outputs: Outputs = [{} for _ in request.features]
-        self.waiting = _by_length(request.features)
+        self.waiting = list(_batches(request))
+        """The batches that are left, as indices of features; the next one is the last."""
+        self.waiting.reverse()
         self._batch: list[int] = []
         """Indices of the features in the last batch."""
+        self._features: tuple[Feature, ...] = ()
+        """These features."""
         self._losses: dict[int, _Mean] = {}
 
     def next_batch(self) -> Batch:
         """The next features, a batch of one task."""
         predictor, features = self.request.predictor, self.request.features
-        task, next_ones = features[self.waiting[0]].task, self.waiting[: predictor.batch_size]
-        self._batch = [at for at in next_ones if features[at].task == task]
-        self.waiting = self.waiting[len(self._batch) :]
-        chosen = [features[at] for at in self._batch]
+        self._batch = self.waiting.pop().tolist()
+        self._features = tuple(features[at] for at in self._batch)
         weights = predictor.class_weights
-        return collate(chosen, predictor.pad_id, predictor.kind, weights).to(predictor.device)
+        batch = collate(self._features, predictor.pad_id, predictor.kind, weights)
+        return batch.to(predictor.device)
 
     def put(self, batch: Batch, output: Output) -> None:
         """Keep the output of the last batch."""
@@ -117,8 +129,8 @@ class _Pending:
             self._losses.setdefault(batch.task, _Mean()).add(float(output.loss), batch.targets)
         arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
         kind = self.request.predictor.kind
-        for row, at in enumerate(self._batch):
-            self.outputs[at] = unpadded(arrays, row, self.request.features[at], kind)
+        for row, (at, feature) in enumerate(zip(self._batch, self._features, strict=True)):
+            self.outputs[at] = unpadded(arrays, row, feature, kind)
         if self.request.tick is not None:
             self.request.tick(len(self._batch))
 
@@ -157,12 +169,18 @@ def _forward(sharing: Sharing, pending: Sequence[_Pending], batches: Sequence[Ba
         each.put(batch, output)
 
 
-def _by_length(features: Sequence[Feature]) -> list[int]:
-    """Indices of features, task by task, longest first."""
-    return sorted(
-        range(len(features)),
-        key=lambda index: (features[index].task, -len(features[index].input_ids)),
-    )
+def _batches(request: PredictionRequest) -> Iterator[Indices]:
+    """Indices of the features of every batch, each of one task, longest first."""
+    predictor, sizes = request.predictor, FeatureSizes.of(request.features)
+    order = sizes.longest_first()
+    ends = np.flatnonzero(np.diff(sizes.tasks[order])) + 1
+    for of_task in np.split(order, ends) if len(order) else ():
+        if predictor.batch_size is None:
+            budget = CPU_TOKENS if predictor.device.type == "cpu" else GPU_TOKENS
+            yield from sizes.cut(of_task, budget, predictor.prompt)
+        else:
+            step = predictor.batch_size
+            yield from (of_task[at : at + step] for at in range(0, len(of_task), step))
 
 
 def unpadded(

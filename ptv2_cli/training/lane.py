@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.inputs.feature_sizes import Indices
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import SeededDropout
 from ptv2_cli.training.batches import BatchPlan
@@ -70,7 +71,7 @@ class Lane:
     def __post_init__(self) -> None:
         self._loss = torch.zeros((), device=self.device)
         """Of the last step."""
-        self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
+        self._epoch: tuple[int, list[list[Indices]]] = (-1, [])
         """An epoch, and the rows of every batch of each of its steps."""
         self._step = self._no_step()
         self._dropouts = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ptv2_cli.inputs.features import Feature
@@ -17,6 +21,10 @@ def plan(seed: int, size: int = 8, accumulate: int = 1) -> BatchPlan:
     return BatchPlan(features, size, accumulate, seed, pad_id=0, kind="sequence")
 
 
+def rows_of(batches: Any) -> list[list[int]]:
+    return [batch.tolist() for batch in batches]
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 7])
 def test_every_row_once_per_epoch(epoch) -> None:
     batches = plan(11).epoch(epoch)
@@ -25,7 +33,7 @@ def test_every_row_once_per_epoch(epoch) -> None:
 
 
 def test_same_seed_same_batches_and_another_epoch_other_batches() -> None:
-    assert plan(11).epoch(3) == plan(11).epoch(3)
+    assert rows_of(plan(11).epoch(3)) == rows_of(plan(11).epoch(3))
     members = [{frozenset(batch) for batch in plan(11).epoch(epoch)} for epoch in (3, 4)]
     assert len(members[0] & members[1]) <= 2
 
@@ -55,7 +63,7 @@ def test_groups_are_the_batches_of_a_step(accumulate, steps) -> None:
     which = plan(11, accumulate=accumulate)
     groups = which.groups(1)
     assert len(groups) == which.steps_per_epoch == steps
-    assert [batch for group in groups for batch in group] == which.epoch(1)
+    assert rows_of([batch for group in groups for batch in group]) == rows_of(which.epoch(1))
 
 
 def test_padding_only_to_the_longest_row() -> None:
@@ -102,3 +110,116 @@ def test_tasks_mixed_evenly_give_as_many_batches_each() -> None:
     large = [row for epoch in range(4) for batch in which.epoch(epoch) for row in batch if row < 30]
     assert {small.count(row) for row in range(30, 40)} == {6}
     assert {large.count(row) for row in range(30)} == {3}
+
+
+LONG = [300, 250, 249, 200, *([90] * 13), *([60] * 40), *range(3, 60), 3, 3, 3]
+
+
+def budgeted(
+    tokens: int, seed: int = 11, prompt: int = 0, lengths: list[int] | None = None, **options: Any
+) -> BatchPlan:
+    chosen = LONG if lengths is None else lengths
+    features = [Feature(row, [5] * length, label=0) for row, length in enumerate(chosen)]
+    return BatchPlan(
+        features, 32, 1, seed, pad_id=0, kind="sequence", tokens=tokens, prompt=prompt, **options
+    )
+
+
+def padded(which: BatchPlan, batch: Any) -> int:
+    rows = [which.features[int(row)] for row in batch]
+    inputs = [item for row in rows for item in row.inputs]
+    return len(inputs) * (which.prompt + max(len(item.input_ids) for item in inputs))
+
+
+@pytest.mark.parametrize("prompt", [0, 20])
+@pytest.mark.parametrize("tokens", [320, 512, 4096, 10**9])
+def test_no_batch_has_more_tokens_than_the_budget(tokens: int, prompt: int) -> None:
+    for seed in (11, 12, 13):
+        which = budgeted(tokens, seed, prompt)
+        for epoch in range(4):
+            batches = which.epoch(epoch)
+            assert len(batches) == which.steps_per_epoch
+            assert which.steps_per_epoch == budgeted(tokens, 99, prompt).steps_per_epoch
+            assert sorted(row for batch in batches for row in batch) == list(range(len(LONG)))
+            assert max(padded(which, batch) for batch in batches) <= tokens
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    which = budgeted(100)
+    alone = {batch.tolist()[0] for batch in which.epoch(0) if padded(which, batch) > 100}
+    assert alone == {0, 1, 2, 3}
+    assert all(len(batch) == 1 for batch in which.epoch(0) if padded(which, batch) > 100)
+    assert which.largest.tolist() == [0]
+
+
+def test_a_budget_fills_most_of_every_batch() -> None:
+    which = budgeted(4096, lengths=[10 + row % 200 for row in range(2000)])
+    used = [padded(which, batch) / 4096 for batch in which.epoch(1)]
+    assert sorted(used)[len(used) // 4] > 0.8
+    assert padded(which, which.largest) > 0.8 * 4096
+
+
+def test_seeds_meet_like_lengths_at_every_step_of_a_budget_too() -> None:
+    lengths = [10 + row * 7 % 200 for row in range(1000)]
+    one, other = (budgeted(2048, seed, lengths=lengths).epoch(3) for seed in (11, 12))
+    longest = [[max(lengths[row] for row in batch) for batch in which] for which in (one, other)]
+    assert [len(batch) for batch in one] == [len(batch) for batch in other]
+    apart = [abs(a - b) / max(a, b) for a, b in zip(*longest, strict=True)]
+    assert max(apart) < 0.25
+    together = [set(a.tolist()) & set(b.tolist()) for a, b in zip(one, other, strict=True)]
+    assert sum(map(len, together)) < 600
+    assert rows_of(one) == rows_of(budgeted(2048, 11, lengths=lengths).epoch(3))
+    assert rows_of(one) != rows_of(budgeted(2048, 11, lengths=lengths).epoch(4))
+
+
+def test_questions_count_all_their_choices() -> None:
+    choice = Feature(0, [5] * 10)
+    features = [
+        Feature(row, [5] * 10, label=0, choices=(choice,) * (2 + row % 3)) for row in range(30)
+    ]
+    which = BatchPlan(features, 32, 1, 11, pad_id=0, kind="choice", tokens=200)
+    assert max(padded(which, batch) for batch in which.epoch(0)) <= 200
+    assert len(which.epoch(0)) == which.steps_per_epoch
+
+
+@pytest.mark.parametrize("mixing", ["proportional", "even"])
+def test_a_budget_keeps_tasks_apart(mixing: Any) -> None:
+    features = [
+        Feature(row, [5] * (3 + row % 40), label=0, task=int(row > 150)) for row in range(200)
+    ]
+    which = BatchPlan(features, 32, 2, 11, 0, "sequence", mixing, tokens=256)
+    for epoch in range(3):
+        batches = which.epoch(epoch)
+        assert len(batches) == which.batches_per_epoch
+        assert all(len({features[row].task for row in batch}) == 1 for batch in batches)
+        assert max(padded(which, batch) for batch in batches) <= 256
+
+
+class Arrays(Sequence[Feature]):
+    """Features that lie in arrays: only those of a batch are looked at."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = np.array(lengths)
+        self.seen = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: Any) -> Any:
+        self.seen += 1
+        return Feature(index, [5] * int(self.lengths[index]), label=0)
+
+
+@pytest.mark.parametrize("tokens", [None, 512])
+def test_batches_are_formed_without_looking_at_features(tokens: int | None) -> None:
+    rows = Arrays(LONG)
+    which = BatchPlan(rows, 8, 1, 11, pad_id=0, kind="sequence", tokens=tokens)
+    listed = replace(which, features=list(rows))
+    rows.seen = 0
+    batches = which.epoch(1)
+    assert rows_of(batches) == rows_of(listed.epoch(1))
+    assert which.steps_per_epoch == len(batches)
+    assert len(which.largest) > 0
+    assert rows.seen == 0
+    which.collate(batches[0])
+    assert rows.seen == len(batches[0])

@@ -68,6 +68,7 @@ def config_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Ite
             "fraction says how much of train to hold out, but nothing is held out",
             "write selection: {split: holdout, fraction: 0.1}",
         )
+    yield from _batching(loaded)
     yield from _weighting(loaded, method, task)
     yield from _naming(loaded)
     yield from _tuning(loaded, task)
@@ -89,6 +90,19 @@ def _naming(loaded: LoadedConfig) -> Iterator[Problem]:
     except ValueError as error:
         what = f"the run takes its name from this file, and a name {error}"
         yield Problem(str(loaded.path), what, "type --set name=NAME, or write name: NAME into it")
+
+
+def _batching(loaded: LoadedConfig) -> Iterator[Problem]:
+    """A batch has so many rows or so many tokens, not both."""
+    said = loaded.raw.get("train") or {}
+    if said.get("batch_size") is not None and said.get("batch_tokens") is not None:
+        yield Problem(
+            loaded.where("train", "batch_tokens"),
+            f"batch_tokens {said['batch_tokens']} stands beside batch_size {said['batch_size']}: a "
+            "batch has one size",
+            "keep train.batch_size or train.batch_tokens; --unset train.batch_size drops what a "
+            "file says",
+        )
 
 
 def _weighting(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
