@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +116,30 @@ class Encoder:
         vars(other).update(changed, _layouts={})
         return other
 
+    @property
+    def identity(self) -> str:
+        """Equal only for encoders that give every text the same tokens."""
+        tokenizer = self.tokenizer
+        backend = self._ready_backend()
+        special = [
+            getattr(tokenizer, f"{name}_token_id", None)
+            for name in ("pad", "cls", "sep", "mask", "unk", "eos", "bos")
+        ]
+        return json.dumps(
+            [
+                type(tokenizer).__qualname__,
+                tokenizer.model_input_names,
+                special,
+                hashlib.sha256(backend.to_str().encode("utf-8", "surrogatepass")).hexdigest(),
+                bool(backend.encode_special_tokens),
+                self.max_len,
+                self.truncation,
+                repr(self.template),
+                [self.ahead, self.causal, self.uncut],
+                [[dict(item.texts), item.ids] for item in self.demonstrations],
+            ]
+        )
+
     def shown(self, row: Mapping[str, Any], room: int) -> tuple[list[int], int]:
         """Token ids of the demonstrations before a row, and how many did not fit.
 
@@ -214,7 +240,7 @@ class Encoder:
 
     @cached_property
     def _reads_words_alone(self) -> bool:
-        return reads_words_alone(self.tokenizer.backend_tokenizer)
+        return not self._own_way and reads_words_alone(self.tokenizer.backend_tokenizer)
 
     @cached_property
     def _words(self) -> WordTable:
@@ -279,6 +305,25 @@ class Encoder:
 
     def _encoded(self, texts: Sequence[str], *, offsets: bool = False) -> list[Any]:
         """The tokenizer's own encodings, without special tokens; its threads share the texts."""
+        if self._own_way:
+            options = {"padding": False, "truncation": False, "verbose": False}
+            batch = self.tokenizer(list(texts), add_special_tokens=False, **options)
+            return list(batch.encodings)
+        backend = self._ready_backend()
+        encode = backend.encode_batch if offsets else backend.encode_batch_fast
+        encoded: list[Any] = encode(list(texts), add_special_tokens=False)
+        return encoded
+
+    @cached_property
+    def _own_way(self) -> bool:
+        """Whether the tokenizer's class changes texts before the library's tokenizer reads them."""
+        from transformers import PreTrainedTokenizerFast
+
+        own, usual = type(self.tokenizer), PreTrainedTokenizerFast
+        return own.__call__ is not usual.__call__ or own._encode_plus is not usual._encode_plus
+
+    def _ready_backend(self) -> Any:
+        """The library's own tokenizer, which neither cuts nor pads here."""
         backend = self.tokenizer.backend_tokenizer
         if backend.truncation is not None:  # as the file of a tokenizer may say
             backend.no_truncation()
@@ -287,9 +332,7 @@ class Encoder:
         split = bool(getattr(self.tokenizer, "split_special_tokens", False))
         if backend.encode_special_tokens != split:
             backend.encode_special_tokens = split
-        encode = backend.encode_batch if offsets else backend.encode_batch_fast
-        encoded: list[Any] = encode(list(texts), add_special_tokens=False)
-        return encoded
+        return backend
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

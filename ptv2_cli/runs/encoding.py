@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ptv2_cli.backbones.load import load_tokenizer
@@ -14,6 +15,7 @@ from ptv2_cli.inputs.table_builder import TableBuilder
 from ptv2_cli.inputs.template import Template, default_template, parse_template
 from ptv2_cli.inputs.verbalizer import TEMPLATE, render_demonstrations, word_tokens
 from ptv2_cli.runs.data import RunData
+from ptv2_cli.runs.kept_tokens import kept_table
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.tasks.base import Task
@@ -61,11 +63,15 @@ class EncodedData:
 
 
 def encode_rows(task: Task, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
-    """The features of rows, tokenized some at a time.
+    """The features of rows, tokenized some at a time, unless an earlier command kept them.
 
     Raises:
         ConfigError: see Task.encode.
     """
+    return kept_table(task, rows, encoder, partial(_tokenized, task, rows, encoder))
+
+
+def _tokenized(task: Task, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
     builder = TableBuilder()
     for first in range(0, len(rows), AT_ONCE):
         some = list(rows[first : first + AT_ONCE])  # each is made once, whoever looks at it

@@ -84,3 +84,21 @@ def test_a_file_that_cuts_and_pads_does_not_cut_and_pad_here(wordpiece: Any) -> 
     assert Encoder(tokenizer, 16).tokenize(["the cat sat on"]) == [
         wordpiece("the cat sat on", add_special_tokens=False)["input_ids"]
     ]
+
+
+def test_a_tokenizer_that_changes_texts_first_is_called_itself(wordpiece: Any) -> None:
+    import copy
+
+    class Upside(type(wordpiece)):  # type: ignore[misc]
+        """Reads every text backwards."""
+
+        def _encode_plus(self, text: Any, *args: Any, **options: Any) -> Any:
+            turned = text[::-1] if isinstance(text, str) else [one[::-1] for one in text]
+            return super()._encode_plus(turned, *args, **options)
+
+    tokenizer = copy.deepcopy(wordpiece)
+    tokenizer.__class__ = Upside
+    encoder = Encoder(tokenizer, 16)
+    expected = wordpiece("the cat", add_special_tokens=False)["input_ids"]
+    assert encoder.tokenize(["tac eht"]) == [expected]
+    assert encoder.tokenize_with_offsets(["tac eht"]).ids[0].tolist() == expected
