@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
+
+BACKBONE_DROPOUT = "dropout/backbone"
+"""The purpose of the draws that the backbone's dropout needs."""
 
 
 def derive(seed: int, purpose: str) -> int:
@@ -23,6 +29,38 @@ def normal_(tensor: torch.Tensor, std: float, source: torch.Generator) -> None:
     """Fill `tensor` in place from N(0, std)."""
     with torch.no_grad():
         tensor.normal_(0.0, std, generator=source)
+
+
+@dataclass(frozen=True)
+class RowDraws:
+    """What determines the backbone's dropout for one trial's rows of a forward pass."""
+
+    seed: int
+    """Of the trial and the purpose, see `derive`."""
+    step: int
+    batch: int
+    """Number of the batch in its step, from 0."""
+    rows: int
+    """B, the trial's rows."""
+    width: int
+    """T of the trial's own batch, without the padding that other trials' batches need."""
+
+    def widened(self, columns: int) -> RowDraws:
+        """The same with more columns, which prompt vectors among the inputs take."""
+        return replace(self, width=self.width + columns)
+
+    def keep(self, call: int, shape: tuple[int, ...], drop: int) -> npt.NDArray[np.bool_]:
+        """Which values of one call of dropout stay, each with a chance of 1 - drop / 65536.
+
+        `call` is the number of the call in the forward pass, from 0. The draws of different seeds,
+        steps, batches and calls are independent.
+        """
+        count = int(np.prod(shape))
+        # Its states come from a hash of all four numbers (numpy's SeedSequence).
+        source = np.random.SFC64([self.seed, self.step, self.batch, call])
+        bits = source.random_raw((count + 3) // 4).view(np.uint16)[:count]
+        keep: npt.NDArray[np.bool_] = bits >= drop
+        return keep.reshape(shape)
 
 
 class SeededDropout(nn.Module):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones import cpu_attention as matmul
 from ptv2_cli.backbones.injection import injection_of
 from ptv2_cli.backbones.model_code import (
     AttentionInterface,
@@ -28,45 +30,75 @@ def prompted_attention(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Stock SDPA attention over a site's prompt keys and values and the text's own.
+    """Attention over a site's prompt keys and values and the text's own.
 
     `query` is [B, N, T, D]; `key` and `value` are [B, K, T', D]; the mask, bool or additive, is
-    [B, 1, T, T'] or None. Returns [B, T, N, D]. Without prompts it is the stock function.
+    [B, 1, T, T'] or None. Returns [B, T, N, D].
+    On a CPU plain products do it where they are faster, else torch's fused attention does.
     """
     injection, name = injection_of(module)
+    query, key, value = _autocast(query, key, value)
     queries = query.shape[2]
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     injection.record(name, key, value, queries, causal)
     prompt = injection.take(name)
-    added = None
+    length, added, scaling = 0, None, kwargs.get("scaling")
     if prompt is not None:
-        rows, length = key.shape[0], prompt[0].shape[2]
-        prompt_keys, prompt_values = (
-            injection.per_row(part.to(key.dtype), rows) for part in prompt
-        )
+        rows = key.shape[0]
+        keys, values = (injection.per_row(part.to(key.dtype), rows) for part in prompt)
         gate = injection.gate(rows)
         if gate is not None:
-            mask = injection.visible(rows)
-            added = _gated(query, prompt_keys, prompt_values, gate, mask, kwargs.get("scaling"))
-    if prompt is not None and added is None:
+            added = _gated(query, keys, values, gate, injection.visible(rows), scaling)
+            prompt = None
+        else:
+            prompt, length = (keys, values), keys.shape[2]
+    chance = kwargs.get("dropout", 0.0)
+    dropping = chance > 0 and injection.dropout.active
+    gradient = torch.is_grad_enabled() and (prompt is not None or query.requires_grad)
+    own = matmul.is_faster(query, length + key.shape[2], gradient, dropping)
+    own = own and (dropping or not chance)  # the global generator serves torch's attention alone
+    if prompt is not None or (own and attention_mask is None):
         # Without this the stock function would crop the keys of a causal model to the query.
         attention_mask = injection.widen(attention_mask, length, queries, key, causal)
         causal = False  # the mask says it all, or there is one query, which sees every key
-        key = torch.cat([prompt_keys, key], dim=2)
-        value = torch.cat([prompt_values, value], dim=2)
+    if position_bias is not None:
+        position_bias = nn.functional.pad(position_bias, (length, 0))
+    if own:
+        bias = injection.additive(attention_mask, query.dtype)
         if position_bias is not None:
-            position_bias = nn.functional.pad(position_bias, (length, 0))
-    output: tuple[Tensor, None] = sdpa_attention_forward(
-        module,
-        query,
-        key,
-        value,
-        attention_mask,
-        position_bias=position_bias,
-        is_causal=causal,
-        **kwargs,
-    )
-    return output if added is None else (output[0] + added, None)
+            bias = position_bias if bias is None else bias + position_bias
+        output = matmul.attention(
+            query,
+            key,
+            value,
+            prompt,
+            bias,
+            scaling,
+            injection.dropout if dropping else None,
+            chance,
+        )
+    else:
+        if prompt is not None:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(prompt, (key, value), strict=True))
+        output, _ = sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            position_bias=position_bias,
+            is_causal=causal,
+            **kwargs,
+        )
+    return output if added is None else output + added, None
+
+
+def _autocast(*tensors: Tensor) -> Iterator[Tensor]:
+    """What autocast makes of the inputs of attention; rotation leaves some models' in fp32."""
+    device = tensors[0].device.type
+    if torch.is_autocast_enabled(device):
+        return (tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
+    return iter(tensors)
 
 
 def _gated(

@@ -12,6 +12,7 @@ from ptv2_cli.backbones.families import Shape
 from ptv2_cli.backbones.injection import Injection
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts, Site, TextBatch
 from ptv2_cli.errors import BackboneError
+from ptv2_cli.rng import RowDraws
 
 NO_PROMPTS = Prompts()
 
@@ -78,7 +79,10 @@ class Backbone(nn.Module):
                 "--set train.gradient_checkpointing=false",
             )
         # Reentrant checkpoints would run backward through the shared prompt graph for each layer.
-        self.model.activation_checkpointing_enable({"use_reentrant": False})
+        dropout = self.injection.dropout
+        self.model.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": dropout.contexts}
+        )
         # For reentrant checkpoints it made the embeddings require gradient: without the next
         # line, frozen layers below the lowest prompt would be recomputed for nothing.
         self.model.disable_input_require_grads()
@@ -118,7 +122,8 @@ class Backbone(nn.Module):
         if self.decodes:
             inputs["decoder_input_ids"] = self._start(batch.input_ids)
         self.injection.offset = self._offsets(prompts)
-        with self.injection.forward(prompts):
+        draws = self._draws(batch, prompts)
+        with self.injection.dropout.forward(draws), self.injection.forward(prompts):
             output = self.model(**inputs, **self._no_cache)
         hidden: Tensor = output.last_hidden_state
         return hidden if self.decodes else text_states(hidden, prompts.inputs)
@@ -141,6 +146,14 @@ class Backbone(nn.Module):
         finally:
             self.train(training)
         return [(call.key.float(), call.value.float()) for call in calls]
+
+    def _draws(self, batch: TextBatch, prompts: Prompts) -> tuple[RowDraws, ...] | None:
+        """What determines dropout; None: the global generator, or there is none."""
+        if batch.draws is None or not self.model.training or batch.input_ids.device.type != "cpu":
+            return None
+        inputs = prompts.inputs
+        inserted = 0 if inputs is None or inputs.column is None else len(inputs.vectors)
+        return tuple(draws.widened(inserted) for draws in batch.draws)
 
     @property
     def _no_cache(self) -> dict[str, Any]:

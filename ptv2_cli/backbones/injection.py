@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones.dropout import PassDropout
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts
 
 
@@ -38,11 +40,13 @@ class Injection:
         index: (module, call) -> the site's number.
         offset: stack -> positions by which its text is shifted, for families that take no
             position ids (see `adapters`).
+        dropout: the dropout of the forward pass.
     """
 
     def __init__(self) -> None:
         self.index: dict[tuple[str, int], int] = {}
         self.offset: dict[str, int] = {}
+        self.dropout = PassDropout()
         self._recorded: list[Call] | None = None
         self._prompts: Prompts | None = None
         self._calls: dict[str, int] = {}
@@ -50,7 +54,7 @@ class Injection:
         self._in_forward = False
         self._visible: Tensor | None = None
         self._gate: Tensor | None = None
-        self._masks: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
+        self._masks: dict[tuple[Any, ...], tuple[Tensor | None, ...]] = {}
 
     def attach(self, model: nn.Module) -> None:
         """Give every module of `model` its name and this object."""
@@ -89,6 +93,7 @@ class Injection:
         `widen`, `gate` and `visible` then refer to these prompts.
         """
         call = self._count(name)
+        self.dropout.prompts = None
         if self._prompts is None or self._prompts.keys_values is None:
             return None
         site = self.index.get((name, call))
@@ -97,6 +102,7 @@ class Injection:
         mask = self._prompts.mask
         self._visible = mask.get(site) if isinstance(mask, Mapping) else mask
         self._gate = (self._prompts.gates or {}).get(site)
+        self.dropout.prompts = (self._prompts.lengths or {}).get(site)
         return self._prompts.keys_values.get(site)
 
     def gate(self, rows: int) -> Tensor | None:
@@ -125,7 +131,7 @@ class Injection:
             keys: the keys of the text [B, K, T', D].
             causal: whether None stands for a causal mask.
         """
-        visible = self._visible
+        visible = self._visible if length else None
         mark = (id(mask), id(visible), length, queries, keys.shape[2], int(causal))
         cached = self._masks.get(mark)
         if cached is None:
@@ -134,6 +140,17 @@ class Injection:
             cached = (mask, visible, wide)
             self._masks[mark] = cached
         return cached[2]
+
+    def additive(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """What a mask adds to the scores, made once per forward pass; None: nothing is hidden."""
+        if mask is None:
+            return None
+        mark = (id(mask), dtype)
+        cached = self._masks.get(mark)
+        if cached is None:
+            cached = (mask, _additive(mask, dtype))
+            self._masks[mark] = cached
+        return cached[1]
 
     def per_row(self, part: Tensor, rows: int) -> Tensor:
         """Repeat what each owner has [R, ...] for each of its rows [B, ...]."""
@@ -189,6 +206,16 @@ class Injection:
         return calls - 1 - recomputed
 
 
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """0 where a mask is 1, the type's lowest value where it is 0; others are additive already."""
+    if mask.is_floating_point():
+        return mask.to(dtype)
+    mask = mask.bool()
+    if bool(mask.all()):
+        return None
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
 def injection_of(module: nn.Module) -> tuple[Injection, str]:
     """What `Injection.attach` left on a module: the injection and the module's dotted name."""
     attached: tuple[Injection, str] = module._ptv2_site  # type: ignore[assignment]
@@ -208,6 +235,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         return prompts[0]
     keys_values: dict[int, KeysValues] = {}
     masks: dict[int, Tensor] = {}
+    own_lengths: dict[int, tuple[int, ...]] = {}
     for (lengths, *_), sites in _sites_by_shape(prompts).items():
         # All sites of one shape at once: one site at a time would be many small operations.
         block = torch.stack(_blocks(prompts, sites, max(lengths)))
@@ -218,6 +246,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
             # Sites with the same lengths share one mask, so that attention widens it once.
             mask = _mask(lengths, tuple(rows), block.device)
             masks.update(dict.fromkeys(sites, mask))
+            own_lengths.update(dict.fromkeys(sites, lengths))
     vectors = [prompt.inputs.vectors for prompt in prompts if prompt.inputs is not None]
     return Prompts(
         keys_values=dict(sorted(keys_values.items())),
@@ -225,6 +254,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
         inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
         gates=_gates(prompts),
+        lengths=own_lengths,
         rows=tuple(rows),
     )
 

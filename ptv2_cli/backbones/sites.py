@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ptv2_cli.rng import RowDraws
+
 Stack = Literal["self", "encoder", "decoder", "cross"]
 """self: the one stack of a model that has one; cross: a decoder's attention to its encoder."""
 
@@ -35,6 +37,10 @@ class TextBatch(Protocol):
     def slots(self) -> Tensor | None:
         """Index of the input vector at each position [B, T], -1 for text; None: no template."""
 
+    @property
+    def draws(self) -> tuple[RowDraws, ...] | None:
+        """What determines the backbone's dropout; None: the global generator."""
+
 
 @dataclass(frozen=True)
 class PlainBatch:
@@ -44,6 +50,7 @@ class PlainBatch:
     attention_mask: Tensor
     token_type_ids: Tensor | None = None
     slots: Tensor | None = None
+    draws: tuple[RowDraws, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,5 +100,7 @@ class Prompts:
     """Site index -> a factor for each key and value head [R, K]. The prompt of such a site has a
     softmax of its own, and what it gives is added, times the factor, to what the text gives: 0
     changes nothing. None: prompt and text share one softmax."""
+    lengths: Mapping[int, tuple[int, ...]] | None = None
+    """Site index -> each owner's own P, where they differ."""
     rows: tuple[int, ...] | None = None
     """How many rows of the batch, one after another, each of R owners has; None: R is 1 or B."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.kinds import IGNORE, Kind, kind_spec
+from ptv2_cli.rng import RowDraws
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Batch:
     """[Q, C]: which input is each choice of a question, -1 where it has fewer than C."""
     features: tuple[Feature, ...] | None = None
     """What the rows were collated from, in order: they are the features' inputs; None: unknown."""
+    draws: tuple[RowDraws, ...] | None = None
+    """What determines the backbone's dropout, for each trial that has rows; None: the global
+    generator."""
     pad_id: int = 0
     """What fills input_ids beyond the text."""
 
@@ -164,6 +168,7 @@ def join_batches(batches: Sequence[Batch], vectors: Sequence[int] | None = None)
         else _stacked([part for part in types if part is not None], width, 0),
         slots=_slots(batches, width, vectors or [0] * len(batches)),
         features=_features(batches),
+        draws=_draws(batches),
         pad_id=pad_id,
     )
 
@@ -184,7 +189,14 @@ def with_prompt_slots(batch: Batch, column: int, length: int) -> Batch:
         attention_mask=wider(batch.attention_mask, 1),
         token_type_ids=None if types is None else wider(types, 0),
         slots=slots,
+        draws=batch.draws and tuple(draws.widened(length) for draws in batch.draws),
     )
+
+
+def _draws(batches: Sequence[Batch]) -> tuple[RowDraws, ...] | None:
+    """Those of all batches, or None if one has none."""
+    known = [batch.draws for batch in batches if batch.draws is not None]
+    return tuple(chain.from_iterable(known)) if len(known) == len(batches) else None
 
 
 def _features(batches: Sequence[Batch]) -> tuple[Feature, ...] | None:

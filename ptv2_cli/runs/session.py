@@ -11,6 +11,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.learner import Learner
+from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.build import build_learner, learning_rates
 from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
@@ -95,6 +96,7 @@ class Session:
             steps=steps,
             eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),
             device=self.device,
+            dropout_seed=derive(train.seed, BACKBONE_DROPOUT),
             clip=train.clip,
             precision=train.precision,
             scaler=torch.amp.GradScaler(self.device.type, enabled=half),

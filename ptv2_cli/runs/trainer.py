@@ -15,7 +15,7 @@ import torch
 
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.multiplex import Sharing
-from ptv2_cli.rng import derive
+from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.directory import ELSEWHERE, writing
 from ptv2_cli.runs.evaluation import Evaluation, evaluate
 from ptv2_cli.runs.interrupts import Interrupts
@@ -123,7 +123,7 @@ class Trainer:
             self.sharing.lower = session.lower_states()
         alone = not self._training
         if alone:  # the global generator serves the backbone's own dropout
-            torch.manual_seed(derive(run.config.train.seed, "dropout/backbone"))
+            torch.manual_seed(derive(run.config.train.seed, BACKBONE_DROPOUT))
         try:
             with writing(run.directory, ELSEWHERE):
                 run.begin(sinks, resume=resume, alone=alone)

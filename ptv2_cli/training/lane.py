@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.inputs.feature_sizes import Indices
 from ptv2_cli.learner import Learner
-from ptv2_cli.rng import SeededDropout
+from ptv2_cli.rng import RowDraws, SeededDropout
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import Checkpoint, load_tensors
 from ptv2_cli.training.events import StepDone, Stopped
@@ -56,6 +56,8 @@ class Lane:
     eval_every: int
     """Steps between evaluations; one always follows the last step."""
     device: torch.device
+    dropout_seed: int = 0
+    """Of the backbone's dropout on a CPU."""
     clip: float | None = None
     """Greatest norm of all gradients together; None: no limit."""
     precision: Precision = "fp32"
@@ -110,7 +112,10 @@ class Lane:
         if not self._step.waiting:
             self._begin_step()
         self._whole = False
-        return self._step.waiting.pop(0).to(self.device)
+        batch = self._step.waiting.pop(0)
+        rows, width = batch.input_ids.shape
+        draws = RowDraws(self.dropout_seed, self.step, self._step.done, rows, width)
+        return replace(batch, draws=(draws,)).to(self.device)
 
     def loss(self, batch: Batch, output: Output) -> Tensor:
         """The batch's share of the step's loss, to run backward from."""

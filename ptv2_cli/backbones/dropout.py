@@ -1,0 +1,178 @@
+"""Dropout of the backbone whose values depend on a trial's seed, step and batch alone.
+
+That holds on a CPU. A trial then drops the same values alone and beside others, and a resumed run
+goes on without any saved state. On other devices the global generator serves dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ptv2_cli.rng import RowDraws
+
+_STEPS = 65536
+"""A chance is a multiple of 1 / 65536."""
+
+
+class PassDropout:
+    """Draws the dropout of one forward pass, call by call, for each trial that has rows in it."""
+
+    def __init__(self) -> None:
+        self.prompts: Sequence[int] | None = None
+        """Each trial's prompt length P at the present site; None: equal, or no prompts."""
+        self._draws: Sequence[RowDraws] | None = None
+        self._calls = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether trials' own draws serve dropout, and not the global generator."""
+        return self._draws is not None
+
+    @contextmanager
+    def forward(self, draws: Sequence[RowDraws] | None) -> Iterator[None]:
+        """Draw the dropout of one forward pass; None: the global generator serves it."""
+        self._draws, self._calls, self.prompts = draws, 0, None
+        with self._mode():
+            yield
+
+    def contexts(
+        self,
+    ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """What gradient checkpointing runs a layer in, and later its recomputation.
+
+        The recomputation counts its calls from the same number as the layer did.
+        """
+        first = 0
+
+        @contextmanager
+        def layer() -> Iterator[None]:
+            nonlocal first
+            first = self._calls
+            yield
+
+        @contextmanager
+        def recomputation() -> Iterator[None]:
+            calls, self._calls = self._calls, first
+            with self._mode():
+                yield
+            self._calls = calls
+
+        return layer(), recomputation()
+
+    def keep(self, shape: Sequence[int], probability: float) -> Tensor:
+        """Which values of the next call stay, bool; only while `active`.
+
+        Args:
+            shape: [B, T, ...] or, in attention, [B, N, T, P + T'].
+            probability: of a value to be dropped.
+        """
+        assert self._draws is not None
+        call, self._calls = self._calls, self._calls + 1
+        drop, whole = _threshold(probability), tuple(shape)
+        # A tensor without rows serves all trials: DeBERTa's table of relative positions.
+        if len(self._draws) == 1 or whole[0] != sum(own.rows for own in self._draws):
+            return torch.from_numpy(self._draws[0].keep(call, whole, drop))
+        keep = np.ones(whole, np.bool_)
+        begin = 0
+        for own, parts in zip(self._draws, self._columns(whole), strict=True):
+            part = (slice(begin, begin + own.rows), *parts)
+            begin += own.rows
+            keep[part] = own.keep(call, keep[part].shape, drop)
+        return torch.from_numpy(keep)
+
+    def _columns(self, shape: Sequence[int]) -> Iterator[list[slice]]:
+        """The part of each axis after the first that each trial has alone, without padding.
+
+        Texts are padded at their end, prompts at their beginning.
+        """
+        assert self._draws is not None
+        widest = max(own.width for own in self._draws)
+        lengths = self.prompts or (0,) * len(self._draws)
+        longest = max(lengths)
+        for own, length in zip(self._draws, lengths, strict=True):
+            parts = [slice(0, size) for size in shape[1:]]
+            for axis in (1, 2) if len(shape) == 4 else (0,):  # of the tokens
+                if shape[axis + 1] == widest:
+                    parts[axis] = slice(0, own.width)
+                elif shape[axis + 1] == longest + widest:
+                    parts[axis] = slice(longest - length, longest + own.width)
+            yield parts
+
+    def _mode(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._draws is None else _Replaced(self)
+
+
+class _Replaced(TorchFunctionMode):
+    """Replaces torch's dropout, however a model calls it: as a module or as a function."""
+
+    def __init__(self, source: PassDropout) -> None:
+        self._source = source
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.nn.functional.dropout:
+            return self._dropout(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _dropout(
+        self,
+        input: Tensor,  # noqa: A002 (torch's name)
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+    ) -> Tensor:
+        if not training or p == 0.0:
+            return input
+        return drop(input, self._source.keep(input.shape, p), p)
+
+
+def _threshold(probability: float) -> int:
+    return round(probability * _STEPS)
+
+
+def factors(keep: Tensor, probability: float, dtype: torch.dtype) -> Tensor:
+    """1 / (1 - p) for values that stay, 0 for those that are dropped, of the shape of `keep`."""
+    kept = 1.0 - _threshold(probability) / _STEPS
+    factor = 1.0 / kept if kept else 0.0
+    if dtype == torch.bfloat16:
+        # numpy has no bf16: the product of the bits with 0 or 1. Several times faster than torch's.
+        pattern = torch.tensor(factor, dtype=dtype).view(torch.int16).numpy().view(np.uint16)
+        bits = np.multiply(keep.numpy(), pattern, dtype=np.uint16)
+        return torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
+    if dtype == torch.float32:
+        return torch.from_numpy(np.multiply(keep.numpy(), np.float32(factor)))
+    return keep.to(dtype).mul_(factor)
+
+
+class _Drop(torch.autograd.Function):
+    """Keeps a byte a value for backward, instead of a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, keep: Tensor, probability: float) -> Tensor:
+        ctx.save_for_backward(keep)
+        ctx.probability = probability
+        return factors(keep, probability, values.dtype).mul_(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = ctx.saved_tensors
+        gradient = gradients[0]
+        return factors(keep, ctx.probability, gradient.dtype).mul_(gradient), None, None
+
+
+def drop(values: Tensor, keep: Tensor, probability: float) -> Tensor:
+    """`values` where `keep`, scaled by 1 / (1 - p), and 0 elsewhere."""
+    dropped: Tensor = _Drop.apply(values, keep, probability)  # type: ignore[no-untyped-call]
+    return dropped
