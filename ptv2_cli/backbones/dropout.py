@@ -76,33 +76,40 @@ class PassDropout:
         assert self._draws is not None
         call, self._calls = self._calls, self._calls + 1
         drop, whole = _threshold(probability), tuple(shape)
+        rows = sum(own.rows for own in self._draws)
+        widest = max(own.width for own in self._draws)
+        if len(whole) == 2 and whole[0] == rows * widest:  # OPT's tokens in one list
+            whole = (rows, widest, whole[1])
         # A tensor without rows serves all trials: DeBERTa's table of relative positions.
-        if len(self._draws) == 1 or whole[0] != sum(own.rows for own in self._draws):
-            return torch.from_numpy(self._draws[0].keep(call, whole, drop))
+        if len(self._draws) == 1 or whole[0] != rows:
+            return torch.from_numpy(self._draws[0].keep(call, tuple(shape), drop))
         keep = np.ones(whole, np.bool_)
         begin = 0
-        for own, parts in zip(self._draws, self._columns(whole), strict=True):
-            part = (slice(begin, begin + own.rows), *parts)
+        for own, columns in zip(self._draws, self._columns(whole, widest), strict=True):
+            part = (slice(begin, begin + own.rows), *columns)
             begin += own.rows
             keep[part] = own.keep(call, keep[part].shape, drop)
-        return torch.from_numpy(keep)
+        return torch.from_numpy(keep.reshape(tuple(shape)))
 
-    def _columns(self, shape: Sequence[int]) -> Iterator[list[slice]]:
+    def _columns(self, shape: Sequence[int], widest: int) -> Iterator[list[slice]]:
         """The part of each axis after the first that each trial has alone, without padding.
 
-        Texts are padded at their end, prompts at their beginning.
+        Texts are padded at their end to T = `widest`, prompts at their beginning.
         """
         assert self._draws is not None
-        widest = max(own.width for own in self._draws)
         lengths = self.prompts or (0,) * len(self._draws)
         longest = max(lengths)
+        attention = len(shape) == 4
         for own, length in zip(self._draws, lengths, strict=True):
             parts = [slice(0, size) for size in shape[1:]]
-            for axis in (1, 2) if len(shape) == 4 else (0,):  # of the tokens
-                if shape[axis + 1] == widest:
+            for axis in (1, 2) if attention else (0,):  # of the tokens
+                size = shape[axis + 1]
+                if size == widest:
                     parts[axis] = slice(0, own.width)
-                elif shape[axis + 1] == longest + widest:
+                elif size == longest + widest:
                     parts[axis] = slice(longest - length, longest + own.width)
+                elif axis == 2:  # the keys of a decoder's one token
+                    parts[axis] = slice(longest - length, size)
             yield parts
 
     def _mode(self) -> AbstractContextManager[object]:
