@@ -194,7 +194,11 @@ def _carry_out(
         with Counting(stream, size, bar=bar) as counting:
             records = read_records(stream, name, layout, column, reading)
             for chunk in run.chunks(
-                records, batch_size, skip_bad=bad is not None, tick=counting.tick
+                records,
+                batch_size,
+                skip_bad=bad is not None,
+                tick=counting.tick,
+                ahead=size is not None,  # nothing blocks a thread that reads a regular file
             ):
                 _write(chunk, good, bad)
                 counting.wrote(len(chunk.lines), len(chunk.bad))

@@ -22,6 +22,8 @@ from ptv2_cli.training.evaluate import PredictionRequest, predict
 
 SHARED = 64
 """Rows of a pass that rows of several runs share, unless it is given."""
+_Share = tuple[list[int], Sequence[Feature]]
+"""Where the rows of a run stand among all, and their features."""
 HINT = "predict with each run by itself"
 
 
@@ -69,24 +71,29 @@ class MixedRuns:
         *,
         skip_bad: bool = False,
         tick: Callable[[int], None] | None = None,
+        ahead: bool = False,
     ) -> Iterator[Chunk]:
         """Predict rows as they are read; see Run.chunks."""
         size = batch_size or self.runs[0].config.train.eval_batch_size or SHARED
         answer = partial(self._lines, size=size, tick=tick or ignore)
-        return chunks(self, answer, records, BATCHES * size, skip_bad)
+        return chunks(self, self._encode, answer, records, BATCHES * size, skip_bad, ahead)
 
-    def _lines(
-        self, rows: list[Row], size: int, tick: Callable[[int], None]
-    ) -> list[PredictionLine]:
-        sessions = self._sessions
-        tick(0)
-        lines: list[PredictionLine] = [{} for _ in rows]
-        shares: list[tuple[list[int], Sequence[Feature]]] = []
-        for number, (session, _) in enumerate(sessions):
+    def _encode(self, rows: list[Row]) -> list[_Share]:
+        """The share of each run in the rows."""
+        shares: list[_Share] = []
+        for number, (session, _) in enumerate(self._sessions):
             places = [at for at, row in enumerate(rows) if self.names[row[TASK]] == number]
             own = [_without_task(rows[at]) for at in places]
             task, encoder = self.runs[number].task, session.data.encoder
             shares.append((places, task.encode(own, encoder) if own else []))
+        return shares
+
+    def _lines(
+        self, rows: list[Row], shares: list[_Share], size: int, tick: Callable[[int], None]
+    ) -> list[PredictionLine]:
+        sessions = self._sessions
+        tick(0)
+        lines: list[PredictionLine] = [{} for _ in rows]
         wanted = [
             PredictionRequest(replace(session.predictor, batch_size=size), features)
             for (session, _), (_, features) in zip(sessions, shares, strict=True)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.data.formats import Record
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunError, out_of_memory
+from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
@@ -190,7 +191,9 @@ class Run:
 
     def _answers(self, rows: Iterable[Any], batch_size: int | None) -> Iterator[PredictionLine]:
         records = (record_of(self.task, row, number) for number, row in enumerate(rows, start=1))
-        return (line for chunk in self.chunks(records, batch_size) for line in chunk.lines)
+        # Other iterables, such as a database's rows, may belong to the caller's thread.
+        found = self.chunks(records, batch_size, ahead=isinstance(rows, list))
+        return (line for chunk in found for line in chunk.lines)
 
     def chunks(
         self,
@@ -199,6 +202,7 @@ class Run:
         *,
         skip_bad: bool = False,
         tick: Callable[[int], None] | None = None,
+        ahead: bool = False,
     ) -> Iterator[Chunk]:
         """Predict rows as they are read.
 
@@ -209,6 +213,7 @@ class Run:
                 error is raised.
             tick: called with the number of rows done since the last call; with 0 before each
                 chunk, when the model is loaded.
+            ahead: read and tokenize the next chunk in a thread while one is predicted.
 
         Raises:
             DataError: see `skip_bad`; or nothing can be read at all.
@@ -220,14 +225,21 @@ class Run:
         rows = BATCHES * size if size else CHUNK
         # The first rows are checked before the model is loaded: a bad one is reported at once.
         answer = partial(self._lines, size=size, tick=tick or ignore)
-        return chunks(self.task, answer, records, rows, skip_bad)
+        return chunks(self.task, self._encode, answer, records, rows, skip_bad, ahead)
+
+    def _encode(self, rows: list[Row]) -> Sequence[Feature]:
+        session, _ = self._best
+        return self.task.encode(rows, session.data.encoder)
 
     def _lines(
-        self, rows: list[Row], size: int | None, tick: Callable[[int], None]
+        self,
+        rows: list[Row],
+        features: Sequence[Feature],
+        size: int | None,
+        tick: Callable[[int], None],
     ) -> list[PredictionLine]:
         session, state = self._best
         tick(0)
-        features = self.task.encode(rows, session.data.encoder)
         predictor = replace(session.predictor, batch_size=size)
         try:
             outputs = predictor(features, _per_row(len(rows), len(features), tick))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
 from ptv2_cli.errors import DataError
+from ptv2_cli.runs.read_ahead import ReadAhead
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.tasks.base import Task
+
+_E = TypeVar("_E")
 
 
 @dataclass(frozen=True)
@@ -95,23 +100,47 @@ def _columns(task: Task, row: Any, where: str) -> dict[str, Any]:
 
 def chunks(
     task: NewRows,
-    answer: Callable[[list[Row]], list[PredictionLine]],
+    encode: Callable[[list[Row]], _E],
+    answer: Callable[[list[Row], _E], list[PredictionLine]],
     records: Iterable[Record],
     size: int,
     skip_bad: bool,
+    ahead: bool,
 ) -> Iterator[Chunk]:
-    """Check rows, in groups of `size`, and answer them.
+    """Check rows, in groups of `size`, encode and answer them.
 
     A group is longer by the rest of its last record where records hold several rows.
+
+    Args:
+        task: checks the rows.
+        encode: makes features of a group's rows; it loads the model when it is first called.
+        answer: predicts a group's rows from their features.
+        records: rows and bad rows.
+        size: rows of a group.
+        skip_bad: continue after a bad row.
+        ahead: read and encode the next group in a thread while one is answered.
 
     Raises:
         DataError: a row is bad and is not to be skipped, or the rest cannot be read; what came
             before it is answered first.
     """
-    for rows, bad in _groups(task, records, size, skip_bad):
-        yield Chunk(answer(rows) if rows else [], bad)
-        if bad and not skip_bad:
-            raise bad[0].error
+    groups = _encoded(_groups(task, records, size, skip_bad), encode)
+    with ExitStack() as stack:
+        # The first rows are checked, and the model loaded, in the caller's thread.
+        first = list(islice(groups, 1))
+        rest = stack.enter_context(ReadAhead(groups)) if ahead and first else groups
+        for rows, bad, encoded in chain(first, rest):
+            yield Chunk([] if encoded is None else answer(rows, encoded), bad)
+            if bad and not skip_bad:
+                raise bad[0].error
+
+
+def _encoded(
+    groups: Iterator[tuple[list[Row], list[BadRow]]], encode: Callable[[list[Row]], _E]
+) -> Iterator[tuple[list[Row], list[BadRow], _E | None]]:
+    """The groups with what `encode` makes of their rows; None without rows."""
+    for rows, bad in groups:
+        yield rows, bad, encode(rows) if rows else None
 
 
 def _groups(

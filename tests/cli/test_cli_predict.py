@@ -24,6 +24,7 @@ from ptv2_cli import load
 from ptv2_cli.cli import console
 from ptv2_cli.cli.app import run as run_command
 from ptv2_cli.cli.progress import Counting
+from ptv2_cli.runs import prediction_stream
 
 Lines = list[dict[str, Any]]
 
@@ -107,6 +108,25 @@ def test_to_a_table(finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, size
     assert found[0]["premise"] == "'=cmd"
     told = json.loads(found[1]["prediction.probabilities"])
     assert told == pytest.approx(wanted[1]["prediction"]["probabilities"], abs=1e-6)
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_a_file_is_read_ahead_and_a_pipe_is_not(
+    finished: Path, rows: Lines, wanted: Lines, ptv2: Ptv2, stdin: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch, piped: bool,
+) -> None:  # fmt: skip
+    """A thread that waits for a pipe could not be ended."""
+    threads: list[Any] = []
+    really = prediction_stream.ReadAhead
+    monkeypatch.setattr(
+        prediction_stream, "ReadAhead", lambda items: threads.append(items) or really(items)
+    )
+    file = write("new.jsonl", rows)
+    stdin(Path(file).read_text())
+    result = ptv2("predict", "-" if piped else file, "--batch-size", 64)
+    assert len(threads) == (0 if piped else 1)
+    for line, known in zip(parsed(result.out), wanted, strict=True):
+        assert line["row"] == known["row"]
 
 
 def test_equal_from_python(finished: Path, rows: Lines, ptv2: Ptv2) -> None:
