@@ -21,8 +21,8 @@ and F inside, are counted from the shape:
     less                    2 * T * 3 * H * H: the lowest of these passes no gradient on
 
 *Rows*: `ptv2 predict` with a BERT of 2 layers, hidden 64, in a process for each file of rows of 32
-tokens. Expected is the time of one row + scale * rows, and the same memory. --largest adds files of
-100,000 and 1,000,000 rows.
+tokens. Expected is the time of one row + rows / rate, with the rate of the longest file, and the
+memory of the shortest file. --largest adds files of 100,000 and 1,000,000 rows.
 """
 
 from __future__ import annotations
@@ -309,7 +309,10 @@ def main() -> None:
         cpu, memory, rate = measure_rows(counts)
         found["rows"] = [Point(*point) for point in cpu]
         found["memory"] = [Point(*point) for point in memory]
-        titles |= {"rows": "rows of `ptv2 predict`", "memory": "rows, peak memory"}
+        titles |= {
+            "rows": "rows of `ptv2 predict`",
+            "memory": "rows of `ptv2 predict`, peak memory",
+        }
         show(titles["rows"], found["rows"], "seconds")
         print(f"\n{rate:,.0f} rows/s beyond the start")
         show(titles["memory"], found["memory"], "bytes")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = 3
+WIDE = 20
+"""Values that differ by more than this factor are drawn on a logarithmic scale."""
 MEASURED, EXPECTED = "#1f5fa8", "#9aa0a6"
 
 
@@ -39,16 +41,17 @@ def draw(found: Mapping[str, Sequence[Any]], titles: Mapping[str, str], path: Pa
             linestyle="none",
             label="measured",
         )
-        if name == "layers" or memory:
-            panel.set_ylim(0, 1.15 * factor * max(p.measured for p in points))
-        else:
+        values = [value for point in points for value in (point.measured, point.expected)]
+        if max(values) > WIDE * min(values):
             panel.set_yscale("log")
+        else:
+            panel.set_ylim(0, 1.15 * factor * max(values))
         if name != "layers":
             panel.set_xscale("log")
             panel.set_xticks(at)
             panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(FuncFormatter(_short))
-        panel.yaxis.set_major_formatter(FuncFormatter(_short))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         panel.set_xlabel(titles[name].replace("`", "").replace(", peak memory", ""))
         unit = "peak memory, MiB" if memory else "processor s" if name == "rows" else "ms a step"
         panel.set_ylabel(unit)

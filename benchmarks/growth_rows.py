@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from material import WORDS, write_model, write_rows
+from processes import SAMPLE_SECONDS, resident
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "import sys; from ptv2_cli.cli.app import main; sys.exit(main())"
@@ -25,7 +26,8 @@ Triple = tuple[int, float, float]
 def measure_rows(counts: Sequence[int]) -> tuple[list[Triple], list[Triple], float]:
     """Processor seconds and peak bytes by rows, and rows a second of processor time.
 
-    The peak is expected to be that of the fewest rows.
+    The rate is that of the longest file without the time of one row. The peak is expected to be
+    that of the shortest file.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = _trained(Path(folder))
@@ -34,7 +36,7 @@ def measure_rows(counts: Sequence[int]) -> tuple[list[Triple], list[Triple], flo
         for count in counts:
             found[count] = _predict(run, Path(folder), count)
             print(f"predicted: {count:,} rows", file=sys.stderr, flush=True)
-    scale = statistics.median((found[count][0] - start) / count for count in counts)
+    scale = (found[counts[-1]][0] - start) / counts[-1]
     flat = found[counts[0]][1]
     cpu = [(count, seconds, start + scale * count) for count, (seconds, _) in found.items()]
     memory = [(count, float(peak), float(flat)) for count, (_, peak) in found.items()]
@@ -52,7 +54,7 @@ def _trained(folder: Path) -> Path:
         f"task: {{name: text/classification, data: {folder}, text: [text], label: label, "
         f"max_len: {TOKENS + 2}}}\ntrain: {{lr: 1e-3, steps: 1}}\n"
     )
-    _carry_out(["train", str(config), "--output", str(folder / "runs"), "--device", "cpu"])
+    carry_out(["train", str(config), "--output", str(folder / "runs"), "--device", "cpu"])
     return next((folder / "runs").glob("*/metrics.json")).parent
 
 
@@ -63,7 +65,7 @@ def _predict(run: Path, folder: Path, count: int) -> tuple[float, int]:
         for index in range(count):
             words = (WORDS[(index * 31 + at * 17) % len(WORDS)] for at in range(TOKENS))
             file.write(json.dumps({"text": " ".join(words)}) + "\n")
-    usage = _carry_out(
+    usage = carry_out(
         ["predict", str(rows), "--run", str(run), "--output", str(answers), "--device", "cpu"]
     )
     with answers.open(encoding="utf-8") as file:
@@ -72,13 +74,19 @@ def _predict(run: Path, folder: Path, count: int) -> tuple[float, int]:
     return usage
 
 
-def _carry_out(words: Sequence[str]) -> tuple[float, int]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", COMMAND, *words, "--offline"]
+def carry_out(words: Sequence[str]) -> tuple[float, int]:
+    """Processor seconds and peak resident bytes of a ptv2 command."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-c", COMMAND, *words]
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(command, env=environment, stdout=told, stderr=told, text=True)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0  # the kernel's own mark would begin with the memory of this process
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = max(peak, resident([process.pid]))
+            time.sleep(SAMPLE_SECONDS)
+        _, status, usage = ended
         if status:
             told.seek(0)
             sys.exit(f"{' '.join(words)}:\n{told.read()[-4000:]}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return usage.ru_utime + usage.ru_stime, peak

@@ -15,6 +15,7 @@ def write_model(folder: Path, family: str, dtype: str, shape: dict[str, Any]) ->
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     config = transformers.AutoConfig.for_model(family, **shape)
     model = transformers.AutoModel.from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder)

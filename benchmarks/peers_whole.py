@@ -60,23 +60,34 @@ class Way:
 class Measured:
     """What the runs of one way took, in seconds, a number for each run."""
 
-    clock: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    phases: list[dict[str, float]] = field(default_factory=list)
-    """Processor seconds by phase."""
-    clocks: list[dict[str, float]] = field(default_factory=list)
-    """Seconds of the clock by phase."""
+    cpu: list[dict[str, float]] = field(default_factory=list)
+    """Processor seconds of each run by phase; the phases are the whole run."""
+    clock: list[dict[str, float]] = field(default_factory=list)
+    """Seconds of the clock, likewise."""
     scores: list[float] = field(default_factory=list)
 
-    def phase(self, name: str) -> float:
-        """Processor seconds of a phase."""
-        return statistics.median(phases.get(name, 0.0) for phases in self.phases)
+    def row(self, way: Way, *, cpu: bool) -> str:
+        """A line of the table of phases; its last cell is all but the steps, beside the steps."""
+        runs = self.cpu if cpu else self.clock
+        cells = [f"{statistics.median(run.get(name, 0.0) for run in runs):.1f}" for name in PHASES]
+        rest = statistics.median(sum(run.values()) / run["steps"] - 1 for run in runs)
+        unit = "CPU" if cpu else "wall"
+        return f"| {way.name} | {unit} | {' | '.join(cells)} | {100 * rest:.0f} % |"
 
-    @property
-    def outside(self) -> float:
-        """Processor seconds of the run that are not steps, as a share of its steps."""
-        pairs = zip(self.cpu, self.phases, strict=True)
-        return statistics.median((cpu - own["steps"]) / own["steps"] for cpu, own in pairs)
+
+def totals(runs: Sequence[Mapping[str, float]]) -> list[float]:
+    """Seconds of each run."""
+    return [sum(run.values()) for run in runs]
+
+
+def steps(runs: Sequence[Mapping[str, float]]) -> list[float]:
+    """Seconds of each run's steps."""
+    return [run["steps"] for run in runs]
+
+
+def faster(one: Sequence[float], other: Sequence[float]) -> str:
+    """How many times faster the first is than the second, run by run; the median."""
+    return f"{statistics.median(b / a for a, b in zip(one, other, strict=True)):.2f}"
 
 
 def ways(precisions: Sequence[str]) -> list[Way]:
@@ -108,30 +119,29 @@ def measure(asked: argparse.Namespace) -> dict[str, Measured]:
 def report(asked: argparse.Namespace, found: Mapping[str, Measured]) -> None:
     """Print the table of whole runs and that of their phases."""
     floor, *others = ways(asked.precision)
-    least = found[floor.name].phase("steps")
-    print("| way | wall s | CPU s | x floor | of it steps | accuracy | ptv2 is faster | aim |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    print(f"| {floor.name} | | {least:.1f} | 1.00 | {least:.1f} | | | |")
+    least = statistics.median(steps(found[floor.name].cpu))
+    print(
+        "| way | wall s | CPU s | x floor | of it steps | accuracy | ptv2 is faster | its steps "
+        "| aim |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    print(f"| {floor.name} | | {least:.1f} | 1.00 | {least:.1f} | | | | |")
     for way in others:
-        own = found[way.name]
-        faster = ""
-        if way.kind == "peft":
-            mine = found[f"`ptv2 train`, {way.precision}"]
-            pairs = zip(own.cpu, mine.cpu, strict=True)
-            faster = f"{statistics.median(theirs / ours for theirs, ours in pairs):.2f}"
-        aim = "" if way.aim is None else f">= {way.aim}"
-        clock, cpu = statistics.median(own.clock), statistics.median(own.cpu)
+        own, mine = found[way.name], found[f"`ptv2 train`, {way.precision}"]
+        clock, cpu = statistics.median(totals(own.clock)), statistics.median(totals(own.cpu))
+        last = " | | |"
+        if way.aim is not None:
+            whole = faster(totals(mine.cpu), totals(own.cpu))
+            last = f"| {whole} | {faster(steps(mine.cpu), steps(own.cpu))} | >= {way.aim} |"
         print(
             f"| {way.name} | {clock:.1f} | {cpu:.1f} | {cpu / least:.2f} "
-            f"| {own.phase('steps'):.1f} | {100 * statistics.fmean(own.scores):.1f} "
-            f"| {faster} | {aim} |"
+            f"| {statistics.median(steps(own.cpu)):.1f} "
+            f"| {100 * statistics.fmean(own.scores):.1f} {last}"
         )
-    print(f"\n| CPU s | {' | '.join(PHASES)} | all but steps |")
-    print("| --- |" + " ---: |" * (len(PHASES) + 1))
+    print(f"\n| way | s | {' | '.join(PHASES)} | all but steps / steps |")
+    print("| --- | --- |" + " ---: |" * (len(PHASES) + 1))
     for way in others:
-        own = found[way.name]
-        cells = " | ".join(f"{own.phase(phase):.1f}" for phase in PHASES)
-        print(f"| {way.name} | {cells} | {100 * own.outside:.0f} % of steps |")
+        print(found[way.name].row(way, cpu=True))
+        print(found[way.name].row(way, cpu=False))
 
 
 def _run(way: Way, asked: argparse.Namespace, folder: Path, caches: Path, into: Measured) -> None:
@@ -154,14 +164,11 @@ def _run(way: Way, asked: argparse.Namespace, folder: Path, caches: Path, into: 
             told.seek(0)
             sys.exit(f"{' '.join(command)}:\n{told.read()[-4000:]}")
     content: dict[str, Any] = json.loads((folder / "phases.json").read_text(encoding="utf-8"))
-    clock, cpu = ended - began, usage.ru_utime + usage.ru_stime
     # What comes after the last phase that the process could see belongs to its end.
-    content["clock"]["end"] += clock - sum(content["clock"].values())
-    content["cpu"]["end"] += cpu - sum(content["cpu"].values())
-    into.clock.append(clock)
-    into.cpu.append(cpu)
-    into.clocks.append(content["clock"])
-    into.phases.append(content["cpu"])
+    content["clock"]["end"] += ended - began - sum(content["clock"].values())
+    content["cpu"]["end"] += usage.ru_utime + usage.ru_stime - sum(content["cpu"].values())
+    into.clock.append(content["clock"])
+    into.cpu.append(content["cpu"])
     into.scores.append(content["score"])
 
 

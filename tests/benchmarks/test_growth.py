@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_steps_grow_along_every_axis(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(point["measured"] > 0 for axis in written.values() for point in axis)
 
 
-@pytest.mark.skipif(not PLOTS, reason="needs matplotlib")
+@pytest.mark.skipif(not PLOTS or sys.platform != "linux", reason="needs matplotlib and /proc")
 def test_rows_are_predicted_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures, plot = tmp_path / "figures.json", tmp_path / "plot.png"
     options = ["--axis", "rows", "--rows", "3", "8", "--json", str(figures), "--plot", str(plot)]
@@ -74,6 +75,15 @@ def test_rows_are_predicted_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [point["at"] for point in written["rows"]] == [3, 8]
     assert all(point["measured"] > 100 * 2**20 for point in written["memory"])  # torch alone
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_is_that_of_the_command_alone(growth: Any) -> None:
+    held = b"x" * (400 << 20)
+    seconds, peak = importlib.import_module("growth_rows").carry_out(["list", "methods"])
+    assert held
+    assert seconds > 0
+    assert 10 << 20 < peak < 300 << 20
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
