@@ -147,6 +147,11 @@ def _replaced(unit: nn.Module, function: Callable[..., Any]) -> Iterator[None]:
             del unit.forward
 
 
+def layers_with_sites(model: nn.Module) -> list[nn.Module]:
+    """The layers that attention modules belong to, in order, each once."""
+    return list(dict.fromkeys(_owners(model).values()))
+
+
 def _owners(model: nn.Module) -> dict[str, nn.Module]:
     """The name of every module in a layer -> that layer, an item of an outermost list."""
     owners: dict[str, nn.Module] = {}

@@ -116,7 +116,7 @@ def random_prompt(site: Site, draws: torch.Generator) -> KeysValues:
 def _text(backbone: Backbone) -> PlainBatch:
     # Two different ids from the middle of the vocabulary, because special tokens are at its ends.
     middle = backbone.word_embeddings.shape[0] // 2
-    ids = torch.tensor([[middle, middle + 1]])
+    ids = torch.tensor([[middle, middle + 1]], device=backbone.word_embeddings.device)
     return PlainBatch(ids, torch.ones_like(ids))
 
 

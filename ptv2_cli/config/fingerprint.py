@@ -48,6 +48,7 @@ LATER: Mapping[str, Any] = {
     "task.metrics": None,
     "train.class_weights": None,
     "train.batch_tokens": None,
+    "train.compile": False,
     "head.words": None,
     "head.template": None,
     "head.train": False,

@@ -303,6 +303,12 @@ class TrainSection(Section):
         "lanes share it",
     )
 
+    compile: Flag = Field(
+        False,
+        description="compile the backbone's layers with torch.compile: for long runs on a GPU; the "
+        "first steps take longer",
+    )
+
     @model_serializer(mode="wrap")
     def _one_size(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All keys, but no batch_size that has no effect: the two are not said together."""

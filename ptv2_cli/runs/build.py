@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.compiling import compile_layers
 from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
 from ptv2_cli.errors import ConfigError
@@ -71,7 +72,10 @@ def build_learner(
     # Modules draw values from the global generator that ours replace; it is not ours to advance.
     with torch.random.fork_rng(devices=[]):
         method = _method(resolved, backbone, encoder.tokenizer)
-        return Learner(backbone, method, _head(resolved, backbone, language))
+        learner = Learner(backbone, method, _head(resolved, backbone, language))
+    if config.train.compile:
+        compile_layers(backbone)
+    return learner
 
 
 def learning_rates(resolved: ResolvedConfig, method: Method) -> LearningRates:

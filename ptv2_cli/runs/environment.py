@@ -33,8 +33,8 @@ _GIT = (
 )
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, device, precision and threads."""
+def environment(device: torch.device, config: RunConfig) -> dict[str, Any]:
+    """Versions, device, threads, and how the run computed."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "ptv2": __version__,
@@ -43,7 +43,8 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "platform": sys.platform,
         "device": device.type,
         "device_name": name,
-        "dtype": precision,
+        "dtype": computed_in(config),
+        "compile": config.train.compile,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }

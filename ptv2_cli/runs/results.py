@@ -13,7 +13,7 @@ from ptv2_cli.data.rows import Row, source_of
 from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.registry import Source
 from ptv2_cli.runs.data import RunData
-from ptv2_cli.runs.environment import computed_in, environment, peak_bytes, provenance
+from ptv2_cli.runs.environment import environment, peak_bytes, provenance
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.prediction_stream import bad_line
 from ptv2_cli.runs.run_files import PREDICTIONS_SCHEMA, SCHEMA_VERSION
@@ -84,7 +84,7 @@ def build_metrics(
         "seed": config.train.seed,
         "config": config.model_dump(mode="json"),
         "plugins": [_described(source) for source in resolved.plugins],
-        "environment": environment(device, computed_in(config)),
+        "environment": environment(device, config),
         "provenance": provenance(record.started),
         "warnings": list(warnings),
     }

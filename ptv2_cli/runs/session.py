@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.compiling import check_compiler
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.learner import Learner
@@ -137,6 +138,7 @@ def open_session(
     """
     resolved = resolved_run.resolved
     check_machine(resolved.config.backbone, device)
+    check_compiler(resolved.config, device)
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
     learner = build_learner(resolved, data.encoder, device, shared).to(device)
     predictor = Predictor(

@@ -18,7 +18,7 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.sweeps.leaderboard import show
 from ptv2_cli.sweeps.options import LaneRequest
 
-COMPUTING = ("precision", "gradient_checkpointing", "cache")
+COMPUTING = ("precision", "gradient_checkpointing", "cache", "compile")
 """Keys of `train:` that say how the shared forward pass is computed."""
 _PER_LANE = IGNORED | {"task.limit.seed"}
 """Keys that may differ: paths, whose content is compared instead, and which rows a lane draws."""

@@ -80,7 +80,8 @@ def _kind(resolved_run: ResolvedRun) -> str:
     content["task"].pop("max_len", None)
     train = config.train
     batches = train.batch_tokens or train.batch_size
-    content["train"] = [train.precision, train.gradient_checkpointing, batches]
+    computing = [train.precision, train.gradient_checkpointing, train.compile]
+    content["train"] = [*computing, batches]
     return json.dumps(content, sort_keys=True)
 
 

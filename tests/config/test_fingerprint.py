@@ -114,6 +114,7 @@ def test_where_the_backbone_lies_does_not_count(load: Load) -> None:
         "train.eval_every=5",
         "train.early_stopping.patience=4",
         "train.gradient_checkpointing=true",
+        "train.compile=true",
         "selection.split=validation",
         "selection.metric=f1",
         "selection.mode=min",

@@ -91,6 +91,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "train.seed": (0, 2**32 - 1),
     "train.cache": ("memory", "disk"),
     "train.gradient_checkpointing": (True,),
+    "train.compile": (True,),
     "selection.split": ("validation", "test", "holdout"),
     "selection.metric": ("accuracy", "f1", "x"),
     "selection.mode": ("min",),

@@ -132,6 +132,7 @@ def test_what_is_each_lanes_own(text: str, config: Path) -> None:
         ("backbone.dtype=bf16", "backbone.dtype", "fp32", "bf16"),
         ("train.precision=bf16", "train.precision", "fp32", "bf16"),
         ("train.gradient_checkpointing=true", "train.gradient_checkpointing", False, True),
+        ("train.compile=true", "train.compile", False, True),
     ],
 )
 def test_what_lanes_share(text: str, key: str, one: Any, other: Any, config: Path) -> None:

@@ -44,6 +44,7 @@ def backbone_problems(
     yield from head_misfits(loaded, method, task, shape)
     yield from _dtype_problems(loaded, method, dtype)
     yield from _cache_problems(loaded, method, task, shape)
+    yield from _compile_problems(loaded, shape)
 
 
 def _shape_problems(
@@ -165,6 +166,19 @@ def _cache_problems(
             "from cached outputs",
             "leave cache out; method: head_only can use it",
         )
+
+
+def _compile_problems(loaded: LoadedConfig, shape: Shape) -> Iterator[Problem]:
+    """Layers that `train.compile` cannot compile."""
+    config, where = loaded.config, loaded.where("train", "compile")
+    if not config.train.compile:
+        return
+    if not shape.family.registry:
+        what = f"{shape.family.name} layers call their own attention, which cannot be compiled"
+        yield Problem(where, what, "leave compile out")
+    if config.backbone.quantize is not None:
+        what = f"layers with {config.backbone.quantize} weights cannot be compiled"
+        yield Problem(where, what, "leave out train.compile or backbone.quantize")
 
 
 def _nothing_below(name: str, method: MethodSpec, stacks: Mapping[Stack, int]) -> tuple[str, str]:
