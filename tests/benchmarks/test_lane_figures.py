@@ -6,10 +6,8 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import forked
 import pytest
 import tiny
 
@@ -87,35 +85,6 @@ def test_the_row_of_a_way(load: Any) -> None:
     other = lanes.Measured(10.0, 2 * MEBIBYTE, {(10, 0.01): metrics(0.5), (20, 0.01): metrics(0.8)})
     row = other.row("lanes", plain)
     assert row == "| lanes | 10 | 0.50 | 8 | 2 | 65.0 | 80.0 (length 20, 0.01) | 1 |"
-
-
-def test_operations_of_a_row(load: Any) -> None:
-    # Two layers of 4 wide, 8 inside; 3 tokens, 2 prompt positions. A layer's linear weights are
-    # 4 of 4 x 4 and 2 of 4 x 8: 128 values, 2 * 3 * 128 = 768 operations; its two attention
-    # products are of 3 x 5 scores over 4: 2 * 2 * 60 = 240, and twice that backward.
-    shape = SimpleNamespace(layers=2, hidden=4, inside=8, tokens=3, prompt_len=2)
-    assert load("lanes_device").flops(shape) == 2 * (768 + 768 + 240 + 480)
-
-
-def test_lanes_on_a_device_of_a_tiny_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = "--layers 2 --hidden 32 --heads 2 --inside 64 --tokens 8 --prompt-len 2 --square 64"
-    shape += " --device cpu --batch 2 --lanes 1 3 --steps 2"
-    script = str(FOLDER / "lanes_device.py")
-    monkeypatch.syspath_prepend(str(FOLDER))
-    code = f"import runpy; runpy.run_path({script!r}, {{}}, '__main__')"
-    monkeypatch.chdir(tmp_path)
-    done = forked.finish(*shape.split(), code=code)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| 2 |")]
-    cells = [[cell.strip() for cell in row] for row in rows]
-    assert [row[:2] for row in cells] == [["2", "1"], ["2", "3"]]
-    assert cells[0][3] == "1.00"
-    for _, lanes, rate, _, step, peak, _ in cells:
-        # The step's time is printed to a tenth of a millisecond.
-        assert float(rate.replace(",", "")) * float(step) / 1000 == pytest.approx(
-            2 * int(lanes), rel=0.05
-        )
-        assert float(peak.replace(",", "")) > 0
 
 
 def test_rows_of_several_runs_are_answered_each_way(
