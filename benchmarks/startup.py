@@ -36,7 +36,7 @@ PARTS = {
     "hashing the backbone": ["ptv2_cli.backbones.locate.digests"],
     "tokenizer": ["ptv2_cli.backbones.load.load_tokenizer"],
     "weights": ["ptv2_cli.backbones.load._loaded"],
-    "probe": ["ptv2_cli.backbones.load.probe"],
+    "probe": ["ptv2_cli.backbones.load.probe_once"],
     "tokenizing": ["ptv2_cli.runs.encoding.EncodedData.features"],
     "warnings about the data": ["ptv2_cli.runs.recorder.data_warnings"],
     "optimizer": ["ptv2_cli.runs.session.build_optimizer"],

@@ -12,10 +12,10 @@ from ptv2_cli.backbones import adapters
 from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
+from ptv2_cli.backbones.known_sites import probe_once
 from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.model_code import AutoConfig, AutoModel, AutoTokenizer
-from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.quantize import (
     DTYPES,
     check_machine,
@@ -168,7 +168,7 @@ def _loaded(
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)
     head = None if words is None else take_head(whole, words, backbone.injection, located.name)
-    probe(backbone, located.name)
+    probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
         release_memory(backbone)

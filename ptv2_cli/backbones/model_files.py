@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ptv2_cli.config.fingerprint import file_sha256
+from ptv2_cli.config.file_hashes import known_sha256
 from ptv2_cli.errors import BackboneError
 
 WEIGHTS = (
@@ -143,7 +143,7 @@ def digests(folder: Path, weights: Collection[Path]) -> dict[str, str]:
         read = {path for path in beside if _may_be_read(path)}
     files = {*read, *weights, *(folder / "additional_chat_templates").glob("*.jinja")}
     return {
-        path.relative_to(folder).as_posix(): file_sha256(path)
+        path.relative_to(folder).as_posix(): known_sha256(path)
         for path in sorted(files)
         if path.is_file()
     }

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from ptv2_cli.config.fingerprint import file_sha256
+from ptv2_cli.config.file_hashes import known_sha256
 from ptv2_cli.data.conll import (
     ColumnKey,
     read_columns,
@@ -190,7 +190,7 @@ def _first_units(task: RowReader, rows: Iterable[Row], limit: int) -> Iterator[R
 
 def content_sha256(files: Sequence[Path]) -> str:
     """The file's sha256; of several files the sha256 of their digests in order."""
-    digests = [file_sha256(path) for path in files]
+    digests = [known_sha256(path) for path in files]
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
