@@ -64,6 +64,7 @@ class _NoWaitingCopies(TorchDispatchMode):
 def meta(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Train on the meta device, which has no autocast, no generator and no fused AdamW."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *args: False)
     monkeypatch.setattr(SeededDropout, "_source", lambda self, device: None)
     monkeypatch.setattr(optim, "AdamW", lambda groups, fused: AdamW(groups, foreach=True))
     return META
