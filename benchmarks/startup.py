@@ -34,7 +34,7 @@ PARTS = {
     "config and task": ["ptv2_cli.config.load.load_config", "ptv2_cli.runs.resolved_run.prepare"],
     "reading data": ["ptv2_cli.runs.resolved_run.read_data"],
     "hashing the backbone": ["ptv2_cli.backbones.locate.digests"],
-    "tokenizer": ["ptv2_cli.backbones.load.load_tokenizer"],
+    "tokenizer": ["ptv2_cli.runs.encoding.load_tokenizer"],
     "weights": ["ptv2_cli.backbones.load._loaded"],
     "probe": ["ptv2_cli.backbones.load.probe_once"],
     "tokenizing": ["ptv2_cli.runs.encoding.EncodedData.features"],

@@ -1,4 +1,4 @@
-"""Load a located backbone: tokenizer and weights, followed by the probe."""
+"""Load the weights of a located backbone, followed by the probe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
 from ptv2_cli.backbones.known_sites import probe_once
 from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
-from ptv2_cli.backbones.model_code import AutoConfig, AutoModel, AutoTokenizer
+from ptv2_cli.backbones.model_code import AutoConfig, AutoModel
 from ptv2_cli.backbones.quantize import (
     DTYPES,
     check_machine,
@@ -25,6 +25,7 @@ from ptv2_cli.backbones.quantize import (
 )
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.backbones.remote_code import check_own_code
+from ptv2_cli.backbones.tokenizer import unusable
 from ptv2_cli.errors import BackboneError, out_of_memory
 from ptv2_cli.rng import normal_
 
@@ -34,56 +35,6 @@ if TYPE_CHECKING:
 INIT_STD = 0.02
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy config.json and the weights again from where the model came from"
-TOKENIZER_FILES = (
-    "copy all of the tokenizer's files (tokenizer.json and the like) beside config.json"
-)
-
-
-def load_tokenizer(located: Located, section: BackboneSection, *, words: bool) -> Any:
-    """The backbone's fast tokenizer; `words`: its input will be split into words.
-
-    Raises:
-        BackboneError: the folder has no tokenizer that can be loaded, or one whose tokens do not
-            fit the model's embeddings.
-    """
-    options: dict[str, Any] = {"trust_remote_code": section.trust_remote_code}
-    if words:  # byte-level tokenizers mark the start of a word by a leading space
-        options["add_prefix_space"] = True
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(located.folder, use_fast=True, **options)
-            tokenizer("a", "b", verbose=False)  # some wrong settings fail only at the first text
-    except Exception as error:
-        raise _unusable(located, "tokenizer", error, TOKENIZER_FILES) from error
-    _check_vocabulary(located, tokenizer)
-    if tokenizer.pad_token_id is None:  # decoder-only models have none; the mask hides it anyway
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _check_vocabulary(located: Located, tokenizer: Any) -> None:
-    """Check that the tokenizer has words, and that the embeddings have a row for each token.
-
-    If its files are missing, transformers makes a tokenizer of special tokens that knows no word.
-    More rows than tokens are common, because tables are padded.
-    """
-    where = f"backbone {located.name}"
-    vocabulary = tokenizer.get_vocab()
-    ordinary = (
-        set(vocabulary) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
-    )
-    if len(ordinary) < 2:  # sentencepiece's mark of a space may be the only one
-        what = f"{located.folder} has no tokenizer: its vocabulary has no words"
-        raise BackboneError.at(where, what, TOKENIZER_FILES)
-    rows = located.config.get("vocab_size")
-    token, last = max(vocabulary.items(), key=lambda item: item[1])
-    if isinstance(rows, int) and last >= rows:
-        raise BackboneError.at(
-            where,
-            f"its tokenizer does not fit the model: token {token!r} has id {last}, and the "
-            f"embeddings have {rows} rows (vocab_size in config.json)",
-            "copy the tokenizer's files and the weights from the same checkpoint",
-        )
 
 
 def load_backbone(
@@ -158,7 +109,7 @@ def _loaded(
     except Exception as error:  # of any type: damaged files fail in many places
         if out_of_memory(error):
             raise
-        raise _unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
+        raise unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
     whole, missing = model, sorted(report["missing_keys"])
     if words is not None:
         model, missing = _base(whole, missing, located)
@@ -218,13 +169,4 @@ def _no_tensors(located: Located) -> BackboneError:
         f"its weights ({located.weight_files[0].name}) are not a plain file of tensors: it is "
         "damaged or contains objects that would run code; nothing of it was run",
         "use weights in safetensors (model.safetensors), from a source that you trust",
-    )
-
-
-def _unusable(located: Located, what: str, error: Exception, hint: str) -> BackboneError:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return BackboneError.at(
-        f"backbone {located.name}",
-        f"its {what} cannot be loaded from {located.folder}: {first or type(error).__name__}",
-        hint,
     )

@@ -30,7 +30,6 @@ with uncollected():
         AttentionMaskInterface,
         AutoConfig,
         AutoModel,
-        AutoTokenizer,
     )
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
@@ -40,7 +39,6 @@ __all__ = [
     "AttentionMaskInterface",
     "AutoConfig",
     "AutoModel",
-    "AutoTokenizer",
     "sdpa_attention_forward",
     "sdpa_mask",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ptv2_cli.backbones.load import load_tokenizer
+from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.data.rows import Row, Split
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.feature_table import FeatureTable

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from ptv2_cli.backbones.families import shape_of
 from ptv2_cli.backbones.lm_head import check_has_head
-from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 

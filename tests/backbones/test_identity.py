@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import Located, locate
+from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.config.schema import BackboneSection
 
 Change = Callable[[Path], None]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import tiny
 
-from ptv2_cli.backbones.load import load_tokenizer
 from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 
