@@ -141,7 +141,7 @@ def _some(rows: int) -> float:
 def _missing(data: RunData) -> Iterator[str]:
     """Cells of tables with the text that programs write for a missing value."""
     for name in data.splits:
-        found = Counter(cell for row in data.rows(name) for cell in _cells(data.task, row))
+        found = Counter(_missing_cells(data.task, data.rows(name)))
         counts = [
             f"{column} {text!r} in {count} row{'s' if count > 1 else ''}"
             for (column, text), count in found.most_common()
@@ -153,19 +153,22 @@ def _missing(data: RunData) -> Iterator[str]:
             )
 
 
-def _cells(task: Task, row: Row) -> Iterator[tuple[str, str]]:
-    """Column and text of each cell of a row that stands for a missing value."""
-    part = task.part_of(row)
-    if part.kind_spec.answer == "tags":
-        return
-    cells = list(part.texts_by_column(row).items())
-    if part.kind_spec.answer == "choice":
-        cells += [("choice", str(text)) for text in part.content(row)[len(cells) :]]
-    if isinstance(part.gold(row), str):
-        cells.append(("label", part.gold(row)))
-    # Most texts are too long, which is the quickest to see.
-    short = (cell for cell in cells if len(cell[1].strip()) <= LONGEST_MISSING)
-    yield from (cell for cell in short if cell[1].strip().casefold() in MISSING)
+def _missing_cells(task: Task, rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
+    """Column and text of each cell of the rows that stands for a missing value."""
+    answer = task.kind_spec.answer  # that of several tasks is the same
+    for row in () if answer == "tags" else rows:
+        part = task.part_of(row)
+        cells = list(part.texts_by_column(row).items())
+        if answer == "choice":
+            cells += [("choice", str(text)) for text in part.content(row)[len(cells) :]]
+        gold = part.gold(row)
+        if isinstance(gold, str):
+            cells.append(("label", gold))
+        for cell in cells:
+            bare = cell[1].strip()
+            # Most texts are too long, which is the quickest to see.
+            if len(bare) <= LONGEST_MISSING and bare.casefold() in MISSING:
+                yield cell
 
 
 def _look_alikes(data: RunData) -> Iterator[str]:
