@@ -65,8 +65,8 @@ def main() -> int:
 
 def measured(name: str, folder: Path, max_len: int, count: int, options: Any) -> str:
     """The figures of one kind."""
-    from ptv2_cli.backbones.load import load_tokenizer
     from ptv2_cli.backbones.locate import locate
+    from ptv2_cli.backbones.tokenizer import load_tokenizer
     from ptv2_cli.config.schema import BackboneSection
     from ptv2_cli.data.row_store import RowStore
     from ptv2_cli.data.source import FolderSource

@@ -118,7 +118,7 @@ class FeatureTable(Sequence[Feature]):
         task = 0 if self.tasks is None else int(self.tasks[at])
         label = None if self.labels is None else self.labels[at]
         if self.choices is None:
-            return replace(self._input(at, row, task), label=label)
+            return self._input(at, row, task, label)
         first, end = self.choices[at : at + 2].tolist()
         inputs = tuple(self._input(number, row, task) for number in range(first, end))
         longest = max(inputs, key=lambda item: len(item.input_ids))
@@ -133,8 +133,8 @@ class FeatureTable(Sequence[Feature]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _input(self, at: int, row: int, task: int) -> Feature:
-        """One model input, without a label."""
+    def _input(self, at: int, row: int, task: int, label: Label = None) -> Feature:
+        """One model input."""
         start, end = self.ids.starts[at : at + 2].tolist()
         offsets = None if self.offsets is None else self.offsets[start:end].tolist()
         words = None if self.words is None else self.words[start:end].tolist()
@@ -143,6 +143,7 @@ class FeatureTable(Sequence[Feature]):
             row=row,
             input_ids=self.ids.values[start:end].tolist(),
             token_type_ids=None if self.types is None else self.types[start:end].tolist(),
+            label=label,
             slots=None if self.slots is None else self.slots[start:end].tolist(),
             mask_at=None if mask_at < 0 else mask_at,
             words=None if words is None else [None if word < 0 else word for word in words],
