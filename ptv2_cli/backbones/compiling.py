@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib import util
+from types import MethodType
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AttentionInterface
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ptv2_cli.backbones.attention import NAME, prompted_attention
 from ptv2_cli.backbones.backbone import Backbone
@@ -65,7 +69,24 @@ def compile_layers(backbone: Backbone, backend: str = "inductor") -> None:
         options["options"] = {"deterministic": True}
     for layer in layers_with_sites(backbone.model):
         if "forward" not in vars(layer):
-            layer.forward = torch.compile(layer.forward, dynamic=True, backend=backend, **options)
+            compiled = partial(torch.compile, dynamic=True, backend=backend, **options)
+            layer.forward = _compiled_forward(layer, compiled)
+
+
+def _compiled_forward(layer: nn.Module, compiled: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The layer's compiled forward; where activations are recomputed, what is inside of that."""
+    recomputes = getattr(layer, "gradient_checkpointing", False)
+    if not (recomputes and isinstance(layer, GradientCheckpointingLayer)):
+        return compiled(layer.forward)  # type: ignore[no-any-return]
+    # transformers wraps each class's forward, which then calls torch's checkpoint.
+    inside = compiled(MethodType(type(layer).forward.__wrapped__, layer))
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if not layer.training:
+            return inside(*args, **kwargs)
+        return layer._gradient_checkpointing_func(partial(inside, **kwargs), *args)
+
+    return forward
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -19,7 +20,7 @@ from ptv2_cli.inputs.batch import Batch, collate
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.learner import Learner
 from ptv2_cli.multiplex import Sharing
-from ptv2_cli.runs.environment import environment
+from ptv2_cli.training.events import StepDone
 
 FolderOf = Callable[..., Path]
 TEXTS = ((5, 9, 7), (8, 8, 8), (3, 11, 2))
@@ -69,8 +70,10 @@ def losses(learners: list[Learner], sharing: Sharing | None = None) -> torch.Ten
     return torch.stack(seen)
 
 
-def loaded(folder: Path, backend: str | None) -> Backbone:
+def loaded(folder: Path, backend: str | None, *, recomputes: bool = False) -> Backbone:
     backbone = tiny.load(folder)
+    if recomputes:
+        backbone.checkpoint_gradients()
     if backend is not None:
         compile_layers(backbone, backend)
     return backbone
@@ -81,21 +84,19 @@ def compare(
     backend: str,
     build: Callable[[Backbone], list[Learner]],
     sharing: Callable[[], Sharing] = Sharing,
+    *,
+    recomputes: bool = False,
 ) -> None:
     """Compiled layers train to the same losses, and there is compiled code at all."""
-    plain = losses(build(loaded(folder, None)), sharing())
+    plain = losses(build(loaded(folder, None, recomputes=recomputes)), sharing())
     assert counters["stats"]["unique_graphs"] == 0
-    compiled = losses(build(loaded(folder, backend)), sharing())
+    compiled = losses(build(loaded(folder, backend, recomputes=recomputes)), sharing())
     torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=0)
     assert counters["stats"]["unique_graphs"] > 0
 
 
 def one(backbone: Backbone) -> list[Learner]:
     return [tiny.make_learner(backbone)]
-
-
-def test_compiled_layers_lose_nothing(folder_of: FolderOf) -> None:
-    compare(folder_of("bert"), "inductor", one)
 
 
 def test_layers_are_compiled_once(folder_of: FolderOf) -> None:
@@ -115,11 +116,7 @@ def test_lanes_of_unequal_prompts(folder_of: FolderOf) -> None:
 
 
 def test_recomputed_activations(folder_of: FolderOf) -> None:
-    def checkpointed(backbone: Backbone) -> list[Learner]:
-        backbone.checkpoint_gradients()
-        return one(backbone)
-
-    compare(folder_of("bert"), "aot_eager", checkpointed)
+    compare(folder_of("bert"), "aot_eager", one, recomputes=True)
 
 
 def test_cached_lower_layers(folder_of: FolderOf) -> None:
@@ -129,18 +126,29 @@ def test_cached_lower_layers(folder_of: FolderOf) -> None:
     compare(folder_of("bert"), "eager", upper, lambda: Sharing(lower=LowerStates("memory")))
 
 
-def test_a_run_is_compiled_recorded_and_another_run(folder_of: FolderOf, tmp_path: Path) -> None:
+def test_a_run_loses_nothing_and_says_so(folder_of: FolderOf, tmp_path: Path) -> None:
     data = tiny.write_rte(tmp_path / "rte")
     config = tiny.write_config(tmp_path / "run.yaml", folder_of("bert"), data)
     sets = ("backbone.dropout=off", "train.epochs=1")
-    plain = tiny.opened(config, tmp_path / "runs", *sets)
-    compiled = tiny.opened(config, tmp_path / "runs", *sets, "train.compile=true")
-    assert plain.resolved_run.fingerprint != compiled.resolved_run.fingerprint
-    layer = compiled.learner.backbone.model.encoder.layer[0]
-    assert "forward" in vars(layer)
-    assert "forward" not in vars(plain.learner.backbone.model.encoder.layer[0])
-    assert environment(tiny.CPU, compiled.resolved.config)["compile"] is True
-    assert environment(tiny.CPU, plain.resolved.config)["compile"] is False
+
+    def run(*more: str) -> tuple[str, list[float], dict[str, Any]]:
+        seen: list[float] = []
+
+        def listen(event: Any) -> None:
+            if isinstance(event, StepDone):
+                seen.append(float(event.loss))
+
+        session, metrics = tiny.trained(config, tmp_path / "runs", *sets, *more, listen=listen)
+        return session.resolved_run.fingerprint, seen, metrics
+
+    plain, compiled = run(), run("train.compile=true")
+    assert compiled[1] == pytest.approx(plain[1], abs=1e-4)
+    assert len(plain[1]) == 6
+    assert compiled[2]["metrics"] == plain[2]["metrics"]
+    assert plain[0] != compiled[0]
+    environments = [plain[2]["environment"], compiled[2]["environment"]]
+    assert [found["compile"] for found in environments] == [False, True]
+    assert counters["stats"]["unique_graphs"] > 0
 
 
 def test_what_cannot_be_compiled_is_refused(
