@@ -120,8 +120,8 @@ class Session:
         if keep is not None:
             folder.mkdir(parents=True, exist_ok=True)
             splits = self.resolved_run.data.splits
-            features = [feature for split in splits for feature in self.data.features(split)]
-            require_cache_room(keep, features, self.learner.backbone, folder)
+            tokens = sum(int(self.data.features(split).tokens.sum()) for split in splits)
+            require_cache_room(keep, tokens, self.learner.backbone, folder)
         return LowerStates(keep or "epoch", folder)
 
 

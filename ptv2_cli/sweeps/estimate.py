@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from ptv2_cli.errors import InputError, RunError, out_of_memory
-from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session
@@ -149,8 +149,8 @@ def _measured(session: Session, began: float) -> Rates:
     )
 
 
-def _tokens(features: Sequence[Feature]) -> int:
-    return sum(feature.tokens for feature in features)
+def _tokens(features: FeatureTable) -> int:
+    return int(features.tokens.sum())
 
 
 def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:

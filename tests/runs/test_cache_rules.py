@@ -131,8 +131,10 @@ def test_other_words_are_refused(config_of) -> None:
 def test_bytes_are_those_of_all_tokens() -> None:
     parts = (Feature(0, [1, 2, 3]), Feature(0, [1]))
     rows = [Feature(0, [1] * 5), Feature(1, [1, 2, 3], choices=parts)]
-    assert needed_bytes(rows, 32, torch.float32) == (5 + 3 + 1) * 32 * 4
-    assert needed_bytes(rows, 32, torch.bfloat16) == (5 + 3 + 1) * 32 * 2
+    tokens = sum(row.tokens for row in rows)
+    assert tokens == 5 + 3 + 1
+    assert needed_bytes(tokens, 32, torch.float32) == tokens * 32 * 4
+    assert needed_bytes(tokens, 32, torch.bfloat16) == tokens * 32 * 2
 
 
 def test_more_than_memory_has_is_refused(monkeypatch) -> None:
@@ -170,13 +172,12 @@ def test_free_memory_is_what_the_system_says(monkeypatch) -> None:
 
 def test_a_run_is_asked_for_what_its_layers_give(folder_of, monkeypatch, tmp_path) -> None:
     backbone = tiny.load(folder_of("bert"))
-    rows = [Feature(0, [1] * 5)]
     monkeypatch.setattr(activation_store, "free_memory", lambda: 5 * 32 * 4 - 1)
     with pytest.raises(ConfigError, match=r"memory would take"):
-        require_cache_room("memory", rows, backbone)
+        require_cache_room("memory", 5, backbone)
     monkeypatch.setattr(activation_store, "free_memory", lambda: 5 * 32 * 4)
-    require_cache_room("memory", rows, backbone)
-    require_cache_room("disk", rows, backbone, tmp_path)
+    require_cache_room("memory", 5, backbone)
+    require_cache_room("disk", 5, backbone, tmp_path)
 
 
 # A whole run
@@ -208,7 +209,8 @@ def test_a_run_is_the_same_and_computes_each_row_once(
     assert len(history) == 2
     assert history[0] == pytest.approx(history[1], rel=1e-4)
     rows = 24 + 12
-    assert [lower.computed for lower in made] == [3 * rows + 12, rows]
+    # The best evaluation is kept: nothing is predicted again at the end.
+    assert [lower.computed for lower in made] == [3 * rows, rows]
     folder = session.resolved_run.directory.path
     assert not list(folder.parent.glob("tmp*"))
     assert not list(folder.glob("tmp*"))

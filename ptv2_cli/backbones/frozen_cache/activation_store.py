@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -167,15 +167,9 @@ class FreeSpace:
         return self._enough
 
 
-class _Sized(Protocol):
-    @property
-    def tokens(self) -> int:
-        """Tokens in all inputs of a feature."""
-
-
-def needed_bytes(features: Sequence[_Sized], hidden_size: int, dtype: torch.dtype) -> int:
-    """Bytes of the hidden states of all tokens of some features: H values of `dtype` each."""
-    return sum(item.tokens for item in features) * hidden_size * dtype.itemsize
+def needed_bytes(tokens: int, hidden_size: int, dtype: torch.dtype) -> int:
+    """Bytes of the hidden states of so many tokens: H values of `dtype` each."""
+    return tokens * hidden_size * dtype.itemsize
 
 
 def require_space(keep: Keep, needed: int, folder: Path | None = None) -> None:

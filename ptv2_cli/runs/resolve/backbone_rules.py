@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import Problem
-from ptv2_cli.inputs.features import Feature
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.runs.resolve.config_rules import prompt_length
 from ptv2_cli.runs.resolve.verbalizer_rules import head_misfits
@@ -199,13 +198,13 @@ def _nothing_below(name: str, method: MethodSpec, stacks: Mapping[Stack, int]) -
 
 
 def require_cache_room(
-    keep: Keep, features: Sequence[Feature], backbone: Backbone, folder: Path | None = None
+    keep: Keep, tokens: int, backbone: Backbone, folder: Path | None = None
 ) -> None:
-    """Refuse to keep the lower outputs of all these features where there is no room for them.
+    """Refuse to keep the lower outputs of all tokens where there is no room for them.
 
     Args:
         keep: where to keep them.
-        features: of all splits that the run reads.
+        tokens: those of all splits that the run reads.
         backbone: for the width and the type of its layers.
         folder: for the file on disk; None: the system's folder for temporary files.
 
@@ -216,4 +215,4 @@ def require_cache_room(
 
     # Layers may be wider inside than what the model gives (OPT).
     width = max(int(backbone.model.config.hidden_size), backbone.shape.hidden_size)
-    require_space(keep, needed_bytes(features, width, backbone.word_embeddings.dtype), folder)
+    require_space(keep, needed_bytes(tokens, width, backbone.word_embeddings.dtype), folder)
