@@ -399,7 +399,12 @@ def main() -> None:
     until = began + 60 * asked.minutes * len(parts)
     report = Report(asked.json, until, asked.most, about)
     setting = partial(
-        Setting, rows=8, tokens=asked.tokens, prompt_len=asked.prompt_len, device=device
+        Setting,
+        rows=8,
+        tokens=asked.tokens,
+        prompt_len=asked.prompt_len,
+        device=device,
+        dropout=device.type == "cuda",  # on a CPU compiled layers cannot draw it
     )
     encoder = setting("bert", shape(asked, ENCODER), rows=asked.batch[0])
     tables: dict[str, tuple[int, Callable[[], None]]] = {
