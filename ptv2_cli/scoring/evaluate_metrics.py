@@ -9,13 +9,16 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
-from datasets import Features, Value
 
+from ptv2_cli.importing import uncollected
 from ptv2_cli.scoring.resampling import class_scores
 from ptv2_cli.scoring.squad import Compare, best_over
+
+with uncollected():
+    import datasets
+    import evaluate
+    from datasets import Features, Value
 
 _CLASSES = Features({"predictions": Value("int64"), "references": Value("int64")})
 _TAGS = Features(

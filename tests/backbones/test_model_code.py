@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ptv2_cli.backbones.model_code import uncollected
 from ptv2_cli.cli import app
+from ptv2_cli.importing import uncollected
 
 WATCH = """
 import gc, sys
@@ -59,3 +59,31 @@ def test_the_end_of_a_command_looks_through_nothing(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit):
         app.main()
     assert calls == ["run", "freeze"]
+
+
+LATER = ("scipy", "torchao", "sklearn", "datasets", "pyarrow", "pandas", "evaluate", "seqeval")
+"""Imported at the first evaluation, or by other tasks and settings, or never."""
+
+
+def test_training_starts_without_what_it_does_not_use() -> None:
+    code = f"""
+import sys
+import ptv2_cli.runs.trainer
+print([name for name in {LATER!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.split("\n")[-2] == "[]"
+
+
+def test_packages_that_were_left_out_are_there_afterwards() -> None:
+    code = (
+        "import ptv2_cli.runs.trainer; from transformers import utils; "
+        "from transformers.loss import loss_for_object_detection as losses; "
+        "print(utils.is_scipy_available(), losses.is_scipy_available())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.split() == ["True", "True"]

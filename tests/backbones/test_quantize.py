@@ -226,11 +226,13 @@ def test_int4_on_a_gpu(tmp_path) -> None:
 
 
 RESIDENT = """
-import sys
+import os, sys
 from pathlib import Path
 import tiny, torch
 from ptv2_cli.backbones import load
 import transformers.models.llama.modeling_llama, torchao.quantization
+
+os.environ["PTV2_CACHE"] = "off"  # the probe reads all weights; without it none is resident
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])
