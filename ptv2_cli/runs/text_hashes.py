@@ -126,10 +126,11 @@ def is_in(some: Hashes, others: Hashes) -> Mask:
 
     The first halves leave few candidates, in little memory; these are compared in full.
     """
+    if len(some) < len(others):  # sort the fewer
+        others = others[_among(others[:, 0], some[:, 0])]
     near = _among(some[:, 0], others[:, 0])
     candidates = some[near]
-    others = others[_among(others[:, 0], candidates[:, 0])]
-    known = set(map(bytes, others))
+    known = set(map(bytes, others[_among(others[:, 0], candidates[:, 0])]))
     near[near] = [bytes(each) in known for each in candidates]
     return near
 
