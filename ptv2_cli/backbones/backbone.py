@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ptv2_cli.backbones.families import Shape
 from ptv2_cli.backbones.injection import Injection
@@ -39,6 +40,8 @@ class Backbone(nn.Module):
         self.untrained: tuple[str, ...] = ()
         self.decodes = shape.family.two_stacks
         self.pooler = _take_pooler(model)
+        self._held: torch.dtype | None = None
+        """The type of `hold_in`."""
 
     @property
     def word_embeddings(self) -> Tensor:
@@ -86,6 +89,22 @@ class Backbone(nn.Module):
         # For reentrant checkpoints it made the embeddings require gradient: without the next
         # line, frozen layers below the lowest prompt would be recomputed for nothing.
         self.model.disable_input_require_grads()
+
+    def hold_in(self, dtype: torch.dtype) -> None:
+        """Hold the weights of linear layers in the type to which autocast casts them.
+
+        Each call would cast frozen weights again. Products give the same bits, and the weights
+        take half the memory. Embeddings, norms, poolers and what trains stay as they are.
+        """
+        modules = [self.model.get_input_embeddings(), self.pooler]
+        kept = {id(value) for each in modules if each is not None for value in each.parameters()}
+        for module in self.model.modules():
+            if type(module) in (nn.Linear, Conv1D):
+                for value in module.parameters(recurse=False):
+                    frozen = not value.requires_grad and id(value) not in kept
+                    if frozen and value.dtype == torch.float32 and type(value.data) is Tensor:
+                        value.data = value.data.to(dtype)
+                        self._held = dtype
 
     def pool(self, vectors: Tensor) -> Tensor:
         """Apply the pretrained pooler to [B, H] vectors; the identity without a pooler."""
@@ -141,7 +160,12 @@ class Backbone(nn.Module):
         training = self.training
         self.eval()
         try:
-            with torch.no_grad(), self.injection.recording() as calls, self.injection.forward(None):
+            with (
+                torch.no_grad(),
+                torch.autocast(ids.device.type, self._held, enabled=self._held is not None),
+                self.injection.recording() as calls,
+                self.injection.forward(None),
+            ):
                 self.model(**inputs, **self._no_cache)
         finally:
             self.train(training)

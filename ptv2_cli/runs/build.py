@@ -27,7 +27,15 @@ from ptv2_cli.training.optim import LearningRates
 def load_for(resolved: ResolvedConfig, device: torch.device) -> Backbone:
     """The backbone that a config names, loaded and probed; see load_backbone."""
     init = generator(resolved.config.train.seed, "init/backbone")
-    return load_backbone(resolved.located, resolved.config.backbone, init, device)
+    backbone = load_backbone(resolved.located, resolved.config.backbone, init, device)
+    return _held(resolved, backbone)
+
+
+def _held(resolved: ResolvedConfig, backbone: Backbone) -> Backbone:
+    """The backbone with its frozen weights in the type that is computed in."""
+    if resolved.config.train.precision == "bf16" and not resolved.method.changes_backbone:
+        backbone.hold_in(torch.bfloat16)
+    return backbone
 
 
 def build_learner(
@@ -52,6 +60,7 @@ def build_learner(
         backbone, language = load_with_language(
             resolved.located, config.backbone, init, words, device
         )
+        _held(resolved, backbone)
     elif shared is None:
         backbone = load_for(resolved, device)
     else:

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.registry import HEADS
 
@@ -104,3 +105,37 @@ def test_mean_pooling_counts_every_token_of_a_long_text() -> None:
     head = HEADS.load("sequence")(tiny.head_context(pooling="mean"))
     hidden = torch.full((1, 301, 32), 3.0, dtype=torch.bfloat16)
     assert torch.equal(head.pool(hidden, tiny.text_batch([301])), torch.full((1, 32), 3.0))
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "deberta"])
+def test_weights_held_in_bf16_give_the_bits_that_autocast_gives(family, folder_of) -> None:
+    """Not DeBERTa: transformers' model fails in bf16, it masks with the lowest fp32 value."""
+    backbone = tiny.load(folder_of(family), dropout="off")
+    batch, prompts = tiny.text_batch([9, 4]), tiny.random_prompts(backbone, 4)
+    leaves = [part.requires_grad_() for pair in prompts.keys_values.values() for part in pair]
+
+    def results():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = backbone(batch, prompts)
+        return [hidden, *torch.autograd.grad(hidden.square().sum(), leaves)]
+
+    before, bytes_before = results(), sum(p.nbytes for p in backbone.model.parameters())
+    backbone.hold_in(torch.bfloat16)
+    assert sum(p.nbytes for p in backbone.model.parameters()) < 0.9 * bytes_before
+    assert backbone.word_embeddings.dtype == torch.float32
+    for one, other in zip(results(), before, strict=True):
+        assert torch.equal(one, other)
+    assert backbone.read(batch.input_ids[:1])[0][0].dtype == torch.float32
+
+
+def test_what_trains_is_not_held_in_bf16(folder_of, tmp_path) -> None:
+    data = tiny.write_rte(tmp_path / "rte")
+    for method, dtype in (("head_only", torch.bfloat16), ("finetune", torch.float32)):
+        config = tiny.write_config(
+            tmp_path / f"{method}.yaml", folder_of("bert"), data,
+            method=method, prompt_len=None, train={"precision": "bf16", "epochs": 1},
+        )  # fmt: skip
+        session = tiny.opened(config, tmp_path / "runs")
+        model = session.learner.backbone.model
+        assert model.encoder.layer[0].output.dense.weight.dtype == dtype
+        assert model.encoder.layer[0].output.LayerNorm.weight.dtype == torch.float32
