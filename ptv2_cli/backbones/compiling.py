@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ptv2_cli.backbones.attention import NAME, prompted_attention
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.layer_split import layers_with_sites
+from ptv2_cli.backbones.model_code import AttentionInterface, GradientCheckpointingLayer
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError
 

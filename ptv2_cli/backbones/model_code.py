@@ -55,12 +55,14 @@ with uncollected(), deferred():
     )
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
+    from transformers.modeling_layers import GradientCheckpointingLayer
 
 __all__ = [
     "AttentionInterface",
     "AttentionMaskInterface",
     "AutoConfig",
     "AutoModel",
+    "GradientCheckpointingLayer",
     "sdpa_attention_forward",
     "sdpa_mask",
 ]
