@@ -386,7 +386,7 @@ def main() -> None:
     import torch
     from gpu_sides import Setting, matrix_peak
 
-    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.environment import choose_device
 
     device = asked.torch_device = choose_device(asked.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -73,8 +73,8 @@ def train(
         raise ConfigError.at(loaded.where("sweep"), what, hint)
     from ptv2_cli.backbones.quantize import check_machine
     from ptv2_cli.cli.progress import Progress
-    from ptv2_cli.runs.build import choose_device
     from ptv2_cli.runs.directory import ELSEWHERE, writing
+    from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
@@ -256,7 +256,7 @@ def evaluate(
         InputError: the run, its backbone, its checkpoint or the data cannot be used.
     """
     _settle(threads)
-    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.rescore import open_for_rescoring
     from ptv2_cli.threads import use_threads
 

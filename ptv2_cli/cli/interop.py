@@ -101,7 +101,7 @@ def import_run(
     from ptv2_cli.interop.from_peft import read_peft
     from ptv2_cli.interop.from_reference import read_reference
     from ptv2_cli.interop.import_run import import_checkpoint, settings_of
-    from ptv2_cli.runs.build import choose_device
+    from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.threads import use_threads
 
     use_threads(threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,11 @@ from ptv2_cli.cli.options import (
     shortcuts,
 )
 from ptv2_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ptv2_cli.runs.resolved_run import ResolvedRun
 
 
 def train(
@@ -74,14 +79,9 @@ def train(
         )
     settle(offline, threads)
     from ptv2_cli.backbones.quantize import check_machine
-    from ptv2_cli.cli.progress import Progress
-    from ptv2_cli.cli.summary import parameter_table, run_summary
-    from ptv2_cli.runs.build import choose_device
-    from ptv2_cli.runs.data_warnings import data_warnings
     from ptv2_cli.runs.directory import ELSEWHERE, writing
+    from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.resolved_run import prepare
-    from ptv2_cli.runs.session import open_session
-    from ptv2_cli.runs.trainer import train as train_run
     from ptv2_cli.threads import use_threads
 
     command = same_command(
@@ -103,18 +103,39 @@ def train(
         logged = resolved_run.directory.read_metrics()["warnings"]
         for text in dict.fromkeys((*resolved_run.resolved.notes, *logged)):
             console.warn(text)
+        from ptv2_cli.cli.summary import run_summary
+
         run_summary(resolved_run.directory, command)
         return
-    session = open_session(resolved_run, chosen)
     if dry_run:
-        for split in resolved_run.data.splits:
-            session.data.features(split)
-        found = data_warnings(resolved_run.resolved, session.data)
-        for text in (*resolved_run.resolved.notes, *found):
-            console.warn(text)
-        parameter_table(session)
-        console.note(f"dry run: nothing written; the run would be {resolved_run.directory.path}")
+        _dry_run(resolved_run, chosen)
         return
+    from ptv2_cli.cli.progress import Progress
+    from ptv2_cli.cli.summary import run_summary
+    from ptv2_cli.runs.session import open_session
+    from ptv2_cli.runs.trainer import train as train_run
+
+    session = open_session(resolved_run, chosen)
     with writing(resolved_run.directory, ELSEWHERE):
         train_run(session, [Progress], resume=resume is Resume.auto)
     run_summary(resolved_run.directory, command)
+
+
+def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
+    """Print what is wrong with the data and which parameters would train."""
+    from ptv2_cli.runs.data_warnings import data_warnings
+    from ptv2_cli.runs.encoding import encode, tokenizer_of
+
+    resolved, data = resolved_run.resolved, resolved_run.data
+    encoded = encode(resolved, data, tokenizer_of(resolved))
+    for split in data.splits:
+        encoded.features(split)
+    for text in (*resolved.notes, *data_warnings(resolved, encoded)):
+        console.warn(text)
+    # Neither is needed with the other: a million rows' tokens, the model and its code.
+    encoded.by_split.clear()
+    from ptv2_cli.cli.summary import parameter_table
+    from ptv2_cli.runs.session import open_session
+
+    parameter_table(open_session(resolved_run, device))
+    console.note(f"dry run: nothing written; the run would be {resolved_run.directory.path}")

@@ -94,30 +94,6 @@ def learning_rates(resolved: ResolvedConfig, method: Method) -> LearningRates:
     return LearningRates(method=peak, head=head.lr or peak, backbone=method.backbone_lr or peak)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
-
-    Raises:
-        ConfigError: no such device on this machine.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError.at("--device", f"{name!r} is no device", "auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError.at(
-            "--device",
-            f"{name} is not on this machine: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices",
-            "--device cpu",
-        )
-    return device
-
-
 def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Method:
     seed = resolved.config.train.seed
     context = Context(

@@ -1,4 +1,4 @@
-"""Where a run trained: versions, device, command, git commit, host and time, for metrics.json."""
+"""Where a run trains: the device, and what metrics.json says of versions, command, git and host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import ConfigError
 from ptv2_cli.version import __version__
 
 PACKAGES = (
@@ -31,6 +32,30 @@ _GIT = (
     # Neither answer may run a program that the repository's own settings name.
     *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
 )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in {"cpu", "cuda"}:
+        raise ConfigError.at("--device", f"{name!r} is no device", "auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError.at(
+            "--device",
+            f"{name} is not on this machine: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices",
+            "--device cpu",
+        )
+    return device
 
 
 def environment(device: torch.device, config: RunConfig) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from ptv2_cli.data.formats import Record
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunError, out_of_memory
 from ptv2_cli.inputs.features import Feature
-from ptv2_cli.runs.build import choose_device
 from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.environment import choose_device
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.prediction_stream import Chunk, chunks, record_of
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig

@@ -139,7 +139,7 @@ def test_a_signal_before_training(
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ptv2_cli.runs.build.choose_device", interrupted)
+    monkeypatch.setattr("ptv2_cli.runs.environment.choose_device", interrupted)
     material.write(Path("config.yaml"))
     result = ptv2("train")
     assert result.code == 130

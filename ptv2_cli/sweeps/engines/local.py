@@ -16,7 +16,7 @@ from ptv2_cli.errors import (
     Ptv2Error,
     out_of_memory,
 )
-from ptv2_cli.runs.build import choose_device
+from ptv2_cli.runs.environment import choose_device
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import Trainer
 from ptv2_cli.sweeps.capacity import LaneGroup, lane_groups
