@@ -215,7 +215,7 @@ def test_a_question_stays_in_one_batch(
         known = batch.choices[batch.choices >= 0].tolist()
         assert known == list(range(len(batch.input_ids)))
         # What a sweep's estimate of the time counts is what the loop counts.
-        assert _tokens([features[index] for index in indices]) == batch.tokens
+        assert _tokens(features.take(indices)) == batch.tokens
 
 
 def test_a_holdout_keeps_the_shares_of_the_indices(

@@ -265,8 +265,8 @@ def test_estimate_scales_with_steps_and_needs_no_folder(config: Path) -> None:
 
 
 def test_rates_between_the_timed_prompts_lie_on_a_line() -> None:
-    low = estimate.Rates(10, load=1.0, train=2.0, evaluate=1.0, tokens=5.0)
-    high = estimate.Rates(110, load=1.0, train=4.0, evaluate=2.0, tokens=5.0)
+    low = estimate.Rates(10, load=1.0, train=2.0, evaluate=1.0, tokens=5.0, rows=8.0)
+    high = estimate.Rates(110, load=1.0, train=4.0, evaluate=2.0, tokens=5.0, rows=8.0)
     middle = estimate._between([high, low], 60)
     assert (middle.train, middle.evaluate, middle.load) == (3.0, 1.5, 1.0)
     assert estimate._between([low], 500).train == 2.0
