@@ -6,7 +6,7 @@
 Milliseconds of processor time of one call, one thread, medians. `training`
 is forward and backward with a prompt of 20 before the text; `dropout` the same with 0.1 of the
 probabilities dropped; `evaluation` is forward alone. A ratio over 1 means that the products are
-faster; `cpu_attention.SCORES` holds the limits that follow from this table.
+faster; `cpu_attention.is_faster` holds the limits that follow from this table.
 """
 
 from __future__ import annotations

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from ptv2_cli.backbones.dropout import PassDropout, factors
 
-SCORES = {
-    (torch.bfloat16, True): 512 * 1024,
-    (torch.bfloat16, False): 128 * 160,
-    (torch.float32, True): 48 * 64,
-    (torch.float32, False): 48 * 64,
-}
-"""Most scores of a head, T * (P + T'), up to which it is faster, by type and whether a backward
-pass follows. With dropout it always is."""
+SCORES = {True: 512 * 1024, False: 256 * 320}
+"""Most scores of a head, T * (P + T'), up to which it is faster in bf16; True: with backward.
+
+In fp32 torch's is as fast in training and faster in evaluation. With dropout torch's is slower.
+"""
+MOST_BYTES = 64 * 2**20
+"""Of all heads' scores, which backward keeps; torch's attention keeps none unless it drops some."""
 
 
 def is_faster(query: Tensor, keys: int, gradient: bool, dropout: bool) -> bool:
@@ -35,7 +34,9 @@ def is_faster(query: Tensor, keys: int, gradient: bool, dropout: bool) -> bool:
     """
     if query.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return dropout or query.shape[2] * keys <= SCORES.get((query.dtype, gradient), 0)
+    rows, heads, length, _ = query.shape
+    few = length * keys <= SCORES[gradient] and 2 * rows * heads * length * keys <= MOST_BYTES
+    return dropout or (query.dtype == torch.bfloat16 and few)
 
 
 def attention(

@@ -124,8 +124,8 @@ def test_every_family_gives_what_torch_gives(family, lengths, folder_of, monkeyp
         return products(*args)
 
     monkeypatch.setattr(cpu_attention, "attention", counting)
-    for limits in (cpu_attention.SCORES, {}):
-        monkeypatch.setattr(cpu_attention, "SCORES", limits)
+    for ours_is_faster in (True, False):
+        monkeypatch.setattr(cpu_attention, "is_faster", lambda *args, it=ours_is_faster: it)
         prompts = tiny.random_prompts(backbone, 4)
         leaves = [part.requires_grad_() for pair in prompts.keys_values.values() for part in pair]
         hidden = backbone(batch, Prompts(keys_values=prompts.keys_values))
@@ -139,13 +139,21 @@ def test_every_family_gives_what_torch_gives(family, lengths, folder_of, monkeyp
 
 
 def test_fused_attention_is_kept_where_it_is_faster() -> None:
-    long, short = (torch.empty(1, 1, tokens, 8) for tokens in (512, 16))
-    assert not cpu_attention.is_faster(long, 532, gradient=True, dropout=False)
-    assert cpu_attention.is_faster(long, 532, gradient=True, dropout=True)
-    assert cpu_attention.is_faster(short, 36, gradient=True, dropout=False)
-    assert cpu_attention.is_faster(long.bfloat16(), 532, gradient=True, dropout=False)
-    assert not cpu_attention.is_faster(long.bfloat16(), 532, gradient=False, dropout=False)
-    assert not cpu_attention.is_faster(short.to("meta"), 36, gradient=True, dropout=True)
+    def faster(tokens: int, dtype: torch.dtype, rows: int = 1, **options: bool) -> bool:
+        query = torch.empty(rows, 12, tokens, 8, dtype=dtype)
+        options = {"gradient": True, "dropout": False, **options}
+        return cpu_attention.is_faster(query, tokens + 20, **options)
+
+    half, single = torch.bfloat16, torch.float32
+    assert faster(16, half)
+    assert faster(512, half)
+    assert not faster(512, half, gradient=False)
+    assert not faster(512, half, rows=32)  # its scores would take hundreds of megabytes
+    assert not faster(16, single)
+    assert faster(16, single, dropout=True)
+    assert faster(512, half, rows=32, dropout=True)
+    on_a_gpu = torch.empty(1, 1, 16, 8, dtype=half, device="meta")
+    assert not cpu_attention.is_faster(on_a_gpu, 36, gradient=True, dropout=True)
 
 
 def test_autocast_casts_what_rotation_left_in_fp32(folder_of) -> None:
