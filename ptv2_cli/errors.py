@@ -113,6 +113,12 @@ def gather(problems: Iterable[Problem], error: type[InputError] = InputError) ->
         raise error(*problems)
 
 
+LESS_MEMORY = (
+    "halve train.batch_size (or batch_tokens) and double train.accumulate: same result, less memory"
+)
+"""What to do when memory gave out in training."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device or the machine has no memory left."""
     # Compared by name: importing torch to look at its exception class would cost seconds.

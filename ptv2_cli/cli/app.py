@@ -31,6 +31,7 @@ from ptv2_cli.cli import (
 from ptv2_cli.errors import (
     EXIT_DEFECT,
     EXIT_INPUT,
+    LESS_MEMORY,
     InputError,
     Problem,
     Ptv2Error,
@@ -155,8 +156,7 @@ def _defect(error: Exception, debug: bool) -> int:
     if debug:
         console.show_traceback()
     if out_of_memory(error):
-        hint = "halve train.batch_size and double train.accumulate: same result, less memory"
-        console.problems([Problem("", "out of memory", hint)])
+        console.problems([Problem("", "out of memory", LESS_MEMORY)])
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         hint = "free some space; the same command continues the run"
         console.problems([Problem(str(error.filename or ""), "the disk is full", hint)])

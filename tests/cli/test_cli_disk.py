@@ -204,7 +204,7 @@ def test_eval_of_a_run_that_cannot_be_written_shows_its_scores(
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (MemoryError(), ["error: out of memory", "halve train.batch_size and double train.acc"]),
+        (MemoryError(), ["error: out of memory", "halve train.batch_size (or batch_tokens)"]),
         (ZeroDivisionError("x"), ["ZeroDivisionError: x", "bug in ptv2", "please report it"]),
     ],
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from ptv2_cli.errors import (
+    LESS_MEMORY,
     InputError,
     Interrupted,
     MachineError,
@@ -265,8 +266,7 @@ def _failure(run: ResolvedRun, error: Exception) -> Outcome:
         return Outcome.failed(error.problems[0], name)
     outcome = Outcome("failed", run=name)
     if out_of_memory(error):
-        hint = "halve train.batch_size and double train.accumulate: same result, less memory"
-        return replace(outcome, reason="out of memory", hint=hint)
+        return replace(outcome, reason="out of memory", hint=LESS_MEMORY)
     lines = str(error).strip().splitlines()
     return replace(
         outcome,
