@@ -43,6 +43,7 @@ def test_closed_gates_leave_the_backbone_as_it_is(backbone: Path) -> None:
 
     from ptv2_cli.backbones.load import load_backbone
     from ptv2_cli.backbones.locate import locate
+    from ptv2_cli.backbones.sites import PlainBatch
     from ptv2_cli.config.schema import BackboneSection
     from ptv2_cli.rng import generator
 
@@ -52,11 +53,9 @@ def test_closed_gates_leave_the_backbone_as_it_is(backbone: Path) -> None:
     ).eval()
     context = SimpleNamespace(sites=model.sites, prompt_len=3, init=generator(0, "init/method"))
     method = GatedModule(0.5, context)  # type: ignore[arg-type]
-    batch = SimpleNamespace(
+    batch = PlainBatch(
         input_ids=torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]),
         attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
-        token_type_ids=None,
-        slots=None,
     )
     stock = BertModel.from_pretrained(backbone).eval()
     with torch.no_grad():
