@@ -68,6 +68,14 @@ def test_layers_steps_batches_and_trials_are_independent() -> None:
         assert abs(float(shifted[lag:] @ shifted[:-lag]) * 4 / count) < 5 / count**0.5
 
 
+def test_each_call_of_a_pass_drops_other_values() -> None:
+    with (dropout := PassDropout()).forward([OWN]):
+        first, second = (dropout.keep((1000, 1000), 0.5) for _ in range(2))
+    with dropout.forward([OWN]):
+        assert torch.equal(dropout.keep((1000, 1000), 0.5), first)
+    assert (first == second).float().mean().item() == pytest.approx(0.5, abs=5e-3)
+
+
 def test_a_trial_drops_the_same_values_beside_others() -> None:
     """Rows, text columns and prompt columns are the trial's own, wherever they lie."""
     other = RowDraws(seed=9, step=3, batch=1, rows=3, width=8)

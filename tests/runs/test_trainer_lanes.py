@@ -76,12 +76,13 @@ def test_own_dropout_is_the_same_whatever_the_neighbours(
 def test_the_backbones_dropout_draws_the_same(
     folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
-    trials = [{"prompt_len": 3}, {"prompt_len": 5}, {"method": "head_only", "prompt_len": None}]
+    trials = [{"prompt_len": 3}, {"method": "prompt_tuning", "prompt_len": 5}, {"prompt_len": 5},
+              {"method": "head_only", "prompt_len": None}]  # fmt: skip
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, dropout=0.1)
     alone = laned.sweep(configs, tmp_path / "alone", 1, seed="11,12")
-    lanes = laned.sweep(configs, tmp_path / "lanes", 6, seed="11,12")
-    assert lanes.statuses == ["finished"] * 6
-    assert {run.metrics["lanes"] for run in lanes.runs} == {6}
+    lanes = laned.sweep(configs, tmp_path / "lanes", 8, seed="11,12")
+    assert lanes.statuses == ["finished"] * 8
+    assert {run.metrics["lanes"] for run in lanes.runs} == {8}
     for one, other in zip(alone.runs, lanes.runs, strict=True):
         laned.assert_same(one, other)
         assert one.metrics["fingerprint"] == other.metrics["fingerprint"]

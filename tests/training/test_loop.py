@@ -176,3 +176,21 @@ def test_gradients_are_clipped_without_the_scale_of_fp16(folder_of) -> None:
         moments = [state["exp_avg"] for state in made.optimizer.state.values()]
         norms.append(float(torch.cat([moment.flatten() for moment in moments]).norm()) / 0.1)
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
+
+
+def test_each_batch_of_each_step_has_dropout_draws_of_its_own(folder_of: Any) -> None:
+    learner = tiny.make_learner(tiny.load(folder_of("bert"), dropout=0.1))
+    lane = make_lane(learner, 2, 2, accumulate=2, dropout_seed=5)
+    seen = []
+    forward = learner.backbone.forward
+
+    def record(batch: Any, *rest: Any) -> Any:
+        seen.append(batch.draws)
+        return forward(batch, *rest)
+
+    learner.backbone.forward = record  # type: ignore[method-assign]
+    for _ in fit([lane], Sharing(), lambda due: [evaluation() for one in due]):
+        pass
+    keys = [(own.seed, own.step, own.batch) for (own,) in seen if own is not None]
+    assert keys == [(5, 0, 0), (5, 0, 1), (5, 1, 0), (5, 1, 1)]
+    assert {own.rows for (own,) in seen} == {2}
