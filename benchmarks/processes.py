@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.1
@@ -60,13 +61,12 @@ def resident(roots: Sequence[int]) -> int:
 def _family(pid: int) -> Iterator[int]:
     """A process and all below it; those that have just ended are left out."""
     yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = path.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            yield from _family(int(child))
+    children: list[str] = []
+    with suppress(OSError):
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += path.read_text().split()
+    for child in children:
+        yield from _family(int(child))
 
 
 def _sizes(pid: int) -> dict[str, int]:
