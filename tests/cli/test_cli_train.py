@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,32 @@ def test_dry_run_writes_nothing(
     assert [row[0] for row in table if row[-1] == "no"] == ["backbone"]
     assert "dry run: nothing written; the run would be runs/config-ptuning_v2-p3-" in result.err
     assert tree(tmp_path) == before
+
+
+def test_a_dry_run_loads_the_model_when_the_tokens_are_gone(
+    material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ptv2_cli.inputs.feature_table import FeatureTable
+    from ptv2_cli.runs import session
+
+    material.write(Path("config.yaml"))
+    tables, held = [], []
+    really_open, really_made = session.open_session, FeatureTable.__init__
+
+    def made(self: FeatureTable, *args: Any, **options: Any) -> None:
+        tables.append(weakref.ref(self))
+        really_made(self, *args, **options)
+
+    def opened(*args: Any) -> Any:
+        gc.collect()
+        held.extend(table() for table in tables if table() is not None)
+        return really_open(*args)
+
+    monkeypatch.setattr(FeatureTable, "__init__", made)
+    monkeypatch.setattr(session, "open_session", opened)
+    assert ptv2("train", "--dry-run").code == 0
+    assert tables
+    assert held == []
 
 
 def test_options_reach_the_resolved_config(material: Material, ptv2: Ptv2) -> None:
