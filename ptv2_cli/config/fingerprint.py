@@ -14,7 +14,7 @@ from ptv2_cli.config.origins import KeyPath, dotted
 from ptv2_cli.config.yaml import Float, Int, kind_of
 from ptv2_cli.errors import InputError
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised when a change of the code changes the results of equal configs."""
 
 IGNORED = frozenset(

@@ -183,8 +183,8 @@ def test_results_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_known_value() -> None:
     """Fingerprints of stored runs must not change by accident; RESULTS_VERSION changes them."""
-    text = '{"config":{"train":{"lr":0.005}},"identities":{"train":"aa"},"results_version":1}'
-    assert module.RESULTS_VERSION == 1
+    text = '{"config":{"train":{"lr":0.005}},"identities":{"train":"aa"},"results_version":2}'
+    assert module.RESULTS_VERSION == 2
     found = fingerprint({"name": "x", "train": {"lr": 5e-3}}, {"train": "aa"})
     assert found == hashlib.sha256(text.encode()).hexdigest()[:8]
 
