@@ -35,9 +35,10 @@ class KindSpec:
     """
 
     name: str
-    answer: Literal["label", "choice", "number", "tags", "text", "labels"]
+    answer: Literal["label", "choice", "number", "tags", "text", "labels", "writing"]
     """What the answer to a row is: one of the task's labels; the index of one of the row's
-    choices; a number; a tag for each word; a text; or any number of the task's labels."""
+    choices; a number; a tag for each word; a part of the text; any number of the task's labels;
+    or a text that the language model writes."""
     answer_key: str
     """The key of a prediction that holds the answer."""
     pooled: bool
@@ -68,6 +69,16 @@ class KindSpec:
     def rates_name(self) -> str:
         """Key of the methods' tables of learning rates."""
         return self.rates_of or self.name
+
+    @property
+    def writes(self) -> bool:
+        """Whether the language model writes the answer, token after token."""
+        return self.answer == "writing"
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the head of an encoder-decoder reads its decoder; else only the encoder runs."""
+        return self.pooled or self.writes
 
     @property
     def classed(self) -> bool:
@@ -127,6 +138,7 @@ KINDS = Registry(
                     "Hide padding and question yourself",
                 ),
             ),
+            KindSpec("generation", answer="writing", answer_key="text", pooled=False, epochs=10),
         )
     },
 )

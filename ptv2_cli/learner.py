@@ -61,12 +61,23 @@ class Learner(nn.Module):
     def own_parameters(self, part: str) -> Iterator[nn.Parameter]:
         """Trainable parameters of `method`, `head` or `backbone`."""
         module: nn.Module = getattr(self, part)
-        return (parameter for parameter in module.parameters() if parameter.requires_grad)
+        shared = set() if part == "backbone" else self._of_backbone
+        return (
+            parameter
+            for parameter in module.parameters()
+            if parameter.requires_grad and id(parameter) not in shared
+        )
+
+    @property
+    def _of_backbone(self) -> set[int]:
+        """The ids of the backbone's parameters; a language-model head may share some."""
+        return {id(parameter) for parameter in self.backbone.parameters()}
 
     def counts(self) -> dict[str, float]:
         """Parameters by part; `trainable_percent` and `prompt_percent` as DESIGN defines them."""
         backbone = sum(parameter.numel() for parameter in self.backbone.parameters())
-        head = sum(parameter.numel() for parameter in self.head.parameters())
+        shared = self._of_backbone
+        head = sum(own.numel() for own in self.head.parameters() if id(own) not in shared)
         parts = self.method.counts()
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {

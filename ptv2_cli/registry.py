@@ -202,6 +202,7 @@ HEADS = Registry(
         "choice": "ptv2_cli.heads.pooled:ChoiceHead",
         "token": "ptv2_cli.heads.tokens:TokenHead",
         "span": "ptv2_cli.heads.tokens:SpanHead",
+        "generation": "ptv2_cli.heads.generation:GenerationHead",
         "verbalizer": "ptv2_cli.heads.verbalizer:VerbalizerHead",
     },
     group="ptv2.heads",

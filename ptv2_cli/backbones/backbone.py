@@ -21,7 +21,8 @@ NO_PROMPTS = Prompts()
 class Backbone(nn.Module):
     """A transformers model whose forward takes a batch and prompts and returns hidden states.
 
-    An encoder-decoder returns those of the decoder's first position, until `drop_decoder`.
+    An encoder-decoder returns those of the decoder's start token and of the tokens that it reads
+    after it, until `drop_decoder`.
 
     Attributes:
         sites: its attention calls in the order of one forward pass.
@@ -117,7 +118,7 @@ class Backbone(nn.Module):
         return pooled
 
     def forward(self, batch: TextBatch, prompts: Prompts = NO_PROMPTS) -> Tensor:
-        """Hidden states of the batch's tokens [B, T, H], or [B, 1, H] from a decoder.
+        """Hidden states of the batch's tokens [B, T, H], or [B, U, H] from a decoder.
 
         Those of inserted input vectors are left out.
 
@@ -135,12 +136,12 @@ class Backbone(nn.Module):
             inputs["input_ids"] = batch.input_ids
         else:
             words = self.model.get_input_embeddings()(batch.input_ids)
-            inputs = _with_vectors(inputs, words, prompts.inputs, batch.slots)
+            inputs = with_vectors(inputs, words, prompts.inputs, batch.slots)
         if self.shape.family.takes_positions:
-            inputs["position_ids"] = self._positions(inputs["attention_mask"], prompts.offset)
+            inputs["position_ids"] = self.positions(inputs["attention_mask"], prompts.offset)
         if self.decodes:
-            inputs["decoder_input_ids"] = self._start(batch.input_ids)
-        self.injection.offset = self._offsets(prompts)
+            inputs["decoder_input_ids"] = self._decoder_inputs(batch)
+        self.injection.offset = self.offsets(prompts)
         draws = self._draws(batch, prompts)
         with self.injection.dropout.forward(draws), self.injection.forward(prompts):
             output = self.model(**inputs, **self._no_cache)
@@ -184,11 +185,18 @@ class Backbone(nn.Module):
         """The argument that turns off the cache; encoders have none."""
         return {"use_cache": False} if self.decodes or self.shape.family.causal else {}
 
-    def _start(self, ids: Tensor) -> Tensor:
-        """The decoder's first token, for every row [B, 1]."""
+    @property
+    def decoder_start(self) -> int:
+        """The token that a decoder reads first."""
         config = self.model.config
-        start = config.decoder_start_token_id
-        return ids.new_full((ids.shape[0], 1), config.pad_token_id if start is None else start)
+        start: int | None = config.decoder_start_token_id
+        return int(config.pad_token_id if start is None else start)
+
+    def _decoder_inputs(self, batch: TextBatch) -> Tensor:
+        """What the decoder reads, its start token first [B, U]."""
+        ids = batch.input_ids
+        start = ids.new_full((ids.shape[0], 1), self.decoder_start)
+        return start if batch.decoder_ids is None else torch.cat([start, batch.decoder_ids], dim=1)
 
     @property
     def takes_offsets(self) -> bool:
@@ -205,14 +213,14 @@ class Backbone(nn.Module):
         other.pooler = copy.deepcopy(self.pooler, {id(self.injection): self.injection})
         return other
 
-    def _offsets(self, prompts: Prompts) -> dict[str, int]:
+    def offsets(self, prompts: Prompts) -> dict[str, int]:
         """The offset of each stack whose self-attention has prompts: its text comes after them."""
         if isinstance(prompts.offset, Tensor):
             return {}  # position ids hold it, row by row
         prompted = {self.sites[site].stack for site in prompts.keys_values or ()}
         return dict.fromkeys(prompted - {"cross"}, prompts.offset)
 
-    def _positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
+    def positions(self, mask: Tensor, offset: int | Tensor) -> Tensor:
         """Position ids [B, T] with the first token at `offset`, whichever side is padded."""
         if isinstance(offset, Tensor):
             offset = offset.to(mask.device, non_blocking=True)[:, None]
@@ -232,7 +240,7 @@ def _take_pooler(model: Any) -> nn.Module | None:
     return pooler
 
 
-def _with_vectors(
+def with_vectors(
     inputs: dict[str, Any], words: Tensor, prompt: InputVectors, slots: Tensor | None
 ) -> dict[str, Any]:
     """Model inputs with prompt vectors [P, E] among the word embeddings [B, T, E]."""

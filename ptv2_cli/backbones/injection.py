@@ -65,12 +65,16 @@ class Injection:
     def forward(self, prompts: Prompts | None) -> Iterator[None]:
         """Hold `prompts` for one forward pass and for the recomputation that may follow it."""
         self._prompts = prompts
-        self._calls, self._recomputed, self._masks = {}, {}, {}
+        self.next_pass()
         self._in_forward = True
         try:
             yield
         finally:
             self._in_forward = False
+
+    def next_pass(self) -> None:
+        """Begin another forward pass with the same prompts, as for each token that is written."""
+        self._calls, self._recomputed, self._masks = {}, {}, {}
 
     @contextmanager
     def recording(self) -> Iterator[list[Call]]:

@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ptv2_cli.backbones.families import Family
@@ -29,17 +34,21 @@ LIMIT = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 HINT = "choose a backbone that has one, or train a new head: head: sequence with another method"
 
 
-class _Given(nn.Module):
-    """Replaces the base model and returns given hidden states."""
+class Given(nn.Module):
+    """Replaces the base model, or its decoder, and returns given hidden states."""
 
     hidden: Tensor
 
-    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+    def __init__(self, output: Any = BaseModelOutputWithPastAndCrossAttentions) -> None:
+        super().__init__()
+        self._output = output
+
+    def forward(self, *_: Any, **__: Any) -> Any:
         """The output of a base model."""
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.hidden)
+        return self._output(last_hidden_state=self.hidden)
 
     @property
-    def decoder(self) -> _Given:
+    def decoder(self) -> Given:
         """Itself: some classes call the stack inside their base model."""
         return self
 
@@ -53,7 +62,7 @@ class LanguageHead(nn.Module):
     def __init__(self, model: Any, words: Sequence[int]) -> None:
         super().__init__()
         output = model.get_output_embeddings()
-        self._given = _Given()
+        self._given = Given()
         setattr(model, model.base_model_prefix, self._given)
         _restrict(model, output, words)
         self.model = model.float()
@@ -76,6 +85,8 @@ class LanguageHead(nn.Module):
 
 def model_class(family: Family) -> Any:
     """The class of transformers that loads a family with its language-model head."""
+    if family.two_stacks:
+        return AutoModelForSeq2SeqLM
     return AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
 
 
@@ -147,8 +158,8 @@ def lacking(name: str, missing: Sequence[str]) -> BackboneError:
     """The error for weights without a language-model head."""
     return _refused(
         name,
-        f"its weights have no language-model head ({missing[0]} is missing), so head: verbalizer "
-        "would use an untrained head",
+        f"its weights have no language-model head ({missing[0]} is missing): the run would use an "
+        "untrained one",
     )
 
 

@@ -13,6 +13,7 @@ from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
 from ptv2_cli.backbones.known_sites import probe_once
+from ptv2_cli.backbones.language_model import LanguageModel
 from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.model_code import AutoConfig, AutoModel
@@ -53,7 +54,7 @@ def load_backbone(
             than tensors, the model's own code, or prompts without an effect.
         ConfigError: this machine cannot quantize as the config says.
     """
-    return _loaded(located, section, init, device, None)[0]
+    return _loaded(located, section, init, device)[0]
 
 
 def load_with_language(
@@ -69,9 +70,21 @@ def load_with_language(
         BackboneError: also if the weights have no such head.
         ConfigError: this machine cannot quantize as the config says.
     """
-    backbone, head = _loaded(located, section, init, device, words)
-    assert head is not None
-    return backbone, head
+    backbone, whole = _loaded(located, section, init, device, language=True)
+    return backbone, take_head(whole, words, backbone.injection, located.name)
+
+
+def load_language_model(
+    located: Located, section: BackboneSection, init: torch.Generator, device: torch.device = CPU
+) -> tuple[Backbone, LanguageModel]:
+    """Like `load_backbone`, with the model's language-model head for the whole vocabulary.
+
+    Raises:
+        BackboneError: also if the weights have no such head.
+        ConfigError: this machine cannot quantize as the config says.
+    """
+    backbone, whole = _loaded(located, section, init, device, language=True)
+    return backbone, LanguageModel(whole, backbone.model)
 
 
 def _loaded(
@@ -79,8 +92,10 @@ def _loaded(
     section: BackboneSection,
     init: torch.Generator,
     device: torch.device,
-    words: Sequence[int] | None,
-) -> tuple[Backbone, LanguageHead | None]:
+    *,
+    language: bool = False,
+) -> tuple[Backbone, Any]:
+    """The backbone, and the model as it was loaded, with a language-model head if so asked."""
     check_machine(section, device)
     check_own_code(located, section)
     shape = shape_of(located.name, located.config)
@@ -95,7 +110,7 @@ def _loaded(
             set_dropout(config, section.dropout)
             dropout = hidden_dropout(config)
             adapters.configure(shape.family, config)
-            load = AutoModel if words is None else model_class(shape.family)
+            load = model_class(shape.family) if language else AutoModel
             model, report = load.from_pretrained(
                 located.folder,
                 config=config,
@@ -111,20 +126,19 @@ def _loaded(
             raise
         raise unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
     whole, missing = model, sorted(report["missing_keys"])
-    if words is not None:
+    if language:
         model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, dropout)
     adapters.enter(shape.family, model, backbone.injection)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)
-    head = None if words is None else take_head(whole, words, backbone.injection, located.name)
     probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
         release_memory(backbone)
         backbone.to(device)
-    return backbone, head
+    return backbone, whole
 
 
 def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[str]]:
@@ -133,7 +147,17 @@ def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[s
     if lacked:
         raise lacking(located.name, lacked)
     start = f"{whole.base_model_prefix}."
-    return whole.base_model, [name.removeprefix(start) for name in missing]
+    base = _joined(whole) if whole.base_model is whole else whole.base_model
+    return base, [name.removeprefix(start) for name in missing]
+
+
+def _joined(whole: Any) -> Any:
+    """The base model of a model that holds its two stacks itself (T5)."""
+    with torch.device("meta"):
+        base = AutoModel.from_config(whole.config)
+    for name, _ in list(base.named_children()):
+        setattr(base, name, getattr(whole, name))
+    return base
 
 
 def _fill_missing(

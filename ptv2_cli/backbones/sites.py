@@ -38,6 +38,10 @@ class TextBatch(Protocol):
         """Index of the input vector at each position [B, T], -1 for text; None: no template."""
 
     @property
+    def decoder_ids(self) -> Tensor | None:
+        """What a decoder reads after its start token [B, U - 1]; None: nothing."""
+
+    @property
     def draws(self) -> tuple[RowDraws, ...] | None:
         """What determines the backbone's dropout; None: the global generator."""
 
@@ -50,6 +54,7 @@ class PlainBatch:
     attention_mask: Tensor
     token_type_ids: Tensor | None = None
     slots: Tensor | None = None
+    decoder_ids: Tensor | None = None
     draws: tuple[RowDraws, ...] | None = None
 
 

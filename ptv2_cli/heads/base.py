@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ class LabelledBatch(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """[B] classes or numbers, [Q] indices of choices, [B, T] tags, or [B, 2] answer ends."""
+        """[B] classes or numbers, [Q] indices of choices, [B, T] tags, [B, 2] answer ends, or the
+        token that follows at each position [B, T] or of a decoder [B, U]."""
 
     @property
     def weights(self) -> Tensor | None:
@@ -65,8 +66,9 @@ class HeadContext:
     """The backbone's pooler, [B, H] -> [B, H]; used by `pooling: pooler`."""
     seed: int
     init: torch.Generator = field(repr=False)
-    language: nn.Module | None = None
-    """The backbone's language-model head for the words of the classes, [B, H] -> [B, C]."""
+    language: Any = None
+    """The backbone's language-model head: for the words of the classes, [B, H] -> [B, C], or for
+    the whole vocabulary, a `LanguageModel`."""
     trains: bool = True
     """Whether a head that comes with the backbone trains."""
 

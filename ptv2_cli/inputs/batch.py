@@ -34,10 +34,13 @@ class Batch:
     token_type_ids: Tensor | None = None
     """[B, T]"""
     labels: Tensor | None = None
-    """[B] classes or numbers, [Q] indices of choices, [B, T] tags or [B, 2] first and last token;
-    unlabelled is IGNORE, or NaN where labels are numbers."""
+    """[B] classes or numbers, [Q] indices of choices, [B, T] tags, [B, 2] first and last token, or
+    the token that follows each one [B, T], of a decoder's [B, U]; unlabelled is IGNORE, or NaN
+    where labels are numbers."""
     slots: Tensor | None = None
     """[B, T]: index of the prompt vector at each position, -1 for text and padding."""
+    decoder_ids: Tensor | None = None
+    """[B, U - 1]: what a decoder reads after its start token; None: nothing."""
     mask_at: Tensor | None = None
     """[B]: position of the template's mask token."""
     weights: Tensor | None = None
@@ -90,6 +93,7 @@ def collate(
     slots = [item.slots for item in inputs]
     masks = [item.mask_at for item in inputs]
     labels, targets = _labels(features, width, kind)
+    writes = kind_spec(kind).writes
     weights = None
     if class_weights is not None and labels is not None:
         # Where there is no label, index -1 reads the last weight, 0.
@@ -104,6 +108,7 @@ def collate(
         labels=labels,
         weights=weights,
         slots=None if None in slots else _tensor(_padded(slots, width, -1)),
+        decoder_ids=labels[:, :-1].clamp(min=0) if writes and labels is not None else None,
         mask_at=None if None in masks else torch.tensor(masks, dtype=torch.int64),
         task=features[0].task,
         choices=_grouped(features) if kind_spec(kind).answer == "choice" else None,
@@ -126,7 +131,9 @@ def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor
     if all(label is None for label in given):
         return None, 0
     spec = kind_spec(kind)
-    if spec.answer == "tags":
+    if spec.writes:
+        width = max(len(label or []) for label in given)
+    if spec.answer == "tags" or spec.writes:
         tags = _padded([[] if label is None else label for label in given], width, IGNORE)
         return _tensor(tags), int((tags != IGNORE).sum())
     labels = [np.asarray(label, dtype=spec.dtype) for label in given if label is not None]

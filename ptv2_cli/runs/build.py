@@ -8,8 +8,14 @@ import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.compiling import compile_layers
+from ptv2_cli.backbones.language_model import LanguageModel
 from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
-from ptv2_cli.backbones.load import draw_untrained, load_backbone, load_with_language
+from ptv2_cli.backbones.load import (
+    draw_untrained,
+    load_backbone,
+    load_language_model,
+    load_with_language,
+)
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import Head, HeadContext, MultiHead
 from ptv2_cli.inputs.encoder import Encoder
@@ -54,8 +60,13 @@ def build_learner(
     config = resolved.config
     seed = config.train.seed
     init = generator(seed, "init/backbone")
-    language = None
-    if resolved.verbalizes:
+    language: LanguageHead | LanguageModel | None = None
+    if resolved.task.kind_spec.writes:
+        backbone, language = load_language_model(resolved.located, config.backbone, init, device)
+        _held(resolved, backbone)
+        if config.train.precision == "bf16" and not resolved.method.trains_backbone:
+            language.hold_in(torch.bfloat16)
+    elif resolved.verbalizes:
         words = label_tokens(resolved, encoder)
         backbone, language = load_with_language(
             resolved.located, config.backbone, init, words, device
@@ -74,7 +85,7 @@ def build_learner(
             f"{config.backbone.name} has no pooler",
             "write head: {pooling: cls}, or mean",
         )
-    if not resolved.task.kind_spec.pooled:
+    if not resolved.task.kind_spec.decodes:
         backbone.drop_decoder()
     if config.train.gradient_checkpointing:
         backbone.checkpoint_gradients()
@@ -119,7 +130,7 @@ def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Met
 
 
 def _head(
-    resolved: ResolvedConfig, backbone: Backbone, language: LanguageHead | None
+    resolved: ResolvedConfig, backbone: Backbone, language: LanguageHead | LanguageModel | None
 ) -> Head | MultiHead:
     """The task's head; one for each where several tasks train together."""
     parts = resolved.task.parts
@@ -131,12 +142,19 @@ def _head(
     )
 
 
+def _trains(resolved: ResolvedConfig) -> bool:
+    """Whether the head trains: one that comes with the backbone is frozen as that is."""
+    if resolved.task.kind_spec.writes:
+        return resolved.method.trains_backbone
+    return resolved.config.head.train if resolved.verbalizes else True
+
+
 def _head_of(
     resolved: ResolvedConfig,
     task: Task,
     backbone: Backbone,
     purpose: str,
-    language: LanguageHead | None = None,
+    language: LanguageHead | LanguageModel | None = None,
 ) -> Head:
     config = resolved.config
     dropout = backbone.dropout if config.head.dropout is None else config.head.dropout
@@ -149,7 +167,7 @@ def _head_of(
         seed=config.train.seed,
         init=generator(config.train.seed, purpose),
         language=language,
-        trains=config.head.train if resolved.verbalizes else True,
+        trains=_trains(resolved),
     )
     head: Head = HEADS.load(config.head.name or task.kind_spec.head_name)(context)
     return head

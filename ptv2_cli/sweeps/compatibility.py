@@ -39,6 +39,8 @@ def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
         return "method", f"{name} {verb} the backbone"
     if resolved.verbalizes:
         return "head", "the verbalizer's words come out of the backbone's own head"
+    if resolved.task.kind_spec.writes:
+        return "task", f"{resolved.task.name} is written by the backbone's own head"
     return None
 
 

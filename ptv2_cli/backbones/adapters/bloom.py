@@ -6,6 +6,7 @@ before the text, as in a cache; with `keep` all of it is at the first position o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,12 +32,15 @@ class _Heads:
         self.attention = attention
         self.injection = injection
         self.prompt: KeysValues | None = None
+        self.caches = False
+        """Whether the current call keeps keys and values for later tokens."""
         self._split_heads = attention._reshape
         attention.register_forward_pre_hook(self._begin, with_kwargs=True)
         attention._reshape = self._split
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Arguments:
         self.prompt = self.injection.take(injection_of(self.attention)[1])
+        self.caches = False
         if self.prompt is None:
             return args, kwargs
         length, text = self.prompt[0].shape[2], args[0]
@@ -46,7 +50,13 @@ class _Heads:
             return self.injection.widen(mask, length, text.shape[1], text[:, None], causal=False)
 
         args, kwargs = with_argument(args, kwargs, 2, "alibi", self._biased)
-        return with_argument(args, kwargs, 3, "attention_mask", wide)
+        args, kwargs = with_argument(args, kwargs, 3, "attention_mask", wide)
+        return with_argument(args, kwargs, 4, "layer_past", self._cached)
+
+    def _cached(self, cache: Any) -> Any:
+        """A cache that holds the text alone and gives it back with the prompt before it."""
+        self.caches = cache is not None
+        return _TextCache(self, cache) if self.caches else None
 
     def _biased(self, bias: Tensor) -> Tensor:
         """[B * N, 1, T] -> [B * N, 1, P + T]."""
@@ -65,12 +75,25 @@ class _Heads:
         query, key, value = self._split_heads(fused)
         name = injection_of(self.attention)[1]
         self.injection.record(name, key, value, queries=query.shape[2], causal=True)
-        if self.prompt is None:
+        if self.prompt is None or self.caches:
             return query, key, value
+        return query, *self.prompted(key, value)
+
+    def prompted(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, N, T, D] of the text -> [B, N, P + T, D]."""
+        assert self.prompt is not None
         rows = key.shape[0]
         prompt = [self.injection.per_row(part.to(key.dtype), rows) for part in self.prompt]
-        return (
-            query,
-            torch.cat([prompt[0], key], dim=2),
-            torch.cat([prompt[1], value], dim=2),
-        )
+        return torch.cat([prompt[0], key], dim=2), torch.cat([prompt[1], value], dim=2)
+
+
+@dataclass(frozen=True)
+class _TextCache:
+    """What attention reads of a cache, whose own keys and values have no prompt."""
+
+    heads: _Heads
+    cache: Any
+
+    def update(self, key: Tensor, value: Tensor, *where: Any) -> tuple[Tensor, Tensor]:
+        """Add keys and values of new tokens; all of them, the prompt's first."""
+        return self.heads.prompted(*self.cache.update(key, value, *where))

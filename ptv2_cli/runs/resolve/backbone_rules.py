@@ -51,7 +51,7 @@ def _shape_problems(
 ) -> Iterator[Problem]:
     """Layers, stacks and positions that the model does not have."""
     config = loaded.config
-    for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.pooled)):
+    for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.decodes)):
         yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
     if method.gated and not shape.family.registry:
         what = f"{shape.family.name} has an attention of its own, where prompts share one softmax"
@@ -152,7 +152,7 @@ def _cache_problems(
             "there is nothing to keep",
             "add backbone: {name: ..., dropout: off}, or leave cache out",
         )
-    stacks = shape.prompted(decodes=task.kind_spec.pooled)
+    stacks = shape.prompted(decodes=task.kind_spec.decodes)
     if any(method.problems(config, stacks)):
         return  # another rule reports them
     below, name = method.unprompted_layers(stacks), config.method.name

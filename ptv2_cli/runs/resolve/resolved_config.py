@@ -51,7 +51,7 @@ class ResolvedConfig:
     @property
     def prompt_sites(self) -> str:
         """One line that says where prompts enter."""
-        stacks = self.shape.prompted(decodes=self.task.kind_spec.pooled)
+        stacks = self.shape.prompted(decodes=self.task.kind_spec.decodes)
         return self.method.describe(self.config.prompt_len, stacks)
 
     @property
