@@ -7,7 +7,7 @@ from pathlib import Path
 from phases import Phases
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.registry import TRACKERS
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.events import (

@@ -138,7 +138,14 @@ KINDS = Registry(
                     "Hide padding and question yourself",
                 ),
             ),
-            KindSpec("generation", answer="writing", answer_key="text", pooled=False, epochs=10),
+            KindSpec(
+                "generation",
+                answer="writing",
+                answer_key="text",
+                pooled=False,
+                epochs=10,
+                rates_of="sequence",
+            ),
         )
     },
 )

@@ -41,6 +41,8 @@ class LanguageModel(nn.Module):
             whole, self._given = dict(base.named_children()), Given()
         self._base = {name: (module,) for name, module in whole.items()}  # tuples: no submodules
         model.generation_config = GenerationConfig()  # what is said there is the config's to say
+        output = model.get_output_embeddings()
+        self._output = next(name for name, module in model.named_modules() if module is output)
         self.model = model
         self._take_out()
         self.requires_grad_(False)
@@ -53,7 +55,7 @@ class LanguageModel(nn.Module):
     @property
     def output(self) -> nn.Module:
         """The last layer, H -> V."""
-        layer: nn.Module = self.model.get_output_embeddings()
+        layer: nn.Module = self.model.get_submodule(self._output)
         return layer
 
     @property
@@ -68,9 +70,7 @@ class LanguageModel(nn.Module):
 
         Tied word embeddings keep theirs: the layer then has a copy of its own.
         """
-        layer = self.output
-        name = next(name for name, module in self.model.named_modules() if module is layer)
-        self.model.set_submodule(name, _Held(layer, dtype))
+        self.model.set_submodule(self._output, _Held(self.output, dtype))
 
     def forward(self, states: Tensor) -> Tensor:
         """Logits of the whole vocabulary [n, V] for hidden states [n, H]."""

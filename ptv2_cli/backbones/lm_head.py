@@ -149,9 +149,9 @@ def check_has_head(located: Located, family: Family) -> None:
 
 def head_names(model: Any, names: Sequence[str]) -> list[str]:
     """The names that belong only to the head: not to the base model, and not tied to it."""
-    start = f"{model.base_model_prefix}."
     tied = getattr(model, "all_tied_weights_keys", None) or {}
-    return [name for name in names if not name.startswith(start) and name not in tied]
+    parts = _base_parts(model)
+    return [name for name in names if name.partition(".")[0] not in parts and name not in tied]
 
 
 def lacking(name: str, missing: Sequence[str]) -> BackboneError:
@@ -163,10 +163,21 @@ def lacking(name: str, missing: Sequence[str]) -> BackboneError:
     )
 
 
+def _base_parts(model: Any) -> set[str]:
+    """The children of a model that are its base model, or are parts of one (T5's two stacks)."""
+    if model.base_model is not model:
+        return {model.base_model_prefix}
+    output = model.get_output_embeddings()
+    return {name for name, child in model.named_children() if child is not output}
+
+
 def _of_base(model: Any, name: str) -> bool:
     """Whether a tensor of a file belongs to the base model, saved alone or inside another."""
     own = name.removeprefix(f"{model.base_model_prefix}.")
-    known = own in model.base_model.state_dict()
+    if model.base_model is model:
+        known = name.partition(".")[0] in _base_parts(model)
+    else:
+        known = own in model.base_model.state_dict()
     return known or own.startswith("pooler.") or own.endswith("position_ids")
 
 

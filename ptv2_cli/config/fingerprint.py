@@ -49,6 +49,7 @@ LATER: Mapping[str, Any] = {
     "train.class_weights": None,
     "train.batch_tokens": None,
     "train.compile": False,
+    "generate": None,
     "head.words": None,
     "head.template": None,
     "head.train": False,

@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_serializer,
-    model_validator,
 )
 
 from ptv2_cli.config.fields import (
@@ -36,6 +33,8 @@ from ptv2_cli.config.fields import (
     registered,
     spelled,
 )
+from ptv2_cli.config.generate import GenerateSection
+from ptv2_cli.config.section import Named, OpenNamed, Section
 from ptv2_cli.registry import HEADS, METHODS, TRACKERS
 
 
@@ -44,43 +43,6 @@ def _listed(value: Any) -> Any:
     if value is None:
         return ()
     return value if isinstance(value, list | tuple) else (value,)
-
-
-class Section(BaseModel):
-    """A mapping of the config: strict types, no unknown keys, immutable, finite numbers.
-
-    The options models of methods and tasks derive from it too (see `load.options_from`).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_section(cls, value: Any) -> Any:
-        """A section whose lines are all commented out reads as null."""
-        return {} if value is None else value
-
-
-class Named(Section):
-    """A section that may be given as its bare name."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | list | None) else {"name": value}
-
-
-class OpenNamed(Named):
-    """A named section whose further keys belong to the thing named (its own options model)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: Text
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys beside the fields declared here."""
-        return dict(self.model_extra or {})
 
 
 class MethodSection(OpenNamed):
@@ -368,6 +330,9 @@ class RunConfig(Section):
     train: TrainSection = Field(TrainSection(), description="optimisation")
     selection: SelectionSection = Field(
         SelectionSection(), description="what chooses the epoch whose scores are reported"
+    )
+    generate: GenerateSection | None = Field(
+        None, description="how answers are written, for tasks whose answer is a text of its own"
     )
     report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
         None, strict=False, description="splits whose scores are reported; default: the task's"

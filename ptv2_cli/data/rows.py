@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.config.schema import TaskSection
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import BadRow, RawRow
 
 SplitName = Literal["train", "validation", "test"]

@@ -71,7 +71,7 @@ def mean_loss(
     """
     size = max(CHUNK_BYTES // (4 * words), 1)
     mean: Tensor
-    mean, losses = _MeanLoss.apply(states, targets, logits, size, *parameters)
+    mean, losses = _MeanLoss.apply(states, targets, logits, size, *parameters)  # type: ignore[no-untyped-call]
     return mean, losses
 
 
@@ -90,7 +90,7 @@ class _MeanLoss(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         of_states, of_parameters = [], [torch.zeros_like(value) for value in parameters]
         losses = [torch.zeros(0, device=states.device)]
-        for some, right in zip(states.split(size), targets.split(size), strict=True):
+        for some, right in zip(torch.split(states, size), torch.split(targets, size), strict=True):
             with torch.set_grad_enabled(wanted):
                 leaf = some.detach().requires_grad_(wanted)
                 loss = F.cross_entropy(logits(leaf).float(), right, reduction="none")

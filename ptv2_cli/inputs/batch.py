@@ -132,7 +132,7 @@ def _labels(features: Sequence[Feature], width: int, kind: Kind) -> tuple[Tensor
         return None, 0
     spec = kind_spec(kind)
     if spec.writes:
-        width = max(len(label or []) for label in given)
+        width = max(len(label) for label in given if isinstance(label, list))
     if spec.answer == "tags" or spec.writes:
         tags = _padded([[] if label is None else label for label in given], width, IGNORE)
         return _tensor(tags), int((tags != IGNORE).sum())

@@ -63,6 +63,7 @@ class Encoder:
         template: the order of its parts; without one the tokenizer's own layout.
         ahead: the template's `{mask}` is the token that follows the input.
         causal: the backbone's tokens see only those before them.
+        answer_room: most tokens of an answer that is written, its end included.
 
     Raises:
         BackboneError: the tokenizer is no fast one (offsets and batches need it).
@@ -78,6 +79,7 @@ class Encoder:
         *,
         ahead: bool = False,
         causal: bool = False,
+        answer_room: int = 0,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise BackboneError.at(
@@ -92,6 +94,7 @@ class Encoder:
         self.template = template
         self.ahead = ahead
         self.causal = causal
+        self.answer_room = answer_room
         self.uncut = False
         self.demonstrations: tuple[Demonstration, ...] = ()
         self._layouts: dict[tuple[tuple[str, ...], bool], Layout] = {}
@@ -106,6 +109,21 @@ class Encoder:
     def unlimited(self, max_len: int) -> Encoder:
         """The same encoder with a limit that no input reaches, whatever a task says."""
         return self._with(max_len=max_len, uncut=True)
+
+    def leaving_room(self) -> Encoder:
+        """The same encoder, whose inputs leave room for the answer behind them.
+
+        Raises:
+            ConfigError: the answer takes all of it.
+        """
+        left = self.max_len - self.answer_room
+        if left < 1:
+            raise ConfigError.at(
+                "generate.max_new_tokens",
+                f"{self.answer_room} tokens leave no room for text: an input has {self.max_len}",
+                "write a smaller max_new_tokens, or a larger task.max_len",
+            )
+        return self._with(max_len=left)
 
     def showing(self, demonstrations: Sequence[Demonstration]) -> Encoder:
         """The same encoder whose inputs begin with demonstrations, as many as fit."""
@@ -135,7 +153,7 @@ class Encoder:
                 self.max_len,
                 self.truncation,
                 repr(self.template),
-                [self.ahead, self.causal, self.uncut],
+                [self.ahead, self.causal, self.uncut, self.answer_room],
                 [[dict(item.texts), item.ids] for item in self.demonstrations],
             ]
         )
@@ -157,6 +175,19 @@ class Encoder:
         """Id that fills padding and prompt slots; never attended to as text."""
         candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return next(int(token) for token in candidates if token is not None)
+
+    @cached_property
+    def end_id(self) -> int:
+        """Id of the end-of-text token, with which an answer ends.
+
+        Raises:
+            BackboneError: the tokenizer has none.
+        """
+        end = self.tokenizer.eos_token_id
+        if end is None:
+            what = "its tokenizer has no end-of-text token, so that no answer would end"
+            raise BackboneError.at("backbone", what, "name a model that writes text")
+        return int(end)
 
     @cached_property
     def unknown_id(self) -> int:

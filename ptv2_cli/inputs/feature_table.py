@@ -246,6 +246,20 @@ class FeatureTable(Sequence[Feature]):
         """The same features with these labels."""
         return replace(self, labels=Labels.of(labels))
 
+    def continued(self, ids: Ragged) -> FeatureTable:
+        """The same features, whose inputs go on after their tokens; `ids` are all of each input."""
+        # The places of the old tokens among the new ones.
+        old = places(ids.starts[:-1], self.ids.lengths)
+
+        def longer(values: Array | None, blank: int) -> Array | None:
+            if values is None:
+                return None
+            wide = np.full((len(ids.values), *values.shape[1:]), blank, values.dtype)
+            wide[old] = values
+            return wide
+
+        return replace(self, ids=ids, types=longer(self.types, 0), slots=longer(self.slots, -1))
+
     def of_rows(self, rows: Sequence[int] | Ints) -> FeatureTable:
         """The same features as those of other rows."""
         return replace(self, rows=np.asarray(rows, np.int32))

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ptv2_cli.config.schema import RunConfig, Section
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.config.section import Section
 from ptv2_cli.kinds import KindSpec
 
 if TYPE_CHECKING:

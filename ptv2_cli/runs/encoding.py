@@ -97,13 +97,15 @@ def encode(resolved: ResolvedConfig, data: RunData, tokenizer: Any) -> EncodedDa
     """
     config = resolved.config
     assert config.task.max_len is not None
+    writes = resolved.task.kind_spec.writes
     encoder = Encoder(
         tokenizer,
         config.task.max_len,
         config.task.truncation or resolved.task.truncation,
         _template(resolved),
-        ahead=resolved.verbalizes and resolved.shape.family.causal,
+        ahead=(resolved.verbalizes or writes) and resolved.shape.family.causal,
         causal=resolved.shape.family.causal,
+        answer_room=0 if config.generate is None else config.generate.max_new_tokens,
     )
     if resolved.verbalizes:  # also without demonstrations: a wrong word is an error before loading
         task, tokens = resolved.task, label_tokens(resolved, encoder)
@@ -128,6 +130,8 @@ def label_tokens(resolved: ResolvedConfig, encoder: Encoder) -> list[int]:
 
 def _template(resolved: ResolvedConfig) -> Template | None:
     if not resolved.method.uses_template:
+        if resolved.task.kind_spec.writes:
+            return _asking(resolved)
         question = resolved.config.head.template
         if question is None:
             return None
@@ -138,3 +142,12 @@ def _template(resolved: ResolvedConfig) -> Template | None:
     masked = resolved.config.head.pooling == "mask"
     assert resolved.config.prompt_len is not None
     return default_template(resolved.task.columns, resolved.config.prompt_len, masked)
+
+
+def _asking(resolved: ResolvedConfig) -> Template | None:
+    """How a task whose answer is written shows its columns; None: as the tokenizer does."""
+    columns, given = resolved.task.columns, resolved.config.task.options.get("template")
+    if given is None and not resolved.shape.family.causal and len(columns) <= 2:
+        return None
+    text = given or " ".join(f"{{{name}}}" for name in columns)
+    return parse_template(text, columns, "task.template", prompted=False)

@@ -38,7 +38,7 @@ class Evaluation:
                 return None
         # Spans are free text: two rows with one and the same answer are no class.
         first = self.predictions[0]
-        spans = isinstance(first, Mapping) and "answer" in first
+        spans = isinstance(first, Mapping) and ("answer" in first or "text" in first)
         return None if spans and seen != {""} else seen.pop()
 
 
@@ -49,7 +49,8 @@ def _answers(prediction: Prediction) -> list[str]:
     if "tags" in prediction:
         return list(prediction["tags"])
     answer = next(
-        (prediction[key] for key in ("label", "labels", "answer") if key in prediction), None
+        (prediction[key] for key in ("label", "labels", "answer", "text") if key in prediction),
+        None,
     )
     return [str(answer)]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.compiling import check_compiler
@@ -24,6 +25,7 @@ from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors
 from ptv2_cli.training.evaluate import Predictor, Tick
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.optim import build_optimizer, build_schedule
+from ptv2_cli.training.writer import Writer
 
 
 @dataclass(eq=False)
@@ -125,6 +127,20 @@ class Session:
         return LowerStates(keep or "epoch", folder)
 
 
+def _writer(resolved: ResolvedConfig, data: EncodedData, learner: Learner) -> Writer | None:
+    """What writes the run's answers, if its task's are written."""
+    section, tokenizer = resolved.config.generate, data.encoder.tokenizer
+    if section is None:
+        return None
+    asked = section.model_dump(exclude={"seed"}, exclude_none=True)
+    if section.do_sample:
+        asked["top_k"] = section.top_k or 0  # transformers' own default is 50
+    config = GenerationConfig(
+        **asked, eos_token_id=data.encoder.end_id, pad_token_id=data.encoder.pad_id
+    )
+    return Writer(learner, tokenizer, config, section.seed)
+
+
 def open_session(
     resolved_run: ResolvedRun, device: torch.device, shared: Backbone | None = None
 ) -> Session:
@@ -142,6 +158,7 @@ def open_session(
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
     learner = build_learner(resolved, data.encoder, device, shared).to(device)
     predictor = Predictor(
+        writer=_writer(resolved, data, learner),
         learner=learner,
         kind=resolved.task.kind,
         pad_id=data.encoder.pad_id,

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.config.schema import TaskSection
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split, SplitName, counted, reading_of
 from ptv2_cli.data.source import open_source
 from ptv2_cli.errors import InputError

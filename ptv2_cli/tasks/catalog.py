@@ -34,6 +34,7 @@ SHAPES = {
     "user_choice": "ptv2_cli.tasks.choice:UserChoice",
     "user_tagging": "ptv2_cli.tasks.tagging:UserTagging",
     "multi": "ptv2_cli.tasks.multi:MultiTask",
+    "user_generation": "ptv2_cli.tasks.generation:Generation",
     "user_question_answering": "ptv2_cli.tasks.qa:UserQuestionAnswering",
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from ptv2_cli.config.fields import impossible
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_label, check_text

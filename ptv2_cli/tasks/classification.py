@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ptv2_cli.config.fields import impossible
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_label, check_text

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_text, index_of, inner, numbered, span_of

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.rows import HubSection, SplitName
 from ptv2_cli.inputs.features import Truncation
 

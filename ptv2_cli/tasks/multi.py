@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 import numpy as np
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section, TaskSection
+from ptv2_cli.config.schema import TaskSection
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.row_store import RowStore
 from ptv2_cli.data.rows import AS_FOUND, DataSource, Reading, Row, SourceRow, Split, source_of

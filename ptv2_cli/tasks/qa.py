@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.fields import Count, Flag
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_question, question_place

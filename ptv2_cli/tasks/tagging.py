@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, Field, field_validator
 
 from ptv2_cli.config.fields import impossible
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split

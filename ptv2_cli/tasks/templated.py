@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from ptv2_cli.config.fields import Text
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.row_checks import index_of, inner, is_index, numbered
 from ptv2_cli.data.rows import Row

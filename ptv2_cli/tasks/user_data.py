@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from ptv2_cli.config.fields import Text, impossible
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.conll import ColumnKey
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import BadRows, no_rows, read_files, read_split

@@ -19,6 +19,7 @@ from ptv2_cli.multiplex import Sharing
 from ptv2_cli.scoring.scores import Array
 from ptv2_cli.training.lane import Precision
 from ptv2_cli.training.loop import autocast
+from ptv2_cli.training.writer import Writer
 
 CPU_TOKENS = 4096
 """Padded tokens of a batch, those of the prompt included.
@@ -48,6 +49,8 @@ class Predictor:
     """How much each class counts in the loss [C]; None: all alike."""
     prompt: int = 0
     """Tokens of the prompt, which count for the budget."""
+    writer: Writer | None = None
+    """Writes answers, where the task's are written."""
 
     def __call__(self, features: Sequence[Feature], tick: Tick | None = None) -> Outputs:
         """Head outputs of each feature, without padding, in the order given.
@@ -132,7 +135,11 @@ class _Pending:
         if output.loss is not None and batch.targets:
             self._losses.setdefault(batch.task, _Mean()).add(float(output.loss), batch.targets)
         arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
-        kind = self.request.predictor.kind
+        predictor = self.request.predictor
+        if predictor.writer is not None:
+            with autocast(predictor.precision, predictor.device):
+                arrays |= predictor.writer(batch)
+        kind = predictor.kind
         for row, (at, feature) in enumerate(zip(self._batch, self._features, strict=True)):
             self.outputs[at] = unpadded(arrays, row, feature, kind)
         if self.request.tick is not None:
@@ -190,8 +197,10 @@ def _batches(request: PredictionRequest) -> Iterator[Indices]:
 def unpadded(
     arrays: Mapping[str, np.ndarray], row: int, feature: Feature, kind: Kind
 ) -> Mapping[str, Array]:
-    """A feature's row of the batch: [C] or [] for an input, [choices] for a question, [T, ...]."""
-    if kind_spec(kind).pooled and feature.choices is None:
+    """A feature's row of the batch: [C] or [] for an input, [choices] for a question, [T, ...];
+    of a written answer one value each."""
+    spec = kind_spec(kind)
+    if (spec.pooled or spec.writes) and feature.choices is None:
         return {name: array[row] for name, array in arrays.items()}
     length = len(feature.input_ids if feature.choices is None else feature.choices)
     # Copied, so that the batch's padding is not kept alive.

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from ptv2_cli.config.fields import Count, Flag, Text
 from ptv2_cli.config.load import LoadedConfig, options_from
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.errors import Problem
 
 Load = Callable[..., LoadedConfig]

@@ -6,7 +6,7 @@ import csv
 
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section
+from ptv2_cli.config.section import Section
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.events import EvalDone, RunEvent, Started
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from pydantic import Field
 
-from ptv2_cli.config.schema import Section, Text
+from ptv2_cli.config.schema import Text
+from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow
 from ptv2_cli.data.rows import DataSource, Row
 from ptv2_cli.errors import DataError

@@ -14,6 +14,7 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import Problem
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.runs.resolve.config_rules import prompt_length
+from ptv2_cli.runs.resolve.generation_rules import generation_misfits
 from ptv2_cli.runs.resolve.verbalizer_rules import head_misfits
 from ptv2_cli.tasks.base import Task
 
@@ -41,6 +42,7 @@ def backbone_problems(
     """
     yield from _shape_problems(loaded, method, task, shape)
     yield from head_misfits(loaded, method, task, shape)
+    yield from generation_misfits(loaded, task, shape)
     yield from _dtype_problems(loaded, method, dtype)
     yield from _cache_problems(loaded, method, task, shape)
     yield from _compile_problems(loaded, shape)

@@ -11,6 +11,7 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import Problem
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.methods.spec import MethodSpec
+from ptv2_cli.runs.resolve.generation_rules import generation_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, head_problems
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.class_weights import weight_problems
@@ -35,6 +36,7 @@ def config_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Ite
                 "prompt_len is the total over the template: correct one, or leave prompt_len out",
             )
     yield from head_problems(loaded, method, task)
+    yield from generation_problems(loaded, method, task)
     if config.head.name not in {None, task.kind_spec.head_name, VERBALIZER}:
         yield Problem(
             loaded.where("head", "name"),

@@ -19,6 +19,7 @@ from ptv2_cli.plugins import sources
 from ptv2_cli.registry import HEADS, METHODS, TASKS, Source
 from ptv2_cli.runs.resolve.backbone_rules import backbone_problems, positions_taken
 from ptv2_cli.runs.resolve.config_rules import config_problems, prompt_length
+from ptv2_cli.runs.resolve.generation_rules import resolved_generate
 from ptv2_cli.runs.resolve.tracker_rules import tracker_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, resolved_head, settled_words
 from ptv2_cli.tasks.base import Task
@@ -101,7 +102,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     shape = shape_of(located.name, located.config)
     dtype = config.backbone.held_dtype(located.config)
     gather(backbone_problems(loaded, method, task, shape, dtype), ConfigError)
-    if config.head.name == VERBALIZER:
+    if config.head.name == VERBALIZER or task.kind_spec.writes:
         from ptv2_cli.backbones.lm_head import check_has_head
 
         check_has_head(located, shape.family)
@@ -209,6 +210,7 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
             "metric": selection.metric or task.metric,
             "fraction": (selection.fraction or HOLDOUT) if selection.split == "holdout" else None,
         },
+        "generate": resolved_generate(config, task),
         "report": config.report or task.report,
     }
     return RunConfig.model_validate(filled)

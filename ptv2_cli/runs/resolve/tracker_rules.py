@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ptv2_cli.config.diagnostics import problems_from
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.config.schema import RunConfig, Section, TrackerSection
+from ptv2_cli.config.schema import RunConfig, TrackerSection
+from ptv2_cli.config.section import Section
 from ptv2_cli.errors import ConfigError, Problem
 from ptv2_cli.registry import TRACKERS
 

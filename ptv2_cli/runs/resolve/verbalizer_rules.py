@@ -43,7 +43,7 @@ def default_question(task: Task) -> str | None:
 def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     """What is wrong with `head: verbalizer`, or with its keys beside another head."""
     if loaded.config.head.name != VERBALIZER:
-        yield from _without(loaded, method)
+        yield from _without(loaded, method, task)
     elif task.kind_spec.answer != "label" or hasattr(task.options, "tasks"):
         yield Problem(
             loaded.where("head", "name"),
@@ -105,7 +105,7 @@ def settled_words(words: Mapping[str, str] | None, task: Task) -> dict[str, str]
     return settled
 
 
-def _without(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
+def _without(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
     """Keys that only the verbalizer reads."""
     config = loaded.config
     hint = "write name: verbalizer beside it, or leave it out"
@@ -119,7 +119,7 @@ def _without(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
             "only head: verbalizer reads demonstrations",
             "write head: verbalizer, or leave demonstrations out",
         )
-    if not method.trains:
+    if not method.trains and not task.kind_spec.writes:
         yield Problem(
             loaded.where("method"),
             f"{config.method.name} trains nothing, so a new head would answer at random",

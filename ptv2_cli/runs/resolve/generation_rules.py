@@ -1,0 +1,71 @@
+"""Tasks whose answer is written: which keys go with them, and the defaults of `generate:`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ptv2_cli.backbones.families import Shape
+from ptv2_cli.config.generate import GenerateSection
+from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import Problem
+from ptv2_cli.methods.spec import MethodSpec
+from ptv2_cli.tasks.base import Task
+
+DRAWS = ("temperature", "top_k", "top_p", "seed")
+"""Keys that only do_sample reads."""
+BEAMS = ("length_penalty", "early_stopping")
+"""Keys that only a beam search reads."""
+IDLE_HEAD = ("lr", "dropout", "pooling")
+"""Keys of `head:` that the language-model head does not read."""
+
+
+def generation_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
+    """What is wrong with `generate:`, or with a task that writes."""
+    config, section = loaded.config, loaded.config.generate
+    if not task.kind_spec.writes:
+        if section is not None:
+            what = f"{task.name} has nothing to write: its answer is no text of its own"
+            yield Problem(loaded.where("generate"), what, "leave generate out")
+        return
+    for key in IDLE_HEAD:
+        if getattr(config.head, key) is not None:
+            what = f"{task.name} is answered by the backbone's own language-model head"
+            yield Problem(loaded.where("head", key), what, f"leave head.{key} out")
+    if config.method.name == "head_only":
+        what = "head_only trains a new head, and the answer is written by the backbone's own"
+        yield Problem(loaded.where("method"), what, "write method: none to evaluate it as it is")
+    if section is None:
+        return
+    for keys, on, switch in (
+        (DRAWS, section.do_sample, "do_sample: true"),
+        (BEAMS, section.num_beams > 1, "num_beams: 4"),
+    ):
+        for key in keys:
+            if getattr(section, key) is not None and not on:
+                what = f"has no effect without {switch.partition(':')[0]}"
+                yield Problem(loaded.where("generate", key), what, f"write {switch} beside it")
+    if (section.min_new_tokens or 0) > section.max_new_tokens:
+        what = f"{section.min_new_tokens} is more than max_new_tokens {section.max_new_tokens}"
+        hint = "write a smaller min_new_tokens"
+        yield Problem(loaded.where("generate", "min_new_tokens"), what, hint)
+
+
+def generation_misfits(loaded: LoadedConfig, task: Task, shape: Shape) -> Iterator[Problem]:
+    """What the backbone's config.json forbids."""
+    if task.kind_spec.writes and not (shape.family.causal or shape.family.two_stacks):
+        yield Problem(
+            loaded.where("backbone"),
+            f"{shape.family.name} is an encoder: it cannot write text",
+            "name a causal model or an encoder-decoder (ptv2 list backbones)",
+        )
+
+
+def resolved_generate(config: RunConfig, task: Task) -> dict[str, Any] | None:
+    """The resolved config's `generate:`."""
+    if not task.kind_spec.writes:
+        return None
+    section = config.generate or GenerateSection()
+    seed = config.train.seed if section.seed is None and section.do_sample else section.seed
+    return {**section.model_dump(), "seed": seed}
