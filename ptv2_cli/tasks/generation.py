@@ -196,13 +196,13 @@ class Generation(Task):
         statistics = self.row_statistics(rows, predictions)
         values = from_sums(statistics.sum(axis=0))
         errors = resampled_errors(statistics, from_sums)
-        detail = {}
+        kept = {name: errors[name] for name in self.metrics}
+        detail: dict[str, Any] = {"standard_errors": kept}
         if values["tokens"]:
-            detail = {
+            detail |= {
                 "perplexity": float(values["perplexity"]),
                 "perplexity_error": errors["perplexity"],
             }
-        kept = {name: errors[name] for name in self.metrics}
         return self.scores(values, kept, detail)
 
     def majority(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Prediction] | None:
