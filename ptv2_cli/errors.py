@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 EXIT_DEFECT = 1
 EXIT_INPUT = 2
@@ -68,6 +68,26 @@ class ConfigError(InputError):
 
 class DataError(InputError):
     """A data file, or a row of one, cannot be used."""
+
+
+class UnfitRow(InputError):
+    """A row of the data is good by itself, but does not fit the model or the config."""
+
+    row: Any
+    """The row."""
+
+    @classmethod
+    def of(cls, row: Any, where: str, what: str, hint: str) -> Self:
+        """The error of a row; its file and line are told by whoever knows them."""
+        error = cls(Problem(where, what, hint))
+        error.row = row
+        return error
+
+    def beside(self, line: str | None) -> UnfitRow:
+        """The same error with the row's `file:line`."""
+        (problem,) = self.problems
+        what = problem.what if line is None else f"{problem.what}\n  in {line}"
+        return UnfitRow.of(self.row, problem.where, what, problem.hint)
 
 
 class BackboneError(InputError):

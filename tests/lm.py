@@ -52,6 +52,46 @@ def save_causal(folder: Path) -> Path:
     return _save(folder, "gpt2", transformers.GPT2LMHeadModel, tokenizer, changes)
 
 
+TURN = "<|endoftext|>"
+"""A token that tiny byte-level tokenizers have besides their end-of-text token, `</s>`."""
+CHAT = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}" + TURN + "\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+"""A chat template that ends a turn with a token of its own, not with the end-of-text token."""
+
+
+def save_writer(folder: Path, family: str, *, chat: str | None = None, **changes: Any) -> Path:
+    """A random model of a family with its whole language-model head."""
+    config = transformers.AutoConfig.for_model(family, **{**tiny.CONFIGS[family], **changes})
+    kind = (
+        transformers.AutoModelForSeq2SeqLM
+        if config.is_encoder_decoder
+        else transformers.AutoModelForCausalLM
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = kind.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer = tiny.byte_level("GPT2TokenizerFast")
+    tokenizer.chat_template = chat
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_texts(folder: Path, train: int = 24, validation: int = 12) -> Path:
+    """Files for text/generation: `now ann likes the cat` is to become `ann cat`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count, seed in (("train", train, 1), ("val", validation, 2)):
+        texts = [text for text, _ in pairs(count, seed)]
+        lines = [
+            json.dumps({"input": text, "output": f"{text.split()[-4]} {text.split()[-1]}"}) + "\n"
+            for text in texts
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    return folder
+
+
 def _save(folder: Path, family: str, kind: Any, tokenizer: Any, changes: dict[str, Any]) -> Path:
     changes = {**tiny.CONFIGS[family], "initializer_range": 0.05, **changes}
     config = transformers.AutoConfig.for_model(family, **changes)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.inputs.chat import ChatTemplate
 from ptv2_cli.inputs.features import Truncation
 from ptv2_cli.inputs.layout import Layout, template_layout, tokenizer_layout
 from ptv2_cli.inputs.ragged import Ragged, bounds
@@ -63,7 +64,8 @@ class Encoder:
         template: the order of its parts; without one the tokenizer's own layout.
         ahead: the template's `{mask}` is the token that follows the input.
         causal: the backbone's tokens see only those before them.
-        answer_room: most tokens of an answer that is written, its end included.
+        answer_room: most tokens of an answer that is written, its end included; 0: none is.
+        chat: how messages become text, where rows hold messages.
 
     Raises:
         BackboneError: the tokenizer is no fast one (offsets and batches need it).
@@ -80,6 +82,7 @@ class Encoder:
         ahead: bool = False,
         causal: bool = False,
         answer_room: int = 0,
+        chat: ChatTemplate | None = None,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise BackboneError.at(
@@ -95,6 +98,7 @@ class Encoder:
         self.ahead = ahead
         self.causal = causal
         self.answer_room = answer_room
+        self.chat = chat
         self.uncut = False
         self.demonstrations: tuple[Demonstration, ...] = ()
         self._layouts: dict[tuple[tuple[str, ...], bool], Layout] = {}
@@ -154,6 +158,7 @@ class Encoder:
                 self.truncation,
                 repr(self.template),
                 [self.ahead, self.causal, self.uncut, self.answer_room],
+                None if self.chat is None else self.chat.identity,
                 [[dict(item.texts), item.ids] for item in self.demonstrations],
             ]
         )
@@ -188,6 +193,25 @@ class Encoder:
             what = "its tokenizer has no end-of-text token, so that no answer would end"
             raise BackboneError.at("backbone", what, "name a model that writes text")
         return int(end)
+
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """Ids of the tokens that end an answer; an answer to learn ends with the first.
+
+        Raises:
+            BackboneError: the tokenizer has none.
+        """
+        turn = None if self.chat is None else self.chat.end_token
+        return [self.end_id] if turn is None else list(dict.fromkeys([turn, self.end_id]))
+
+    def tokenize_answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers as they follow the input, each with the token that ends it.
+
+        In a causal model's input a space comes before them, unless the template ends a line.
+        """
+        ends_line = self.template is not None and self.template.ends_line
+        tokens = self.tokenize(texts, spaced=self.causal and not ends_line)
+        return [[*ids, self.end_ids[0]] for ids in tokens]
 
     @cached_property
     def unknown_id(self) -> int:
@@ -288,7 +312,8 @@ class Encoder:
         common = {
             "pad_id": self.pad_id,
             "cls_id": self.tokenizer.cls_token_id,
-            "typed": "token_type_ids" in self.tokenizer.model_input_names,
+            # A model that writes gets no token types: some tokenizers offer them to any model.
+            "typed": "token_type_ids" in self.tokenizer.model_input_names and not self.answer_room,
         }
         if self.template is None:
             layout = tokenizer_layout(self.tokenizer, columns, **common)

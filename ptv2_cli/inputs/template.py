@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ptv2_cli.errors import ConfigError
 
 WHERE = "method.template"
+_BLANK = " \t"
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,24 @@ class Template:
         return tuple(piece.name for piece in self.pieces if isinstance(piece, Column))
 
     @property
+    def ends_line(self) -> bool:
+        """Whether it ends with a line break."""
+        last = self.pieces[-1]
+        return isinstance(last, Literal) and last.text.endswith("\n")
+
+    @property
     def has_mask(self) -> bool:
         """Whether it has a {mask}."""
         return any(isinstance(piece, Mask) for piece in self.pieces)
 
 
 def parse_template(
-    source: str, columns: Sequence[str], where: str = WHERE, *, prompted: bool = True
+    source: str,
+    columns: Sequence[str],
+    where: str = WHERE,
+    *,
+    prompted: bool = True,
+    lines: bool = False,
 ) -> Template:
     """Parse template text for a task that has `columns`.
 
@@ -89,13 +101,14 @@ def parse_template(
         columns: names of the task's text columns.
         where: the key of the config that gives it.
         prompted: whether it has prompt vectors; else it has no `{p:N}`.
+        lines: whether line breaks are kept around its words; else they are spaces.
 
     Raises:
         ConfigError: braces that hold neither `p:N`, `mask` nor a column; no `{p:N}`, or one
             although `prompted` is false; no column; a column or `{mask}` twice; a stray brace.
     """
     try:
-        template = _parsed(source, columns, where)
+        template = _parsed(source, columns, where, lines)
         _check(template, columns, prompted)
     except _Unfit as error:
         known = ", ".join(f"{{{name}}}" for name in columns)
@@ -112,7 +125,7 @@ class _Unfit(ValueError):
     """What is wrong with a template."""
 
 
-def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
+def _parsed(source: str, columns: Sequence[str], where: str, lines: bool) -> Template:
     pieces: list[Piece] = []
     prompts = 0
     spaced = False
@@ -120,10 +133,10 @@ def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
         if not part.startswith("{"):
             if "{" in part or "}" in part:
                 raise _Unfit("a brace that is not closed or not opened")
-            text = part.strip()
+            lead, text, tail = _trimmed(part, lines)
             if text:
-                pieces.append(Literal(text, (spaced or part[0].isspace()) and bool(pieces)))
-            spaced = part[-1].isspace() if part else spaced
+                pieces.append(Literal(text, (spaced or lead) and bool(pieces)))
+            spaced = tail if part else spaced
             continue
         name = part[1:-1].strip()
         size = re.fullmatch(r"p:\s*([0-9]{1,9})", name)
@@ -140,6 +153,17 @@ def _parsed(source: str, columns: Sequence[str], where: str) -> Template:
             raise _Unfit(f"unknown {part}")
         spaced = False
     return Template(source, tuple(pieces), where)
+
+
+def _trimmed(part: str, lines: bool) -> tuple[bool, str, bool]:
+    """Words without the white space around them, and whether there was some before and after.
+
+    With `lines`, line breaks belong to the words.
+    """
+    text = part.strip(_BLANK if lines else None)
+    lead = part[:1].isspace() and not text.startswith("\n")
+    tail = part[-1:].isspace() and not (lines and part.endswith("\n"))
+    return lead, text, tail
 
 
 def default_template(columns: Sequence[str], total: int, with_mask: bool) -> Template:

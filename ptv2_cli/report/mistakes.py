@@ -10,6 +10,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.report.predictions import RunPredictions
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.scoring.entities import entities
+from ptv2_cli.scoring.squad import best_over
 
 NOTHING = "O"
 """Means "no entity" in a cell and in the confusion matrix of a tagging task."""
@@ -30,9 +31,10 @@ class Mistake:
     gold: Any
     predicted: Any
     confidence: float | None
-    """The probability of the answer (of wrong entities the highest); None where it has none."""
+    """The probability of the answer (of wrong entities the highest), of a written text its log;
+    None where it has none."""
     size: float
-    """How wrong: 1 - p(gold) of labels, wrong entities, 1 - F1 of answers, |difference|."""
+    """How wrong: 1 - p(gold) of labels, wrong entities, 1 - F1 of texts, |difference|."""
     cells: tuple[tuple[str, str], ...] = ()
     """Gold and predicted class, of tagging for each wrong entity; empty where there are none."""
     words: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ def mistakes(predictions: RunPredictions, sort: Sort = "worst") -> list[Mistake]
     """The wrong rows of a split, of a regression all that are not exact.
 
     A label is wrong if it is not the gold one, a sentence if its entities are not the gold ones,
-    an answer if it matches none of the accepted ones exactly.
+    a text if it matches none of the right ones exactly.
 
     Raises:
         InputError: confidence is asked for where predictions have none.
@@ -55,13 +57,16 @@ def mistakes(predictions: RunPredictions, sort: Sort = "worst") -> list[Mistake]
     if sort == "row":
         return wrong
     if sort == "worst":
-        return sorted(wrong, key=lambda mistake: (-mistake.size, -(mistake.confidence or 0.0)))
+        return sorted(wrong, key=lambda mistake: (-mistake.size, *_sure(mistake)))
     if predictions.task.kind_spec.answer == "number":
         hint = "--sort worst shows the largest differences first"
         raise InputError.at("--sort", "a predicted number has no confidence", hint)
-    return sorted(
-        wrong, key=lambda mistake: -1.0 if mistake.confidence is None else -mistake.confidence
-    )
+    return sorted(wrong, key=_sure)
+
+
+def _sure(mistake: Mistake) -> tuple[bool, float]:
+    """Orders mistakes by confidence, those without one last."""
+    return mistake.confidence is None, -(mistake.confidence or 0.0)
 
 
 def in_cell(
@@ -95,7 +100,7 @@ def confusion(predictions: RunPredictions) -> Confusion:
         pairs = [pair for line in predictions.lines for pair in _pairs(line)]
         cells = [(_type(gold), _type(guess)) for gold, guess in pairs]
         names = [*dict.fromkeys(label[2:] for label in predictions.task.labels if label != NOTHING)]
-    elif predictions.task.kind_spec.answer == "number" or isinstance(
+    elif predictions.task.kind_spec.answer in {"number", "writing"} or isinstance(
         predictions.lines[0]["gold"], list
     ):
         what = f"the answers of {predictions.task.name} are no classes: there is nothing to confuse"
@@ -121,6 +126,8 @@ def _wrong_rows(predictions: RunPredictions) -> Iterator[Mistake]:
             mistake = _tags(number, line, predictions.rows[number - 1]["tokens"])
         elif predictions.task.kind_spec.answer == "number":
             mistake = _number(number, line)
+        elif predictions.task.kind_spec.answer == "writing":
+            mistake = _written(number, line)
         elif isinstance(line["gold"], list):
             exact, f1 = statistics[number - 1][:2]
             mistake = _answer(number, line, float(exact), float(f1))
@@ -151,6 +158,16 @@ def _answer(number: int, line: PredictionLine, exact: float, f1: float) -> Mista
         return None
     answer, sure = line["prediction"]["answer"], line["prediction"].get("probability")
     return Mistake(number, line["row"], line["gold"], answer, sure, 1 - f1)
+
+
+def _written(number: int, line: PredictionLine) -> Mistake | None:
+    gold, text = line["gold"], line["prediction"]["text"]
+    right = [gold] if isinstance(gold, str) else gold
+    exact, f1 = best_over(text, right)
+    if exact:
+        return None
+    sure = line["prediction"].get("log_probability")
+    return Mistake(number, line["row"], right, text, sure, 1 - f1)
 
 
 def _tags(number: int, line: PredictionLine, words: Sequence[str]) -> Mistake | None:

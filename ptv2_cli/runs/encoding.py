@@ -8,7 +8,11 @@ from functools import partial
 from typing import Any
 
 from ptv2_cli.backbones.tokenizer import load_tokenizer
-from ptv2_cli.data.rows import Row, Split
+from ptv2_cli.data.formats import RawRow
+from ptv2_cli.data.readers import read_files
+from ptv2_cli.data.rows import AS_FOUND, Reading, Row, Split, reading_of, source_of
+from ptv2_cli.errors import UnfitRow
+from ptv2_cli.inputs.chat import ChatTemplate
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.table_builder import TableBuilder
@@ -20,6 +24,7 @@ from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
+from ptv2_cli.tasks.texts import FORMATS
 
 AT_ONCE = 4096
 """Rows that are tokenized at once: the memory that it takes does not grow with their number."""
@@ -33,12 +38,31 @@ class EncodedData:
     encoder: Encoder
     by_split: dict[str, FeatureTable] = field(default_factory=dict)
     """The features of the splits that were needed so far."""
+    reading: Reading = AS_FOUND
+    """How the files were read."""
 
     def features(self, split: str) -> FeatureTable:
-        """The features of a split, encoded on first use."""
+        """The features of a split, encoded on first use.
+
+        Raises:
+            ConfigError: see Task.encode.
+            UnfitRow: the same of a row, named by its file and line.
+        """
         if split not in self.by_split:
-            self.by_split[split] = encode_rows(self.data.task, self.data.rows(split), self.encoder)
+            task, rows = self.data.task, self.data.rows(split)
+            try:
+                self.by_split[split] = encode_rows(task, rows, self.encoder)
+            except UnfitRow as error:
+                line = self._line_of(error.row, self.data.splits[split])
+                raise error.beside(line) from None
         return self.by_split[split]
+
+    def _line_of(self, row: Row, split: Split) -> str | None:
+        """`file:line` of a row: only now are the files read for it again."""
+        for record in read_files(self.data.task, split.files, FORMATS, reading=self.reading):
+            if isinstance(record, RawRow) and record.values == source_of(row):
+                return record.where
+        return None
 
     def reuse(self, other: EncodedData) -> None:
         """Take the features of an equal encoder for splits with the very same rows."""
@@ -106,6 +130,9 @@ def encode(resolved: ResolvedConfig, data: RunData, tokenizer: Any) -> EncodedDa
         ahead=(resolved.verbalizes or writes) and resolved.shape.family.causal,
         causal=resolved.shape.family.causal,
         answer_room=0 if config.generate is None else config.generate.max_new_tokens,
+        chat=ChatTemplate(tokenizer, config.backbone.name)
+        if config.task.options.get("messages")
+        else None,
     )
     if resolved.verbalizes:  # also without demonstrations: a wrong word is an error before loading
         task, tokens = resolved.task, label_tokens(resolved, encoder)
@@ -114,7 +141,7 @@ def encode(resolved: ResolvedConfig, data: RunData, tokenizer: Any) -> EncodedDa
             encoder, task.columns, data.demonstrations, words, task.gold_key
         )
         encoder = encoder.showing(shown)
-    return EncodedData(data, encoder)
+    return EncodedData(data, encoder, reading=reading_of(config.task))
 
 
 def label_tokens(resolved: ResolvedConfig, encoder: Encoder) -> list[int]:
@@ -146,8 +173,11 @@ def _template(resolved: ResolvedConfig) -> Template | None:
 
 def _asking(resolved: ResolvedConfig) -> Template | None:
     """How a task whose answer is written shows its columns; None: as the tokenizer does."""
-    columns, given = resolved.task.columns, resolved.config.task.options.get("template")
+    options, columns = resolved.config.task.options, resolved.task.columns
+    given = options.get("template")
+    if options.get("messages"):
+        return None
     if given is None and not resolved.shape.family.causal and len(columns) <= 2:
         return None
     text = given or " ".join(f"{{{name}}}" for name in columns)
-    return parse_template(text, columns, "task.template", prompted=False)
+    return parse_template(text, columns, "task.template", prompted=False, lines=True)

@@ -136,7 +136,7 @@ def _writer(resolved: ResolvedConfig, data: EncodedData, learner: Learner) -> Wr
     if section.do_sample:
         asked["top_k"] = section.top_k or 0  # transformers' own default is 50
     config = GenerationConfig(
-        **asked, eos_token_id=data.encoder.end_id, pad_token_id=data.encoder.pad_id
+        **asked, eos_token_id=data.encoder.end_ids, pad_token_id=data.encoder.pad_id
     )
     return Writer(learner, tokenizer, config, section.seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -11,23 +12,26 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from ptv2_cli.config.fields import Text, impossible
 from ptv2_cli.config.section import Section
-from ptv2_cli.data.formats import RawRow
+from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_text
-from ptv2_cli.data.rows import DataSource, Row, Split
-from ptv2_cli.errors import ConfigError, DataError
+from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split
+from ptv2_cli.errors import ConfigError, DataError, UnfitRow
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.ragged import Ragged
+from ptv2_cli.inputs.template import parse_template
+from ptv2_cli.inputs.turns import encode_turn
 from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.resampling import resampled_errors
 from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.scoring.written import from_sums, text_sums
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.messages import check_messages, parsed, plain_text, split_answer
 from ptv2_cli.tasks.texts import FORMATS, encode_texts
-from ptv2_cli.tasks.user_data import LABELLED, Names, require_label
+from ptv2_cli.tasks.user_data import LABELLED, Names
 
 SHOWN = 60
 """Characters of a text that a message shows."""
@@ -36,31 +40,94 @@ SHOWN = 60
 class GenerationOptions(Section):
     """Open keys of `task: text/generation`."""
 
-    input: Names = Field(("input",), description="columns that the model reads, in order")
-    output: Text = Field(
-        "output",
-        description="column of the text to write, or of a list of texts that are all right",
+    messages: Text | None = Field(
+        None,
+        description="column of a conversation, a list of {role, content}, instead of input and "
+        "output: the model's own chat template writes it, and the last message, the assistant's, "
+        "is the text to write",
+    )
+    input: Names | None = Field(
+        None,
+        description="columns that the model reads, in order; default: input",
+        validate_default=True,
+    )
+    output: Text | None = Field(
+        None,
+        description="column of the text to write, or of a list of texts that are all right; "
+        "default: output",
         validate_default=True,
     )
     template: Text | None = Field(
         None,
-        description="how the columns become input: '{title} {text} Summary:'; default: one after "
-        "another",
+        description="how the columns become input: '{title} {text} Summary:'; a line break in it "
+        "is kept; default: one column after another",
     )
+
+    @field_validator("input")
+    @classmethod
+    def _columns(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        if info.data.get("messages") is None:
+            return ("input",) if value is None else value
+        _refuse_beside_messages(value, info)
+        return None
 
     @field_validator("output")
     @classmethod
-    def _no_input(cls, value: str, info: ValidationInfo) -> str:
-        if value in info.data.get("input", ()):
+    def _no_input(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("messages") is not None:
+            _refuse_beside_messages(value, info)
+            return None
+        value = "output" if value is None else value
+        if value in (info.data.get("input") or ()):
             what = f"the column {value!r} is a column of task.input too"
             raise impossible(what, "write output: the column of the text to write")
         return value
+
+    @field_validator("template")
+    @classmethod
+    def _words(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("messages") is not None:
+            _refuse_beside_messages(value, info)
+            return None
+        columns = info.data.get("input")
+        if value is None or columns is None:
+            return value
+        if "\\n" in value:
+            what = "holds a backslash and an n, which is no line break"
+            raise impossible(what, f'YAML reads a line break in double quotes: "{value}"')
+        if "{mask}" in value.replace(" ", ""):
+            what = "has a {mask}, but the answer is written behind the whole text"
+            raise impossible(what, "leave {mask} out")
+        try:
+            parse_template(value, columns, prompted=False, lines=True)
+        except ConfigError as error:
+            hint = f"a template may hold the columns of task.input: {_braced(columns)}"
+            raise impossible(error.problems[0].what, hint) from None
+        left_out = [name for name in columns if f"{{{name}}}" not in value.replace(" ", "")]
+        if left_out:
+            what = f"template {value!r} leaves out {_braced(left_out)}"
+            raise impossible(what, f"a template shows {_braced(columns)}")
+        return value
+
+
+def _braced(columns: Sequence[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in columns)
+
+
+def _refuse_beside_messages(value: Any, info: ValidationInfo) -> None:
+    """With messages there is nothing else to say."""
+    if value is not None:
+        what = f"has no meaning beside messages: {info.data['messages']}"
+        raise impossible(what, f"leave {info.field_name} out, or messages")
 
 
 class Generation(Task):
     """Rows `{input columns..., output: TEXT or [TEXT, ...]}`; without an output: unlabelled.
 
     Of several right texts the first is trained on, and what is written is compared with all.
+    With `messages` a row has its conversation without the answer, and this under `gold_key`.
     """
 
     kind: ClassVar[Kind] = "generation"
@@ -70,69 +137,161 @@ class Generation(Task):
     def __init__(self, name: str, definition: Definition, options: Section) -> None:
         super().__init__(name, definition, options)
         own = cast(GenerationOptions, options)
-        self.columns = own.input
-        self.output = self.gold_key = own.output
+        self.messages = own.messages
+        if own.messages is not None:
+            self.columns = (own.messages,)
+            self.gold_key = f"{own.messages}: answer"
+        else:
+            assert own.input is not None
+            assert own.output is not None
+            self.columns = own.input
+            self.gold_key = own.output
         self.template = own.template
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
-        """The column that `output:` names."""
-        return (self.output,)
+        """The column that `output:` names; messages hold question and answer."""
+        return () if self.messages is not None else (self.gold_key,)
 
     def read(self, source: DataSource, split: str, limit: int | None = None) -> Split:
         """Read a table; every row of train and validation has its output; see Task.read."""
+        tables = Counter[bool]()
 
         def make(line: RawRow) -> Row:
-            if split in LABELLED:
-                require_label(line, self.output)
-            return self._row(line)
+            row = self._row(line)
+            if split in LABELLED and self.gold(row) is None:
+                raise self._lacking(line)
+            tables[line.header is not None and _lists_texts(row.get(self.gold_key))] += 1
+            return row
 
-        return read_split(self, source, split, limit, FORMATS, make)
+        found = read_split(self, source, split, limit, FORMATS, make)
+        if not tables[True] or tables[False]:
+            return found
+        note = (
+            f"every {self.gold_key!r} of {split} looks like a list: a cell of a table is one text "
+            "with all its brackets; several right texts are a list in jsonl or parquet"
+        )
+        return replace(found, notes=(*found.notes, note))
+
+    def _lacking(self, line: RawRow) -> DataError:
+        """The error of a row of train or validation without the text to write."""
+        if self.messages is not None:
+            what = f"the last message of column {self.messages!r} is not the assistant's: no answer"
+            return DataError.at(line.where, what, "add the answer, or delete the row")
+        if self.gold_key not in line.values:
+            return unknown_column(line.at(line.header), self.gold_key, line.values)
+        what = f"column {self.gold_key!r} is empty: no text to write"
+        return DataError.at(line.where, what, "write the text, or delete the row")
 
     def _row(self, line: RawRow) -> Row:
+        if self.messages is not None:
+            return self._conversation(line, self.messages)
         texts = [check_text(line, column).strip() for column in self.columns]
         if not any(texts):
             what = f"column {self.columns[0]!r} is empty"
             raise DataError.at(line.where, what, "write its text, or delete the row")
         row = dict(line.values)
-        value = row.pop(self.output, None)
-        if value is None or value == "" or value == []:
+        value = row.pop(self.gold_key, None)
+        if value is None or value == [] or (isinstance(value, str) and not value.strip()):
             return row
         right = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) and text.strip() for text in right):
-            what = f"column {self.output!r} holds {str(value)[:SHOWN]!r}"
-            hint = "it must be a text, or a list of texts that are all right"
+            what = f"column {self.gold_key!r} holds {str(value)[:SHOWN]!r}"
+            hint = "it must be a text in quotes, or a list of texts that are all right"
             raise DataError.at(line.where, what, hint)
-        return {**row, self.output: value}
+        return {**row, self.gold_key: value}
+
+    def _conversation(self, line: RawRow, column: str) -> Row:
+        asked, answer = split_answer(check_messages(line, column))
+        if not asked or asked[-1]["role"] in {"system", "developer", "assistant"}:
+            before = f"a message of role {asked[-1]['role']}" if asked else "nothing"
+            what = f"before the answer in column {column!r} comes {before}"
+            hint = "an answer follows a message of the user"
+            raise DataError.at(line.where, what, hint)
+        row = {**line.values, column: asked}
+        row.pop(self.gold_key, None)
+        return {**row, self.gold_key: answer} if answer and answer.strip() else row
+
+    def new_row(self, line: RawRow) -> Row:
+        """A row to predict; an assistant's last message is what is to be written anew."""
+        if self.messages is None:
+            return super().new_row(line)
+        row = self._row(line)
+        row.pop(self.gold_key, None)
+        return SourceRow(row, line.values)
+
+    def labelled(self, line: Mapping[str, Any]) -> Row:
+        """See Task.labelled."""
+        row = super().labelled(line)
+        if self.messages is None:
+            return row
+        return {**row, self.messages: split_answer(parsed(row[self.messages]))[0]}
+
+    def texts_by_column(self, row: Row) -> dict[str, str]:
+        """See Task.texts_by_column; of a conversation its messages' texts."""
+        if self.messages is None:
+            return super().texts_by_column(row)
+        return {self.messages: plain_text(row[self.messages])}
 
     def encode(self, rows: Sequence[Row], encoder: Encoder) -> FeatureTable:
         """One feature per row: a causal model's answer follows its text; see Task.encode.
 
         Raises:
-            ConfigError: also if an answer has more tokens than `generate.max_new_tokens`.
+            UnfitRow: an answer has more tokens than `generate.max_new_tokens`, or the chat
+                template refuses a row's messages.
         """
         asked = encoder.leaving_room() if encoder.causal else encoder
-        table = encode_texts(self.columns, rows, asked)
-        answers = [self._answer(row, encoder) for row in rows]
+        if self.messages is not None:
+            table, answers = self._turns(rows, asked, self.messages)
+        else:
+            table = encode_texts(self.columns, rows, asked)
+            answers = self._answers(rows, encoder)
+        self._check_room(rows, answers, encoder.answer_room)
         if not encoder.causal:
             return table.labelled(answers)
         return _continued(table, answers)
 
-    def _answer(self, row: Row, encoder: Encoder) -> list[int] | None:
-        """The tokens of the text to write, and the end-of-text token."""
-        texts = self.references(row)
-        if not texts:
-            return None
-        ids = [*encoder.tokenize(texts[:1], spaced=encoder.causal)[0], encoder.end_id]
-        if len(ids) > encoder.answer_room:
-            shown = texts[0] if len(texts[0]) <= SHOWN else f"{texts[0][:SHOWN]}..."
-            raise ConfigError.at(
-                "generate.max_new_tokens",
-                f"the text {shown!r} of column {self.output!r} has {len(ids)} tokens with its end, "
-                f"and an answer has room for {encoder.answer_room}",
-                f"write generate: {{max_new_tokens: {len(ids)}}}, or more",
-            )
-        return ids
+    def _turns(
+        self, rows: Sequence[Row], asked: Encoder, column: str
+    ) -> tuple[FeatureTable, list[list[int] | None]]:
+        turns = [encode_turn(row, row[column], self.gold(row), asked) for row in rows]
+        cut = np.array([turn.cut for turn in turns], np.bool_)
+        table = FeatureTable(
+            ids=Ragged.of([turn.ids for turn in turns]),
+            rows=np.arange(len(rows), dtype=np.int32),
+            truncated=cut if cut.any() else None,
+        )
+        return table, [turn.answer for turn in turns]
+
+    def _answers(self, rows: Sequence[Row], encoder: Encoder) -> list[list[int] | None]:
+        """The tokens of the text to write to each row; None: it is unlabelled."""
+        texts = [right[0].strip() if right else None for right in map(self.references, rows)]
+        tokens = iter(encoder.tokenize_answers([text for text in texts if text is not None]))
+        return [None if text is None else next(tokens) for text in texts]
+
+    def _check_room(
+        self, rows: Sequence[Row], answers: Sequence[list[int] | None], room: int
+    ) -> None:
+        """Check that all answers fit.
+
+        Raises:
+            UnfitRow: of the longest one.
+        """
+        sizes = [0 if ids is None else len(ids) for ids in answers]
+        longest = max(sizes, default=0)
+        if longest <= room:
+            return
+        row, over = rows[sizes.index(longest)], sum(size > room for size in sizes)
+        text = self.references(row)[0]
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        others = f"; {over} rows have such answers" if over > 1 else ""
+        raise UnfitRow.of(
+            row,
+            "generate.max_new_tokens",
+            f"the text {shown!r} to write has {longest} tokens with its end, and an answer has "
+            f"room for {room}{others}",
+            f"write generate: {{max_new_tokens: {longest}}}, or more; or shorten the text",
+        )
 
     def references(self, row: Row) -> list[str]:
         """The texts that are right answers to a row; empty if it is unlabelled."""
@@ -212,6 +371,14 @@ class Generation(Task):
             return None
         text = counts.most_common(1)[0][0]
         return [{"text": text} for _ in rows]
+
+
+def _lists_texts(gold: Any) -> bool:
+    """Whether a text is the JSON of a list of texts."""
+    if not isinstance(gold, str) or not gold.startswith("["):
+        return False
+    value = parsed(gold)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _continued(table: FeatureTable, answers: Sequence[list[int] | None]) -> FeatureTable:

@@ -113,6 +113,14 @@ class MultiTask(Task):
                 f"{alone[0]} cannot be set for one of several tasks",
                 "leave it out, or train on that task alone",
             )
+        writer = next((part.name for part in self.parts if part.kind_spec.writes), None)
+        if writer is not None:
+            raise ConfigError.at(
+                "tasks",
+                f"{writer} is answered by the backbone's own language-model head, and tasks of one "
+                "run have a new head each",
+                f"train {writer} in a run of its own",
+            )
         kinds = {part.kind: part.name for part in self.parts}
         if len(kinds) > 1:
             raise ConfigError.at(

@@ -36,6 +36,7 @@ def generation_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) ->
     if config.method.name == "head_only":
         what = "head_only trains a new head, and the answer is written by the backbone's own"
         yield Problem(loaded.where("method"), what, "write method: none to evaluate it as it is")
+    yield from _template_problems(loaded, method)
     if section is None:
         return
     for keys, on, switch in (
@@ -52,9 +53,35 @@ def generation_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) ->
         yield Problem(loaded.where("generate", "min_new_tokens"), what, hint)
 
 
+def _template_problems(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
+    """Two templates for one text, and a conversation beside a template of the method."""
+    options, name = loaded.config.task.options, loaded.config.method.name
+    if method.uses_template:
+        for key in ("messages", "template"):
+            if options.get(key) is not None:
+                what = f"{name} writes the text by its own template"
+                yield Problem(loaded.where("task", key), what, f"leave {key} out of task")
+        if "{mask}" in (method.given_template or "").replace(" ", ""):
+            what = "has a {mask}, but the answer is written behind the whole text"
+            yield Problem(loaded.where("method", "template"), what, "leave {mask} out")
+    cut = loaded.config.task.truncation
+    if options.get("messages") is not None and cut not in {None, "longest_first"}:
+        what = f"{cut} speaks of two texts; of a conversation the oldest messages are left out"
+        yield Problem(loaded.where("task", "truncation"), what, "leave truncation out")
+
+
 def generation_misfits(loaded: LoadedConfig, task: Task, shape: Shape) -> Iterator[Problem]:
     """What the backbone's config.json forbids."""
-    if task.kind_spec.writes and not (shape.family.causal or shape.family.two_stacks):
+    if not task.kind_spec.writes:
+        return
+    if shape.family.two_stacks and loaded.config.task.options.get("messages") is not None:
+        yield Problem(
+            loaded.where("task", "messages"),
+            f"{shape.family.name} is an encoder-decoder, whose decoder does not go on from its "
+            "input as a chat template means it",
+            "name a causal model; or write input: and output: columns",
+        )
+    if not (shape.family.causal or shape.family.two_stacks):
         yield Problem(
             loaded.where("backbone"),
             f"{shape.family.name} is an encoder: it cannot write text",
