@@ -57,6 +57,7 @@ def prompted_attention(
     gradient = torch.is_grad_enabled() and (prompt is not None or query.requires_grad)
     own = matmul.is_faster(query, length + key.shape[2], gradient, dropping)
     own = own and (dropping or not chance)  # the global generator serves torch's attention alone
+    own = own and injection.watcher is None
     if prompt is not None or (own and attention_mask is None):
         # Without this the stock function would crop the keys of a causal model to the query.
         attention_mask = injection.widen(attention_mask, length, queries, key, causal)
@@ -80,16 +81,23 @@ def prompted_attention(
     else:
         if prompt is not None:
             key, value = (torch.cat(pair, dim=2) for pair in zip(prompt, (key, value), strict=True))
-        output, _ = sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            position_bias=position_bias,
-            is_causal=causal,
-            **kwargs,
-        )
+
+        def attend(values: Tensor) -> Tensor:
+            attended: Tensor = sdpa_attention_forward(
+                module,
+                query,
+                key,
+                values,
+                attention_mask,
+                position_bias=position_bias,
+                is_causal=causal,
+                **kwargs,
+            )[0]
+            return attended
+
+        output = attend(value)
+        if injection.watcher is not None and injection.site is not None:
+            injection.watcher(injection.site, attend, key)
     return output if added is None else output + added, None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +28,11 @@ class Call:
     causal: bool
 
 
+Watcher = Callable[[int, Callable[[Tensor], Tensor], Tensor], None]
+"""Gets the number of a site; what its softmax makes of other values [B, K, P + T', W]: their
+weighted sums [B, T, N, W]; and the keys [B, K, P + T', D], the prompt's first."""
+
+
 class Injection:
     """Holds the prompts of the current forward pass for the attention modules.
 
@@ -41,12 +46,17 @@ class Injection:
         offset: stack -> positions by which its text is shifted, for families that take no
             position ids (see `adapters`).
         dropout: the dropout of the forward pass.
+        site: the number of the site whose prompts were taken last; None: it is no site.
+        watcher: called in every attention call of a registered family, in eval mode; None: nobody
+            watches.
     """
 
     def __init__(self) -> None:
         self.index: dict[tuple[str, int], int] = {}
         self.offset: dict[str, int] = {}
         self.dropout = PassDropout()
+        self.site: int | None = None
+        self.watcher: Watcher | None = None
         self._recorded: list[Call] | None = None
         self._prompts: Prompts | None = None
         self._calls: dict[str, int] = {}
@@ -98,10 +108,8 @@ class Injection:
         """
         call = self._count(name)
         self.dropout.prompts = None
-        if self._prompts is None or self._prompts.keys_values is None:
-            return None
-        site = self.index.get((name, call))
-        if site is None:
+        site = self.site = self.index.get((name, call))
+        if self._prompts is None or self._prompts.keys_values is None or site is None:
             return None
         mask = self._prompts.mask
         self._visible = mask.get(site) if isinstance(mask, Mapping) else mask

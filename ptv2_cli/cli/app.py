@@ -20,6 +20,7 @@ from ptv2_cli.cli import (
     console,
     errors,
     evaluate,
+    inspect,
     interop,
     listing,
     predict,
@@ -63,6 +64,7 @@ app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("errors")(errors.errors)
+app.command("inspect")(inspect.inspect)
 app.command("export")(interop.export)
 app.command("import")(interop.import_run)
 app.command("list")(listing.list_)

@@ -22,6 +22,8 @@ from ptv2_cli.backbones.families import FAMILIES
 
 QUEUE: list[tuple[Tensor, Tensor]] = []
 """Keys and values of the attention calls to come, in their order."""
+SHARES: list[Tensor] = []
+"""What fell on the prompt in the attention calls so far [B, N, T, P]."""
 
 
 def mixed(
@@ -37,6 +39,7 @@ def mixed(
     length = prompt_key.shape[2]
     scores = torch.cat([scores[..., :length] + at_prompt, scores[..., length:] + added], dim=-1)
     weights = scores.softmax(dim=-1)
+    SHARES.append(weights[..., :length].detach())
     answer = weights[..., :length] @ prompt_value + weights[..., length:] @ value
     return answer.transpose(1, 2).flatten(2)
 
@@ -165,7 +168,7 @@ def hidden_states(
         inputs["decoder_input_ids"] = torch.full((len(real), 1), start)
     if known.causal:
         inputs["use_cache"] = False
-    QUEUE[:] = prompts
+    QUEUE[:], SHARES[:] = prompts, []
     found: Tensor = model(**inputs).last_hidden_state
     assert not QUEUE, "an attention call went by without its prompt"
     return found

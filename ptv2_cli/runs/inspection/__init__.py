@@ -1,0 +1,1 @@
+"""What a finished run's prompt has learned, as far as numbers show it."""
