@@ -12,7 +12,7 @@ import yaml
 
 from ptv2_cli.runs.run_files import SCHEMA_VERSION
 
-METRIC = {"ner/conll2003": "f1"}
+METRIC = {"ner/conll2003": "f1", "text/generation": "rouge_l"}
 
 PREDICTED = {
     *("label", "probabilities", "tags", "entities", "answer", "start", "probability", "nbest"),
@@ -142,6 +142,9 @@ def nested(line: dict[str, Any]) -> dict[str, Any]:
     answer: Any = {key: value for key, value in line.items() if key in PREDICTED}
     row = {key: value for key, value in line.items() if key not in {*PREDICTED, "task", "gold"}}
     task = {"task": line["task"]} if "task" in line else {}
+    if "written" in line:
+        del row["written"]
+        answer = line["written"]
     if "prediction" in line:
         row |= {"label": line["label"]}
         answer = line["prediction"]

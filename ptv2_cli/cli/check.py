@@ -133,7 +133,7 @@ def _refused(config: Path, trials: TrialCheck) -> int:
 def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
     """Print what the run would be."""
     from ptv2_cli.runs.data_warnings import unknown_tokens
-    from ptv2_cli.runs.preview import lengths
+    from ptv2_cli.runs.preview import answer_lengths, lengths
 
     config, shape, train = resolved.config, resolved.shape, resolved.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
@@ -167,4 +167,6 @@ def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
         unknown = f"; {found.share:.1%} unknown tokens" if found else ""
         rows.append((split, f"{len(data.rows(split))} rows{windows}, {lengths(features)}"))
         rows.append(("", f"{resolved.task.describe_gold(data.rows(split))}{unknown}"))
+        if resolved.task.kind_spec.writes:
+            rows.append(("", answer_lengths(features, encoded.encoder.answer_room)))
     console.table("", ("", ""), rows)

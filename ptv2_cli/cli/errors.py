@@ -148,6 +148,11 @@ def _row(found: RunPredictions, one: Mistake) -> None:
         console.say(
             f"row {one.number}: gold {one.gold:g}, predicted {one.predicted:g}, off by {one.size:g}"
         )
+    elif answer == "writing":
+        sure = "" if one.confidence is None else f", log probability {one.confidence:.2f}"
+        console.say(f"row {one.number}: F1 {100 * (1 - one.size):.1f}{sure}")
+        console.say(f"  gold: {' | '.join(map(_whole, dict.fromkeys(one.gold)))}", hang=4)
+        console.say(f"  written: {_whole(one.predicted) or '(nothing)'}", hang=4)
     elif isinstance(one.gold, list):
         console.say(f"row {one.number}: F1 {100 * (1 - one.size):.1f}")
         console.say(f"  gold: {' | '.join(dict.fromkeys(one.gold)) or '(no answer)'}", hang=4)
@@ -177,6 +182,11 @@ def _place(one: Mistake, text: str) -> int:
     """Where the gold answer stands in a text; 0 where it does not."""
     golds = one.gold if isinstance(one.gold, list) and not one.words else []
     return next((at for gold in golds if gold and (at := text.find(gold)) >= 0), 0)
+
+
+def _whole(text: str) -> str:
+    """All of a text to compare with another, on one line."""
+    return " ".join(text.split())
 
 
 def _excerpt(text: str, at: int) -> str:

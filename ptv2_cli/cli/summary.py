@@ -91,8 +91,9 @@ def _parameter_line(metrics: dict[str, Any]) -> str:
 def _next(metrics: dict[str, Any], directory: RunDirectory, command: list[str]) -> list[str]:
     offline = ["--offline"] if "--offline" in command else []
     commands = [["ptv2", "eval", str(directory.path), *offline]]
-    verbalizer = metrics["config"]["head"]["name"] == "verbalizer"
-    baseline = "none" if verbalizer else "head_only"
+    # The backbone's own head answers already; any other is new and must train.
+    borrowed = metrics["config"]["head"]["name"] in {"verbalizer", "generation"}
+    baseline = "none" if borrowed else "head_only"
     if metrics["method"] != baseline:
         # Options, learning rate and length belong to the method of this run.
         same = without(command, "method", "train.lr", "prompt_len")

@@ -20,6 +20,7 @@ from ptv2_cli.report.predictions import (
 )
 from ptv2_cli.report.runs import ReportedRun, flatten, plain
 from ptv2_cli.runs.directory import open_run
+from ptv2_cli.scoring.squad import best_over
 from ptv2_cli.tasks.base import Task
 
 
@@ -247,7 +248,9 @@ def _disagreements(
 
 
 def _closeness(task: Task, answer: Any, gold: Any) -> float:
-    """Breaks ties between equal scores: the number of right tags, how close a number is."""
+    """Breaks ties between equal scores: right tags, how close a number is, a text's token F1."""
+    if task.kind_spec.answer == "writing":
+        return best_over(answer, [gold] if isinstance(gold, str) else gold)[1]
     if task.kind_spec.answer == "tags":
         return float(sum(x == y for x, y in zip(answer, gold, strict=True)))
     return -abs(answer - gold) if task.kind_spec.answer == "number" else float(answer == gold)

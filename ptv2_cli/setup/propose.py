@@ -18,6 +18,7 @@ from ptv2_cli.data.tabular import DELIMITERS, read_table, read_workbook
 from ptv2_cli.data.text_decoding import open_text
 from ptv2_cli.errors import DataError, Problem
 from ptv2_cli.tasks.choice import as_index, places
+from ptv2_cli.tasks.messages import parsed
 
 ROWS = 500
 """Rows that are read."""
@@ -37,6 +38,16 @@ _PAIRS = (
     ("question", "context"), ("text_a", "text_b"), ("text1", "text2"), ("query", "passage"),
 )  # fmt: skip
 _ANSWERS = ("answer", "correct", "right", "key", "solution")
+_INPUTS = (
+    "input", "instruction", "prompt", "question", "article", "document", "dialogue", "source",
+    "mr", "meaning_representation", "text",
+)  # fmt: skip
+_OUTPUTS = (
+    "output", "summary", "response", "completion", "answer", "highlights", "translation",
+    "reference", "references",
+)  # fmt: skip
+WORDS_TO_WRITE = 2
+"""Words of a text to write, on average; shorter ones may be names of classes."""
 _CHOICES = ("", "choice", "option", "opt", "ending", "answer", "sol", "solution", "candidate")
 """Names of columns of choices, before their number or letter."""
 _NUMBERED = re.compile(r"(.*?)(?:\d+|(?<![a-z])[a-h])")
@@ -49,7 +60,8 @@ class Proposal:
     """What a config for some data could say."""
 
     task: str
-    """text/classification, text/regression, text/tagging, text/qa or text/choice."""
+    """text/classification, text/regression, text/tagging, text/qa, text/choice or
+    text/generation."""
     path: Path
     """The file or folder that the user named."""
     columns: tuple[str, ...] = ()
@@ -64,6 +76,8 @@ class Proposal:
     """Several columns of 0 and 1; one of them can be the label."""
     bad: tuple[Problem, ...] = ()
     """Rows that cannot be used, among those that were read."""
+    messages: str | None = None
+    """The column of conversations; None: there is none."""
 
     @property
     def note(self) -> str | None:
@@ -142,11 +156,17 @@ def _of_rows(path: Path, rows: Sequence[RawRow], *, tabular: bool = False) -> Pr
         _require_header(path, columns, values)
     if isinstance(values[0].get("context"), str) and "answers" in columns:
         return Proposal("text/qa", path, columns)
+    talk = next((name for name in columns if _is_conversation(values[0][name])), None)
+    if talk is not None:
+        return Proposal("text/generation", path, columns, messages=talk)
     lists = [column for column in columns if isinstance(values[0][column], list)]
     chosen = _chosen(columns, values, lists[0]) if len(lists) == 1 else None
     if chosen:
         text = _text([column for column in columns if column not in (chosen, *lists)], values)
         return Proposal("text/choice", path, columns, text, chosen, choices=tuple(lists))
+    pair = _to_write(columns, values) if lists else None
+    if pair:
+        return Proposal("text/generation", path, columns, *pair)
     if lists:
         return Proposal("text/tagging", path, columns, tuple(lists[:1]), (*lists[1:2], None)[0])
     beside = _choice_columns(columns, values) if tabular else None
@@ -154,6 +174,9 @@ def _of_rows(path: Path, rows: Sequence[RawRow], *, tabular: bool = False) -> Pr
         right, choices = beside
         rest = [column for column in columns if column not in (right, *choices)]
         return Proposal("text/choice", path, columns, _text(rest, values), right, choices=choices)
+    pair = _to_write(columns, values)
+    if pair:
+        return Proposal("text/generation", path, columns, *pair)
     flags = _flags(columns, values)
     label = flags[0] if flags else _label(columns, values)
     text = _text([column for column in columns if column not in (label, *flags)], values)
@@ -253,6 +276,46 @@ def _label(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | N
                 return column
     few = [column for column in columns if _is_class(_cells(rows, column))]
     return few[-1] if few else None
+
+
+def _is_conversation(value: Any) -> bool:
+    """Whether a cell holds messages, as a list or as its JSON."""
+    messages = parsed(value)
+    if not isinstance(messages, list) or not messages:
+        return False
+    return all(isinstance(one, dict) and {"role", "content"} <= set(one) for one in messages)
+
+
+def _to_write(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[str, ...], str] | None:
+    """What is read and the text to write for it: a column named like one, of free text.
+
+    None where another column is named like a label, or where few outputs differ.
+    """
+    spelled = {column.lower(): column for column in columns}
+    if {*_LABELS, *_SCORES} & set(spelled):
+        return None
+    for name in _OUTPUTS:
+        output = spelled.get(name)
+        if output is None or not _is_free_text(_cells(rows, output)):
+            continue
+        rest = [column for column in columns if column != output]
+        named = [spelled[name] for name in _INPUTS if name in spelled and spelled[name] != output]
+        texts = tuple(named[:1]) or _text(rest, rows)
+        context = spelled.get("context")
+        if named and context is not None and context not in texts and _cells(rows, context):
+            texts = (*texts, context)
+        if texts:
+            return texts, output
+    return None
+
+
+def _is_free_text(cells: Sequence[str]) -> bool:
+    """Whether most values differ and are more than a word or a number."""
+    if not cells or 2 * len(set(cells)) < len(cells):
+        return False
+    return sum(len(cell.split()) for cell in cells) >= WORDS_TO_WRITE * len(cells)
 
 
 def _is_class(cells: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -394,3 +395,53 @@ def test_in_a_terminal(data: Path) -> None:
     assert "What is to be learned?" in shown
     assert "[label]" in shown
     assert checked(data / "config.yaml").config.task.options == {"text": ["text"], "label": "label"}
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+TEXTS = [f"the {word} is in the box" for word in ("cat", "dog", "mat", "sun")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "label"),
+    [
+        ([{"article": t, "summary": f"a {t}"} for t in TEXTS], ("article",), "summary"),
+        (
+            [{"instruction": t, "context": "x y", "response": f"a {t}"} for t in TEXTS],
+            ("instruction", "context"),
+            "response",
+        ),
+        ([{"mr": t, "references": [f"a {t}", "b c"]} for t in TEXTS], ("mr",), "references"),
+    ],
+)
+def test_texts_to_write(
+    tmp_path: Path, rows: list[dict[str, Any]], text: tuple[str, ...], label: str
+) -> None:
+    found = propose(written(tmp_path / "x.jsonl", rows))
+    assert (found.task, found.text, found.label) == ("text/generation", text, label)
+    answers = dialogue.accepted(tmp_path / "x.jsonl")
+    assert answers.options == {"input": text, "output": label}
+    assert answers.backbone in dialogue.backbones(writes=True)
+    assert "generate: {max_new_tokens: 64}" in draft(answers, tmp_path / "config.yaml")
+
+
+def test_few_answers_are_classes(tmp_path: Path) -> None:
+    rows = [
+        {"text": t, "answer": ("yes it is", "no it is not")[n % 2]} for n, t in enumerate(TEXTS)
+    ]
+    assert propose(written(tmp_path / "x.jsonl", rows * 3)).task == "text/classification"
+    words = [{"text": t, "answer": t.split()[1]} for t in TEXTS]
+    assert propose(written(tmp_path / "y.jsonl", words)).task == "text/classification"
+
+
+def test_conversations(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "who ?"}, {"role": "assistant", "content": "ann"}]
+    path = written(tmp_path / "x.jsonl", [{"id": 1, "messages": talk}])
+    assert propose(path).messages == "messages"
+    assert dialogue.accepted(path).options == {"messages": "messages"}
+    cell = json.dumps(talk).replace('"', '""')
+    (tmp_path / "x.csv").write_text(f'id,chat\n1,"{cell}"\n')
+    assert propose(tmp_path / "x.csv").messages == "chat"
