@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Make the README's table of results: every method at the best of three learning rates.
+"""Make the tables of results: every method at the best of its learning rates.
 
-    PTV2_DATA=FOLDER scripts/results.py [--minutes M] [--only TASK]... [--output DIR]
+    PTV2_DATA=FOLDER scripts/results.py [--backbone minilm|smollm2] [--minutes M] [--only TASK]...
 
 For each cell (method, prompt length, task) one seed chooses the learning rate on a held-out tenth
 of train; then seeds 11-13 train with it and are scored on the official validation split. Finished
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,86 +25,160 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH_SEED = 10
 SEEDS = "11,12,13"
-FOLDERS = {"cb": "superglue/CB", "conll2003": "conll2003", "sst2": "sst2", "squad": "squad"}
-RATES = {
-    "ptuning_v2": {
-        "token": "3e-2,6e-2,1e-1",
-        "span": "1e-2,3e-2,6e-2",
-        "sequence": "5e-3,1e-2,3e-2",
-    },
-    "prompt_tuning": {
-        "token": "3e-3,1e-2,3e-2",
-        "span": "3e-3,1e-2,3e-2",
-        "sequence": "1e-2,3e-2,1e-1",
-    },
-    "ptuning_v1": {
-        "token": "3e-4,1e-3,3e-3",
-        "span": "3e-4,1e-3,3e-3",
-        "sequence": "3e-4,1e-3,3e-3",
-    },
-    "head_only": {
-        "token": "3e-3,1e-2,3e-2",
-        "span": "1e-3,3e-3,1e-2",
-        "sequence": "1e-3,3e-3,1e-2",
-    },
-    "finetune": {"token": "5e-5,1e-4,2e-4", "span": "5e-5,1e-4,2e-4", "sequence": "5e-5,1e-4,2e-4"},
+FOLDERS = {
+    "cb": "superglue/CB",
+    "conll2003": "conll2003",
+    "sst2": "sst2",
+    "squad": "squad",
+    "rte": "superglue/RTE",
+    "conll2004": "conll2004",
+    "boolq": "superglue/BoolQ",
 }
-METHODS = (
-    ("head_only", None),
-    ("ptuning_v2", 20),
-    ("finetune", None),
-    ("prompt_tuning", 20),
-    ("ptuning_v2", 100),
-    ("ptuning_v1", 20),
-    ("prompt_tuning", 100),
-)
-"""In the order of their importance for the comparison, because time may not suffice for all."""
-EPOCHS = {"cb": 10, "conll2003": 6, "sst2": 3, "squad": 3}
-"""The same for every method of a task. All but SQuAD take an evening on two cores."""
-KINDS = {"cb": "sequence", "sst2": "sequence", "conll2003": "token", "squad": "span"}
+KINDS = {"conll2003": "token", "conll2004": "token", "squad": "span"}
+"""Of the tasks whose head reads every token; the others are of kind sequence."""
+Rates = Mapping[str, Mapping[str, str]]
+"""Method -> kind -> the learning rates to choose among."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: a method, its prompt length, and what else it sets."""
+
+    method: str
+    prompt_len: int | None = None
+    label: str = ""
+    """Ends the names of its runs, where two rows have one method and length."""
+    words: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("sequence", "token", "span")
+    """Kinds of the tasks that it can do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one table compares; variants in the order of their importance, as time may run out."""
+
+    variants: tuple[Variant, ...]
+    epochs: Mapping[str, int]
+    """The same for every method of a task."""
+    rates: Rates
+
+
+ANSWERS = ("--set", "head.name=verbalizer", "--unset", "head.lr")
+"""The model's own language-model head answers with a word."""
+TABLES = {
+    "minilm": Table(
+        (
+            Variant("head_only"),
+            Variant("ptuning_v2", 20),
+            Variant("finetune"),
+            Variant("prompt_tuning", 20),
+            Variant("ptuning_v2", 100),
+            Variant("ptuning_v1", 20),
+            Variant("prompt_tuning", 100),
+        ),
+        {"cb": 10, "conll2003": 6, "sst2": 3, "squad": 3},
+        {
+            "ptuning_v2": {
+                "token": "3e-2,6e-2,1e-1",
+                "span": "1e-2,3e-2,6e-2",
+                "sequence": "5e-3,1e-2,3e-2",
+            },
+            "prompt_tuning": {
+                "token": "3e-3,1e-2,3e-2",
+                "span": "3e-3,1e-2,3e-2",
+                "sequence": "1e-2,3e-2,1e-1",
+            },
+            "ptuning_v1": dict.fromkeys(("token", "span", "sequence"), "3e-4,1e-3,3e-3"),
+            "head_only": {
+                "token": "3e-3,1e-2,3e-2",
+                "span": "1e-3,3e-3,1e-2",
+                "sequence": "1e-3,3e-3,1e-2",
+            },
+            "finetune": dict.fromkeys(("token", "span", "sequence"), "5e-5,1e-4,2e-4"),
+        },
+    ),
+    "smollm2": Table(
+        (
+            Variant("none", None, "zero-shot", ANSWERS, ("sequence",)),
+            Variant(
+                "none", None, "4-shot", (*ANSWERS, "--set", "task.demonstrations=4"), ("sequence",)
+            ),
+            Variant("ptuning_v2", 20, words=("--set", "method.init=vocab")),
+            Variant("prompt_tuning", 20),
+            Variant("head_only"),
+            Variant("finetune"),
+            Variant(
+                "ptuning_v2", 20, "words", (*ANSWERS, "--set", "method.init=vocab"), ("sequence",)
+            ),
+            Variant("ptuning_v1", 20),
+        ),
+        {"sst2": 3, "cb": 10, "rte": 3, "conll2004": 6, "boolq": 3, "squad": 3},
+        {
+            "ptuning_v2": {"token": "1e-2,3e-2", "span": "5e-3,1e-2", "sequence": "5e-3,1e-2"},
+            "prompt_tuning": dict.fromkeys(("token", "span", "sequence"), "1e-2,3e-2"),
+            "ptuning_v1": dict.fromkeys(("token", "span", "sequence"), "3e-4,1e-3"),
+            "head_only": {"token": "1e-3,3e-3", "span": "1e-3,3e-3", "sequence": "3e-4,1e-3"},
+            "finetune": dict.fromkeys(("token", "span", "sequence"), "2e-5,5e-5"),
+        },
+    ),
+}
+NO_HEAD_RATE = {"head_only", "finetune"}
+"""Methods whose head trains at the rate of the search and not at the config's own."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one task."""
+    """One variant on one task."""
 
+    backbone: str
     task: str
-    method: str
-    prompt_len: int | None
+    variant: Variant
+
+    @property
+    def kind(self) -> str:
+        """Of the task's head."""
+        return KINDS.get(self.task, "sequence")
 
     @property
     def name(self) -> str:
         """The name of its runs and sweeps."""
-        length = f"-p{self.prompt_len}" if self.prompt_len else ""
-        return f"{self.task}-{self.method}{length}"
+        variant = self.variant
+        length = f"-p{variant.prompt_len}" if variant.prompt_len else ""
+        label = f"-{variant.label}" if variant.label else ""
+        return f"{self.task}-{variant.method}{length}{label}"
 
     @property
     def words(self) -> list[str]:
         """The config and the flags that both sweeps share."""
         data = Path(os.environ["PTV2_DATA"]) / FOLDERS[self.task]
+        variant, epochs = self.variant, TABLES[self.backbone].epochs[self.task]
         length = (
-            ["--set", f"prompt_len={self.prompt_len}"]
-            if self.prompt_len
+            ["--set", f"prompt_len={variant.prompt_len}"]
+            if variant.prompt_len
             else ["--unset", "prompt_len"]
         )
+        rate = ["--unset", "head.lr"] if variant.method in NO_HEAD_RATE else []
+        trains = ["--set", f"train.epochs={epochs}"] if variant.method != "none" else []
         return [
-            str(ROOT / "configs" / f"{self.task}-minilm.yaml"),
+            str(ROOT / "configs" / f"{self.task}-{self.backbone}.yaml"),
             "--offline",
-            "--set",
-            f"task.data={data}",
-            "--set",
-            f"method={self.method}",
-            "--set",
-            f"train.epochs={EPOCHS[self.task]}",
+            *("--set", f"task.data={data}"),
+            *("--set", f"method={variant.method}"),
+            *trains,
             *length,
+            *rate,
+            *variant.words,
         ]
 
 
-def cells(only: list[str]) -> Iterator[Cell]:
-    """All cells, the cheapest task first."""
-    for method, length in METHODS:
-        for task in only or list(FOLDERS):
-            yield Cell(task, method, length)
+def cells(backbone: str, only: list[str]) -> Iterator[Cell]:
+    """All cells of a table."""
+    table = TABLES[backbone]
+    for variant in table.variants:
+        for task in only or list(table.epochs):
+            cell = Cell(backbone, task, variant)
+            if cell.kind in variant.kinds:
+                yield cell
 
 
 def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
@@ -127,12 +201,13 @@ def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
 def best_rate(cell: Cell, output: Path) -> str:
     """Choose the learning rate on a tenth held out of train, with one seed."""
     name = f"{cell.name}-search"
+    rates = TABLES[cell.backbone].rates[cell.variant.method][cell.kind]
     sweep(
         cell,
         name,
         output,
         *("--set", "selection={split: holdout, fraction: 0.1}", "--set", "report=[holdout]"),
-        *("--lr", RATES[cell.method][KINDS[cell.task]], "--seed", str(SEARCH_SEED)),
+        *("--lr", rates, "--seed", str(SEARCH_SEED)),
     )
     (best,) = output.glob(f"sweeps/{name}-*/best.yaml")
     return str(yaml.safe_load(best.read_text(encoding="utf-8"))["train"]["lr"])
@@ -141,21 +216,28 @@ def best_rate(cell: Cell, output: Path) -> str:
 def main() -> None:
     """Run the cells as far as time allows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", choices=list(TABLES), default="minilm")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", action="append", choices=list(FOLDERS), default=[])
-    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument("--output", type=Path, help="default: runs/results, runs/smollm2")
     arguments = parser.parse_args()
     if "PTV2_DATA" not in os.environ:
         sys.exit(
             "PTV2_DATA must name the folder of the data sets: PTV2_DATA=FOLDER scripts/results.py"
         )
-    search, final = arguments.output / "search", arguments.output / "final"
+    backbone = arguments.backbone
+    output = arguments.output or ROOT / "runs" / ("results" if backbone == "minilm" else backbone)
+    search, final = output / "search", output / "final"
     end = time.monotonic() + 60 * arguments.minutes
-    for cell in cells(arguments.only):
+    for cell in cells(backbone, arguments.only):
         if time.monotonic() > end:
             break
-        rate = best_rate(cell, search)
-        sweep(cell, cell.name, final, "--lr", rate, "--seed", SEEDS)
+        seeds = ("--seed", SEEDS)
+        if cell.variant.method == "none":  # only the drawn demonstrations differ by seed
+            few = "task.demonstrations=4" in cell.variant.words
+            sweep(cell, cell.name, final, "--seed", SEEDS if few else "11")
+        else:
+            sweep(cell, cell.name, final, "--lr", best_rate(cell, search), *seeds)
     subprocess.run(["ptv2", "report", str(final), "--format", "markdown"], check=True)
 
 
