@@ -4,8 +4,8 @@
     python benchmarks/writing.py [--backbone NAME] [--prompt-len N ...] [--batch N ...]
 
 Greedy, the same texts for all sides, which take turns in one process; the end-of-text token is
-never written, so that all write as much. `stock` is transformers' own `generate` with SDPA attention
-in bf16; `recomputed` computes the whole text anew for each token, with prompts and without a cache.
+never written, so that all write as much. `stock` is transformers' own `generate` with its own SDPA
+attention in bf16; `recomputed` computes the whole text anew for each token, without a cache.
 Given are medians over the rounds of processor time (of wall time with two threads or more).
 """
 
