@@ -102,8 +102,7 @@ def _chrf(sums: Statistics) -> Statistics:
     """chrF [...] of sums [..., 18], see `overlap.chrf_sums`."""
     written, right, matches = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
     # Orders longer than one of the texts do not count.
-    both = (written > 0) & (right > 0)
-    orders = both.sum(axis=-1)
-    precision = ratio(np.where(both, ratio(matches, written), 0.0).sum(axis=-1), orders)
-    recall = ratio(np.where(both, ratio(matches, right), 0.0).sum(axis=-1), orders)
+    orders = ((written > 0) & (right > 0)).sum(axis=-1)
+    precision = ratio(ratio(matches, written).sum(axis=-1), orders)
+    recall = ratio(ratio(matches, right).sum(axis=-1), orders)
     return ratio((1 + _BETA**2) * precision * recall, _BETA**2 * precision + recall)
