@@ -10,7 +10,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.report.predictions import RunPredictions
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.scoring.entities import entities
-from ptv2_cli.scoring.squad import best_over
+from ptv2_cli.scoring.written import EXACT, F1
 
 NOTHING = "O"
 """Means "no entity" in a cell and in the confusion matrix of a tagging task."""
@@ -127,7 +127,8 @@ def _wrong_rows(predictions: RunPredictions) -> Iterator[Mistake]:
         elif predictions.task.kind_spec.answer == "number":
             mistake = _number(number, line)
         elif predictions.task.kind_spec.answer == "writing":
-            mistake = _written(number, line)
+            exact, f1 = statistics[number - 1][[EXACT, F1]]
+            mistake = _written(number, line, float(exact), float(f1))
         elif isinstance(line["gold"], list):
             exact, f1 = statistics[number - 1][:2]
             mistake = _answer(number, line, float(exact), float(f1))
@@ -160,12 +161,11 @@ def _answer(number: int, line: PredictionLine, exact: float, f1: float) -> Mista
     return Mistake(number, line["row"], line["gold"], answer, sure, 1 - f1)
 
 
-def _written(number: int, line: PredictionLine) -> Mistake | None:
-    gold, text = line["gold"], line["prediction"]["text"]
-    right = [gold] if isinstance(gold, str) else gold
-    exact, f1 = best_over(text, right)
+def _written(number: int, line: PredictionLine, exact: float, f1: float) -> Mistake | None:
     if exact:
         return None
+    gold, text = line["gold"], line["prediction"]["text"]
+    right = [gold] if isinstance(gold, str) else gold
     sure = line["prediction"].get("log_probability")
     return Mistake(number, line["row"], right, text, sure, 1 - f1)
 

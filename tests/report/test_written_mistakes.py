@@ -45,6 +45,15 @@ def test_the_worst_first_then_the_likeliest(tmp_path: Path) -> None:
         confusion(read)
 
 
+def test_rows_are_wrong_as_exact_match_counts_them(tmp_path: Path) -> None:
+    # SQuAD's rules take `A` for an article, and a Chinese text for one word.
+    lines = [line("the", "A"), line("a", "A"), line("餐厅在河边", "餐厅位于河边")]
+    read = predicted(open_finished(folder(tmp_path / "a", lines[:2])), "validation")
+    assert [one.number for one in mistakes(read)] == [1]
+    read = predicted(open_finished(folder(tmp_path / "b", lines[2:])), "validation")
+    assert mistakes(read)[0].size < 1
+
+
 def test_texts_of_beams_have_no_confidence(tmp_path: Path) -> None:
     lines = [*LINES[1:3], line("no", "a sun")]
     read = predicted(open_finished(folder(tmp_path / "a", lines)), "validation")
