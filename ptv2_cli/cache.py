@@ -10,13 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
+import stat
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 MOST_BYTES = 4 * 2**30
-"""What the cache holds at most; the entries that were not used for longest go first."""
+"""What all files hold at most; the entries that were not used for longest go first."""
+UNUSED_SECONDS = 30 * 86400.0
+"""A folder that was not used for so long goes when another one is made."""
+_ABANDONED_SECONDS = 86400.0
+"""Age of a half-written folder that no running command can be writing."""
 
 
 def cache_folder() -> Path | None:
@@ -34,7 +41,7 @@ def cache_folder() -> Path | None:
 
 
 def find(kind: str, *key: str) -> Path | None:
-    """The file of an entry, which then counts as just used; None: there is none.
+    """The file or folder of an entry, which then counts as just used; None: there is none.
 
     Args:
         kind: what is kept; each has its own folder.
@@ -59,7 +66,7 @@ def keep(kind: str, *key: str, write: Callable[[Path], None]) -> Path | None:
     path = _path(kind, key)
     if path is None:
         return None
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -73,10 +80,36 @@ def keep(kind: str, *key: str, write: Callable[[Path], None]) -> Path | None:
     return path
 
 
+def keep_folder(kind: str, *key: str, fill: Callable[[Path], None]) -> Path | None:
+    """As `keep`, for an entry that is a folder: `fill` fills the empty folder that it is given.
+
+    If another process makes the same entry meanwhile, the one that is there first stays.
+    """
+    path = _path(kind, key)
+    if path is None:
+        return None
+    temporary = _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        _drop_old_folders(path.parent)
+        fill(temporary)
+        with suppress(OSError):
+            temporary.rename(path)
+        return path if path.is_dir() else None
+    except OSError:
+        return None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def drop(path: Path) -> None:
     """Delete an entry that turned out to be damaged."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        if path.is_dir():  # out of the way in one step: nobody may find the half of it
+            path = path.rename(_beside(path))
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _path(kind: str, key: tuple[str, ...]) -> Path | None:
@@ -87,13 +120,29 @@ def _path(kind: str, key: tuple[str, ...]) -> Path | None:
     return None if folder is None else folder / kind / name
 
 
+def _beside(path: Path) -> Path:
+    """A new hidden name in the folder of an entry."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _drop_old_folders(kind: Path) -> None:
+    """Delete folders that nobody has used for long, and those of commands that were killed."""
+    for path in kind.iterdir():
+        with suppress(OSError):
+            hidden = path.name.startswith(".")
+            limit = _ABANDONED_SECONDS if hidden else UNUSED_SECONDS
+            if path.is_dir() and time.time() - path.stat().st_mtime > limit:
+                shutil.rmtree(path) if hidden else drop(path)
+
+
 def _trim(new: Path) -> None:
-    """Delete the entries that were used longest ago until all fit; `new` stays."""
+    """Delete the files that were used longest ago until all fit; `new` stays."""
     used: list[tuple[float, int, Path]] = []
     for path in new.parent.parent.glob("*/*"):
         with suppress(OSError):
             state = path.stat()
-            used.append((state.st_mtime, state.st_size, path))
+            if stat.S_ISREG(state.st_mode):
+                used.append((state.st_mtime, state.st_size, path))
     total = sum(size for _, size, _ in used)
     for _, size, path in sorted(used):
         if total <= MOST_BYTES:

@@ -1,4 +1,4 @@
-"""Find the folder of a backbone's files from its name: hub id, folder or package:NAME/FOLDER."""
+"""Find the folder of a backbone's files from its name: hub id, folder, GGUF file or package:."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptv2_cli.backbones.gguf_folder import converted_folder
+from ptv2_cli.backbones.gguf_header import is_gguf
 from ptv2_cli.backbones.model_files import ADAPTER, WEIGHTS, digests, named_weights, read_json
-from ptv2_cli.backbones.package import PREFIX, package_folder
+from ptv2_cli.backbones.package import PREFIX, gguf_files, packaged
+from ptv2_cli.config.file_hashes import known_sha256
 from ptv2_cli.config.fingerprint import file_sha256
 from ptv2_cli.errors import BackboneError, Problem
 
@@ -32,6 +35,8 @@ class Located:
     folder: Path
     commit: str | None = None
     """The hub's commit; None for folders and packages."""
+    source: Path | None = None
+    """The GGUF file that the folder was converted from, if it was."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -43,11 +48,17 @@ class Located:
         try:
             return read_json(self.folder / "config.json")
         except FileNotFoundError:
-            raise BackboneError.at(
-                f"backbone {self.name}",
-                f"{self.folder} has no config.json",
-                "name the folder that save_pretrained wrote, with config.json and weights",
-            ) from None
+            raise self._no_config() from None
+
+    def _no_config(self) -> BackboneError:
+        where, what = f"backbone {self.name}", f"{self.folder} has no config.json"
+        files = gguf_files(self.folder)
+        if files:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            what += f", but GGUF files: {files[0].name}{more}"
+            return BackboneError.at(where, what, f"name the file: backbone: {files[0]}")
+        hint = "name the folder that save_pretrained wrote, with config.json and weights"
+        return BackboneError.at(where, what, hint)
 
     @cached_property
     def weight_files(self) -> tuple[Path, ...]:
@@ -74,7 +85,12 @@ class Located:
 
     @cached_property
     def files(self) -> Mapping[str, str]:
-        """The sha256 of every file that model or tokenizer may read, by its name in the folder."""
+        """The sha256 of every file that model or tokenizer may read, by its name in the folder.
+
+        A GGUF file holds all of both, and counts by its content wherever it lies.
+        """
+        if self.source is not None:
+            return {"model.gguf": known_sha256(self.source)}
         return digests(self.folder, self.weight_files)
 
     @cached_property
@@ -117,13 +133,8 @@ class Located:
             raise BackboneError.at(
                 "backbone.sha256", f"{self.name} has {len(self.weight_files)} weights files, not 1"
             )
-        actual = file_sha256(self.weight_files[0])
-        if actual != expected.lower():
-            raise BackboneError.at(
-                "backbone.sha256",
-                f"{self.weight_files[0]} has sha256 {actual}, the config says {expected}",
-                "fetch the file again, or correct backbone.sha256",
-            )
+        checked = self.source or self.weight_files[0]
+        _compare(checked, file_sha256(checked), expected)
 
 
 class NotCached(BackboneError):
@@ -143,15 +154,18 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
     """
     name = section.name
     if name.startswith(PREFIX):
-        return _without_adapter(Located(name, package_folder(name)))
-    folder = _folder(name)
-    if folder is not None:
-        return _without_adapter(Located(name, folder))
+        return _local(section, packaged(name))
+    path = _path(name)
+    if path is not None:
+        return _local(section, path)
+    if is_gguf(name):
+        hint = "a relative path starts at the folder of the config"
+        raise BackboneError.at(f"backbone {name}", "there is no such file", hint)
     if not _HUB_ID.fullmatch(name):
         raise BackboneError.at(
             f"backbone {name}",
             "is neither a folder nor a hub id (NAME or OWNER/NAME)",
-            "ptv2 list backbones shows the three ways to name a backbone",
+            "ptv2 list backbones shows the ways to name a backbone",
         )
     return _from_hub(section, offline=offline, weights=weights)
 
@@ -170,11 +184,29 @@ def is_offline(flag: bool) -> bool:
     return flag or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
 
 
-def _folder(name: str) -> Path | None:
-    """The folder of that name, if it exists."""
+def _local(section: BackboneSection, path: Path) -> Located:
+    """The backbone of a folder, or of a GGUF file, which is converted unless it has been."""
+    if path.is_dir():
+        return _without_adapter(Located(section.name, path))
+    if section.sha256 is not None:
+        _compare(path, known_sha256(path), section.sha256)
+    return Located(section.name, converted_folder(path), source=path)
+
+
+def _compare(path: Path, actual: str, expected: str) -> None:
+    if actual != expected.lower():
+        raise BackboneError.at(
+            "backbone.sha256",
+            f"{path} has sha256 {actual}, the config says {expected}",
+            "fetch the file again, or correct backbone.sha256",
+        )
+
+
+def _path(name: str) -> Path | None:
+    """The folder or GGUF file of that name, if it exists."""
     try:
-        folder = Path(name).expanduser()
-        return folder.resolve() if folder.is_dir() else None
+        path = Path(name).expanduser()
+        return path.resolve() if path.is_dir() or (is_gguf(name) and path.is_file()) else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown user's home
         return None
 

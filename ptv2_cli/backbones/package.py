@@ -1,4 +1,4 @@
-"""Find a backbone in an installed package (`package:NAME/FOLDER`), without importing it."""
+"""Find a backbone in an installed package (`package:NAME/PATH`), without importing it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import re
 from importlib import metadata, util
 from pathlib import Path
 
+from ptv2_cli.backbones.gguf_header import is_gguf
 from ptv2_cli.errors import BackboneError
 
 PREFIX = "package:"
 _NAME = re.compile(r"\w+(?:[.-]\w+)*")
-_FORM = "write package:NAME/FOLDER, the import or distribution name and a folder inside it"
+_FORM = (
+    "write package:NAME/FOLDER, the import or distribution name and a folder or a GGUF file inside"
+)
 
 
-def package_folder(name: str) -> Path:
-    """The folder that `package:NAME/FOLDER` names. No code of the package runs.
+def packaged(name: str) -> Path:
+    """The folder or the GGUF file that `package:NAME/PATH` names. No code of the package runs.
 
-    NAME is the import name (also of a sub-package: `a.b`) or the name of the distribution.
+    NAME is the import name (also of a sub-package: `a.b`) or the name of the distribution. A folder
+    without config.json that has exactly one GGUF file stands for that file.
 
     Raises:
-        BackboneError: no such package is installed, or it has no such folder.
+        BackboneError: no such package is installed, or it has no such folder or file, or several
+            GGUF files could be meant.
     """
     where = f"backbone {name}"
     package, _, inside = name.removeprefix(PREFIX).partition("/")
@@ -31,12 +36,40 @@ def package_folder(name: str) -> Path:
     if not roots:
         raise _absent(where, package)
     for root in roots:
+        path = root / inside
         try:
-            if (root / inside).is_dir():
-                return (root / inside).resolve()
+            if path.is_dir():
+                return _only_file(name, path.resolve())
+            if is_gguf(inside) and path.is_file():
+                return path.resolve()
         except OSError:  # the name is too long, or the folder may not be read
             continue
+    if is_gguf(inside):
+        files = ", ".join(file.name for file in gguf_files(roots[0])) or "none"
+        what = f"{roots[0]} has no file {inside!r}"
+        raise BackboneError.at(where, what, f"name a file inside it; GGUF files there: {files}")
     raise BackboneError.at(where, f"{roots[0]} has no folder {inside!r}", "name a folder inside it")
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The GGUF files in a folder, by name."""
+    return sorted(path for path in folder.iterdir() if is_gguf(path) and path.is_file())
+
+
+def _only_file(name: str, folder: Path) -> Path:
+    """The folder of a package, or its only GGUF file if the folder holds no model itself.
+
+    Raises:
+        BackboneError: it has several GGUF files.
+    """
+    files = [] if (folder / "config.json").exists() else gguf_files(folder)
+    if len(files) > 1:
+        raise BackboneError.at(
+            f"backbone {name}",
+            f"{folder} has {len(files)} GGUF files: {', '.join(file.name for file in files)}",
+            f"name one of them: backbone: {name.rstrip('/')}/{files[0].name}",
+        )
+    return files[0] if files else folder
 
 
 def _import_roots(package: str) -> list[Path]:

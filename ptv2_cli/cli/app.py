@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ptv2_cli import plugins
+from ptv2_cli.backbones import gguf_folder
 from ptv2_cli.cli import (
     check,
     clean,
@@ -112,7 +113,7 @@ def main() -> None:
 
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
-    plugins.announce = console.note
+    plugins.announce = gguf_folder.announce = console.note
     try:
         return _code(app(arguments, prog_name="ptv2", standalone_mode=False))
     except Ptv2Error as error:

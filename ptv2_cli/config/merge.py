@@ -63,8 +63,8 @@ def anchored(document: Document, base: Path) -> Document:
     """The document with its relative paths made absolute, seen from the folder `base`.
 
     `include`, `task.data`, the files of its splits and `method.init.run` are always paths.
-    `backbone.name` is one if it begins with `.` or `~`, or holds a separator and exists.
-    `package:NAME/FOLDER` stays as it is.
+    `backbone.name` is one if it begins with `.` or `~`, ends with `.gguf`, or holds a separator and
+    exists. `package:NAME/FOLDER` stays as it is.
     """
     data = copy.deepcopy(document.data)
     backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
@@ -161,6 +161,8 @@ def _looks_like_path(text: str, base: Path) -> bool:
     if not _is_local(text):
         return False
     if text.startswith((".", "~", "/")) or Path(text).is_absolute():
+        return True
+    if text.lower().endswith(".gguf"):
         return True
     try:
         return ("/" in text or os.sep in text) and (base / text).exists()

@@ -59,9 +59,9 @@ def names_folder(backbone: str) -> bool:
 
 
 class BackboneSection(Named):
-    """`backbone:` - a hub id, a folder or package:NAME/FOLDER, and how to load it."""
+    """`backbone:` - a hub id, a folder, a GGUF file or package:NAME, and how to load it."""
 
-    name: Text = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER")
+    name: Text = Field(description="hub id, folder, FILE.gguf, or package:IMPORT_NAME/FOLDER")
     revision: Text | None = Field(
         None, description="commit, tag or branch of a hub id; default: its main branch"
     )

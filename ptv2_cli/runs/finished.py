@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.gguf_header import is_gguf
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.data.rows import Split
@@ -26,14 +27,15 @@ def load_run_config(directory: RunDirectory) -> LoadedConfig:
     """The run's config.
 
     Raises:
-        RunError: it names a folder as its backbone, and that is gone.
+        RunError: it names a folder or a file as its backbone, and that is gone.
     """
     loaded = load_config(directory.config)
     name = loaded.config.backbone.name
-    if Path(name).is_absolute() and not Path(name).is_dir():
+    if Path(name).is_absolute() and not Path(name).exists():
+        kind = "file" if is_gguf(name) else "folder"
         raise RunError.at(
             str(directory.path),
-            f"its backbone is gone: there is no folder {name}",
+            f"its backbone is gone: there is no {kind} {name}",
             "bring it back to that place, or train the run again on another",
         )
     return loaded
