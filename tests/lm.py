@@ -12,6 +12,7 @@ import torch
 import transformers
 
 TEMPLATE = "{text} ? {mask}"
+WORDS = {"right": "true", "wrong": "false"}
 STEPS = 60
 
 
@@ -90,6 +91,26 @@ def write_texts(folder: Path, train: int = 24, validation: int = 12) -> Path:
         ]
         (folder / f"{name}.jsonl").write_text("".join(lines))
     return folder
+
+
+def word_id(tokenizer: Any, kind: str, word: str) -> int:
+    """The token of a word after a space; `kind` is masked or causal."""
+    return int(tokenizer.convert_tokens_to_ids(word if kind == "masked" else f"Ġ{word}"))
+
+
+def prefer(folder: Path, kind: str, word: str, *, over: str, by: float = 12.0) -> None:
+    """Raise the logit of a saved model's `word` above that of `over`, whatever the text."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    more, less = (word_id(tokenizer, kind, text) for text in (word, over))
+    classes = {"masked": transformers.BertForMaskedLM, "causal": transformers.GPT2LMHeadModel}
+    model: Any = classes[kind].from_pretrained(folder)
+    with torch.no_grad():
+        if kind == "masked":
+            model.cls.predictions.decoder.bias[more] += by
+        else:  # its head has no bias: the last layer norm adds what tells the words apart
+            apart = model.lm_head.weight[more] - model.lm_head.weight[less]
+            model.transformer.ln_f.bias += by * apart / apart.square().sum()
+    model.save_pretrained(folder)
 
 
 def _save(folder: Path, family: str, kind: Any, tokenizer: Any, changes: dict[str, Any]) -> Path:

@@ -7,8 +7,12 @@ from typing import Any
 
 from ptv2_cli.cli import console
 from ptv2_cli.cli.options import without
+from ptv2_cli.runs.calibration import PRIOR
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.session import Session
+
+SHOWN = 5
+"""Labels whose prior is printed."""
 
 
 def percent(value: float | None) -> str:
@@ -50,6 +54,8 @@ def run_summary(directory: RunDirectory, command: list[str]) -> None:
         console.say(f"{metrics['task']['name']}: the run diverged ({directory.path})")
     for split, scores in metrics["metrics"].items():
         console.say(_score_line(metrics, split, metric, scores))
+    if metrics["config"]["head"].get("calibrate"):
+        console.say(_prior_line(metrics))
     console.say(_parameter_line(metrics))
     if metrics["data_note"]:
         console.say(metrics["data_note"])
@@ -75,6 +81,16 @@ def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[s
         parts.append(f"majority baseline {percent(baseline.get(metric))}" if baseline else "")
         parts.append(f"best epoch {selection['epoch']:g}")
     return "; ".join(part for part in parts if part)
+
+
+def _prior_line(metrics: dict[str, Any]) -> str:
+    """The model's prior, most probable labels first, which its answers were divided by."""
+    how, state = metrics["config"]["head"]["calibrate"], metrics["selection"]["state"]
+    priors = {k.removeprefix(PRIOR): v for k, v in state.items() if k.startswith(PRIOR)}
+    most = sorted(priors, key=lambda label: -priors[label])
+    shown = [f"{label} {percent(priors[label])} %" for label in most[:SHOWN]]
+    more = f" and {len(most) - SHOWN} more" if len(most) > SHOWN else ""
+    return f"calibrated ({how}): divided by the prior {', '.join(shown)}{more}"
 
 
 def _parameter_line(metrics: dict[str, Any]) -> str:

@@ -53,6 +53,7 @@ LATER: Mapping[str, Any] = {
     "head.words": None,
     "head.template": None,
     "head.train": False,
+    "head.calibrate": None,
     "task.demonstrations": None,
     "task.limit.sample": "first",
     "task.limit.seed": None,

@@ -187,6 +187,12 @@ class HeadSection(Named):
     train: Flag = Field(
         False, description="verbalizer: a copy of the language-model head trains too"
     )
+    calibrate: Literal["contextual", "batch"] | None = Field(
+        None,
+        description="verbalizer with method: none: divide the probability of each label by the "
+        "model's prior for it, measured on inputs without content (contextual) or on the rows of "
+        "the selection split, without their labels (batch); default: answers stay as they are",
+    )
 
 
 class TrackerSection(OpenNamed):

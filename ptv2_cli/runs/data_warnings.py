@@ -30,6 +30,8 @@ SOME_ROWS = 0.01
 """Share of rows that are mostly unknown from which they are warned about."""
 SAMPLE = 1000
 """Rows of train, evenly spaced, whose tokens are checked before a model is loaded."""
+FEW = 10
+"""Least rows of a selection split on which calibrate: batch may measure its prior."""
 MISSING = frozenset({"", "nan", "<na>"})
 """Texts, in lower case, that programs write for a missing value."""
 LONGEST_MISSING = max(map(len, MISSING))
@@ -57,6 +59,7 @@ def data_warnings(resolved: ResolvedConfig, encoded: EncodedData) -> list[str]:
         *_missing(data),
         *_look_alikes(data),
         *undefined_metrics(data, (name for name in data.splits if name != "train")),
+        *_few_to_calibrate(resolved, data),
     ]
 
 
@@ -115,6 +118,17 @@ def require_known(resolved: ResolvedConfig, train: Split, tokenizer: Any) -> Non
             f"{resolved.config.backbone.name}: the model would see next to nothing of the text",
             "take a backbone whose vocabulary has the language of the data, such as the "
             "multilingual xlm-roberta-base; ptv2 check CONFIG --show 3 shows the tokens",
+        )
+
+
+def _few_to_calibrate(resolved: ResolvedConfig, data: RunData) -> Iterator[str]:
+    """A prior of a few rows, which is the answer to these rows more than a prior."""
+    split = resolved.config.selection.split
+    rows = len(data.rows(split))
+    if resolved.config.head.calibrate == "batch" and rows < FEW:
+        yield (
+            f"head.calibrate: batch measures the prior on {rows} row{'s' if rows > 1 else ''} of "
+            f"{split}: give it {FEW} or more, or write calibrate: contextual"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.data.rows import Row
 from ptv2_cli.inputs.features import Feature
+from ptv2_cli.runs.calibration import Calibration, calibrated
 from ptv2_cli.scoring.scores import Prediction, Scores
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import MultiTask
@@ -67,6 +68,8 @@ class EvaluationRequest:
     """What the task tuned before; None: it tunes on these rows."""
     tick: Tick | None = None
     """Gets the number of features of each batch that is done; it may raise to stop."""
+    calibration: Calibration | None = None
+    """How the prior is measured if it is not in `state`; None: answers are not calibrated."""
 
 
 def evaluate(
@@ -86,12 +89,16 @@ def evaluate(
 
 def _scored(request: EvaluationRequest, predicted: PredictionResult) -> Evaluation:
     task, rows, features, state = request.task, request.rows, request.features, request.state
-    outputs = predicted.outputs
+    prior: dict[str, float] = {}
+    if state is None and request.calibration is not None:
+        prior = request.calibration.prior(request.predictor, predicted.outputs)
+    outputs = calibrated(predicted.outputs, task.labels, state or prior)
     predictions = task.decode(rows, features, outputs, state or {})
     if state is None:
         state = task.tune(rows, predictions)
         if state:
             predictions = task.decode(rows, features, outputs, state)
+        state = {**state, **prior}
     names = task.names if isinstance(task, MultiTask) else ()
     losses = {name: predicted.losses[at] for at, name in enumerate(names) if at in predicted.losses}
     scores = task.score(rows, predictions)

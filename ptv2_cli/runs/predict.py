@@ -21,6 +21,7 @@ from ptv2_cli.data.formats import Record
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import ConfigError, DataError, MachineError, Problem, RunError, out_of_memory
 from ptv2_cli.inputs.features import Feature
+from ptv2_cli.runs.calibration import calibrated
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.environment import choose_device
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
@@ -249,6 +250,7 @@ class Run:
             hint = f"--batch-size {max(size // 2, 1) if size else 8} needs less"
             what = f"out of memory over batches of {f'{size} rows' if size else 'many tokens'}"
             raise MachineError(Problem(str(session.device), what, hint)) from error
+        outputs = calibrated(outputs, self.task.labels, state)
         answers = self.task.decode(rows, features, outputs, state)
         return [prediction_line(row, one) for row, one in zip(rows, answers, strict=True)]
 

@@ -340,8 +340,8 @@ def _clear(directory: RunDirectory) -> None:
 def _collapse_advice(event: EvalDone, lr: float | None) -> str:
     if lr is None:  # nothing trains
         return (
-            f"every prediction is {event.collapsed!r}: try other words or another template "
-            "(head.words, head.template), or task.demonstrations"
+            f"every prediction is {event.collapsed!r}: try head.calibrate: contextual, other words "
+            "or another template (head.words, head.template), or task.demonstrations"
         )
     return (
         f"every prediction is {event.collapsed!r}: the run is stuck on one class. Try another "

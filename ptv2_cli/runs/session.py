@@ -15,6 +15,7 @@ from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.build import build_learner, learning_rates
+from ptv2_cli.runs.calibration import Calibration, content_free_inputs
 from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
 from ptv2_cli.runs.resolve.backbone_rules import require_cache_room
@@ -58,7 +59,16 @@ class Session:
     ) -> EvaluationRequest:
         """What to evaluate for the scores of a split of the run's data."""
         rows, features = self.resolved_run.data.rows(split), self.data.features(split)
-        return EvaluationRequest(self.resolved.task, self.predictor, rows, features, state, tick)
+        return EvaluationRequest(
+            self.resolved.task, self.predictor, rows, features, state, tick, self._calibration()
+        )
+
+    def _calibration(self) -> Calibration | None:
+        task, how = self.resolved.task, self.resolved.config.head.calibrate
+        if how is None:
+            return None
+        inputs = content_free_inputs(task, self.data.encoder) if how == "contextual" else None
+        return Calibration(task.labels, inputs)
 
     def load_best(self) -> dict[str, Any]:
         """Put the best checkpoint's weights into the learner; returns its JSON state.

@@ -10,7 +10,7 @@ from ptv2_cli.backbones.families import Shape
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.inputs.template import Mask, Template, parse_template
+from ptv2_cli.inputs.template import Literal, Mask, Template, parse_template
 from ptv2_cli.inputs.verbalizer import TEMPLATE, WORDS, word_problems
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.tasks.base import Task
@@ -55,6 +55,7 @@ def head_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Itera
         yield from _idle(loaded, method)
         yield from _words(loaded, task)
         yield from _template(loaded, method, task)
+        yield from _calibration(loaded, method, task)
 
 
 def head_misfits(
@@ -109,7 +110,7 @@ def _without(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[P
     """Keys that only the verbalizer reads."""
     config = loaded.config
     hint = "write name: verbalizer beside it, or leave it out"
-    for key in ("words", "template", "train"):
+    for key in ("words", "template", "train", "calibrate"):
         if getattr(config.head, key):
             what = "only head: verbalizer reads it"
             yield Problem(loaded.where("head", key), what, hint)
@@ -196,3 +197,28 @@ def _incomplete(template: Template, task: Task, where: str) -> Iterator[Problem]
             what = f"template {template.source!r} leaves out {{{name}}}"
             shown = ", ".join(f"{{{column}}}" for column in task.columns)
             yield Problem(where, what, f"a template shows {shown}")
+
+
+def _calibration(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
+    """Calibration of a model that trains, or with a template that is nothing without the text."""
+    how, where = loaded.config.head.calibrate, loaded.where("head", "calibrate")
+    if how is None:
+        return
+    if method.trains:
+        what = f"{loaded.config.method.name} trains on labels, which corrects the prior already"
+        hint = "write method: none, or leave head.calibrate out"
+        yield Problem(where, what, hint)
+        return
+    text = loaded.config.head.template or default_question(task)
+    if how == "batch" or text is None or loaded.config.task.demonstrations is not None:
+        return
+    try:
+        pieces = parse_template(text, task.columns, TEMPLATE, prompted=False).pieces
+    except ConfigError:
+        return  # `_template` says what is wrong with it
+    if not any(isinstance(piece, Literal) for piece in pieces):
+        yield Problem(
+            where,
+            f"template {text!r} has no words of its own: without the text nothing would be asked",
+            "add words to head.template, such as Answer: before {mask}, or write calibrate: batch",
+        )
