@@ -33,6 +33,12 @@ def evaluate(
         Path | None,
         typer.Option("--data", metavar="PATH", help="Score on this data folder or file instead."),
     ] = None,
+    retention: Annotated[
+        bool,
+        typer.Option(
+            "--retention", help="Also measure retention, if the run's config does not ask for it."
+        ),
+    ] = False,
     json_: JsonOption = False,
     output: OutputOption = Path("runs"),
     device: DeviceOption = "auto",
@@ -51,7 +57,12 @@ def evaluate(
     use_threads(threads)
     directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
     reloaded = open_for_rescoring(
-        directory, split=split, data=data, device=choose_device(device), offline=offline
+        directory,
+        split=split,
+        data=data,
+        retention=retention,
+        device=choose_device(device),
+        offline=offline,
     )
     splits = reloaded.session.resolved_run.data.splits
     for text in skipped_rows(reloaded.session.resolved_run.data):
@@ -59,18 +70,20 @@ def evaluate(
     lines = [line for name in splits for line in reloaded.evaluate(name)]
     for text in undefined_metrics(reloaded.session.resolved_run.data, splits):
         console.warn(text)
+    moved = reloaded.measure_retention()
     if json_:
-        console.as_json(_content(reloaded, lines))
+        console.as_json(_content(reloaded, lines, moved))
     else:
         if data is not None:
             _print_data(reloaded, data)
         _print(lines)
+        _print(moved, scale=1)
     for problem in reloaded.unwritten:
         told = ": ".join((problem.where, problem.what))
         console.warn(
             "; ".join(filter(None, (f"the scores above are not saved: {told}", problem.hint)))
         )
-    if reloaded.exact and any(line.verdict == "differs" for line in lines):
+    if reloaded.exact and any(line.verdict == "differs" for line in (*lines, *moved)):
         console.warn("the scores differ from the logged ones, on the same data and device")
         return EXIT_DEFECT
     return 0
@@ -86,28 +99,31 @@ def _print_data(reloaded: RescoredRun, data: Path) -> None:
         console.note(f"written: {reloaded.file(split)}")
 
 
-def _print(lines: list[ScoreComparison]) -> None:
+def _print(lines: list[ScoreComparison], scale: int = 100) -> None:
     for line in lines:
-        logged = "-" if line.logged is None else f"{100 * line.logged:.4f}"
+        logged = "-" if line.logged is None else f"{scale * line.logged:.4f}"
         console.say(
-            f"{line.split} {line.metric} {100 * line.value:.4f}, logged {logged}, {line.verdict}"
+            f"{line.split} {line.metric} {scale * line.value:.4f}, logged {logged}, {line.verdict}"
         )
 
 
-def _content(reloaded: RescoredRun, lines: list[ScoreComparison]) -> dict[str, object]:
+def _content(
+    reloaded: RescoredRun, lines: list[ScoreComparison], moved: list[ScoreComparison]
+) -> dict[str, object]:
     return {
         "run": str(reloaded.directory.path),
         "data": {
             split: reloaded.scored(split) for split in reloaded.session.resolved_run.data.splits
         },
-        "scores": [
-            {
-                "split": line.split,
-                "metric": line.metric,
-                "value": line.value,
-                "logged": line.logged,
-                "verdict": line.verdict,
-            }
-            for line in lines
-        ],
+        "scores": [{"split": line.split, **_compared(line)} for line in lines],
+        **({"retention": [_compared(line) for line in moved]} if moved else {}),
+    }
+
+
+def _compared(line: ScoreComparison) -> dict[str, object]:
+    return {
+        "metric": line.metric,
+        "value": line.value,
+        "logged": line.logged,
+        "verdict": line.verdict,
     }

@@ -56,6 +56,8 @@ def run_summary(directory: RunDirectory, command: list[str]) -> None:
         console.say(_score_line(metrics, split, metric, scores))
     if metrics["config"]["head"].get("calibrate"):
         console.say(_prior_line(metrics))
+    if (metrics.get("retention") or {}).get("kl") is not None:
+        console.say(_retention_line(metrics["retention"]))
     console.say(_parameter_line(metrics))
     if metrics["data_note"]:
         console.say(metrics["data_note"])
@@ -63,6 +65,16 @@ def run_summary(directory: RunDirectory, command: list[str]) -> None:
     console.note("next:")
     for line in _next(metrics, directory, command):
         console.note(f"  {line}")
+
+
+def _retention_line(measured: dict[str, Any]) -> str:
+    error = measured["kl_standard_error"]
+    spread = "" if error is None else f" +- {error:.3f}"
+    return (
+        f"elsewhere ({measured['text']}, {measured['tokens']} tokens): KL {measured['kl']:.3f}"
+        f"{spread} nats a token, perplexity {measured['perplexity']:.2f}, "
+        f"bare model {measured['bare_perplexity']:.2f}"
+    )
 
 
 def _score_line(metrics: dict[str, Any], split: str, metric: str, scores: dict[str, float]) -> str:

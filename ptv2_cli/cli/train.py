@@ -100,9 +100,12 @@ def train(
     resolved_run = prepare(loaded, output, offline=offline)
     if resolved_run.directory.finished and resume is Resume.auto and not dry_run:
         console.note("this run is finished already (--resume never trains it again)")
-        logged = resolved_run.directory.read_metrics()["warnings"]
-        for text in dict.fromkeys((*resolved_run.resolved.notes, *logged)):
+        metrics = resolved_run.directory.read_metrics()
+        for text in dict.fromkeys((*resolved_run.resolved.notes, *metrics["warnings"])):
             console.warn(text)
+        if resolved_run.resolved.config.retention and not metrics.get("retention"):
+            path = shlex.quote(str(resolved_run.directory.path))
+            console.note(f"it has no retention: ptv2 eval {path} --retention measures it")
         from ptv2_cli.cli.summary import run_summary
 
         run_summary(resolved_run.directory, command)

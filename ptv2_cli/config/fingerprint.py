@@ -36,10 +36,12 @@ IGNORED = frozenset(
         "backbone.sha256",
         "method.init.run",
         "train.cache",
+        "retention",
     }
 )
 """Keys that say where things lie, what they are called or how they are read (`identities` say what
-they are), or where a computation is kept that gives the same however often it is done."""
+they are), where a computation is kept that gives the same however often it is done, or what is
+measured on the finished run alone."""
 
 
 LATER: Mapping[str, Any] = {

@@ -62,9 +62,9 @@ def _several(data: dict[str, Any], origins: Origins) -> Document:
 def anchored(document: Document, base: Path) -> Document:
     """The document with its relative paths made absolute, seen from the folder `base`.
 
-    `include`, `task.data`, the files of its splits and `method.init.run` are always paths.
-    `backbone.name` is one if it begins with `.` or `~`, ends with `.gguf`, or holds a separator and
-    exists. `package:NAME/FOLDER` stays as it is.
+    `include`, `task.data`, the files of its splits, `retention.text` and `method.init.run` are
+    always paths. `backbone.name` is one if it begins with `.` or `~`, ends with `.gguf`, or holds a
+    separator and exists. `package:NAME/FOLDER` stays as it is.
     """
     data = copy.deepcopy(document.data)
     backbone, task, method = (_mapping(data, name) for name in ("backbone", "task", "method"))
@@ -80,6 +80,9 @@ def anchored(document: Document, base: Path) -> Document:
         data["include"] = [
             _absolute(name, base) if isinstance(name, str) else name for name in data["include"]
         ]
+    retention = _mapping(data, "retention")
+    if _is_local(_text(retention, "text")):
+        retention["text"] = _absolute(_text(retention, "text"), base)
     init = _mapping(method, "init")
     if _is_local(_text(init, "run")):
         init["run"] = _absolute(_text(init, "run"), base)

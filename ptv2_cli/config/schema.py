@@ -34,6 +34,7 @@ from ptv2_cli.config.fields import (
     spelled,
 )
 from ptv2_cli.config.generate import GenerateSection
+from ptv2_cli.config.retention import Retention
 from ptv2_cli.config.section import Named, OpenNamed, Section
 from ptv2_cli.registry import HEADS, METHODS, TRACKERS
 
@@ -342,6 +343,11 @@ class RunConfig(Section):
     )
     report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
         None, strict=False, description="splits whose scores are reported; default: the task's"
+    )
+    retention: Retention = Field(
+        None,
+        description="causal models: true, or a section, measures at the chosen epoch how far the "
+        "run has moved what the model says of a text that has nothing to do with the task",
     )
     sweep: dict[str, Any] | None = Field(
         None,

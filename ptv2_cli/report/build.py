@@ -47,7 +47,12 @@ def build_report(found: FoundRuns, metric: str | None = None, split: str | None 
     columns = tuple(sorted(placed))
     lines = _judged(_lines(placed), columns)
     report = Report(columns, lines, ())
-    notes = (*_notes(found, without, metric, split), *_stuck(report), *_unfair(report))
+    notes = (
+        *_notes(found, without, metric, split),
+        *_stuck(report),
+        *_unfair(report),
+        *_texts(report),
+    )
     return Report(columns, lines, notes)
 
 
@@ -168,6 +173,12 @@ def _stuck(report: Report) -> Iterator[str]:
     names = dict.fromkeys(run.name for cell in cells for run in cell.stuck)
     if names:
         yield f"one answer to all rows (docs/stuck.md): {_listed([*names])}"
+
+
+def _texts(report: Report) -> Iterator[str]:
+    """Figures of retention that do not compare."""
+    if len(report.texts) > 1:
+        yield f"KL elsewhere was measured on {len(report.texts)} different texts"
 
 
 def _unfair(report: Report) -> Iterator[str]:

@@ -116,6 +116,13 @@ class TableRow:
         ]
         return min(found), max(found)
 
+    @property
+    def retention(self) -> float | None:
+        """Mean KL from the bare model, nats a token, of the runs that measured it."""
+        runs = {run.directory.path: run for cell in self.cells.values() for run in cell.runs}
+        found = [float(run.retention["kl"]) for run in runs.values() if run.retention]
+        return statistics.fmean(found) if found else None
+
     def seconds(self, columns: Sequence[TaskColumn]) -> float | None:
         """Mean seconds of training of a run, over `columns`, or over all that the row has.
 
@@ -144,6 +151,13 @@ class Report:
     def averages(self) -> bool:
         """Whether the table has a column of averages: only over two columns or more."""
         return len(self.common) > 1
+
+    @cached_property
+    def texts(self) -> set[str]:
+        """The texts that retention was measured on, by sha256."""
+        cells = [cell for column in self.columns for cell in self.cells(column)]
+        measured = (run.retention for cell in cells for run in cell.runs)
+        return {str(found.get("sha256")) for found in measured if found}
 
     @cached_property
     def names(self) -> dict[TaskColumn, str]:

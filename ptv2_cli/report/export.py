@@ -21,6 +21,7 @@ def csv_text(report: Report) -> str:
         name = f"{report.names[column]} {column.metric}"
         headings += [f"{name} {figure}" for figure in FIGURES]
     headings += ["average"] if report.averages else []
+    headings += ["retention_kl"] if report.texts else []
     headings += ["trainable_percent_least", "trainable_percent_most", "train_seconds"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -32,6 +33,7 @@ def csv_text(report: Report) -> str:
         for column in report.columns:
             row += _fields(line.cells.get(column), report.majority(column))
         row += [line.average(report.common)] if report.averages else []
+        row += [line.retention] if report.texts else []
         row += [*line.trainable_percent, line.seconds(report.common)]
         writer.writerow(map(guarded_cell, row))
     return out.getvalue()
@@ -74,6 +76,7 @@ def _row(report: Report, line: TableRow) -> dict[str, Any]:
         "setting": dict(zip(line.key.keys, line.key.values, strict=True)),
         "cells": {report.names[column]: _cell(cell) for column, cell in line.cells.items()},
         "average": line.average(report.common) if report.averages else None,
+        **({"retention_kl": line.retention} if report.texts else {}),
         "trainable_percent": {"least": low, "most": high},
         "train_seconds": line.seconds(report.common),
     }

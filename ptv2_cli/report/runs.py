@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -113,6 +114,18 @@ class ReportedRun:
         found = (self.metrics.get("majority_baseline") or {}).get(metric)
         chose = self.metrics["selection"]["split"] == split
         return float(found) if chose and found is not None else None
+
+    @cached_property
+    def retention(self) -> Mapping[str, Any] | None:
+        """What the run measured of retention, or `ptv2 eval --retention` did later."""
+        measured = self.metrics.get("retention")
+        try:
+            if measured is None:
+                text = self.directory.evaluation("retention").read_text(encoding="utf-8")
+                measured = json.loads(text)["retention"]
+            return {"kl": float(measured["kl"]), "sha256": str(measured["sha256"])}
+        except (OSError, ValueError, KeyError, TypeError):  # not measured, or damaged, or no number
+            return None
 
     def stuck(self, split: str) -> bool:
         """Whether the run gave one answer to every row of a split that has several.

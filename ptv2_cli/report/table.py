@@ -20,12 +20,14 @@ def grid(report: Report, sign: str = "±") -> Grid:
         f"{report.names[column]} {column.metric}".replace(" ", "\n") for column in report.columns
     ]
     headings += ["average"] if report.averages else []
+    headings += ["KL\nelsewhere"] if report.texts else []
     headings += ["trainable\n%", "time"]
     rows = []
     for line in report.lines:
         row = [read(line) for _, read in names]
         row += [_cell(line.cells.get(c), report, c, sign) for c in report.columns]
         row += [percent(line.average(report.common))] if report.averages else []
+        row += [_kl(line.retention)] if report.texts else []
         rows.append([*row, _share(line), seconds(line.seconds(report.common))])
     return Grid(headings, [*rows, *_beside(report, len(names))], len(names))
 
@@ -58,6 +60,11 @@ def caption(report: Report, sign: str = "±") -> list[str]:
     marks += ["! one answer to all rows"] if any(cell.stuck for cell in cells) else []
     if marks:
         lines.append(", ".join(marks))
+    if report.texts:
+        lines.append(
+            "KL elsewhere: from the bare model's next-token distribution on a text of no task, "
+            "nats a token"
+        )
     if words & {"noise", "worse"}:
         lines.append(
             f"noise: p >= {LEVEL} over rows or over seeds, Holm-corrected (docs/report.md)"
@@ -73,12 +80,20 @@ def markdown(report: Report) -> str:
 def _beside(report: Report, labels: int) -> list[list[str]]:
     """What every score stands beside: the majority baseline and the standard error."""
     rows = []
+    others = 2 + report.averages + bool(report.texts)
     facts = (("majority baseline", report.majority), ("standard error", report.error))
     for name, figure in facts:
         found = {column: figure(column) for column in report.columns}
         if any(value is not None for value in found.values()):
             figures = [_padded(percent(value), report, column) for column, value in found.items()]
-            rows.append([name, *[""] * (labels - 1), *figures, *[""] * (2 + report.averages)])
+            rows.append(
+                [
+                    name,
+                    *[""] * (labels - 1),
+                    *figures,
+                    *[""] * others,
+                ]
+            )
     return rows
 
 
@@ -123,6 +138,10 @@ def _cell(cell: Cell | None, report: Report, column: TaskColumn, sign: str) -> s
     if len(report.counts) > 1:
         text += f" ({len(cell.values)})"
     return _padded(text, report, column, _mark(cell))
+
+
+def _kl(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _share(line: TableRow) -> str:

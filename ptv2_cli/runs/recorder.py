@@ -29,6 +29,7 @@ from ptv2_cli.runs.results import (
     write_json,
     write_predictions,
 )
+from ptv2_cli.runs.retention import measure_retention
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink, Sinks
 from ptv2_cli.runs.sinks.log import LogFile
@@ -231,11 +232,24 @@ class RunRecorder:
         kept = kept_evaluation(folder, mark, best, len(self.resolved_run.data.rows(split)))
         return {} if kept is None else {split: kept}
 
+    def retention(self, check: Callable[[], None]) -> dict[str, Any] | None:
+        """What `retention:` measures, with the weights of the chosen epoch, if it is asked for."""
+        section = self.config.retention
+        if section is None or self.record.best is None:
+            return None
+
+        def tick(done: int, total: int) -> None:
+            self.emit(Ticked("retention", done, total))
+            check()
+
+        return measure_retention(self.session, section, tick)
+
     def conclude(
         self,
         status: str,
         final: dict[str, dict[str, float]],
         chosen: dict[str, Evaluation],
+        retention: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Write predictions and metrics.json, whose content it returns.
 
@@ -243,6 +257,7 @@ class RunRecorder:
             status: finished, early_stopped or diverged.
             final: scores of splits at the last epoch.
             chosen: evaluations of splits at the chosen epoch.
+            retention: what `retention` gave.
         """
         for split in self.config.report or ():
             if split in chosen:
@@ -261,6 +276,7 @@ class RunRecorder:
             final=final,
             fingerprint=self.resolved_run.fingerprint,
             warnings=self.session.warnings,
+            retention=retention,
         )
         drop_evaluation(self.directory.checkpoints)  # nobody would clear up after metrics.json
         write_json(self.directory.metrics, metrics)

@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 
+from ptv2_cli.config.retention import RetentionSection
 from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 from ptv2_cli.runs.data import read_split
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.resolve.offline_rules import require_offline
+from ptv2_cli.runs.resolve.retention_rules import retention_obstacle
 from ptv2_cli.runs.results import write_json
+from ptv2_cli.runs.retention import measure_retention
 from ptv2_cli.runs.row_selection import DRAWN
 from ptv2_cli.runs.session import Session
 from ptv2_cli.threads import count_restored, go_on_with, typed_other
@@ -48,6 +51,8 @@ class RescoredRun:
     state: dict[str, float]
     data: Path | None
     """Other data than the run's own."""
+    retention: RetentionSection | None = None
+    """What is measured beside the scores; None: nothing."""
     unwritten: tuple[Problem, ...] = ()
     """Why scores could not be written to the run's folder."""
 
@@ -85,6 +90,21 @@ class RescoredRun:
             },
         )
         return lines
+
+    def measure_retention(self) -> list[ScoreComparison]:
+        """Measure retention, if it is asked for, and compare it as `evaluate` does scores."""
+        if self.retention is None:
+            return []
+        with count_restored():
+            if self.exact:
+                go_on_with(self.metrics["environment"]["threads"])
+            found = measure_retention(self.session, self.retention)
+        logged = self.metrics.get("retention") or {}
+        if any(logged.get(key) != found[key] for key in ("sha256", "tokens")):
+            logged = {}
+        self._note(self.directory.evaluation("retention"), {"retention": found})
+        names = ("kl", "perplexity", "bare_perplexity")
+        return [ScoreComparison("retention", n, found[n], logged.get(n)) for n in names]
 
     def file(self, split: str) -> Path:
         """The file with the scores of a split.
@@ -135,6 +155,7 @@ def open_for_rescoring(
     *,
     split: str | None,
     data: Path | None,
+    retention: bool = False,
     device: torch.device,
     offline: bool,
 ) -> RescoredRun:
@@ -144,16 +165,19 @@ def open_for_rescoring(
         directory: the run.
         split: default: validation of other data, else all splits that the run reports.
         data: other data than the run's own.
+        retention: measure retention too, as its config says, or by default on ptv2's own text.
+            Without it, it is measured if the config says so and neither split nor data is given.
         device: where it computes.
         offline: never touch the network.
 
     Raises:
         InputError: there is no such split.
         RunError: it has not finished, or its backbone is another one now, or its holdout cannot be
-            drawn again.
+            drawn again, or retention cannot be measured for it.
         CheckpointError: its checkpoint is missing or damaged.
         DataError: the data cannot be read.
     """
+    whole = split is None and data is None
     split = canonical_split("validation" if split is None and data is not None else split)
     metrics = directory.read_metrics()
     loaded = load_run_config(directory)
@@ -162,9 +186,15 @@ def open_for_rescoring(
     wanted = [split] if split else list(metrics["metrics"])
     if data is None and "holdout" in wanted:
         _check_holdout(directory, metrics)
+    section = resolved.config.retention if whole or retention else None
+    if retention:
+        section = section or RetentionSection()
+        reason = retention_obstacle(resolved.method, resolved.shape)
+        if reason is not None:
+            raise RunError.at(str(directory.path), reason, "leave --retention out")
     found = {name: read_split(resolved, name, data, offline=offline) for name in wanted}
     session, state = open_best_session(directory, metrics, resolved, found, device)
-    return RescoredRun(directory, session, metrics, state, data)
+    return RescoredRun(directory, session, metrics, state, data, section)
 
 
 def _check_holdout(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:

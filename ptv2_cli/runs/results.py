@@ -33,8 +33,20 @@ def build_metrics(
     final: Mapping[str, Mapping[str, float]],
     fingerprint: str,
     warnings: Sequence[str],
+    retention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All of metrics.json. `chosen`: evaluations at the chosen epoch; `final`: at the last one."""
+    """All of metrics.json.
+
+    Args:
+        session: the run.
+        record: what it has done.
+        status: finished, early_stopped or diverged.
+        chosen: evaluations at the chosen epoch.
+        final: scores at the last one.
+        fingerprint: the run's.
+        warnings: what the user was told.
+        retention: what was measured of the chosen epoch; None: nothing, and the key is left out.
+    """
     resolved, data, device = session.resolved, session.resolved_run.data, session.device
     config, task = resolved.config, resolved.task
     selection = config.selection
@@ -74,6 +86,7 @@ def build_metrics(
         if selected
         else None,
         "detail": {name: chosen[name].scores.detail for name in reported if name in chosen},
+        **({} if retention is None else {"retention": dict(retention)}),
         "parameters": session.learner.counts(),
         "timing": _timing(record),
         "lanes": record.lanes,

@@ -121,6 +121,16 @@ class _Timing(_Part):
     examples_per_second: float | None
 
 
+class _Retention(_Part):
+    kl: float | None
+    kl_standard_error: float | None
+    perplexity: float | None
+    bare_perplexity: float | None
+    tokens: int
+    text: str
+    sha256: str
+
+
 class _Metrics(_Part):
     fingerprint: str
     status: Literal["finished", "early_stopped", "diverged"]
@@ -142,6 +152,7 @@ class _Metrics(_Part):
     environment: _Environment
     warnings: list[str]
     predictions_schema: int = 1
+    retention: _Retention | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> _Metrics:

@@ -255,8 +255,9 @@ class Trainer:
                 final[run] |= {name: found.scores.metrics for name, found in chosen[run].items()}
         concluded = []
         for run, status in ended:
+            retention = run.retention(self._raise_if_interrupted)
             with writing(run.directory, ELSEWHERE):
-                metrics = run.conclude(status, final[run], chosen[run])
+                metrics = run.conclude(status, final[run], chosen[run], retention)
             concluded.append((run, metrics))
         return concluded
 

@@ -30,6 +30,7 @@ def config_schema() -> Schema:
     properties["task"] = _task(properties["task"])
     for section in NAMED:
         properties[section] = _or_its_name(properties[section])
+    properties["retention"] = _or_switched(properties["retention"])
     whole.pop("required")
     whole |= {
         "$schema": DRAFT,
@@ -113,6 +114,12 @@ def _or_its_name(section: Schema) -> Schema:
     description = section.pop("description", "")
     name = {key: value for key, value in section["properties"]["name"].items() if key != "default"}
     return {"description": description, "anyOf": [name, section]}
+
+
+def _or_switched(section: Schema) -> Schema:
+    """The section, or true for its defaults, or false for none."""
+    description = section.pop("description", "")
+    return {"description": description, "anyOf": [{"type": "boolean"}, section]}
 
 
 def _options(model: type[BaseModel]) -> Schema:

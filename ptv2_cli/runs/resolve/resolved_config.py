@@ -20,6 +20,7 @@ from ptv2_cli.registry import HEADS, METHODS, TASKS, Source
 from ptv2_cli.runs.resolve.backbone_rules import backbone_problems, positions_taken
 from ptv2_cli.runs.resolve.config_rules import config_problems, prompt_length
 from ptv2_cli.runs.resolve.generation_rules import resolved_generate
+from ptv2_cli.runs.resolve.retention_rules import retention_problems
 from ptv2_cli.runs.resolve.tracker_rules import tracker_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, resolved_head, settled_words
 from ptv2_cli.tasks.base import Task
@@ -101,8 +102,14 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
     dtype = config.backbone.held_dtype(located.config)
-    gather(backbone_problems(loaded, method, task, shape, dtype), ConfigError)
-    if config.head.name == VERBALIZER or task.kind_spec.writes:
+    gather(
+        [
+            *backbone_problems(loaded, method, task, shape, dtype),
+            *retention_problems(loaded, method, shape),
+        ],
+        ConfigError,
+    )
+    if config.head.name == VERBALIZER or task.kind_spec.writes or config.retention is not None:
         from ptv2_cli.backbones.lm_head import check_has_head
 
         check_has_head(located, shape.family)

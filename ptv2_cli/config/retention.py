@@ -1,0 +1,27 @@
+"""`retention:` - how far a run moves what its language model says elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from ptv2_cli.config.fields import Count, Text
+from ptv2_cli.config.section import Section
+
+
+class RetentionSection(Section):
+    """`retention:` - the text on which the run's model is compared with the bare one."""
+
+    text: Text | None = Field(
+        None, description="file of plain text in UTF-8; default: a text of ptv2's own"
+    )
+    max_tokens: Count = Field(4096, description="most tokens of the text that are read")
+
+
+def _switched(value: Any) -> Any:
+    """`true` is a section with its defaults, `false` is none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+Retention = Annotated[RetentionSection | None, BeforeValidator(_switched)]
