@@ -282,6 +282,7 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     offline: bool = False,
+    generate: Mapping[str, Any] | None = None,
 ) -> Run:
     """Open a finished run: its metrics, history, config and predictions; predict with it.
 
@@ -291,16 +292,22 @@ def load(
         device: auto, cpu, cuda or cuda:N.
         threads: processor threads; None: `OMP_NUM_THREADS`, else as many as there are free cores.
         offline: never touch the network.
+        generate: keys of `generate:` that replace the run's own, such as `{"num_beams": 4}`.
 
     Raises:
         RunError: there is no such run, it has not finished, or its files are broken.
     """
     _settle(threads)
+    from ptv2_cli.config.overrides import override_of
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.threads import use_threads
 
     use_threads(threads)
-    return Run(_directory(run, output), device=device, offline=offline)
+    overrides = [
+        override_of(f"generate.{key}", value, f"generate={{{key!r}: ...}}")
+        for key, value in (generate or {}).items()
+    ]
+    return Run(_directory(run, output), device=device, offline=offline, overrides=overrides)
 
 
 def _directory(run: Run | str | Path | None, output: str | Path) -> RunDirectory:

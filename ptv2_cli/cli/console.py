@@ -69,11 +69,15 @@ def lines(texts: Iterable[str]) -> None:
 
     They are exact in a pipe and in a file. A terminal gets control characters escaped as in JSON.
     """
-    data = "".join(f"{text}\n" for text in texts)
+    part("".join(f"{text}\n" for text in texts))
+
+
+def part(text: str) -> None:
+    """Print a part of a text for people and programs at once, as `lines` does; no line ends."""
     if in_terminal(out):
-        data = visible(data, keep="\n\t")
+        text = visible(text, keep="\n\t")
     sys.stdout.flush()
-    sys.stdout.buffer.write(data.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.buffer.flush()
 
 

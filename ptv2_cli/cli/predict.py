@@ -14,6 +14,7 @@ import typer
 from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import chosen_run, newest_run
 from ptv2_cli.cli.options import DeviceOption, OfflineOption, ThreadsOption, settle
+from ptv2_cli.cli.predict_text import predict_text, require_alone
 
 if TYPE_CHECKING:
     from ptv2_cli.cli.progress import Counting
@@ -41,9 +42,18 @@ class InputFormat(StrEnum):
 
 def predict(
     input_: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="INPUT", help="File of rows, labels not needed; - reads stdin."),
-    ],
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="TEXT",
+            help="Predict this text instead of a file; repeat it for each further column, or "
+            "give a row as JSON.",
+        ),
+    ] = None,
     run: Annotated[
         list[Path] | None,
         typer.Option(
@@ -89,13 +99,22 @@ def predict(
             "--batch-size", metavar="N", min=1, help="Rows per batch; default: the run's."
         ),
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Write otherwise than in training, such as generate.num_beams=4.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Predict the rows of a file with a finished run."""
+    """Predict the rows of a file, or one text, with a finished run."""
     settle(offline, threads)
-    from ptv2_cli.errors import DataError
+    from ptv2_cli.config.overrides import parse_set
+    from ptv2_cli.errors import DataError, InputError
     from ptv2_cli.runs.directory import DEFAULT_OUTPUT
     from ptv2_cli.runs.multi_run_predict import MixedRuns
     from ptv2_cli.runs.predict import Run
@@ -103,6 +122,18 @@ def predict(
     from ptv2_cli.threads import use_threads
 
     use_threads(threads)
+    overrides = [parse_set(each) for each in sets or ()]
+    if text:
+        of_files: dict[str, object] = {"INPUT": input_, "--output": output, "--format": format_}
+        of_files |= {"--delimiter": delimiter, "--encoding": encoding}
+        of_files |= {"--skip-bad": skip_bad, "--batch-size": batch_size}
+        require_alone(of_files, len(run or ()))
+        directory = chosen_run(run[0]) if run else newest_run(DEFAULT_OUTPUT, "--run")
+        predict_text(Run(directory, device=device, offline=offline, overrides=overrides), text)
+        return
+    if input_ is None:
+        hint = "ptv2 predict FILE, - for standard input, or --text TEXT"
+        raise InputError.at("ptv2 predict", "there is nothing to predict", hint)
     piped = input_ == STDIN
     if not piped and (not input_.exists() or input_.is_dir()):  # a pipe by name may be read
         what = "is a folder" if input_.is_dir() else "there is no such file"
@@ -111,7 +142,9 @@ def predict(
         check_output(output, None if piped else input_)
     good = None if output is None else RowFile(output)
     named = [chosen_run(path) for path in run or ()] or [newest_run(DEFAULT_OUTPUT, "--run")]
-    runs = [Run(directory, device=device, offline=offline) for directory in named]
+    runs = [
+        Run(directory, device=device, offline=offline, overrides=overrides) for directory in named
+    ]
     opened = runs[0] if len(runs) == 1 else MixedRuns(runs)
     layout = _layout(runs, input_, format_)
     reading = _reading(delimiter, encoding)

@@ -69,6 +69,8 @@ def mean_loss(
         words: V.
         parameters: those of `logits` that train.
     """
+    if not torch.is_grad_enabled():  # which the function itself cannot see
+        states, parameters = states.detach(), ()
     size = max(CHUNK_BYTES // (4 * words), 1)
     mean: Tensor
     mean, losses = _MeanLoss.apply(states, targets, logits, size, *parameters)  # type: ignore[no-untyped-call]

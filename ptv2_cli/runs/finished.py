@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.gguf_header import is_gguf
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.load import LoadedConfig, load_config
+from ptv2_cli.config.overrides import Override
 from ptv2_cli.data.rows import Split
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.data import RunData
@@ -23,13 +24,13 @@ from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.training.checkpoint import load_state
 
 
-def load_run_config(directory: RunDirectory) -> LoadedConfig:
-    """The run's config.
+def load_run_config(directory: RunDirectory, overrides: Sequence[Override] = ()) -> LoadedConfig:
+    """The run's config, with keys of it replaced.
 
     Raises:
         RunError: it names a folder or a file as its backbone, and that is gone.
     """
-    loaded = load_config(directory.config)
+    loaded = load_config(directory.config, overrides)
     name = loaded.config.backbone.name
     if Path(name).is_absolute() and not Path(name).exists():
         kind = "file" if is_gguf(name) else "folder"

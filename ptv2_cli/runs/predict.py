@@ -15,6 +15,7 @@ import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.config.load import load_config
+from ptv2_cli.config.overrides import Override
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.data.formats import Record
@@ -30,6 +31,7 @@ from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.results import prediction_line
 from ptv2_cli.runs.run_files import PredictionLine, read_predictions
 from ptv2_cli.runs.session import Session
+from ptv2_cli.runs.streaming import WordStream
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task
 
@@ -45,7 +47,12 @@ class Run:
     """A finished run: its metrics and config are read at once, its model when it first predicts."""
 
     def __init__(
-        self, directory: RunDirectory, *, device: str = "auto", offline: bool = False
+        self,
+        directory: RunDirectory,
+        *,
+        device: str = "auto",
+        offline: bool = False,
+        overrides: Sequence[Override] = (),
     ) -> None:
         """Read the run's files.
 
@@ -53,10 +60,14 @@ class Run:
             directory: the run's folder, see `open_run`.
             device: auto, cpu, cuda or cuda:N.
             offline: never touch the network.
+            overrides: keys of `generate:` that replace the run's own when it predicts.
 
         Raises:
             RunError: the run has not finished, or its files are broken or of another version.
+            ConfigError: an override is of another section.
         """
+        check_written_alone(overrides)
+        self._overrides = overrides
         self.files = directory
         self.metrics: dict[str, Any] = directory.read_metrics()
         """The content of metrics.json."""
@@ -128,7 +139,7 @@ class Run:
         Raises:
             RunError: the backbone is gone, or is another one now.
         """
-        loaded = load_run_config(self.files)
+        loaded = load_run_config(self.files, self._overrides)
         return resolve_finished(self.files, self.metrics, loaded, offline=self.offline)
 
     @property
@@ -182,13 +193,22 @@ class Run:
             InputError: the backbone, the checkpoint or the device cannot be used.
         """
         if isinstance(rows, str | Mapping | tuple):
-            lines = list(self._answers([rows], batch_size))
-            if len(lines) != 1:
-                what = f"holds {len(lines)} rows in one"
-                raise DataError.at("rows:1", what, "give it in a list: predict([row])")
-            return lines[0]
+            return _only(list(self._answers([rows], batch_size)))
         found = self._answers(rows, batch_size)
         return list(found) if isinstance(rows, list) else found
+
+    def stream(self, row: NewRow, show: Callable[[str], None]) -> PredictionLine:
+        """Predict one row, and pass on the text that is written for it word by word.
+
+        Args:
+            row: see `predict`.
+            show: gets each part of the text; nothing where the run writes none, or by beams.
+        """
+        answer = partial(self._lines, size=1, tick=ignore, show=show)
+        found = chunks(
+            self.task, self._encode, answer, [record_of(self.task, row, 1)], 1, False, False
+        )
+        return _only([line for chunk in found for line in chunk.lines])
 
     def _answers(self, rows: Iterable[Any], batch_size: int | None) -> Iterator[PredictionLine]:
         records = (record_of(self.task, row, number) for number, row in enumerate(rows, start=1))
@@ -238,10 +258,14 @@ class Run:
         features: Sequence[Feature],
         size: int | None,
         tick: Callable[[int], None],
+        show: Callable[[str], None] | None = None,
     ) -> list[PredictionLine]:
         session, state = self._best
         tick(0)
-        predictor = replace(session.predictor, batch_size=size)
+        writer = session.predictor.writer
+        if writer is not None and show is not None and writer.config.num_beams in {None, 1}:
+            writer = replace(writer, streamer=WordStream(writer.tokenizer, show))
+        predictor = replace(session.predictor, batch_size=size, writer=writer)
         try:
             outputs = predictor(features, _per_row(len(rows), len(features), tick))
         except Exception as error:
@@ -253,6 +277,33 @@ class Run:
         outputs = calibrated(outputs, self.task.labels, state)
         answers = self.task.decode(rows, features, outputs, state)
         return [prediction_line(row, one) for row, one in zip(rows, answers, strict=True)]
+
+
+def check_written_alone(overrides: Sequence[Override]) -> None:
+    """Check that only `generate:` changes: all else belongs to what was trained.
+
+    Raises:
+        ConfigError: another key.
+    """
+    for override in overrides:
+        if override.path[0] != "generate":
+            raise ConfigError.at(
+                override.origin,
+                "a finished run predicts as it was trained: only how it writes can change",
+                "--set generate.KEY=VALUE, such as generate.num_beams=4; or train another run",
+            )
+
+
+def _only(lines: list[PredictionLine]) -> PredictionLine:
+    """The line of one row.
+
+    Raises:
+        DataError: the row holds several.
+    """
+    if len(lines) != 1:
+        what = f"holds {len(lines)} rows in one"
+        raise DataError.at("rows:1", what, "give it in a list: predict([row])")
+    return lines[0]
 
 
 def ignore(rows: int) -> None:

@@ -95,7 +95,7 @@ def _columns(task: Task, row: Any, where: str) -> dict[str, Any]:
         hint = f"give {wanted}, or a dict of these columns"
         what = f"holds {given}, and {task.name} reads {read}: {', '.join(names)}"
         raise DataError.at(where, what, hint)
-    return dict(zip(names, texts, strict=True))
+    return {names[0]: texts[0]} if task.kind == "token" else task.columns_of(texts)
 
 
 def chunks(

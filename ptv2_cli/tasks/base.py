@@ -213,6 +213,10 @@ class Task(ABC):
         """The rows to predict that a line of a file holds; see `new_row`."""
         return [self.new_row(item) for item in self.expand(line)]
 
+    def columns_of(self, texts: tuple[str, ...]) -> dict[str, Any]:
+        """The columns of a row that is given as its texts, one for each of `columns`."""
+        return dict(zip(self.columns, texts, strict=True))
+
     def answer(self, line: Mapping[str, Any]) -> Any:
         """The answer that a line of predictions gives."""
         return line["prediction"][self.kind_spec.answer_key]

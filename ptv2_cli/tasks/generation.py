@@ -220,6 +220,12 @@ class Generation(Task):
         row.pop(self.gold_key, None)
         return SourceRow(row, line.values)
 
+    def columns_of(self, texts: tuple[str, ...]) -> dict[str, Any]:
+        """See Task.columns_of; a text alone is the user's message."""
+        if self.messages is None:
+            return super().columns_of(texts)
+        return {self.messages: [{"role": "user", "content": texts[0]}]}
+
     def labelled(self, line: Mapping[str, Any]) -> Row:
         """See Task.labelled."""
         row = super().labelled(line)
