@@ -103,10 +103,17 @@ class ReportedRun:
         return None if found is None else float(found)
 
     def standard_error(self, split: str, metric: str) -> float | None:
-        """Standard error of a score over rows; None of all but the one that chose the epoch."""
-        if self.prefix or not self._selected(split, metric):
+        """Standard error of a score over rows; None where the run recorded none.
+
+        Every run has that of the score that chose the epoch, one that writes texts has all.
+        """
+        if self.prefix:
             return None
-        found = self.metrics.get("standard_error")
+        if self._selected(split, metric):
+            found = self.metrics.get("standard_error")
+        else:
+            detail = self.metrics.get("detail", {}).get(split, {})
+            found = detail.get("standard_errors", {}).get(metric)
         return None if found is None else float(found)
 
     def majority(self, split: str, metric: str) -> float | None:

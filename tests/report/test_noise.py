@@ -189,6 +189,17 @@ def test_the_standard_error_stands_below_the_table(tmp_path: Path) -> None:
     assert grid(report).rows[3][3].strip() == "2.0"  # that of the best row
 
 
+def test_written_texts_have_a_standard_error_of_every_score(tmp_path: Path) -> None:
+    # `write` gives each run a second score, half the first.
+    detail = {"standard_errors": {"rouge_l": 0.02, "f1_macro": 0.031}}
+    run = {"task": "text/generation", "standard_error": 0.02, "detail": detail}
+    write(tmp_path, score=0.5, **run)
+    for metric, error in (("rouge_l", "2.0"), ("f1_macro", "3.1")):
+        table = grid(build_report(find_runs([tmp_path]), metric, None))
+        assert table.rows[-1][0] == "standard error"
+        assert table.rows[-1][2].strip() == error
+
+
 def test_a_metric_that_is_no_sum_over_rows_is_not_resampled(tmp_path: Path) -> None:
     for rate, right in ((0.1, 38), (0.2, 12)):
         asked = {"task__metrics": ["auroc"], "selection__metric": "auroc"}
