@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 
+from ptv2_cli.errors import out_of_memory
 from ptv2_cli.files import (
     make_folder,
     refuse_link,
@@ -242,7 +244,15 @@ class RunRecorder:
             self.emit(Ticked("retention", done, total))
             check()
 
-        return measure_retention(self.session, section, tick)
+        try:
+            return measure_retention(self.session, section, tick)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            # The trained run is worth more than this figure.
+            again = f"ptv2 eval {shlex.quote(str(self.directory.path))} --retention measures it"
+            self.warn(f"retention is not measured: out of memory with a second model; {again}")
+            return None
 
     def conclude(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import tiny
 from commandline import Material, Ptv2, Refused, only_run
 
 
@@ -68,3 +69,22 @@ def test_refused(finished: Path, material: Material, ptv2: Ptv2, refused: Refuse
     assert ptv2("train", config, "--output", "others").code == 0
     run = only_run(Path("others"))
     refused("inspect", run, says=["head_only has no prompt to look at", "name a run of ptuning_v2"])
+
+
+@pytest.mark.parametrize("kind", ["token", "span", "choice", "several"])
+def test_every_kind_of_task(kind: str, material: Material, ptv2: Ptv2) -> None:
+    ner = {"name": "ner/conll2003", "data": str(material.ner), "max_len": 24}
+    tasks: dict[str, dict[str, object]] = {
+        "token": {"task": ner},
+        "span": {"task": {"name": "qa/squad", "data": str(material.squad), "max_len": 24}},
+        "choice": {"task": {"name": "text/choice", "data": str(tiny.write_choice(Path("rows")))}},
+        "several": {"task": None, "tasks": [ner, {**ner, "name": "text/tagging"}]},
+    }
+    config = material.write(Path("config.yaml"), **tasks[kind])
+    assert ptv2("train", config).code == 0
+    result = ptv2("inspect", "--rows", 9, "--format", "json")
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    assert len(content["attention"]) == 3
+    # Of several tasks equal numbers of rows are read.
+    assert content["rows"] == {"token": 4, "span": 4, "choice": 9, "several": 8}[kind]

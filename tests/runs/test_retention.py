@@ -225,6 +225,19 @@ def test_only_so_many_tokens_are_read(gpt2: Path, tmp_path: Path, text: Path) ->
     assert measure_retention(session, section)["tokens"] == 9
 
 
+def test_a_run_ends_where_memory_does_not_hold_a_second_model(
+    gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(retention, "load_language_model", full)
+    _, metrics = tiny.trained(config(tmp_path, gpt2, retention=True), tmp_path / "runs")
+    assert "retention" not in metrics
+    (told,) = (text for text in metrics["warnings"] if "retention" in text)
+    assert "--retention measures it" in told
+
+
 def test_it_is_no_part_of_the_fingerprint(gpt2: Path, tmp_path: Path) -> None:
     path = config(tmp_path, gpt2)
     marks = [

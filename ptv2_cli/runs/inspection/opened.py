@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
+from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.data import read_split
 from ptv2_cli.runs.directory import RunDirectory
@@ -13,6 +15,8 @@ from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_f
 from ptv2_cli.runs.rescore import canonical_split
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.session import Session
+from ptv2_cli.tasks.base import Task
+from ptv2_cli.tasks.multi import task_of_row
 
 
 def open_for_inspection(
@@ -28,7 +32,7 @@ def open_for_inspection(
     Args:
         directory: the run.
         split: default: the split that chose the epoch.
-        rows: how many are read at most.
+        rows: how many are read at most; of several tasks, equal numbers of each.
         device: where it computes.
         offline: never touch the network.
 
@@ -51,6 +55,16 @@ def open_for_inspection(
         )
     split = split or str(metrics["selection"]["split"])
     found = read_split(resolved, split, None, offline=offline)
-    found = replace(found, rows=found.rows[:rows])
+    found = replace(found, rows=_first(resolved.task, found.rows, rows))
     session, _ = open_best_session(directory, metrics, resolved, {split: found}, device)
     return session, split
+
+
+def _first(task: Task, rows: Sequence[Row], count: int) -> Sequence[Row]:
+    if not task.parts:
+        return rows[:count]
+    of_task: dict[str, list[Row]] = {}
+    for row in rows:
+        of_task.setdefault(task_of_row(row), []).append(row)
+    share = max(count // len(task.parts), 1)
+    return [row for group in of_task.values() for row in group[:share]]
