@@ -102,7 +102,7 @@ FAMILIES = {
             takes_positions=False,
         ),
         Family("gpt_neox", "rotary", "last", causal=True),
-        Family("llama", "rotary", "last", causal=True, grouped=True),
+        Family("llama", "rotary", "last", causal=True, grouped=True, tested="135 M"),
         Family("mistral", "rotary", "last", causal=True, grouped=True),
         Family("qwen2", "rotary", "last", causal=True, grouped=True),
         Family("qwen3", "rotary", "last", causal=True, grouped=True),

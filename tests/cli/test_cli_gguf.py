@@ -89,3 +89,18 @@ def test_a_wrong_sha256(refused: Refused, material: Material, config: Path, tmp_
     section = {"name": "tiny.gguf", "sha256": "0" * 64}
     material.write(config, backbone=section)
     refused("train", config, says=["backbone.sha256", "tiny.gguf has sha256"])
+
+
+def test_export_names_the_converted_weights(
+    ptv2: Ptv2, refused: Refused, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ptv2("train", config).code == 0
+    run = only_run(tmp_path / "runs")
+    exported = ptv2("export", run, "--to", "peft", "adapter")
+    assert exported.code == 0, exported.err
+    assert "the backbone is a GGUF file" in exported.err + exported.out
+    base = json.loads(Path("adapter/adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base.startswith(os.environ["PTV2_CACHE"])
+    assert (Path(base) / "model.safetensors").exists()
+    monkeypatch.setenv("PTV2_CACHE", "off")
+    refused("export", run, "--to", "peft", "other", says=["end with this command", "PTV2_CACHE"])

