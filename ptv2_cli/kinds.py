@@ -16,7 +16,8 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class PeftHead:
-    """The class of transformers, and PEFT's name, for a head that is one linear layer."""
+    """The class of transformers, and PEFT's name, for a head that is one linear layer, or the
+    model's own."""
 
     model: str
     """Name of the class, such as AutoModelForTokenClassification."""
@@ -145,6 +146,12 @@ KINDS = Registry(
                 pooled=False,
                 epochs=10,
                 rates_of="sequence",
+                peft=PeftHead(
+                    "AutoModelForCausalLM",
+                    "CAUSAL_LM",
+                    "a number for each token of the vocabulary at each token of the text [rows, "
+                    "tokens, tokens of the vocabulary]",
+                ),
             ),
         )
     },

@@ -44,6 +44,8 @@ def fit_head(session: Session, foreign: Foreign) -> Iterator[str]:
     """
     task, config = session.resolved.task, session.resolved.config
     where = str(foreign.file)
+    if task.kind_spec.writes:  # by the backbone's own head
+        return
     if foreign.head is None:
         yield "the checkpoint has no head that fits: this one is untrained, its scores say nothing"
         return

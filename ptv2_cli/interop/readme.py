@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ptv2_cli.interop.stock_models import StockHead
 from ptv2_cli.kinds import KindSpec
@@ -49,6 +50,51 @@ of the run in fp32: {_shape_of_logits(assembly)}
 
 ```python
 {code}
+```
+"""
+
+
+def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: bool) -> str:
+    """The file's text for a model that writes.
+
+    Args:
+        assembly: what the code depends on.
+        settings: options of transformers' `generate`.
+        chat: whether the model's chat template writes its texts.
+    """
+    form = "with the words of the run's template"
+    if chat:
+        form = "as tokenizer.apply_chat_template writes messages"
+    special = ", add_special_tokens=False" if chat else ""
+    revision = "" if assembly.revision is None else f", revision={_quoted(assembly.revision)}"
+    shown = {key: value for key, value in settings.items() if key != "transformers_version"}
+    options = "".join(f"    {key}={value!r},\n" for key, value in sorted(shown.items()))
+    return f"""# {assembly.run}, exported by ptv2 for PEFT
+
+`write(text)` returns what the run writes after a text, in fp32. The text is the whole input,
+{form}.
+
+```python
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+folder = {_quoted(assembly.folder)}
+name = {_quoted(assembly.base)}
+tokenizer = AutoTokenizer.from_pretrained(name{revision})
+base = AutoModelForCausalLM.from_pretrained(name{revision}, dtype=torch.float32)
+base.generation_config = GenerationConfig()
+model = PeftModel.from_pretrained(base, folder).eval()
+settings = GenerationConfig(
+{options})
+
+
+@torch.no_grad()
+def write(text):
+    batch = tokenizer(text, return_tensors="pt"{special}, return_token_type_ids=False)
+    written = model.generate(**batch, generation_config=settings)[0]
+    own = written[batch["input_ids"].shape[1] :]
+    return tokenizer.decode(own, skip_special_tokens=True).strip()
 ```
 """
 

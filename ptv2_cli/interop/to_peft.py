@@ -22,7 +22,7 @@ from ptv2_cli.interop.opened import (
     pooler_weights,
     require_new,
 )
-from ptv2_cli.interop.readme import Assembly, readme
+from ptv2_cli.interop.readme import Assembly, readme, writing_readme
 from ptv2_cli.interop.stock_models import (
     TOLERANCE,
     StockHead,
@@ -186,17 +186,22 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     session = run.session()
     adapter = to_adapter(run, session)
     head = head_weights(session.learner)
-    if head is None:
+    writes = run.resolved.task.kind_spec.writes
+    if head is None and not writes:
         raise refused(run, "its head is not one linear layer")
-    stock = _stock(run, session, adapter, len(head["bias"]))
+    stock = None if head is None else _stock(run, session, adapter, len(head["bias"]))
     separate: dict[str, Tensor] = {}
     tensors = {"prompt_embeddings": adapter.prompt}
-    if stock is None:
+    if head is None:
+        pass  # the model's own
+    elif stock is None:
         separate = {**head, **_pooler(run, session)}
     else:
         tensors |= {f"base_model.{stock.name}.{part}": value for part, value in head.items()}
     config = {**adapter.config, **_base(run), "inference_mode": True}
     config["task_type"] = "FEATURE_EXTRACTION" if stock is None else stock.task_type
+    if writes:
+        config["task_type"] = "CAUSAL_LM"
     about = {"kind": run.resolved.task.kind, "pooling": str(run.resolved.config.head.pooling)}
     with new_folder(folder) as partial:
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -204,10 +209,22 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
         if separate:
             data = save(_plain(separate), {"format": "pt", **about})
             (partial / HEAD_FILE).write_bytes(data)
-        text = readme(_assembly(run, session, folder, adapter, stock))
+        assembly = _assembly(run, session, folder, adapter, stock)
+        if writes:
+            chat = session.data.encoder.chat is not None
+            text = writing_readme(assembly, _settings(session), chat=chat)
+        else:
+            text = readme(assembly)
         (partial / "README.md").write_text(text, encoding="utf-8")
         files = tuple(sorted(path.name for path in partial.iterdir()))
     return Written(folder, files, tuple(_notes(run, session, stock)))
+
+
+def _settings(session: Session) -> dict[str, Any]:
+    """How the run writes, as options of transformers' `generate`."""
+    writer = session.predictor.writer
+    assert writer is not None
+    return dict(writer.config.to_diff_dict())
 
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
@@ -273,7 +290,9 @@ def _assembly(
 def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Iterator[str]:
     if session.learner.method.counts()["reparam"]:
         yield "the MLP is folded into the prompt, as PEFT stores prefixes"
-    if stock is None:
+    if run.resolved.task.kind_spec.writes:
+        yield "the head is the backbone's own: README.md has the code that writes texts"
+    elif stock is None:
         yield f"the head is in {HEAD_FILE}: README.md has the code that applies it"
     else:
         yield f"the head is in {WEIGHTS_FILE}, for {stock.model}"

@@ -1,0 +1,92 @@
+"""An exported run that writes: PEFT and the folded run write the same texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import lm
+import pytest
+import tiny
+from swapping import exported
+
+from ptv2_cli.errors import RunError
+from ptv2_cli.interop.folded import export_folded
+from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.predict import Run
+
+CHANGES: dict[str, dict[str, Any]] = {"gpt2": {"n_positions": 120}}
+
+
+def make_run(folder: Path, family: str, method: dict[str, Any], **changes: Any) -> RunDirectory:
+    """A run of three steps whose prompt is far from zero."""
+    model = lm.save_writer(folder / "model", family, **CHANGES.get(family, {}))
+    rows = lm.write_texts(folder / "rows", train=8, validation=6)
+    config = tiny.write_config(
+        folder / "config.yaml",
+        model,
+        rows,
+        method=method,
+        task={"name": "text/generation", "data": str(rows), "max_len": 36},
+        train={"steps": 3, "lr": 0.3, "batch_size": 4},
+        generate={"max_new_tokens": 8, **changes},
+    )
+    session, _ = tiny.trained(config, folder / "runs")
+    return session.resolved_run.directory
+
+
+def written(run: RunDirectory) -> list[str]:
+    return [line["prediction"]["text"] for line in Run(run, offline=True).predictions()]
+
+
+def by_readme(folder: Path, texts: list[str]) -> list[str]:
+    """What the Python code of the README.md writes after each text."""
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    return [names["write"](text) for text in texts]
+
+
+WIDE = {"name": "ptuning_v2", "init": {"normal": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "changes"),
+    [
+        ("gpt2", WIDE, {}),
+        ("gpt2", WIDE, {"num_beams": 2}),
+        ("llama", {**WIDE, "reparam": "mlp", "reparam_hidden": 16, "init": "normal"}, {}),
+        ("llama", {"name": "prompt_tuning", "place": "before_cls"}, {}),
+    ],
+)
+def test_peft_writes_the_same(
+    tmp_path: Path, family: str, method: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path, family, method, **changes)
+    files = exported(run, tmp_path / "adapter").files
+    assert "head.safetensors" not in files
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["task_type"] == "CAUSAL_LM"
+    texts = [line["row"]["input"] for line in Run(run, offline=True).predictions()]
+    ours = written(run)
+    assert len(set(ours)) > 1
+    assert by_readme(tmp_path / "adapter", texts) == ours
+
+
+def test_an_encoder_decoder_cannot_be_exported(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "t5", WIDE)
+    with pytest.raises(RunError, match="PEFT has one prompt for both stacks"):
+        exported(run, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_the_folded_run_writes_the_same(tmp_path: Path, family: str) -> None:
+    method = {"name": "ptuning_v2", "reparam": "mlp", "reparam_hidden": 16}
+    run = make_run(tmp_path, family, method)
+    export_folded(run, tmp_path / "folded")
+    rows = [line["row"] for line in Run(run, offline=True).predictions()]
+    folded = Run(RunDirectory(tmp_path / "folded"), offline=True).predict(rows)
+    assert [line["prediction"]["text"] for line in folded] == written(run)
