@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from ptv2_cli.backbones.backbone import Backbone, with_vectors
 from ptv2_cli.backbones.language_model import LanguageModel
@@ -41,6 +41,7 @@ def write(
     prompts: Prompts,
     config: GenerationConfig,
     streamer: Any = None,
+    processors: LogitsProcessorList | None = None,
 ) -> Written:
     """Write on from each row of a batch, which has no answer.
 
@@ -51,13 +52,16 @@ def write(
         prompts: of one owner.
         config: what transformers' `generate` reads; it names the end and the padding token.
         streamer: gets the tokens of a single row as they come.
+        processors: change the logits [B, V] of each step, after what the config asks for.
     """
     inputs = _inputs(backbone, batch, prompts)
     if backbone.decodes:
         config = copy.deepcopy(config)
         config.decoder_start_token_id = backbone.decoder_start
     with language.whole() as model, _prompted(backbone, model, prompts) as steps:
-        sequences: Tensor = model.generate(**inputs, generation_config=config, streamer=streamer)
+        sequences: Tensor = model.generate(
+            **inputs, generation_config=config, streamer=streamer, logits_processor=processors
+        )
     if backbone.decodes:
         ids = sequences[:, 1:]  # without the start token
     else:

@@ -67,8 +67,7 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
         form = "as tokenizer.apply_chat_template writes messages"
     special = ", add_special_tokens=False" if chat else ""
     revision = "" if assembly.revision is None else f", revision={_quoted(assembly.revision)}"
-    shown = {key: value for key, value in settings.items() if key != "transformers_version"}
-    options = "".join(f"    {key}={value!r},\n" for key, value in sorted(shown.items()))
+    options = "".join(f"    {key}={value!r},\n" for key, value in sorted(settings.items()))
     return f"""# {assembly.run}, exported by ptv2 for PEFT
 
 `write(text)` returns what the run writes after a text, in fp32. The text is the whole input,

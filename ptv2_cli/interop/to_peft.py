@@ -222,9 +222,10 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
 
 def _settings(session: Session) -> dict[str, Any]:
     """How the run writes, as options of transformers' `generate`."""
-    writer = session.predictor.writer
-    assert writer is not None
-    return dict(writer.config.to_diff_dict())
+    section, encoder = session.resolved.config.generate, session.data.encoder
+    assert section is not None
+    options = section.model_dump(exclude={"seed"}, exclude_none=True)
+    return {**options, "eos_token_id": encoder.end_ids, "pad_token_id": encoder.pad_id}
 
 
 def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:

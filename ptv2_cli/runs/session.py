@@ -23,6 +23,7 @@ from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors
+from ptv2_cli.training.drawing import Drawing
 from ptv2_cli.training.evaluate import Predictor, Tick
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.optim import build_optimizer, build_schedule
@@ -142,13 +143,19 @@ def _writer(resolved: ResolvedConfig, data: EncodedData, learner: Learner) -> Wr
     section, tokenizer = resolved.config.generate, data.encoder.tokenizer
     if section is None:
         return None
-    asked = section.model_dump(exclude={"seed"}, exclude_none=True)
-    if section.do_sample:
-        asked["top_k"] = section.top_k or 0  # transformers' own default is 50
+    given = section.model_dump(exclude={"seed"}, exclude_none=True)
+    drawing = None
+    if section.do_sample and section.num_beams == 1:
+        options = {key: given.pop(key, None) for key in ("temperature", "top_k", "top_p")}
+        drawing = Drawing(seed=section.seed or 0, **options)
+        given["do_sample"] = False
+    elif section.do_sample:
+        given["top_k"] = section.top_k or 0  # transformers' own default is 50
     config = GenerationConfig(
-        **asked, eos_token_id=data.encoder.end_ids, pad_token_id=data.encoder.pad_id
+        **given, eos_token_id=data.encoder.end_ids, pad_token_id=data.encoder.pad_id
     )
-    return Writer(learner, tokenizer, config, section.seed)
+    seed = section.seed if section.do_sample and drawing is None else None
+    return Writer(learner, tokenizer, config, drawing, seed)
 
 
 def open_session(

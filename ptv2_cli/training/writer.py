@@ -17,6 +17,7 @@ from ptv2_cli.kinds import IGNORE
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import derive
 from ptv2_cli.scoring.scores import Array
+from ptv2_cli.training.drawing import Drawing
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Writer:
     learner: Learner
     tokenizer: Any
     config: GenerationConfig
+    drawing: Drawing | None
+    """How tokens are drawn one after another; None: they are not, or by `generate` for beams."""
     seed: int | None
-    """Of its draws; None: nothing is drawn."""
+    """Of what `generate` draws; None: nothing."""
     streamer: Any = None
     """Gets the tokens of a single row as they come; see transformers' TextStreamer."""
 
@@ -43,7 +46,13 @@ class Writer:
                 torch.manual_seed(derive(self.seed, f"generate/{first}"))
             prompts = self.learner.prompts()
             written = write(
-                self.learner.backbone, language, asked, prompts, self.config, self.streamer
+                self.learner.backbone,
+                language,
+                asked,
+                prompts,
+                self.config,
+                self.streamer,
+                None if self.drawing is None else self.drawing.processors(asked),
             )
         lengths = written.lengths.tolist()
         ids = [row[:length] for row, length in zip(written.ids.tolist(), lengths, strict=True)]

@@ -345,5 +345,10 @@ def test_how_to_write_can_change(trained: RunDirectory) -> None:
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
+    other = load(trained.path, offline=True, generate={"do_sample": True, "seed": 1})
+    texts = ["now bob sees the mat", text, "there there here ann likes the dog"]
+    for size in (1, 3):
+        found = other.predict(texts, batch_size=size)[1]
+        assert found["prediction"]["text"] == drawn[0]["prediction"]["text"]
     with pytest.raises(ConfigError, match="has no effect without do_sample"):
         load(trained.path, offline=True, generate={"temperature": 0.5}).predict(text)
