@@ -66,7 +66,7 @@ def inspect(
     threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Show the attention on a run's prompt and the words near its vectors."""
+    """Show attention on a run's prompt, and words near its vectors."""
     settle(offline, threads)
     from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.inspection.attention import attention_on_prompt
