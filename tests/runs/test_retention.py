@@ -172,9 +172,16 @@ def test_other_methods(gpt2: Path, tmp_path: Path, text: Path, method: str) -> N
         assert found["perplexity"] == pytest.approx(math.exp(tuned), rel=1e-4)
 
 
-def test_a_run_that_writes_loads_nothing_twice(
-    gpt2: Path, tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("method", "loads"), [("ptuning_v2", 0), ("finetune", 1)])
+def test_a_run_that_writes_uses_its_own_language_model(
+    gpt2: Path,
+    tmp_path: Path,
+    text: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    loads: int,
 ) -> None:
+    """Only the bare model of a backbone that trains is loaded again."""
     rows = tmp_path / "rows"
     rows.mkdir()
     for name in ("train", "val"):
@@ -184,18 +191,30 @@ def test_a_run_that_writes_loads_nothing_twice(
         tmp_path / "config.yaml",
         gpt2,
         rows,
+        method=method,
+        prompt_len=3 if method == "ptuning_v2" else None,
         task={"name": "text/generation", "data": str(rows), "max_len": 40},
         generate={"max_new_tokens": 4},
         train={"lr": 0.05, "steps": 2, "batch_size": 2},
+        retention={"text": str(text)},
     )
-    session = tiny.opened(path, tmp_path / "runs")
+    load = retention.load_language_model
+    seen: list[str] = []
 
-    def refuse(*_: Any) -> None:
-        raise AssertionError("loaded again")
+    def counted(*arguments: Any) -> Any:
+        seen.append("load")
+        return load(*arguments)
 
-    monkeypatch.setattr(retention, "load_language_model", refuse)
-    found = measure_retention(session, RetentionSection(text=str(text)))
-    assert found["kl"] > 0
+    monkeypatch.setattr(retention, "load_language_model", counted)
+    _, metrics = tiny.trained(path, tmp_path / "runs")
+    assert len(seen) == loads
+    assert metrics["retention"]["kl"] > 0
+    model = transformers.GPT2LMHeadModel.from_pretrained(gpt2).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gpt2)
+    ids = tokenizer(text.read_text(), return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        loss = float(model(ids, labels=ids).loss)
+    assert metrics["retention"]["bare_perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
 
 
 def test_the_vocabulary_never_stands_in_memory_for_all_positions(
