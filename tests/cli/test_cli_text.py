@@ -19,7 +19,7 @@ TEXT = "ann likes the cat"
 
 
 @pytest.fixture(scope="module")
-def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a run that writes, to be copied."""
     folder = tmp_path_factory.mktemp("written")
     model = lm.save_writer(folder / "model", "gpt2", n_positions=200)
@@ -37,8 +37,8 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def writer(_written: Path, tmp_path: Path) -> Path:
-    shutil.copytree(_written / "runs", tmp_path / "runs")
+def writer(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "runs", tmp_path / "runs")
     return only_run(tmp_path / "runs")
 
 
@@ -131,3 +131,29 @@ def test_ctrl_c_ends_it(writer: Path, tmp_path: Path) -> None:
     assert ended.returncode == 130, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout.endswith("\n")
+
+
+def test_check_shows_what_counts_in_the_loss(made: Path, ptv2: Ptv2) -> None:
+    result = ptv2("check", made / "config.yaml", "--show", 1)
+    assert result.code == 0, result.err
+    assert "answers of 3 tokens on average, 3 at most, room for 8" in result.out
+    assert (
+        "row 1 of train, gold: ann dog\n"
+        "  5 tokens:\n"
+        "    here Ġann Ġlikes Ġthe Ġdog\n"
+        "  3 tokens to write, which alone count in the loss:\n"
+        "    Ġann Ġdog </s>\n"
+    ) in result.out
+
+
+def test_several_runs_cannot_write(writer: Path, refused: Refused) -> None:
+    Path("x.jsonl").write_text('{"task": "config", "input": "a"}\n')
+    refused(
+        *("predict", "x.jsonl", "--run", writer, "--run", writer),
+        says=["a text is written by the backbone's own LM head", "each run by itself"],
+    )
+
+
+def test_what_to_train_next_can_be_trained(made: Path, ptv2: Ptv2) -> None:
+    result = ptv2("train", made / "config.yaml", "--output", made / "runs")
+    assert "--set method=none --unset train.lr" in result.err

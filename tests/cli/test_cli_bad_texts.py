@@ -1,0 +1,98 @@
+"""Rows, keys and models with which no text can be learned: refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lm
+import pytest
+import tiny
+from commandline import Ptv2, Refused, only_run
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lm.save_writer(tmp_path_factory.mktemp("writer"), "gpt2", n_positions=120)
+
+
+@pytest.fixture
+def config(tmp_path: Path, model: Path) -> Callable[..., Path]:
+    """A config of two steps; `task` adds to the task's keys."""
+
+    def write(**task: Any) -> Path:
+        rows = lm.write_texts(tmp_path / "rows")
+        return tiny.write_config(
+            tmp_path / "config.yaml",
+            model,
+            rows,
+            task={"name": "text/generation", "data": str(rows), "max_len": 36, **task},
+            train={"steps": 2, "lr": 0.05, "batch_size": 8},
+            generate={"max_new_tokens": 4},
+        )
+
+    return write
+
+
+def change(path: Path, line: int, **values: Any) -> None:
+    """Change a row of a file; None drops a key."""
+    rows = [json.loads(text) for text in path.read_text().splitlines()]
+    row = {**rows[line - 1], **values}
+    rows[line - 1] = {key: value for key, value in row.items() if value is not None}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+LONG = "the old red cat sat on the mat"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_answer_that_is_too_long(
+    config: Callable[..., Path], refused: Refused, split: str
+) -> None:
+    path = config()
+    change(Path(f"rows/{split}.jsonl"), 7, output=LONG)
+    for command in ("train", "check"):
+        refused(
+            *(command, path),
+            says=[
+                "generate.max_new_tokens: the text 'the old red cat sat on the mat' to write has 9 "
+                "tokens with its end",
+                f"rows/{split}.jsonl:7",
+                "write generate: {max_new_tokens: 9}, or more",
+            ],
+        )
+
+
+def test_rows_without_a_text(config: Callable[..., Path], refused: Refused, ptv2: Ptv2) -> None:
+    path = config()
+    change(Path("rows/train.jsonl"), 3, output=" ")
+    change(Path("rows/train.jsonl"), 5, output=None)
+    refused(
+        *("train", path),
+        says=[
+            "rows/train.jsonl:3: column 'output' is empty: no text to write",
+            "rows/train.jsonl:5: no column 'output'",
+            "--skip-bad leaves bad rows out",
+        ],
+    )
+    result = ptv2("train", path, "--skip-bad")
+    assert result.code == 0, result.err
+    left_out = (only_run() / "train.bad.jsonl").read_text().splitlines()
+    assert [json.loads(line)["line"] for line in left_out] == [3, 5]
+
+
+def test_messages_and_columns(config: Callable[..., Path], refused: Refused) -> None:
+    refused("check", config(messages="talk", input=["x"]), says=["no meaning beside messages"])
+    refused("check", config(template="{input} \\n"), says=["no line break", "double quotes"])
+
+
+def test_no_chat_template(config: Callable[..., Path], refused: Refused, model: Path) -> None:
+    path = config(messages="talk")
+    talk = [{"role": "user", "content": "who ?"}, {"role": "assistant", "content": "ann"}]
+    other = [talk[0], {"role": "assistant", "content": "bob"}]
+    for split in ("train", "val"):
+        rows = [{"talk": talk}, {"talk": other}]
+        Path(f"rows/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused("train", path, says=[f"the tokenizer of {model} has no chat", "input: and output:"])
