@@ -3,6 +3,7 @@
 
     python benchmarks/memory.py methods     # BERT-large's shape: prompts, fine-tuning, PEFT
     python benchmarks/memory.py held        # a 1.2 B Llama's shape: fp32, bf16, int8
+    python benchmarks/memory.py language    # SmolLM2-135M's shape: the loss of texts to write, bf16
 
 Weights are random and made on the spot; each line is measured in a process of its own, one after
 another. Loading and training are measured apart: the kernel's mark of the largest resident set is
@@ -53,6 +54,20 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "pad_token_id": 0,
         },
     ),
+    "language": (
+        "llama",
+        "bfloat16",
+        {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "intermediate_size": 1536,
+            "tie_word_embeddings": True,
+            "pad_token_id": 0,
+        },
+    ),
 }
 CHECKPOINTED = "train.gradient_checkpointing=true"
 LINES: dict[str, list[tuple[str, list[str]]]] = {
@@ -75,9 +90,23 @@ LINES: dict[str, list[tuple[str, list[str]]]] = {
             ["backbone.dtype=bf16", "backbone.quantize=int8", CHECKPOINTED],
         ),
     ],
+    "language": [
+        ("ptuning_v2", []),
+        ("ptuning_v2, checkpointed", [CHECKPOINTED]),
+        ("prompt_tuning", ["method=prompt_tuning"]),
+        ("PEFT prefix tuning", ["peft"]),
+        ("finetune", ["method=finetune"]),
+        ("finetune, checkpointed", ["method=finetune", CHECKPOINTED]),
+    ],
 }
 # PEFT's models map their weights and read them at the first step: only training compares.
-COLUMNS = {"methods": ("training peak",), "held": ("loading peak", "loaded", "training peak")}
+COLUMNS = {
+    "methods": ("training peak",),
+    "held": ("loading peak", "loaded", "training peak"),
+    "language": ("training peak",),
+}
+WRITTEN = 32
+"""Tokens of a row that are to be written."""
 
 
 def main() -> None:
@@ -92,7 +121,7 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.rows = args.rows or {"methods": 8, "held": 1}[args.table]
+    args.rows = args.rows or {"methods": 8, "held": 1, "language": 8}[args.table]
     if args.child is not None:
         print(json.dumps(measure(args, json.loads(args.child))))
         return
@@ -140,13 +169,21 @@ def run_apart(work: Callable[[], None]) -> None:
 
 def write_material(args: argparse.Namespace) -> None:
     """A random model, rows that fill every token, a config."""
-    write_model(args.folder / "model", *MODELS[args.table])
-    write_rows(args.folder, 8 * args.rows, args.tokens)
+    writes = args.table == "language"
+    write_model(args.folder / "model", *MODELS[args.table], language=writes)
+    write_rows(args.folder, 8 * args.rows, args.tokens - WRITTEN * writes, written=WRITTEN * writes)
+    task = (
+        f"{{name: text/generation, data: {args.folder}, input: text, max_len: {args.tokens + 1}}}\n"
+        f"generate: {{max_new_tokens: {WRITTEN + 1}}}\n"
+        if writes
+        else f"{{name: text/classification, data: {args.folder}, text: [text], label: label, "
+        f"max_len: {args.tokens}}}\n"
+    )
     (args.folder / "config.yaml").write_text(
         f"method: ptuning_v2\nbackbone: {args.folder}/model\nprompt_len: {args.prompt_len}\n"
-        f"task: {{name: text/classification, data: {args.folder}, text: [text], label: label, "
-        f"max_len: {args.tokens}}}\n"
-        f"train: {{lr: 1e-3, steps: 1000, batch_size: {args.rows}, eval_every: 1000}}\n"
+        f"task: {task}"
+        f"train: {{lr: 1e-3, steps: 1000, batch_size: {args.rows}, eval_every: 1000, "
+        f"precision: {'bf16' if writes else 'fp32'}}}\n"
     )
 
 
@@ -210,12 +247,17 @@ def peft_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
     """PEFT's prefix tuning in the same loop by hand: forward, backward, clip, AdamW."""
     import torch
     from peft import PrefixTuningConfig, get_peft_model
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(args.folder / "model")
+    writes = args.table == "language"
+    kind = AutoModelForCausalLM if writes else AutoModelForSequenceClassification
+    dtype = torch.bfloat16 if writes else torch.float32
+    model = kind.from_pretrained(args.folder / "model", dtype=dtype)
     if CHECKPOINTED in sets:
         model.gradient_checkpointing_enable()
-    prefix = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=args.prompt_len)
+    prefix = PrefixTuningConfig(
+        task_type="CAUSAL_LM" if writes else "SEQ_CLS", num_virtual_tokens=args.prompt_len
+    )
     model = get_peft_model(model, prefix).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
@@ -223,7 +265,11 @@ def peft_steps(args: argparse.Namespace, sets: list[str]) -> Iterator[None]:
     yield
     while True:
         ids = torch.randint(5, 1000, (args.rows, args.tokens), generator=source)
-        labels = torch.arange(args.rows) % 2
+        if writes:
+            labels = ids.clone()
+            labels[:, : args.tokens - WRITTEN] = -100
+        else:
+            labels = torch.arange(args.rows) % 2
         loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
