@@ -52,6 +52,7 @@ def check_header(path: Path) -> Header:
             f"it reads {', '.join(ARCHITECTURES)}; {_OTHER_COPY}",
         )
     _check_positions(path, header, architecture)
+    _check_layers(path, header, architecture)
     if not header.text("tokenizer.ggml.model"):
         raise BackboneError.at(str(path), "has no tokenizer in its metadata", _OTHER_COPY)
     return header
@@ -86,6 +87,18 @@ def _check_positions(path: Path, header: Header, architecture: str) -> None:
         "not read from GGUF files",
         _OTHER_COPY,
     )
+
+
+def _check_layers(path: Path, header: Header, architecture: str) -> None:
+    """Check that the metadata counts the layers that are there: any number would be built."""
+    stored = {it.name.split(".")[1] for it in header.tensors if it.name.startswith("blk.")}
+    count = header.metadata.get(f"{architecture}.block_count")
+    if count != len(stored):
+        raise BackboneError.at(
+            str(path),
+            f"is damaged: it has tensors of {len(stored)} layers, and its metadata says {count}",
+            FETCH_AGAIN,
+        )
 
 
 def check_packages(path: Path) -> None:
@@ -133,6 +146,7 @@ def convert(path: Path, header: Header, folder: Path) -> None:
         # Standard error gets a progress bar that no setting turns off.
         with quiet(), redirect_stderr(StringIO()), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(source, **options)
+            _check_size(path, header, config)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source,
                 config=config,
@@ -142,7 +156,6 @@ def convert(path: Path, header: Header, folder: Path) -> None:
                 **options,
             )
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            tokenizer.backend_tokenizer.to_str()
     except BackboneError:
         raise
     except Exception as error:  # of any type: damaged files fail in many places
@@ -152,7 +165,7 @@ def convert(path: Path, header: Header, folder: Path) -> None:
         what = f"cannot be converted: {first or type(error).__name__}"
         raise BackboneError.at(str(path), what, f"{FETCH_AGAIN}; or {_OTHER_COPY}") from error
     weights = _weights(model)
-    _check_complete(path, header, weights, report)
+    _check_complete(path, weights, report)
     config.architectures = [type(model).__name__]
     config.dtype = dtype
     with quiet():
@@ -160,6 +173,27 @@ def convert(path: Path, header: Header, folder: Path) -> None:
         config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     shutil.rmtree(source)
+
+
+def _check_size(path: Path, header: Header, config: Any) -> None:
+    """Check that the model of the metadata is as large as the tensors, before it takes memory.
+
+    transformers would draw what the file lacks, and leave out what its model lacks.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    wanted = sum(value.numel() for value in _weights(model).values())
+    stored = sum(prod(tensor.shape) for tensor in header.tensors)
+    if stored != wanted:
+        raise BackboneError.at(
+            str(path),
+            f"does not fit together: its tensors have {stored:,} values, and transformers' model "
+            f"of its metadata has {wanted:,}",
+            f"{FETCH_AGAIN}; or {_OTHER_COPY}",
+        )
 
 
 def _link(path: Path, link: Path) -> None:
@@ -232,14 +266,11 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def _check_complete(
-    path: Path, header: Header, weights: dict[str, torch.Tensor], report: dict[str, Any]
-) -> None:
-    """Check that the model has all its weights from the file, and that the file has no others.
+def _check_complete(path: Path, weights: dict[str, torch.Tensor], report: dict[str, Any]) -> None:
+    """Check that the model has all its weights from the file, and that they are numbers.
 
     Args:
         path: the file.
-        header: names its tensors.
         weights: what transformers made of them, under its own names.
         report: its report of what it drew at random instead.
     """
@@ -255,13 +286,6 @@ def _check_complete(
             str(path),
             f"lacks {len(missing)} tensors that the model needs, such as {missing[0]}",
             f"{FETCH_AGAIN}; or {_OTHER_COPY}",
-        )
-    if len(header.tensors) != len(weights):
-        raise BackboneError.at(
-            str(path),
-            f"has {len(header.tensors)} tensors, of which transformers reads only {len(weights)}: "
-            "the rest would be left out",
-            _OTHER_COPY,
         )
     broken = next((name for name, value in weights.items() if not value.isfinite().all()), None)
     if broken is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -79,6 +80,11 @@ def hidden(folder: object) -> torch.Tensor:
     backbone = tiny.load(folder).eval()  # type: ignore[arg-type]
     with torch.no_grad(), backbone.injection.forward(None):
         return backbone.model(input_ids=IDS).last_hidden_state
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 # Equal to the same weights in a folder
@@ -167,16 +173,17 @@ def test_a_changed_byte_is_another_backbone(llama_gguf: Path, tmp_path: Path) ->
 
 
 def test_files_beside_it_do_not_count(
-    llama_gguf: Path, model_of, tmp_path: Path, own_cache: Path
+    llama_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """transformers would read the tokenizer and the adapter of the folder."""
+    """transformers would read the settings, the tokenizer and the adapter of the folder."""
+    alone = contents(find(llama_gguf).folder)
     file = Path(shutil.copy(llama_gguf, tmp_path / "model.gguf"))
-    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<mask>"}')
+    settings = {"model_max_length": 7, "padding_side": "left", "extra_special_tokens": ["a b"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     (tmp_path / "chat_template.jinja").write_text("{{ other }}")
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "x"}')
-    tokenizer = transformers.AutoTokenizer.from_pretrained(find(file).folder)
-    assert tokenizer.eos_token == "</s>"
-    assert tokenizer.chat_template == gguf_files.TEMPLATE
+    monkeypatch.setenv("PTV2_CACHE", str(tmp_path / "cache"))
+    assert contents(find(file).folder) == alone
 
 
 def test_sha256_is_that_of_the_file(llama_gguf: Path) -> None:
@@ -206,10 +213,7 @@ def test_two_conversions_write_equal_files(
     monkeypatch.setenv("PTV2_CACHE", str(tmp_path / "second"))
     second = find(llama_gguf).folder
     assert first != second
-    names = sorted(path.name for path in first.iterdir())
-    assert names == sorted(path.name for path in second.iterdir())
-    for name in names:
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    assert contents(first) == contents(second)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "sha256.json"])

@@ -148,9 +148,13 @@ def test_a_type_that_cannot_be_dequantized(whole: bytes, file: Path, refusal: Re
         ({"general.type": "adapter"}, "its general.type is 'adapter'"),
         ({"llama.rope.scaling.type": "yarn"}, "scales its rotary positions (yarn)"),
         ({"tokenizer.ggml.model": "rwkv"}, "Cannot build a tokenizer"),
-        ({"llama.embedding_length": 64}, "and its metadata says"),
-        ({"llama.block_count": 3}, "lacks 9 tensors that the model needs, such as model.layers.2."),
-        ({"llama.block_count": 1}, "tensors, of which transformers reads only"),
+        ({"llama.embedding_length": 64}, "does not fit together: its tensors have 2"),
+        ({"llama.embedding_length": 2**30}, "does not fit together: its tensors have 2"),
+        ({"llama.feed_forward_length": 2**31 - 1}, "does not fit together: its tensors have 2"),
+        ({"llama.vocab_size": 2**31 - 1}, "does not fit together: its tensors have 2"),
+        ({"llama.block_count": 3}, "it has tensors of 2 layers, and its metadata says 3"),
+        ({"llama.block_count": 2**31}, "it has tensors of 2 layers"),
+        ({"llama.attention.head_count": 0}, "cannot be converted"),
     ],
 )
 def test_metadata_of_another_model(
@@ -169,7 +173,8 @@ def test_a_split_file_says_how_to_join_it(model: Path, file: Path, refusal: Refu
     ("name", "says"),
     [
         ("rope_freqs.weight", "scales its rotary positions (rope_freqs.weight)"),
-        ("blk.0.attn_q.bias", "of which transformers reads only"),
+        ("blk.0.attn_q.bias", "does not fit together"),
+        ("blk.2.attn_q.weight", "it has tensors of 3 layers, and its metadata says 2"),
     ],
 )
 def test_tensors_that_would_be_left_out(
@@ -183,7 +188,7 @@ def test_tensors_that_would_be_left_out(
     ("name", "says"),
     [
         ("tokenizer.ggml.model", "has no tokenizer in its metadata"),
-        ("blk.1.ffn_up.weight", "such as model.layers.1.mlp.up_proj.weight"),
+        ("blk.1.ffn_up.weight", "does not fit together"),
     ],
 )
 def test_parts_that_are_missing(
@@ -191,6 +196,14 @@ def test_parts_that_are_missing(
 ) -> None:
     gguf_files.save_gguf(file, model, without=(name,))
     assert says in refusal(file)
+
+
+def test_another_tensor_of_the_same_size(model: Path, file: Path, refusal: Refusal) -> None:
+    """transformers would draw the missing one at random."""
+    name = "blk.1.ffn_up.weight"
+    gguf_files.save_gguf(file, model)
+    file.write_bytes(file.read_bytes().replace(name.encode(), b"blk.1.ffn_xp.weight"))
+    assert "such as model.layers.1.mlp.up_proj.weight" in refusal(file)
 
 
 # Names and packages
