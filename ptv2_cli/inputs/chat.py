@@ -55,13 +55,12 @@ class ChatTemplate:
         """
         return self._written(messages, add_generation_prompt=True)
 
-    def answer(self, messages: Sequence[Message], text: str) -> str:
-        """What follows `question` where `text` is the answer.
+    def answer(self, messages: Sequence[Message], question: str, text: str) -> str:
+        """What follows `question`, that of the messages, where `text` is the answer.
 
         Raises:
             Refused: the template writes an answered conversation in another way.
         """
-        question = self.question(messages)
         whole = self._written([*messages, {"role": "assistant", "content": text}])
         if not whole.startswith(question):
             raise Refused(
@@ -73,9 +72,9 @@ class ChatTemplate:
     @cached_property
     def _end(self) -> str:
         """What it writes behind an answer, such as `<|im_end|>` and a line break."""
-        text = "abc"
+        asked, text = [{"role": "user", "content": "x"}], "abc"
         try:
-            return self.answer([{"role": "user", "content": "x"}], text).rpartition(text)[2]
+            return self.answer(asked, self.question(asked), text).rpartition(text)[2]
         except Refused:  # each row's own error says more
             return ""
 

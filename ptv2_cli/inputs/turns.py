@@ -50,8 +50,9 @@ def encode_turn(
             )
         if answer is None:
             return Turn(ids, None, kept != list(messages))
-        rest = chat.answer(kept, answer)
-        whole = encoder.tokenize([chat.question(kept) + rest])[0]
+        question = chat.question(kept)
+        rest = chat.answer(kept, question, answer)
+        whole = encoder.tokenize([question + rest])[0]
     except Refused as error:
         what = f"the chat template of {chat.backbone} refuses a row's messages: {error}"
         hint = "correct the row's messages, or write input: and output: columns"

@@ -8,20 +8,17 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
 
-from ptv2_cli.config.fields import Text, impossible
 from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
 from ptv2_cli.data.row_checks import check_text
 from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split
-from ptv2_cli.errors import ConfigError, DataError, UnfitRow
+from ptv2_cli.errors import DataError, UnfitRow
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.ragged import Ragged
-from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.inputs.turns import encode_turn
 from ptv2_cli.kinds import IGNORE, Kind
 from ptv2_cli.scoring.resampling import resampled_errors
@@ -29,98 +26,13 @@ from ptv2_cli.scoring.scores import Array, Prediction, Scores, Statistics
 from ptv2_cli.scoring.written import from_sums, text_sums
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.definition import Definition
+from ptv2_cli.tasks.generation_options import GenerationOptions
 from ptv2_cli.tasks.messages import check_messages, parsed, plain_text, split_answer
 from ptv2_cli.tasks.texts import FORMATS, encode_texts
-from ptv2_cli.tasks.user_data import LABELLED, Names
+from ptv2_cli.tasks.user_data import LABELLED
 
 SHOWN = 60
 """Characters of a text that a message shows."""
-
-
-class GenerationOptions(Section):
-    """Open keys of `task: text/generation`."""
-
-    messages: Text | None = Field(
-        None,
-        description="column of a conversation, a list of {role, content}, instead of input and "
-        "output: the model's own chat template writes it, and the last message, the assistant's, "
-        "is the text to write",
-    )
-    input: Names | None = Field(
-        None,
-        description="columns that the model reads, in order; default: input",
-        validate_default=True,
-    )
-    output: Text | None = Field(
-        None,
-        description="column of the text to write, or of a list of texts that are all right; "
-        "default: output",
-        validate_default=True,
-    )
-    template: Text | None = Field(
-        None,
-        description="how the columns become input: '{title} {text} Summary:'; a line break in it "
-        "is kept; default: one column after another",
-    )
-
-    @field_validator("input")
-    @classmethod
-    def _columns(
-        cls, value: tuple[str, ...] | None, info: ValidationInfo
-    ) -> tuple[str, ...] | None:
-        if info.data.get("messages") is None:
-            return ("input",) if value is None else value
-        _refuse_beside_messages(value, info)
-        return None
-
-    @field_validator("output")
-    @classmethod
-    def _no_input(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("messages") is not None:
-            _refuse_beside_messages(value, info)
-            return None
-        value = "output" if value is None else value
-        if value in (info.data.get("input") or ()):
-            what = f"the column {value!r} is a column of task.input too"
-            raise impossible(what, "write output: the column of the text to write")
-        return value
-
-    @field_validator("template")
-    @classmethod
-    def _words(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("messages") is not None:
-            _refuse_beside_messages(value, info)
-            return None
-        columns = info.data.get("input")
-        if value is None or columns is None:
-            return value
-        if "\\n" in value:
-            what = "holds a backslash and an n, which is no line break"
-            raise impossible(what, f'YAML reads a line break in double quotes: "{value}"')
-        if "{mask}" in value.replace(" ", ""):
-            what = "has a {mask}, but the answer is written behind the whole text"
-            raise impossible(what, "leave {mask} out")
-        try:
-            parse_template(value, columns, prompted=False, lines=True)
-        except ConfigError as error:
-            hint = f"a template may hold the columns of task.input: {_braced(columns)}"
-            raise impossible(error.problems[0].what, hint) from None
-        left_out = [name for name in columns if f"{{{name}}}" not in value.replace(" ", "")]
-        if left_out:
-            what = f"template {value!r} leaves out {_braced(left_out)}"
-            raise impossible(what, f"a template shows {_braced(columns)}")
-        return value
-
-
-def _braced(columns: Sequence[str]) -> str:
-    return ", ".join(f"{{{name}}}" for name in columns)
-
-
-def _refuse_beside_messages(value: Any, info: ValidationInfo) -> None:
-    """With messages there is nothing else to say."""
-    if value is not None:
-        what = f"has no meaning beside messages: {info.data['messages']}"
-        raise impossible(what, f"leave {info.field_name} out, or messages")
 
 
 class Generation(Task):
