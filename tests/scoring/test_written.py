@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from ptv2_cli.scoring.overlap import tokenizer_of
 from ptv2_cli.scoring.resampling import DRAWS, resampled_errors, sampled_rows
-from ptv2_cli.scoring.rouge import Words, rouge
+from ptv2_cli.scoring.rouge import rouge, words_of
 from ptv2_cli.scoring.written import EXACT, F1, from_sums, text_sums
 
 ROWS = [
@@ -120,7 +121,18 @@ def test_rouge_is_rouge_score_s(row: int) -> None:
     plain = [text.encode("ascii", "ignore").decode() for text in (TEXTS[row], *REFERENCES[row])]
     kinds = ["rouge1", "rouge2", "rougeL"]
     found = RougeScorer(kinds, use_stemmer=True).score_multi(plain[1:], plain[0])
-    assert rouge(plain[0], plain[1:]) == [found[kind].fmeasure for kind in kinds]
+    assert rouge(plain[0], plain[1:]) == tuple(found[kind].fmeasure for kind in kinds)
+
+
+def test_longest_common_subsequences_of_many_texts() -> None:
+    draw = random.Random(3)
+    scorer = RougeScorer(["rougeL"])
+    for length in (1, 5, 30, 63, 64, 65, 200):
+        text, right = (" ".join(draw.choices("abcdefgh", k=length)) for _ in range(2))
+        longer = f"{right} {text}"
+        for other in (right, longer, "x"):
+            expected = scorer.score(other, text)["rougeL"].fmeasure
+            assert rouge(text, [other])[2] == expected
 
 
 def test_rouge_of_a_corpus_is_the_mean_over_rows() -> None:
@@ -146,7 +158,7 @@ def test_rouge_of_a_corpus_is_the_mean_over_rows() -> None:
     ],
 )
 def test_words_of_any_script(text: str, words: list[str]) -> None:
-    assert Words().tokenize(text) == words
+    assert words_of(text) == words
 
 
 CHINESE = [
