@@ -10,6 +10,9 @@ from ptv2_cli.errors import UnfitRow
 from ptv2_cli.inputs.chat import WHERE, ChatTemplate, Message, Refused
 from ptv2_cli.inputs.encoder import Encoder
 
+SHOWN = 60
+"""Characters of a message that an error shows."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -54,7 +57,9 @@ def encode_turn(
         rest = chat.answer(kept, question, answer)
         whole = encoder.tokenize([question + rest])[0]
     except Refused as error:
-        what = f"the chat template of {chat.backbone} refuses a row's messages: {error}"
+        last = str(messages[-1]["content"])
+        shown = repr(last if len(last) <= SHOWN else f"{last[:SHOWN]}...")
+        what = f"the chat template of {chat.backbone} refuses messages up to {shown}: {error}"
         hint = "correct the row's messages, or write input: and output: columns"
         raise UnfitRow.of(row, WHERE, what, hint) from error
     # The question's tokens must be those that the model sees when it is asked.

@@ -96,6 +96,9 @@ def test_a_run_is_evaluated_and_predicted_again(
         )
         assert "gold_log_probability" in line["prediction"]
         assert "gold_log_probability" not in new["prediction"]
+    parts: list[str] = []
+    Run(directory, offline=True).stream(lines[0]["row"], parts.append)
+    assert "".join(parts) == lines[0]["prediction"]["text"]
     names = read_checkpoint(directory.checkpoints, "best").part("learner")
     own_head = family == "llama" and method == "finetune"  # the others' is the word embeddings
     assert any(name.startswith("head.") for name in names) == own_head

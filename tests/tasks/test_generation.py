@@ -338,7 +338,7 @@ def test_of_a_long_conversation_the_oldest_is_left_out(tokenizer: Any) -> None:
 def test_a_template_that_refuses_names_the_row() -> None:
     tokenizer = tiny.byte_level("GPT2TokenizerFast")
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(UnfitRow, match="of NAME refuses a row's messages: roles must alternate"):
+    with pytest.raises(UnfitRow, match=r"of NAME refuses messages up to .*: roles must alternate"):
         own(messages="talk").encode([TALK_ROW], talking(tokenizer))
 
 
