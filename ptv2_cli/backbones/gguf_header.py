@@ -157,7 +157,7 @@ class _Reader:
             self._skip(count * struct.calcsize(f"<{_SCALARS[inner]}"))
         elif inner == _STRING:
             for _ in range(count):
-                self._skip(self._number("Q"))
+                self._string()
         else:
             self._damaged(f"its metadata has a list of type {inner}, which cannot be read")
         return count

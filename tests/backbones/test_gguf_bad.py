@@ -85,6 +85,10 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
             b"GGUF" + struct.pack("<IQQQ1sIQ2s", 3, 0, 1, 1, b"k", 8, 2, b"\xff\xfe"),
             "that is not UTF-8",
         ),
+        (
+            b"GGUF" + struct.pack("<IQQQ1sIIQQ2s", 3, 0, 1, 1, b"k", 9, 8, 1, 2, b"\xff\xfe"),
+            "that is not UTF-8",
+        ),
     ],
 )
 def test_what_is_no_gguf_file(content: bytes, says: str, file: Path, refusal: Refusal) -> None:
