@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Zero-shot answers of a language model: as they are, and with each way of calibration.
 
-    PTV2_DATA=FOLDER python benchmarks/calibration.py --backbone MODEL [--tasks sst2,rte]
+    PTV2_DATA=FOLDER python benchmarks/calibration.py --backbone MODEL [--tasks sst2,rte,cb,boolq]
         [--rows 100] [--demonstrations 0]
 
 Each line is a run of `method: none` with `head: verbalizer`: accuracy on the first rows of
@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--dtype", default="bf16")
-    parser.add_argument("--tasks", default="sst2,rte,cb")
+    parser.add_argument("--tasks", default="sst2", help="of sst2, rte, cb, boolq")
     parser.add_argument("--rows", type=int, help="rows of validation; default: 56 to 200, by task")
     parser.add_argument("--demonstrations", type=int)
     asked = parser.parse_args()
