@@ -181,7 +181,7 @@ def test_unknown_methods(fail: Fail, name: str, hint: str) -> None:
     [
         ("lr: 5e-3", "lr", "did you mean train.lr or head.lr? write train: {lr: 5e-3}"),
         ("epochs: 5", "epochs", "did you mean train.epochs? write train: {epochs: 5}"),
-        ("seed: 5", "seed", "did you mean train.seed? write train: {seed: 5}"),
+        ("seed: 5", "seed", "did you mean train.seed or generate.seed? write train: {seed: 5}"),
         ("max_len: 5", "max_len", "did you mean task.max_len? write task: {name: ..., max_len: 5}"),
         ("batch_sise: 5", "batch_sise", "did you mean train.batch_size?"),
         ("patience: 5", "patience", "a config knows these keys: name, extends, include, method"),

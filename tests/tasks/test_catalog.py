@@ -34,6 +34,7 @@ def test_every_definition_loads_and_is_consistent() -> None:
         "superglue/wsc",
         "text/choice",
         "text/classification",
+        "text/generation",
         "text/qa",
         "text/regression",
         "text/tagging",

@@ -18,6 +18,7 @@ from ptv2_cli.inputs.chat import ChatTemplate
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.kinds import IGNORE
+from ptv2_cli.runs.duplicate_text import overlap_warnings
 from ptv2_cli.tasks.catalog import load_task
 
 ROW = {"input": "the cat", "output": "a dog"}
@@ -360,3 +361,16 @@ def test_what_a_line_of_a_file_is_named_by(tmp_path: Path) -> None:
         "task.messages: it is wrong\n  in train.jsonl:3\n  -> correct it"
     )
     assert str(error.beside(None)) == str(error)
+
+
+def test_questions_that_train_has_too_are_counted(corpus: Any) -> None:
+    """The answers may differ: what the model reads is the same."""
+    user, other = {"role": "user", "content": "who ?"}, {"role": "user", "content": "where ?"}
+    named = {"role": "assistant", "content": "bob"}
+    for split, answers in (("train", [ANSWER, named]), ("val", [named, ANSWER])):
+        lines = [{"talk": [user, answers[0]]}, {"talk": [other if split == "val" else user, named]}]
+        corpus.put(f"{split}.jsonl", lines)
+    task = own(messages="talk")
+    train, validation = (task.read(corpus.source, name).rows for name in ("train", "validation"))
+    (warning,) = overlap_warnings(task, "validation", train, validation)
+    assert warning.startswith("1 of 2 validation rows are in train word for word")
