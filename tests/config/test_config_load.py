@@ -109,6 +109,10 @@ def test_home_is_expanded(write: Write, tmp_path: Path, monkeypatch: pytest.Monk
         ("there", "there"),
         ("roberta-large", "roberta-large"),
         ("package:gt_all/model", "package:gt_all/model"),
+        ("package:lm/x.gguf", "package:lm/x.gguf"),
+        ("x.Q4_1.gguf", "HERE/x.Q4_1.gguf"),
+        ("sub/X.GGUF", "HERE/sub/X.GGUF"),
+        ("/abs/x.gguf", "/abs/x.gguf"),
         ("x" * 300 + "/y", "x" * 300 + "/y"),
     ],
 )

@@ -7,6 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
+import gguf_files
+import pytest
 import torch
 import yaml
 from commanding import Commands, examples
@@ -26,6 +28,7 @@ NAMES = (
     *("package:", "package:/", "package:.", "package:..", "package:x", "package:.x/y", "package: "),
     *("package:ptv2_cli", "package:ptv2_cli/..", "package:ptv2_cli/../..", "package:ptv2-cli/x"),
     *("package:x.y/z", "package:torch.nn/x", "package:\\", "package:" + "x" * 5000, "http://x/y"),
+    *("x.gguf", "./x.gguf", "a/b.gguf", ".gguf", "x" * 5000 + ".gguf", "package:ptv2_cli/x.gguf"),
     *("x" * 300, "x" * 5000, "file:///x", "C:\\x", "bert-base-uncased", "a/b", "-a", "a--b", "a.."),
 )
 
@@ -79,5 +82,22 @@ def test_folders(ptv2: Commands, bert: Path, rte: Path, data: st.DataObject) -> 
     for file, content in files.items():
         Path("backbone", file).write_bytes(content)
     path = write_config("./backbone", rte)
+    if ptv2("check", path, "--offline") == 0:
+        ptv2("train", path, "--offline", "--dry-run")
+
+
+@pytest.fixture(scope="module")
+def whole_gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A good file."""
+    folder = tmp_path_factory.mktemp("gguf")
+    model = gguf_files.save_model(folder / "model")
+    return gguf_files.save_gguf(folder / "model.gguf", model, "Q8_0").read_bytes()
+
+
+@given(data=st.data())
+@examples(20)
+def test_gguf_files(ptv2: Commands, rte: Path, whole_gguf: bytes, data: st.DataObject) -> None:
+    Path("model.gguf").write_bytes(data.draw(damaged(whole_gguf)))
+    path = write_config("model.gguf", rte)
     if ptv2("check", path, "--offline") == 0:
         ptv2("train", path, "--offline", "--dry-run")
