@@ -128,6 +128,7 @@ def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
     """Print what is wrong with the data and which parameters would train."""
     from ptv2_cli.runs.data_warnings import data_warnings
     from ptv2_cli.runs.encoding import encode, tokenizer_of
+    from ptv2_cli.runs.preview import answer_lengths, lengths
 
     resolved, data = resolved_run.resolved, resolved_run.data
     encoded = encode(resolved, data, tokenizer_of(resolved))
@@ -135,6 +136,10 @@ def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
         encoded.features(split)
     for text in (*resolved.notes, *data_warnings(resolved, encoded)):
         console.warn(text)
+    if resolved.task.kind_spec.writes:
+        for split, features in encoded.by_split.items():
+            found = answer_lengths(features, encoded.encoder.answer_room)
+            console.say(f"{split}: {len(data.rows(split))} rows, {lengths(features)}; {found}")
     # Neither is needed with the other: a million rows' tokens, the model and its code.
     encoded.by_split.clear()
     from ptv2_cli.cli.summary import parameter_table

@@ -146,6 +146,15 @@ def test_check_shows_what_counts_in_the_loss(made: Path, ptv2: Ptv2) -> None:
     ) in result.out
 
 
+def test_a_dry_run_shows_how_long_answers_are(made: Path, ptv2: Ptv2) -> None:
+    result = ptv2("train", made / "config.yaml", "--dry-run")
+    assert result.code == 0, result.err
+    assert (
+        "train: 24 rows, 8 tokens on average, 9 at most; answers of 3 tokens on average, 3 at "
+        "most, room for 8\n"
+    ) in result.out
+
+
 def test_several_runs_cannot_write(writer: Path, refused: Refused) -> None:
     Path("x.jsonl").write_text('{"task": "config", "input": "a"}\n')
     refused(
