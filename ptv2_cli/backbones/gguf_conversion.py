@@ -6,6 +6,7 @@ or in bf16. Whatever transformers would leave out or replace without a word is a
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -299,5 +300,6 @@ def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
 
     try:
         save_file(weights, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # how it reports that the disk is full
-        raise OSError(f"{os.fspath(path)} cannot be written: {error}") from error
+    except SafetensorError as error:  # so it reports a disk that is full or fails
+        code = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error

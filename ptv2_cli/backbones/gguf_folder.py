@@ -75,7 +75,11 @@ def _convert(path: Path, key: tuple[str, ...]) -> Path:
 def _temporary(key: tuple[str, ...], fill: Callable[[Path], None]) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="ptv2-gguf-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    fill(folder)
+    try:
+        fill(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     _TEMPORARY[key] = folder
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 import tiny
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from ptv2_cli import cache
 from ptv2_cli.backbones import gguf_folder
@@ -346,6 +348,21 @@ def test_a_full_disk_leaves_nothing(own_cache: Path) -> None:
 
     assert cache.keep_folder("gguf", "a", fill=full) is None
     assert list((own_cache / "gguf").iterdir()) == []
+
+
+def test_a_disk_that_is_full_everywhere(
+    llama_gguf: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OSError, match="No space left") as caught:
+        find(llama_gguf)
+    assert caught.value.errno == errno.ENOSPC
+    assert list((own_cache / "gguf").iterdir()) == []
+    assert not list(tmp_path.glob("ptv2-gguf-*"))
 
 
 # Names
