@@ -59,7 +59,7 @@ def is_temporary(folder: Path) -> bool:
 
 
 def _convert(path: Path, key: tuple[str, ...]) -> Path:
-    from ptv2_cli.backbones.gguf_conversion import check_header, check_packages
+    from ptv2_cli.backbones.gguf_checks import check_header, check_packages
 
     header = check_header(path)
     check_packages(path)

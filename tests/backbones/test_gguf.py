@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 
 from ptv2_cli import cache
 from ptv2_cli.backbones import gguf_folder
-from ptv2_cli.backbones.gguf_conversion import ARCHITECTURES
+from ptv2_cli.backbones.gguf_checks import ARCHITECTURES
 from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError

@@ -13,7 +13,7 @@ import gguf_files
 import pytest
 import torch
 
-from ptv2_cli.backbones import gguf_conversion, gguf_folder
+from ptv2_cli.backbones import gguf_checks, gguf_folder
 from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
@@ -148,7 +148,7 @@ def test_a_type_that_cannot_be_dequantized(whole: bytes, file: Path, refusal: Re
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"split.count": 3, "split.no": 1}, "is part 2 of 3 of a split GGUF file"),
+        ({"split.count": 3, "split.no": "x"}, "is one of the 3 parts of a split GGUF file"),
         ({"general.type": "adapter"}, "its general.type is 'adapter'"),
         ({"llama.rope.scaling.type": "yarn"}, "scales its rotary positions (yarn)"),
         ({"tokenizer.ggml.model": "rwkv"}, "Cannot build a tokenizer"),
@@ -213,7 +213,7 @@ def test_another_tensor_of_the_same_size(model: Path, file: Path, refusal: Refus
 # Names and packages
 
 
-@pytest.mark.parametrize("absent", gguf_conversion.NEEDED)
+@pytest.mark.parametrize("absent", gguf_checks.NEEDED)
 def test_without_the_packages_that_read_it(
     absent: str, whole: bytes, file: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
