@@ -112,7 +112,7 @@ TABLES = {
             ),
             Variant("ptuning_v1", 20),
         ),
-        {"sst2": 3, "cb": 10, "rte": 3, "conll2004": 6, "boolq": 3, "squad": 3},
+        {"sst2": 3, "cb": 6, "rte": 3, "conll2004": 6, "boolq": 3, "squad": 3},
         {
             "ptuning_v2": {"token": "1e-2,3e-2", "span": "5e-3,1e-2", "sequence": "5e-3,1e-2"},
             "prompt_tuning": dict.fromkeys(("token", "span", "sequence"), "1e-2,3e-2"),
