@@ -13,7 +13,7 @@ from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweeps.compatibility import alone, difference
 
-FeatureKey = tuple[object, ...]
+FeatureKey = tuple[str, ...]
 """Everything that features depend on, besides the rows."""
 
 
@@ -79,13 +79,5 @@ def free(device: torch.device) -> None:
 
 
 def _feature_key(session: Session) -> FeatureKey:
-    encoder, resolved = session.data.encoder, session.resolved
-    return (
-        resolved.located.identity,
-        resolved.task.kind,
-        encoder.max_len,
-        encoder.truncation,
-        encoder.template,
-        encoder.ahead,
-        encoder.demonstrations,
-    )
+    task = session.resolved.task
+    return session.data.encoder.identity, task.kind, task.options.model_dump_json()

@@ -1,0 +1,64 @@
+"""What the runs of a sweep share, where the backbone's own head answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import laned
+import lm
+import tiny
+
+from ptv2_cli.inputs.feature_table import FeatureTable
+from ptv2_cli.sweeps.session_pool import SessionPool
+
+
+def tables(path: Path, folder: Path, grid: str) -> list[FeatureTable]:
+    """The features of validation in each trial of a sweep."""
+    pool = SessionPool(tiny.CPU)
+    found = []
+    for trial in laned.plan([path], folder, grid=grid).trials:
+        assert trial.resolved_run is not None
+        found.append(pool.open(trial.resolved_run).data.features("validation"))
+    return found
+
+
+def test_runs_with_equal_demonstrations_share_tokens(tmp_path: Path) -> None:
+    backbone, rows = lm.save_causal(tmp_path / "model"), lm.write_rows(tmp_path / "rows")
+    path = tiny.write_config(
+        tmp_path / "c.yaml",
+        backbone,
+        rows,
+        method="none",
+        head={"name": "verbalizer", "words": {"right": "true", "wrong": "false"}},
+        task={
+            "name": "text/classification",
+            "data": str(rows),
+            "demonstrations": 2,
+            "max_len": 100,
+        },
+        prompt_len=None,
+        train={"seed": 11},
+    )
+    one, same, other = tables(
+        path, tmp_path / "runs", "train.seed=11,12 head.calibrate=null,batch"
+    )[:3]
+    assert one is same
+    assert one != other  # other demonstrations stand before the rows
+
+
+def test_answers_with_other_room_share_none(tmp_path: Path) -> None:
+    backbone, rows = lm.save_writer(tmp_path / "model", "gpt2"), lm.write_texts(tmp_path / "rows")
+    path = tiny.write_config(
+        tmp_path / "c.yaml",
+        backbone,
+        rows,
+        prompt_len=3,
+        task={"name": "text/generation", "data": str(rows), "max_len": 12},
+        generate={"max_new_tokens": 8},
+        train={"lr": 0.05, "epochs": 1, "batch_size": 8, "seed": 11},
+    )
+    one, same, other = tables(
+        path, tmp_path / "runs", "generate.max_new_tokens=8,9 train.lr=0.05,0.1"
+    )[:3]
+    assert one is same
+    assert one.tokens.sum() > other.tokens.sum()  # the input leaves more room
