@@ -86,7 +86,7 @@ class UnfitRow(InputError):
     def beside(self, line: str | None) -> UnfitRow:
         """The same error with the row's `file:line`."""
         (problem,) = self.problems
-        what = problem.what if line is None else f"{problem.what}\n  in {line}"
+        what = problem.what if line is None else f"{problem.what} ({line})"
         return UnfitRow.of(self.row, problem.where, what, problem.hint)
 
 

@@ -251,7 +251,7 @@ def test_a_row_that_does_not_fit_is_named(config: Callable[..., Path], tmp_path:
     with pytest.raises(UnfitRow) as caught:
         tiny.opened(path, tmp_path / "runs").data.features("train")
     message = str(caught.value)
-    assert f"in {file}:13" in message
+    assert f"({file}:13)" in message
     assert "write generate: {max_new_tokens: 9}, or more; or shorten the text" in message
 
 

@@ -358,7 +358,7 @@ def test_no_token_types_for_a_model_that_writes(tokenizer: Any) -> None:
 def test_what_a_line_of_a_file_is_named_by(tmp_path: Path) -> None:
     error = UnfitRow.of(ROW, "task.messages", "it is wrong", "correct it")
     assert str(error.beside("train.jsonl:3")) == (
-        "task.messages: it is wrong\n  in train.jsonl:3\n  -> correct it"
+        "task.messages: it is wrong (train.jsonl:3)\n  -> correct it"
     )
     assert str(error.beside(None)) == str(error)
 
