@@ -103,8 +103,6 @@ def take_head(model: Any, words: Sequence[int], injection: Injection, name: str)
     # Two different ids from the middle of the vocabulary, because special tokens are at its ends.
     middle = base.get_input_embeddings().weight.shape[0] // 2
     ids = torch.tensor([[middle, middle + 1]])
-    training = base.training
-    model.eval()  # dropout would make each pass another one
     with torch.no_grad(), injection.forward(None):
         whole = model(input_ids=ids).logits
     with torch.no_grad(), injection.forward(None):
@@ -115,8 +113,6 @@ def take_head(model: Any, words: Sequence[int], injection: Injection, name: str)
             own = head(hidden[:, -1].float())
     except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise _refused(name, f"its language-model head cannot run alone: {error}") from error
-    finally:
-        base.train(training)
     stock = whole[:, -1, list(words)].float()
     difference = float((own - stock).abs().max() / stock.abs().max().clamp(min=1.0))
     if not difference <= LIMIT.get(dtype, 1e-1):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -33,6 +33,7 @@ from ptv2_cli.rng import normal_
 if TYPE_CHECKING:
     from ptv2_cli.config.schema import BackboneSection
 
+T = TypeVar("T")
 INIT_STD = 0.02
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy config.json and the weights again from where the model came from"
@@ -54,7 +55,7 @@ def load_backbone(
             than tensors, the model's own code, or prompts without an effect.
         ConfigError: this machine cannot quantize as the config says.
     """
-    return _loaded(located, section, init, device)[0]
+    return _loaded(located, section, init, device, AutoModel, lambda whole, backbone: None)[0]
 
 
 def load_with_language(
@@ -70,8 +71,11 @@ def load_with_language(
         BackboneError: also if the weights have no such head.
         ConfigError: this machine cannot quantize as the config says.
     """
-    backbone, whole = _loaded(located, section, init, device, language=True)
-    return backbone, take_head(whole, words, backbone.injection, located.name)
+
+    def head(whole: Any, backbone: Backbone) -> LanguageHead:
+        return take_head(whole, words, backbone.injection, located.name)
+
+    return _loaded(located, section, init, device, _language_class(located), head)
 
 
 def load_language_model(
@@ -83,8 +87,15 @@ def load_language_model(
         BackboneError: also if the weights have no such head.
         ConfigError: this machine cannot quantize as the config says.
     """
-    backbone, whole = _loaded(located, section, init, device, language=True)
-    return backbone, LanguageModel(whole, backbone.model)
+
+    def head(whole: Any, backbone: Backbone) -> LanguageModel:
+        return LanguageModel(whole, backbone.model)
+
+    return _loaded(located, section, init, device, _language_class(located), head)
+
+
+def _language_class(located: Located) -> Any:
+    return model_class(shape_of(located.name, located.config).family)
 
 
 def _loaded(
@@ -92,10 +103,13 @@ def _loaded(
     section: BackboneSection,
     init: torch.Generator,
     device: torch.device,
-    *,
-    language: bool = False,
-) -> tuple[Backbone, Any]:
-    """The backbone, and the model as it was loaded, with a language-model head if so asked."""
+    load: Any,
+    head: Callable[[Any, Backbone], T],
+) -> tuple[Backbone, T]:
+    """The backbone, and what `head` makes of it and of the model that the class `load` loads.
+
+    The head is made before anything is quantized or moved.
+    """
     check_machine(section, device)
     check_own_code(located, section)
     shape = shape_of(located.name, located.config)
@@ -110,7 +124,6 @@ def _loaded(
             set_dropout(config, section.dropout)
             dropout = hidden_dropout(config)
             adapters.configure(shape.family, config)
-            load = model_class(shape.family) if language else AutoModel
             model, report = load.from_pretrained(
                 located.folder,
                 config=config,
@@ -126,19 +139,20 @@ def _loaded(
             raise
         raise unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
     whole, missing = model, sorted(report["missing_keys"])
-    if language:
+    if load is not AutoModel:
         model, missing = _base(whole, missing, located)
     backbone = Backbone(model, shape, dropout)
     adapters.enter(shape.family, model, backbone.injection)
     backbone.requires_grad_(False)
     keep_fp32(backbone.pooler)
     _fill_missing(backbone, located, missing, init)
+    made = head(whole, backbone)
     probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
         release_memory(backbone)
         backbone.to(device)
-    return backbone, whole
+    return backbone, made
 
 
 def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[str]]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import forked
+import lm
 import pytest
 import tiny
 import torch
 import transformers
 from torch import nn
 
+from ptv2_cli.backbones import load
 from ptv2_cli.backbones import quantize as quantized
+from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.quantize import QuantizedLinear, check_machine
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.rng import generator
 
 CPU = torch.device("cpu")
 pytest.importorskip("torchao")
@@ -256,3 +262,25 @@ def test_the_memory_of_the_replaced_weights_is_given_back(tmp_path) -> None:
         return int(done.stdout.split()[-1])
 
     assert pages("int8") < 0.75 * pages("")
+
+
+def test_the_language_model_head_is_taken_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quantized weights give other logits, and lie on the device: the check wants neither."""
+    folder = lm.save_causal(tmp_path)
+    order: list[str] = []
+    for name in ("take_head", "LanguageModel", "quantize"):
+        really = getattr(load, name)
+
+        def told(*args: Any, name: str = name, really: Any = really) -> Any:
+            order.append(name)
+            return really(*args)
+
+        monkeypatch.setattr(load, name, told)
+    section = BackboneSection.model_validate({"name": str(folder), "quantize": "int8"})
+    located = locate(section, offline=True)
+    init = generator(0, "init/backbone")
+    load.load_with_language(located, section, init, [5, 6])
+    load.load_language_model(located, section, init)
+    assert order == ["take_head", "quantize", "LanguageModel", "quantize"]
