@@ -243,8 +243,10 @@ class TrainSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(
         None, description="AdamW's weight decay; default: the method's (0 where frozen)"
     )
-    schedule: Literal["linear", "constant", "exponential"] = Field(
-        "linear", description="learning rate over time; exponential: 0.95 times per epoch"
+    schedule: Literal["linear", "cosine", "constant", "exponential"] = Field(
+        "linear",
+        description="learning rate over time; linear and cosine (half a period, arXiv 1608.03983) "
+        "fall to 0 at the end; exponential: 0.95 times per epoch",
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,

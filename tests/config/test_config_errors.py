@@ -73,12 +73,12 @@ def only(problems: list[Problem]) -> Problem:
         ),
         (
             "train: {schedule: linaer}",
-            'train.schedule must be one of linear, constant, exponential, not "linaer"',
+            'train.schedule must be one of linear, cosine, constant, exponential, not "linaer"',
             "write train: {schedule: linear}",
         ),
         (
             "train: {schedule: 5}",
-            "train.schedule must be one of linear, constant, exponential, not 5",
+            "train.schedule must be one of linear, cosine, constant, exponential, not 5",
             "(linear)",
         ),
         (

@@ -144,6 +144,6 @@ def test_methods_and_tasks_are_all_there() -> None:
 def test_the_page_says_defaults_and_types() -> None:
     page = keys_page(SCHEMA)
     assert "| `train.batch_size` | 32 | whole number, 1 or more |" in page
-    assert "| `train.schedule` | linear | linear or constant or exponential |" in page
+    assert "| `train.schedule` | linear | linear or cosine or constant or exponential |" in page
     assert "| `method` | needed | section |" in page
     assert "| `method.reparam_hidden` | 512 |" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import tiny
 
@@ -17,6 +19,14 @@ def test_linear_falls_to_nothing() -> None:
     assert scales("linear", 10, 0.0) == pytest.approx([1 - step / 10 for step in range(10)])
 
 
+def test_cosine_falls_to_nothing_slowly_at_both_ends() -> None:
+    found = scales("cosine", 10, 0.0)
+    assert found == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)])
+    assert found[0] == 1.0
+    assert found[5] == pytest.approx(0.5)
+    assert 1 - found[1] < 0.1 > found[9]  # linear's are 0.1
+
+
 def test_constant() -> None:
     assert scales("constant", 10, 0.0) == [1.0] * 10
 
@@ -25,19 +35,23 @@ def test_exponential_falls_once_per_epoch() -> None:
     assert scales("exponential", 12, 0.0) == pytest.approx([1.0] * 5 + [0.95] * 5 + [0.95**2] * 2)
 
 
-@pytest.mark.parametrize("kind", ["linear", "constant", "exponential"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "exponential"])
 def test_warmup_climbs_to_the_peak(kind) -> None:
     found = scales(kind, 20, 0.2, per_epoch=20)
     assert found[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert found[4] == 1.0
     if kind == "linear":
         assert found[5:] == pytest.approx([15 / 16 - k / 16 for k in range(15)])
+    elif kind == "cosine":
+        assert found[12] == pytest.approx(0.5)
+        assert found[4:] == sorted(found[4:], reverse=True)
     else:
         assert found[4:] == [1.0] * 16
 
 
-def test_a_run_of_one_step() -> None:
-    assert scales("linear", 1, 0.06) == [1.0]
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_run_of_one_step(kind) -> None:
+    assert scales(kind, 1, 0.06) == [1.0]
 
 
 def test_decay_skips_biases_norms_and_vectors(folder_of) -> None:
