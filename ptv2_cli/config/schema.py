@@ -354,6 +354,7 @@ class RunConfig(Section):
     sweep: dict[str, Any] | None = Field(
         None,
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
+        "variants: {NAME: {KEY: VALUE, ...}} are settings of several keys each; "
         "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials",
     )
     track: Annotated[

@@ -27,6 +27,8 @@ _SAMPLES = {
     "train.epochs": "10,20",
     "train.batch_size": "16,32",
 }
+VARIANTS = "variants"
+_VARIANTS_SAMPLE = "write sweep: {variants: {plain: {}, words: {method.init: vocab}}}"
 _FIXED = ("name", "extends", "sweep", "track")
 """Sections that cannot change the result of a run."""
 
@@ -53,9 +55,30 @@ class Axis:
         """The name of its overrides, which messages replace by `where`."""
         return f"--grid {self.key}"
 
-    def overrides(self) -> list[Override]:
-        """One override for each value."""
-        return [Override(self.path, value, self.origin) for value in self.values]
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """The keys that its values set."""
+        return (self.path,)
+
+    def overrides(self, value: Any) -> list[Override]:
+        """What one of its values sets."""
+        return [Override(self.path, value, self.origin)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants(Axis):
+    """Settings of several keys each, by name; the names are the values."""
+
+    settings: Mapping[str, tuple[Override, ...]]
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """All keys that a variant sets."""
+        return tuple(dict.fromkeys(each.path for of in self.settings.values() for each in of))
+
+    def overrides(self, value: Any) -> list[Override]:
+        """What the variant of a name sets."""
+        return list(self.settings[value])
 
 
 def from_flags(
@@ -141,6 +164,8 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
             problems.append(
                 Problem(where, what, "write sweep: {grid: {train.batch_size: [8, 16]}}")
             )
+        elif key == VARIANTS:
+            axes += _variants(loaded, value, problems)
         elif key in OPTIONS:
             try:
                 OPTIONS[key](value, where)
@@ -154,8 +179,13 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
 
 
 def joined(section: Sequence[Axis], flags: Sequence[Axis]) -> list[Axis]:
-    """The axes of a section and of flags, which replace those of the same key; the seed last."""
+    """The axes of a section and of flags, which replace those of the same key; the seed last.
+
+    Raises:
+        ConfigError: a flag sweeps a key that a variant sets.
+    """
     by_key: dict[str, Axis] = {axis.key: axis for axis in (*section, *flags)}
+    gather(list(_misplaced(list(by_key.values()))), ConfigError)
     return sorted(by_key.values(), key=lambda axis: axis.key == SEED)
 
 
@@ -219,6 +249,31 @@ def _listed(
         yield Axis(path, values, str(origin), "", in_file=True)
 
 
+def _variants(loaded: LoadedConfig, value: Any, problems: list[Problem]) -> Iterator[Variants]:
+    """The settings of `variants:`; adds what is wrong with them to the problems."""
+    origin = loaded.origins.find(("sweep", VARIANTS))
+    if not isinstance(value, dict) or not value:
+        what = f"sweep.variants must be a mapping of names, not {seen(value, 'a mapping')}"
+        problems.append(Problem(str(origin), what, _VARIANTS_SAMPLE))
+        return
+    base = Path.cwd() if origin.line is None else Path(origin.file).absolute().parent
+    settings: dict[str, tuple[Override, ...]] = {}
+    for name, keys in value.items():
+        where = str(loaded.origins.find(("sweep", VARIANTS, name)))
+        if not isinstance(keys, dict):
+            what = f"variant {name} must be a mapping of keys, not {seen(keys, 'a mapping')}"
+            problems.append(Problem(where, what, _VARIANTS_SAMPLE))
+            continue
+        parsed = [(parse_key(key, where), item, where) for key, item in keys.items()]
+        settings[str(name)] = tuple(
+            Override(path, _anchored(path, item, base), where) for path, item, where in parsed
+        )
+    if settings:
+        yield Variants(
+            (VARIANTS,), tuple(settings), str(origin), "", in_file=True, settings=settings
+        )
+
+
 def in_section(key: str, values: Sequence[Any]) -> str:
     """A list as a config writes it: `sweep: {lr: [5e-3, 1e-2]}`."""
     items = ", ".join(str(getattr(value, "source", value)) for value in values)
@@ -243,13 +298,15 @@ def _misplaced(axes: Sequence[Axis]) -> Iterator[Problem]:
     """Keys that are swept twice, and keys that cannot change a result."""
     known: dict[str, Axis] = {}
     for axis in axes:
-        if axis.key in known:
-            what = f"{axis.key} is swept twice, first by {known[axis.key].where}"
-            yield Problem(axis.where, what, "give all its values in one list")
-        elif axis.path[0] in _FIXED:
-            what = f"{axis.key} cannot change a result, so there is nothing to sweep"
-            yield Problem(axis.where, what, "leave it out; --set sets a key for all trials")
-        known[axis.key] = axis
+        for path in axis.paths:
+            key = dotted(path)
+            if key in known:
+                what = f"{key} is swept twice, first by {known[key].where}"
+                yield Problem(axis.where, what, "give all its values in one list")
+            elif path[0] in _FIXED:
+                what = f"{key} cannot change a result, so there is nothing to sweep"
+                yield Problem(axis.where, what, "leave it out; --set sets a key for all trials")
+            known[key] = axis
 
 
 def _meant(key: str, value: Any) -> str:
@@ -257,7 +314,9 @@ def _meant(key: str, value: Any) -> str:
     items = value if isinstance(value, list) and value else ["A", "B"]
     if key in FLAGS:
         return f"write {in_section(key, items)}"
-    near = difflib.get_close_matches(key, [*SHORT, *OPTIONS], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(key, [*SHORT, *OPTIONS, VARIANTS], n=1, cutoff=0.6)
+    if near == [VARIANTS]:
+        return f"did you mean {VARIANTS}? {_VARIANTS_SAMPLE}"
     if near and near[0] in OPTIONS:
         sample = {"lanes": "auto", "engine": "local"}[near[0]]
         return f"did you mean {near[0]}? write sweep: {{{near[0]}: {sample}}}"

@@ -58,8 +58,9 @@ def make_combinations(
     for path, axes in zip(configs, grids, strict=True):
         for values in itertools.product(*(axis.values for axis in axes)):
             fixed = [
-                Override(axis.path, value, axis.origin)
+                override
                 for axis, value in zip(axes, values, strict=True)
+                for override in axis.overrides(value)
             ]
             try:
                 loaded = load_config(path, [*base, _WITHOUT_SWEEP, *fixed])

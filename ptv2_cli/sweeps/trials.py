@@ -9,6 +9,7 @@ from typing import Any
 
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.merge import NAMED
+from ptv2_cli.config.origins import dotted
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
 from ptv2_cli.runs.data import Memo, read_data
@@ -237,16 +238,17 @@ def _base(trial: Trial) -> str:
     """Fingerprint of one config without the swept keys, and of the names of those keys."""
     axes = trial.combination.axes
     shared = trial.combination.loaded.config.model_dump()
-    for axis in axes:
+    paths = [path for axis in axes for path in axis.paths]
+    for path in paths:
         holder: Any = shared
-        for part in axis.path[:-1]:
+        for part in path[:-1]:
             holder = holder.get(part) if isinstance(holder, dict) else None
         if isinstance(holder, dict):
-            holder.pop(axis.path[-1], None)
-    swept = {axis.path[0] for axis in axes}
+            holder.pop(path[-1], None)
+    swept = {path[0] for path in paths}
     known = dict(trial.resolved_run.identities) if trial.resolved_run else {}
     if swept & DATA_SECTIONS:
         known = {key: value for key, value in known.items() if key == "backbone"}
     if "backbone" in swept:
         known.pop("backbone", None)
-    return fingerprint({**shared, "swept keys": sorted(axis.key for axis in axes)}, known)
+    return fingerprint({**shared, "swept keys": sorted(map(dotted, paths))}, known)

@@ -9,6 +9,7 @@ import pytest
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.sweeps.axes import from_flags, from_section, joined, split_list
+from ptv2_cli.sweeps.grid import make_combinations
 
 BASE = "method: ptuning_v2\nbackbone: b\ntask: superglue/rte\nprompt_len: 3\n"
 
@@ -82,6 +83,12 @@ def test_all_bad_flags_at_once() -> None:
         ("{grid: {train: {clip: [1]}}}", "must be a list, not a mapping", "train.clip: [A, B]"),
         ("{grid: 5}", "sweep.grid must be a mapping, not 5", "sweep: {grid: {"),
         ("{lr: [1], grid: {train.lr: [2]}}", "train.lr is swept twice", "one list"),
+        ("{variant: {a: {}}}", "unknown key sweep.variant", "did you mean variants? write sweep:"),
+        ("{variants: [a]}", "sweep.variants must be a mapping of names, not a list", "{plain: {}"),
+        ("{variants: {}}", "sweep.variants must be a mapping of names", "{plain: {}"),
+        ("{variants: {a: 5}}", "variant a must be a mapping of keys, not 5", "{plain: {}"),
+        ("{variants: {a: {train.lr: 1}}, lr: [1]}", "train.lr is swept twice", "one list"),
+        ("{variants: {a: {name: x}}}", "name cannot change a result", "leave it out"),
     ],
 )
 def test_bad_sections(tmp_path: Path, section: str, what: str, hint: str) -> None:
@@ -120,3 +127,38 @@ def test_relative_paths_are_those_of_the_file_that_says_them(
     assert backbone.values == ({"name": str(tmp_path / "m")},)
     said = load_config(path, [parse_set("sweep={grid: {task.data: [one]}}")])
     assert from_section(said)[0].values == (str(tmp_path / "here" / "one"),)
+
+
+VARIANTS = "{plain: {}, both: {prompt_len: 4, train: {lr: 1e-3}}, data: {task.data: two}}"
+
+
+def test_a_variant_sets_several_keys(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{BASE}sweep: {{seed: [1, 2], variants: {VARIANTS}}}\n")
+    combinations = make_combinations([path], [], [])
+    configs = [combination.loaded.config for combination in combinations]
+    assert [combination.values for combination in combinations] == [
+        (name, seed) for name in ("plain", "both", "data") for seed in (1, 2)
+    ]
+    base = load_config(path).config
+    assert [config.train.seed for config in configs] == [1, 2] * 3
+    assert [config.prompt_len for config in configs[::2]] == [base.prompt_len, 4, base.prompt_len]
+    assert [config.train.lr for config in configs[::2]] == [base.train.lr, 1e-3, base.train.lr]
+    assert configs[4].model_dump()["task"]["data"] == str(tmp_path / "two")
+
+
+def test_a_flag_cannot_sweep_what_a_variant_sets(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{BASE}sweep: {{variants: {VARIANTS}}}\n")
+    with pytest.raises(ConfigError, match="prompt_len is swept twice"):
+        make_combinations([path], [], from_flags("2,8", None, None, []))
+
+
+def test_an_unknown_key_of_a_variant_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{BASE}sweep:\n  variants:\n    plain: {{}}\n    odd: {{promt_len: 4}}\n")
+    with pytest.raises(ConfigError) as raised:
+        make_combinations([path], [], [])
+    (problem,) = raised.value.problems
+    assert problem.where == f"{path}:8"
+    assert "prompt_len" in problem.hint
