@@ -122,7 +122,7 @@ def by_prompt_length(report: Report, column: TaskColumn) -> Picture | None:
     levels = []
     for group in flat:
         best = max(group, key=lambda line: _mean(line, column) or 0.0)
-        levels.append((_name(report, best), _mean(best, column) or 0.0))
+        levels.append((row_name(report, best), _mean(best, column) or 0.0))
     return _picture(report, column, series, [*levels, *_majority(report, column)])
 
 
@@ -132,7 +132,7 @@ def by_learning_rate(report: Report, column: TaskColumn) -> Picture | None:
     lines = [line for line in scored if _rated(line.cells[column])]
     series = [
         points(
-            ", ".join([_name(report, group[0]), *map(" ".join, _others(group[0]))]),
+            ", ".join([row_name(report, group[0]), *map(" ".join, _others(group[0]))]),
             {_rate(line.cells[column]): line.cells[column] for line in group},
         )
         for group in _group(lines, lambda line: (*line.key[:3], _others(line)))
@@ -291,7 +291,8 @@ def _method(report: Report, line: TableRow) -> str:
     return f"{line.key.method}, {short_backbone(line.key.backbone)}" if several else line.key.method
 
 
-def _name(report: Report, line: TableRow) -> str:
+def row_name(report: Report, line: TableRow) -> str:
+    """A row by its method and prompt length, and its backbone where there are several."""
     length = f" p{line.key.prompt_len}" if line.key.prompt_len else ""
     return f"{_method(report, line)}{length}"
 
@@ -301,7 +302,7 @@ def _label(report: Report, line: TableRow, column: TaskColumn) -> str:
     same = [
         other for other in report.lines if column in other.cells and other.key[:3] == line.key[:3]
     ]
-    name = _name(report, line)
+    name = row_name(report, line)
     return name if len(same) == 1 else f"{name}, {line.key.setting}"
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptv2_cli.errors import InputError
-from ptv2_cli.report.plots import STYLE
+from ptv2_cli.report.plots import STYLE, save
 from ptv2_cli.runs.inspection.attention import LayerAttention
 
 LABELS = 32
@@ -65,10 +64,4 @@ def draw_heads(layers: Sequence[LayerAttention], title: str, path: Path) -> None
                     axes.text(across, down, text, ha="center", va="center", color=colour, size=8)
         bar = figure.colorbar(shown, ax=axes, fraction=0.046)
         bar.set_label("attention on the prompt (%)")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            facts = {"Software": None} if path.suffix.lower() == ".png" else {"Date": None}
-            figure.savefig(path, dpi=200, bbox_inches="tight", metadata=facts)
-        except OSError as error:
-            what = f"cannot be written: {error.strerror}"
-            raise InputError.at(str(path), what, "name another file") from error
+        save(figure, path)

@@ -8,13 +8,13 @@ own as well, so that a copy in grey still reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report.cells import Report
+from ptv2_cli.report.cells import Report, TaskColumn
 from ptv2_cli.report.curves import (
     Picture,
     Series,
@@ -24,9 +24,11 @@ from ptv2_cli.report.curves import (
     learning_curves,
     loss_curves,
 )
+from ptv2_cli.report.pareto import Tradeoff, draw_tradeoffs, tradeoffs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9", "#8A7F00")
@@ -56,6 +58,7 @@ BANDS = 4
 """Learning curves whose bands of one standard deviation can be told apart."""
 FAR = 0.1
 """A level may lie this far, or as far as the scores spread, outside of them."""
+SUFFIXES = (".png", ".svg")
 SIZE = (7.6, 3.8)
 """Inches; the legend stands beside the plot."""
 
@@ -73,7 +76,8 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
 
     For every task `learning-curves-TASK` and `loss-TASK`; `prompt-length-TASK`,
     `learning-rate-TASK` and `depth-TASK` (the first or last k layers) where some method was run
-    with two of them.
+    with two of them; `trained-TASK`, scores against the number of values that train, where there
+    are two such numbers.
 
     Raises:
         InputError: matplotlib is missing, or the folder cannot be written.
@@ -93,6 +97,8 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
         for kind, picture in made.items():
             if picture is not None and picture.series:
                 yield from _save(picture, kind, title, folder / f"{kind}-{task}")
+        if points := tradeoffs(report, column):
+            yield from _save_tradeoffs(points, column, title, folder / f"trained-{task}")
 
 
 def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]:
@@ -119,16 +125,52 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
         _legend(figure, axes, picture, spread)
         if kind not in OVER_EPOCHS:
             _stagger(figure, axes)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for suffix, facts in ((".png", {"Software": None}), (".svg", {"Date": None})):
-                file = path.with_name(path.name + suffix)
-                figure.savefig(file, dpi=200, bbox_inches="tight", metadata=facts)
-                yield file
-        except OSError as error:
-            raise InputError.at(
-                str(path.parent), f"cannot be written: {error.strerror}", "--plots ANOTHER_FOLDER"
-            ) from error
+        yield from _saved(figure, path)
+
+
+def _save_tradeoffs(
+    points: Sequence[Tradeoff], column: TaskColumn, title: str, path: Path
+) -> Iterator[Path]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_ylabel(f"{column.metric} on {column.split} (%)")
+        draw_tradeoffs(axes, figure, points)
+        axes.legend(loc="lower right", title="bars: sd over seeds; one run: standard error")
+        yield from _saved(figure, path)
+
+
+def _saved(figure: Figure, path: Path) -> Iterator[Path]:
+    """Write the figure as PNG and SVG; yields the files."""
+    for suffix in SUFFIXES:
+        file = path.with_name(path.name + suffix)
+        save(figure, file, "--plots ANOTHER_FOLDER")
+        yield file
+
+
+def save(figure: Figure, file: Path, hint: str = "name another file") -> None:
+    """Write a figure, with the same bytes for the same figure.
+
+    Args:
+        figure: to write.
+        file: ends in .png or .svg.
+        hint: what to type if it cannot be written.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    facts = {"Software": None} if file.suffix.lower() == ".png" else {"Date": None}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=200, bbox_inches="tight", metadata=facts)
+    except OSError as error:
+        raise InputError.at(str(file), f"cannot be written: {error.strerror}", hint) from error
 
 
 def _line(axes: Axes, series: Series, index: int, kind: str, spread: bool) -> None:
@@ -257,7 +299,6 @@ def _legend(figure: Any, axes: Axes, picture: Picture, spread: bool) -> None:
     )
 
 
-SUFFIXES = (".png", ".svg")
 MOST = 40
 """Classes of which the counts can be read."""
 LONGEST = 24
@@ -320,13 +361,7 @@ def draw_matrix(
                 )
         bar = figure.colorbar(shown, ax=axes, fraction=0.046)
         bar.set_label(f"share of the gold class's {what}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            facts = {"Software": None} if path.suffix.lower() == ".png" else {"Date": None}
-            figure.savefig(path, dpi=200, bbox_inches="tight", metadata=facts)
-        except OSError as error:
-            what = f"cannot be written: {error.strerror}"
-            raise InputError.at(str(path), what, "name another file") from error
+        save(figure, path)
 
 
 def _short(name: str) -> str:
