@@ -83,11 +83,14 @@ class Sharing:
 def can_share(learners: Sequence[Learner]) -> bool:
     """Whether rows of all these learners can share a forward pass.
 
-    A family that counts positions itself shifts all rows by the same offset.
+    A family that counts positions itself shifts all rows by the same offset, and attention does
+    the same with the prompts of all rows.
     """
     if len(learners) == 1:
         return True
     if len({learner.backbone.decodes for learner in learners}) > 1:
+        return False
+    if len({learner.method.inside_attention for learner in learners}) > 1:
         return False
     offsets = {learner.method.offset for learner in learners}
     return learners[0].backbone.takes_offsets or len(offsets) == 1

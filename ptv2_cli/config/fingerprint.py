@@ -47,6 +47,7 @@ measured on the finished run alone."""
 LATER: Mapping[str, Any] = {
     "backbone.quantize": None,
     "method.sites": "all",
+    "method.softmax": "shared",
     "task.metrics": None,
     "train.class_weights": None,
     "train.batch_tokens": None,

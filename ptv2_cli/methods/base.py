@@ -47,6 +47,8 @@ class Method(nn.Module):
     """The lowest layer that reads its prompts, counted from 0 in its stack."""
     backbone_lr: float | None = None
     """Learning rate of a backbone that trains; None: the run's own."""
+    inside_attention: str | None = None
+    """As its spec says: learners in which it differs share no forward pass."""
     notes: tuple[str, ...] = ()
     """What the user should know of how the prompts were made."""
 

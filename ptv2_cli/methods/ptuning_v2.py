@@ -13,7 +13,7 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.initial import Init, drawn_std
 from ptv2_cli.methods.layers import Layers, parse_layers
-from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
+from ptv2_cli.methods.spec import OWN_SOFTMAX, MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
@@ -46,6 +46,12 @@ class PTuningV2(MethodSpec):
     position_offset: Literal["shift", "keep"] = Field(
         "shift", description="shift: the text's positions begin at prompt_len, as published"
     )
+    softmax: Literal["shared", "separate"] = Field(
+        "shared",
+        description="shared: one for prompt and text, as published; separate: the prompt has its "
+        "own, times a gate for each head that starts at zero (LLaMA-Adapter, arXiv 2303.16199), "
+        "and the text's positions begin at 0",
+    )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
@@ -53,9 +59,11 @@ class PTuningV2(MethodSpec):
 
     def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""
+        from ptv2_cli.methods.gates import SeparatePrefix
         from ptv2_cli.methods.prefix import Prefix
 
-        return Prefix(
+        prefix = SeparatePrefix if self.softmax == "separate" else Prefix
+        return prefix(
             context,
             self.layers_by_stack(Counter(site.stack for site in context.sites)),
             init=self.init,
@@ -65,9 +73,14 @@ class PTuningV2(MethodSpec):
         )
 
     @property
+    def inside_attention(self) -> str | None:
+        """Another softmax."""
+        return OWN_SOFTMAX if self.softmax == "separate" else None
+
+    @property
     def shifts_positions(self) -> bool:
-        """True for `position_offset: shift`."""
-        return self.position_offset == "shift"
+        """True for `position_offset: shift`; a separate softmax stands beside the text."""
+        return self.position_offset == "shift" and self.softmax == "shared"
 
     @property
     def inherited_run(self) -> str | None:
@@ -107,14 +120,22 @@ class PTuningV2(MethodSpec):
             for stack, layers in self.layers_by_stack(stacks).items()
         ]
         first = prompt_len if self.shifts_positions else 0
+        where = (
+            "with a softmax of their own in"
+            if self.softmax == "separate"
+            else ("before the text's own in")
+        )
         return (
-            f"{prompt_len} keys and values before the text's own in {', '.join(parts)}; "
+            f"{prompt_len} keys and values {where} {', '.join(parts)}; "
             f"the text's positions begin at {first}"
         )
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
-        """Positions that are kept, and layers without a prompt."""
-        if self.position_offset == "keep":
+        """A softmax of its own, positions that are kept, and layers without a prompt."""
+        if self.softmax == "separate":
+            what = "softmax: separate: PEFT's prefix shares the text's softmax"
+            yield what, "train it with --unset method.softmax"
+        elif self.position_offset == "keep":
             yield (
                 "position_offset: keep: PEFT's prefix is a past of the text, whose positions "
                 "begin after it (shift); the logits would not be those of the run",

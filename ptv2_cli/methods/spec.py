@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ptv2_cli.methods.base import Context, Method
 
 
+OWN_SOFTMAX = "prompts with their own softmax"
+
+
 @dataclass(frozen=True)
 class TrainDefaults:
     """What `train:` says when the config does not; the source is each method's paper or ours.
@@ -103,6 +106,15 @@ class MethodSpec(Section):
     def takes_positions(self) -> bool:
         """Whether the prompt uses up positions of the backbone."""
         return self.in_input or self.shifts_positions
+
+    @property
+    def inside_attention(self) -> str | None:
+        """What attention does with the prompts, where it is not the text's softmax alone.
+
+        Families with an attention of their own cannot do that. Runs in which it differs share no
+        forward pass.
+        """
+        return OWN_SOFTMAX if self.gated else None
 
     @property
     def given_template(self) -> str | None:

@@ -126,7 +126,9 @@ def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Met
         ),
         trained=lambda folder: trained_prompt(folder, resolved, context),
     )
-    return resolved.method.build(context)
+    method = resolved.method.build(context)
+    method.inside_attention = resolved.method.inside_attention
+    return method
 
 
 def _head(

@@ -128,13 +128,12 @@ def _needs(resolved_run: ResolvedRun) -> _Needs:
     counting = {key: value for key, value in leaves.items() if _plain(key) not in _PER_LANE}
     train = {f"train.{key}": getattr(config.train, key) for key in COMPUTING}
     # One pass cannot mix the two: see `injection.combined`.
-    gated = resolved_run.resolved.method.gated
-    softmax = "prompts with their own softmax" if gated else "prompts in the text's softmax"
+    inside = resolved_run.resolved.method.inside_attention or "prompts in the text's softmax"
     return _Needs(
         backbone=(config.backbone.name, resolved_run.resolved.located.identity),
         splits=resolved_run.data.identities,
         paths={key: value for key, value in leaves.items() if _plain(key) in IGNORED},
-        settings={**counting, **train, "method": softmax},
+        settings={**counting, **train, "method": inside},
     )
 
 

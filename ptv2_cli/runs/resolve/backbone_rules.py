@@ -55,9 +55,11 @@ def _shape_problems(
     config = loaded.config
     for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.decodes)):
         yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
-    if method.gated and not shape.family.registry:
-        what = f"{shape.family.name} has an attention of its own, where prompts share one softmax"
-        yield Problem(loaded.where("method"), what, "choose a method whose prompts have no gates")
+    inside = method.inside_attention
+    if inside is not None and not shape.family.registry:
+        what = f"{shape.family.name} has an attention of its own, which cannot do this: {inside}"
+        hint = "write method: ptuning_v2 without options, or another backbone"
+        yield Problem(loaded.where("method"), what, hint)
     taken = positions_taken(config, method, task)
     room = shape.max_text(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
