@@ -52,6 +52,7 @@ LATER: Mapping[str, Any] = {
     "train.class_weights": None,
     "train.batch_tokens": None,
     "train.compile": False,
+    "train.average": None,
     "generate": None,
     "head.words": None,
     "head.template": None,

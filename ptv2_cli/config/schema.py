@@ -252,6 +252,11 @@ class TrainSection(Section):
         None,
         description="share of steps in which the learning rate rises; default: the method's",
     )
+    average: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="share of the steps, at the end, whose weights are averaged; evaluations and "
+        "the saved run have the mean (arXiv 1803.05407); default: the weights of the last step",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the forward pass; bf16 and fp16 by autocast"
     )

@@ -185,6 +185,7 @@ class RunRecorder:
             evaluation.loss,
             evaluation.losses,
             self.record.train_loss,
+            self.lane.averaged_steps,
         )
 
     def after_evaluation(self, event: EvalDone) -> None:
@@ -327,7 +328,8 @@ class RunRecorder:
 
     def _best(self, record: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors and state of the checkpoint `best`."""
-        tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
+        with self.lane.averaged():
+            tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
         best = {k: v for k, v in record.items() if k != "state"}
         state = {**best, "task_state": record["state"]}
         if self.resolved_run.data.demonstrations:

@@ -49,7 +49,7 @@ def build_metrics(
     """
     resolved, data, device = session.resolved, session.resolved_run.data, session.device
     config, task = resolved.config, resolved.task
-    selection = config.selection
+    selection, train = config.selection, config.train
     best = record.best or {}
     selected = chosen.get(selection.split)
     reported = config.report or ()
@@ -77,6 +77,7 @@ def build_metrics(
             "epoch": best.get("epoch"),
             "step": best.get("step"),
             "state": best.get("state", {}),
+            **({} if train.average is None else {"averaged_steps": best.get("averaged_steps", 0)}),
         },
         "metrics": {name: chosen[name].scores.metrics for name in reported if name in chosen},
         "final": {name: dict(final[name]) for name in reported if name in final},
@@ -93,8 +94,8 @@ def build_metrics(
         "memory": {"peak_bytes": peak_bytes(device)},
         "data": session.data.summary(),
         "data_note": data.note,
-        "class_weights": _by_label(task, data.class_weights(config.train.class_weights)),
-        "seed": config.train.seed,
+        "class_weights": _by_label(task, data.class_weights(train.class_weights)),
+        "seed": train.seed,
         "config": config.model_dump(mode="json"),
         "plugins": [_described(source) for source in resolved.plugins],
         "environment": environment(device, config),

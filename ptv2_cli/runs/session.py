@@ -114,6 +114,7 @@ class Session:
             clip=train.clip,
             precision=train.precision,
             scaler=torch.amp.GradScaler(self.device.type, enabled=half),
+            average=train.average,
         )
 
     def lower_states(self) -> LowerStates | None:

@@ -207,7 +207,10 @@ class Trainer:
         runs = [self._runs[lane] for lane in lanes]
         check = self._raise_if_interrupted
         requests = [run.request(run.config.selection.split, None, check) for run in runs]
-        evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
+        with ExitStack() as averaged:
+            for lane in lanes:
+                averaged.enter_context(lane.averaged())
+            evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
         self._clock = time.perf_counter()
         return [run.scored(done) for run, done in zip(runs, evaluations, strict=True)]
 
@@ -243,8 +246,11 @@ class Trainer:
             if not run.record.best_is_last
         }
         states = {run: run.record.task_state for run in others}
-        for run, split, evaluation in self._by_split(others, states):
-            final[run][split] = dict(evaluation.scores.metrics)
+        with ExitStack() as averaged:
+            for run in others:
+                averaged.enter_context(run.lane.averaged())
+            for run, split, evaluation in self._by_split(others, states):
+                final[run][split] = dict(evaluation.scores.metrics)
         best = [run for run, _ in ended if run.record.best is not None]
         states = {run: run.session.load_best()["task_state"] for run in best}
         missing = {run: [name for name in run.splits if name not in chosen[run]] for run in best}

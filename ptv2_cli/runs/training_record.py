@@ -52,6 +52,7 @@ class TrainingRecord:
                 "validation_loss": done.loss,
                 **({"validation_losses": dict(done.losses)} if done.losses else {}),
                 "lr": lr,
+                **({"averaged_steps": done.averaged} if done.averaged else {}),
                 "metrics": dict(done.scores),
                 "train_seconds": round(self.train_seconds, 3),
             }
@@ -64,6 +65,7 @@ class TrainingRecord:
             "step": done.step,
             "epoch": round(done.epoch, 6),
             "evaluation": len(self.history),
+            **({"averaged_steps": done.averaged} if done.averaged else {}),
             "state": state,
         }
         return True

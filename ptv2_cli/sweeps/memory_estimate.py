@@ -16,6 +16,8 @@ from ptv2_cli.training.loop import autocast
 
 STATE = 16
 """Bytes per trained fp32 value: the value, its gradient and AdamW's two moments."""
+MEAN = 4
+"""Bytes per trained value of `train.average`."""
 SLACK = 1.3
 """Factor on the values saved for backward: gradients and intermediate values come on top."""
 SHARE = 0.9
@@ -90,4 +92,5 @@ def need_of(session: Session) -> Need:
         output = learner(batch)
     del output  # until here the graph kept the storages alive, so no address was used twice
     trained = sum(p.numel() for p in learner.parameters() if p.requires_grad)
-    return Need(STATE * trained, int(SLACK * sum(saved.values())), len(batch.input_ids))
+    state = STATE if lane.average is None else STATE + MEAN
+    return Need(state * trained, int(SLACK * sum(saved.values())), len(batch.input_ids))

@@ -37,6 +37,8 @@ class EvalDone:
     """The same of each of several tasks, by name."""
     train_loss: float | None = None
     """Mean of the steps since the evaluation before; None without a step."""
+    averaged: int = 0
+    """Steps that the weights are the mean of; 0: they are those of the last step."""
 
 
 @dataclass(frozen=True)

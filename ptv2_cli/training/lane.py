@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.inputs.feature_sizes import Indices
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import RowDraws, SeededDropout
+from ptv2_cli.training.averaging import WeightAverage
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import Checkpoint, load_tensors
 from ptv2_cli.training.events import StepDone, Stopped
@@ -65,6 +67,8 @@ class Lane:
         default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False)
     )
     """Scales the loss of fp16; does nothing unless it is enabled."""
+    average: float | None = None
+    """Share of the steps, at the end, whose weights are averaged; None: the last ones count."""
     step: int = 0
     """Steps taken."""
     evaluated: int = -1
@@ -85,6 +89,10 @@ class Lane:
         """The state of its dropouts when the step under way began."""
         self._whole = True
         """Whether the last batch that it gave has been through, forward and backward."""
+        self._average = None
+        if self.average is not None:
+            values = trained_values(self.optimizer)
+            self._average = WeightAverage(values, self.steps, self.average)
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -106,6 +114,18 @@ class Lane:
         if (check and not bool(self._loss.isfinite())) or (due and not self._weights_finite()):
             return Stopped("diverged", {"step": self.step, "loss": float(self._loss)})
         return Stopped("finished", {}) if self.step >= self.steps and not due else None
+
+    @property
+    def averaged_steps(self) -> int:
+        """How many steps the averaged weights are the mean of; 0: nothing is averaged yet."""
+        return 0 if self._average is None else self._average.count(self.step)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Give the learner its averaged weights for a while, if there are any yet.
+
+        They are what is evaluated and saved as `best`; what trains goes on with its own.
+        """
+        return nullcontext() if self._average is None else self._average.in_place()
 
     def next_batch(self) -> Batch:
         """The next batch of its step, on the device."""
@@ -146,6 +166,8 @@ class Lane:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        if self._average is not None:
+            self._average.add(self.step)
         done, self._step, self._loss = self._step, self._no_step(), self._step.loss
         epoch = self.step / self.batches.steps_per_epoch
         return StepDone(self.step, epoch, done.loss, done.rows, done.tokens)
@@ -165,6 +187,8 @@ class Lane:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         tensors["lane.loss"] = self._loss
+        if self._average is not None:
+            tensors |= {f"average.{name}": mean for name, mean in self._average.state().items()}
         taken = self._step.done if self._whole else 0
         drawn = self._dropout_states() if self._whole else self._before
         tensors |= {f"random.{name}": state for name, state in drawn.items()}
@@ -206,6 +230,8 @@ class Lane:
             dropout.restore(tensors.get(f"random.{name}"))
         if "lane.loss" in tensors:  # earlier versions saved whole steps and no loss
             self._loss = tensors["lane.loss"].to(self.device)
+        if self._average is not None:
+            self._average.restore(checkpoint.part("average"))
         if taken := state.get("taken", 0):
             self._restore_step(taken, checkpoint)
 

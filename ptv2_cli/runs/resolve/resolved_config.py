@@ -29,7 +29,7 @@ from ptv2_cli.tasks.class_weights import weight_problems
 
 HOLDOUT = 0.1
 """Share of train that is held out where the data has no validation split."""
-TRAINING = ("lr", "epochs", "steps", "warmup", "weight_decay")
+TRAINING = ("lr", "epochs", "steps", "warmup", "weight_decay", "average")
 """Keys of `train:` without effect where nothing trains."""
 
 
