@@ -158,7 +158,7 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
     tokens = sorted(vocabulary, key=lambda token: int(vocabulary[token]))
     return {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3 if token in special else 1 for token in tokens],
         "tokenizer.ggml.merges": [" ".join(pair) for pair in content["model"]["merges"]],
@@ -171,6 +171,8 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
 def _add(writer: Any, key: str, value: Any) -> None:
     if isinstance(value, str):
         writer.add_string(key, value)
+    elif isinstance(value, bool):
+        writer.add_bool(key, value)
     elif isinstance(value, list):
         writer.add_array(key, value)
     elif isinstance(value, float):

@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptv2_cli.backbones.gguf_header import FETCH_AGAIN, Header, read_header
+from ptv2_cli.backbones.gguf_header import FETCH_AGAIN, OTHER_COPY, Header, read_header
+from ptv2_cli.backbones.gguf_tokenizer import check_tokenizer
 from ptv2_cli.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ NEEDED = ("gguf", "accelerate")
 """Packages without which transformers reads no GGUF file."""
 INSTALL = "pip install 'ptv2[gguf]'"
 _F32, _F16 = 0, 1
-OTHER_COPY = "use a folder with the model in safetensors: backbone: FOLDER or a hub id"
+_FACTORS = ("scaling.factor", "scale_linear")
+"""Keys of the factor by which positions are scaled; 0 and 1 change nothing."""
 
 
 def check_header(path: Path) -> Header:
@@ -44,8 +46,7 @@ def check_header(path: Path) -> Header:
         )
     _check_positions(path, header, architecture)
     _check_layers(path, header, architecture)
-    if not header.text("tokenizer.ggml.model"):
-        raise BackboneError.at(str(path), "has no tokenizer in its metadata", OTHER_COPY)
+    check_tokenizer(path, header)
     return header
 
 
@@ -69,6 +70,9 @@ def _check_whole_model(path: Path, header: Header) -> None:
 def _check_positions(path: Path, header: Header, architecture: str) -> None:
     """Check that positions are not scaled: transformers would drop that without a word."""
     scaling = header.text(f"{architecture}.rope.scaling.type")
+    factors = (header.metadata.get(f"{architecture}.rope.{key}", 0) for key in _FACTORS)
+    if not scaling and any(factor not in {0, 1} for factor in factors):
+        scaling = "linear"  # older files give only a factor
     if scaling in {"", "none"} and not any(it.name == "rope_freqs.weight" for it in header.tensors):
         return
     raise BackboneError.at(

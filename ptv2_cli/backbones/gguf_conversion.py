@@ -1,7 +1,7 @@
 """Convert a GGUF file into a folder that transformers loads: weights, config.json, tokenizer.
 
-Quantized weights are dequantized, and held in the type in which the file has its other matrices,
-or in bf16. Whatever transformers would leave out or replace without a word is an error.
+All weights get one type: bf16 if any matrix is quantized, else that of the file's matrices. Whatever
+transformers would leave out or replace without a word is an error.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptv2_cli.backbones.gguf_checks import OTHER_COPY, held_type
-from ptv2_cli.backbones.gguf_header import FETCH_AGAIN, Header
+from ptv2_cli.backbones.gguf_checks import held_type
+from ptv2_cli.backbones.gguf_header import FETCH_AGAIN, OTHER_COPY, Header
+from ptv2_cli.backbones.gguf_tokenizer import set_word_cuts
 from ptv2_cli.errors import BackboneError, out_of_memory
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def convert(path: Path, header: Header, folder: Path) -> None:
         with quiet(), redirect_stderr(StringIO()), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(source, **options)
             _check_size(path, header, config)
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            set_word_cuts(path, header, tokenizer)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source,
                 config=config,
@@ -62,7 +65,6 @@ def convert(path: Path, header: Header, folder: Path) -> None:
                 ignore_mismatched_sizes=True,  # the report has them
                 **options,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except BackboneError:
         raise
     except Exception as error:  # of any type: damaged files fail in many places

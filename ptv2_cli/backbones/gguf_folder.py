@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ptv2_cli.backbones.gguf_header import Header
 
 _KIND = "gguf"
-_FORMAT = "1"
+_FORMAT = "2"
 _LIST = "sha256.json"
 """The hash of every other file of a converted folder."""
 _TEMPORARY: dict[tuple[str, ...], Path] = {}

@@ -17,6 +17,7 @@ from ptv2_cli.errors import BackboneError
 
 SUFFIX = ".gguf"
 FETCH_AGAIN = "fetch the file again; backbone.sha256 checks that it arrived whole"
+OTHER_COPY = "use a folder with the model in safetensors: backbone: FOLDER or a hub id"
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {

@@ -157,6 +157,38 @@ def test_the_tokenizer_and_its_chat_template_come_along(model_of, llama_gguf: Pa
     assert (own.bos_token, own.eos_token) == ("<s>", "</s>")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpt-2", ["a", "Ġ", "Ġ12", "th", "Ġ3"]),
+        ("smollm", ["a", "ĠĠ", "1", "2", "th", "Ġ", "3"]),
+        ("qwen2", ["a", "Ġ", "Ġ", "1", "2", "th", "Ġ", "3"]),
+    ],
+)
+def test_texts_are_cut_into_words_as_the_file_says(
+    name: str, words: list[str], model_of, tmp_path: Path
+) -> None:
+    keys = {"tokenizer.ggml.pre": name}
+    file = gguf_files.save_gguf(tmp_path / "model.gguf", model_of("llama"), metadata=keys)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(find(file).folder)
+    cut = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a  12th 3")
+    assert [word for word, _ in cut] == words
+
+
+def test_an_older_file_of_gpt2_names_no_way_to_cut(model_of, tmp_path: Path) -> None:
+    without = ("tokenizer.ggml.pre",)
+    file = gguf_files.save_gguf(tmp_path / "model.gguf", model_of("gpt2"), without=without)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(find(file).folder)
+    assert (
+        tokenizer("ann likes 12")["input_ids"]
+        == (
+            transformers.AutoTokenizer.from_pretrained(model_of("gpt2"))("ann likes 12")[
+                "input_ids"
+            ]
+        )
+    )
+
+
 # Known by its content
 
 
