@@ -135,7 +135,11 @@ def read_split(resolved: ResolvedConfig, split: str, data: Path | None, *, offli
     task, config = resolved.task, resolved.config
     if data is None:
         if split == "holdout":
-            return read_data(resolved, offline=offline)[1].splits["holdout"]
+            splits = read_data(resolved, offline=offline)[1].splits
+            if split not in splits:
+                hint = f"--split {config.selection.split}, the split that chose the epoch"
+                raise DataError.at("--split holdout", "the run held no rows out of train", hint)
+            return splits[split]
         source = _source(resolved, offline)
         found = read_limited(task, source, split, config.task.limit, config.train.seed)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Material, Ptv2, tree
+from commandline import Material, Ptv2, Refused, tree
 
 LINE = re.compile(r"(\w+) (\w+) (\d+\.\d{4}), logged (\d+\.\d{4}|-), (equal|differs|-)")
 
@@ -26,6 +26,11 @@ def change(run: Path, **scores: float) -> None:
     content: dict[str, Any] = json.loads((run / "metrics.json").read_text())
     content["metrics"]["validation"].update(scores)
     (run / "metrics.json").write_text(json.dumps(content))
+
+
+def test_a_run_without_a_holdout(finished: Path, refused: Refused) -> None:
+    says = ["--split holdout: the run held no rows out of train", "--split validation"]
+    refused("eval", finished, "--split", "holdout", says=says)
 
 
 def test_the_newest_run(finished: Path, ptv2: Ptv2) -> None:

@@ -61,6 +61,8 @@ def test_nearest_words(material: Material, ptv2: Ptv2, screen: None) -> None:
 def test_refused(finished: Path, material: Material, ptv2: Ptv2, refused: Refused) -> None:
     refused("inspect", "absent", says=["there is no such run directory"])
     refused("inspect", finished, "--split", "tests", says=["unknown split 'tests'"])
+    says = ["--split holdout: the run held no rows out of train", "--split validation"]
+    refused("inspect", finished, "--split", "holdout", says=says)
     refused("inspect", finished, "--plot", "a.pdf", says=["a.pdf does not end in .png or .svg"])
     refused("inspect", finished, "--rows", "0", says=["--rows"])
     (finished / "metrics.json").rename(finished / "kept.json")
