@@ -1,7 +1,7 @@
 """Convert a GGUF file into a folder that transformers loads: weights, config.json, tokenizer.
 
-All weights get one type: bf16 if any matrix is quantized, else that of the file's matrices. Whatever
-transformers would leave out or replace without a word is an error.
+All weights get one type: bf16 if any matrix is quantized, else that of the file's matrices.
+Whatever transformers would leave out or replace without a word is an error.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ from ptv2_cli.errors import BackboneError
 LIMIT = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 """Largest accepted difference of logits from the model's, relative to the largest logit."""
 HINT = (
-    "choose a backbone whose weights were saved with one; a task of labels can train a new head "
-    "instead: leave head: verbalizer out"
+    "choose a backbone whose weights were saved with one; only text/generation, head: verbalizer "
+    "and retention need it"
 )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ptv2_cli.config.fields import Count, Text
+from ptv2_cli.config.fields import Text
 from ptv2_cli.config.section import Section
 
 
@@ -16,7 +16,7 @@ class RetentionSection(Section):
     text: Text | None = Field(
         None, description="file of plain text in UTF-8; default: a text of ptv2's own"
     )
-    max_tokens: Count = Field(4096, description="most tokens of the text that are read")
+    max_tokens: int = Field(4096, ge=2, description="most tokens of the text that are read")
 
 
 def _switched(value: Any) -> Any:

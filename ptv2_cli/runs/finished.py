@@ -47,11 +47,14 @@ def resolve_finished(
 ) -> ResolvedConfig:
     """The resolved config of a finished run, with the backbone that it was trained on.
 
+    `retention:` is left out: only what measures it needs its text.
+
     Raises:
         BackboneError: the backbone cannot be found.
         RunError: it is another one now.
     """
-    resolved = resolve_config(loaded, offline=offline)
+    config = loaded.config.model_copy(update={"retention": None})
+    resolved = resolve_config(replace(loaded, config=config), offline=offline)
     located = locate(resolved.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located)
     return replace(resolved, located=located, method=resolved.method.without_init())

@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
+from ptv2_cli.backbones.lm_head import check_has_head
 from ptv2_cli.config.retention import RetentionSection
 from ptv2_cli.config.suggestions import SPLITS
-from ptv2_cli.errors import InputError, MachineError, Problem, RunError
+from ptv2_cli.errors import ConfigError, InputError, MachineError, Problem, RunError
 from ptv2_cli.runs.data import read_split
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.resolve.offline_rules import require_offline
-from ptv2_cli.runs.resolve.retention_rules import retention_obstacle
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.resolve.retention_rules import retention_obstacle, retention_text
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.runs.retention import measure_retention
 from ptv2_cli.runs.row_selection import DRAWN
@@ -174,6 +176,7 @@ def open_for_rescoring(
         InputError: there is no such split.
         RunError: it has not finished, or its backbone is another one now, or its holdout cannot be
             drawn again, or retention cannot be measured for it.
+        BackboneError: retention is to be measured, and its weights have no language-model head.
         CheckpointError: its checkpoint is missing or damaged.
         DataError: the data cannot be read.
     """
@@ -186,19 +189,38 @@ def open_for_rescoring(
     wanted = [split] if split else list(metrics["metrics"])
     if data is None and "holdout" in wanted:
         _check_holdout(directory, metrics)
-    section = resolved.config.retention if whole or retention else None
+    section = loaded.config.retention if whole or retention else None
     if retention:
         section = section or RetentionSection()
-        reason = retention_obstacle(resolved.method, resolved.shape)
-        if reason is not None:
-            raise RunError.at(str(directory.path), reason, "leave --retention out")
+        _check_retention(directory, resolved)
+    if section is not None:
+        _check_text(directory, section)
     found = {name: read_split(resolved, name, data, offline=offline) for name in wanted}
     session, state = open_best_session(directory, metrics, resolved, found, device)
     return RescoredRun(directory, session, metrics, state, data, section)
 
 
+def _check_retention(directory: RunDirectory, resolved: ResolvedConfig) -> None:
+    hint = "leave --retention out"
+    reason = retention_obstacle(resolved.method, resolved.shape)
+    if reason is not None:
+        raise RunError.at(str(directory.path), reason, hint)
+    check_has_head(resolved.located, resolved.shape.family)
+
+
+def _check_text(directory: RunDirectory, section: RetentionSection) -> None:
+    """Check that the text of retention can be read, before anything is scored."""
+    try:
+        retention_text(section, "retention")
+    except ConfigError as error:
+        what = f"retention cannot be measured: {error.problems[0].what}"
+        hint = "bring the text back; --split validation scores without retention"
+        raise RunError.at(str(directory.path), what, hint) from None
+
+
 def _check_holdout(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
-    if metrics["data"].get("holdout", {}).get("drawn", 1) != DRAWN:
+    held_out = metrics["data"].get("holdout")
+    if held_out is not None and held_out.get("drawn", 1) != DRAWN:
         raise RunError.at(
             str(directory.path),
             "its holdout was drawn by an earlier version of ptv2; drawn as now it would hold rows "

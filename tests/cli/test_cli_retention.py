@@ -9,6 +9,8 @@ from pathlib import Path
 
 import lm
 import pytest
+import tiny
+import yaml
 from commandline import Material, Ptv2, Refused, only_run
 
 
@@ -69,6 +71,28 @@ def test_measured_later(config: Path, ptv2: Ptv2) -> None:
     assert f"{measured['kl']:.3f}" in ptv2("report").out
     (run / "eval" / "retention.json").write_text('{"retention": {"kl": []}}')
     assert "elsewhere" not in ptv2("report").out
+
+
+def test_a_run_whose_text_is_gone(config: Path, ptv2: Ptv2, refused: Refused) -> None:
+    """Only what measures retention needs the text."""
+    assert ptv2("train", config, "--set", "retention.text=elsewhere.txt").code == 0
+    Path("elsewhere.txt").unlink()
+    says = ["retention cannot be measured: ", "elsewhere.txt cannot be read", "--split validation"]
+    refused("eval", only_run(), says=says)
+    for command in (("eval", "--split", "validation"), ("inspect",), ("predict", "--text", "ann")):
+        result = ptv2(*command)
+        assert result.code == 0, result.err
+
+
+def test_weights_without_a_head_are_refused_before_anything_is_scored(
+    config: Path, material: Material, ptv2: Ptv2, refused: Refused
+) -> None:
+    bare = tiny.save_model(Path("bare"), "llama")
+    task = yaml.safe_load(config.read_text())["task"]
+    assert ptv2("train", material.write(config, backbone=str(bare), task=task)).code == 0
+    says = ["its weights have no language-model head", "retention need it"]
+    refused("eval", only_run(), "--retention", says=says)
+    assert not (only_run() / "eval").exists()
 
 
 def test_refused(finished: Path, refused: Refused) -> None:

@@ -240,8 +240,9 @@ def test_the_vocabulary_never_stands_in_memory_for_all_positions(
 
 def test_only_so_many_tokens_are_read(gpt2: Path, tmp_path: Path, text: Path) -> None:
     session = tiny.opened(config(tmp_path, gpt2), tmp_path / "runs")
-    section = RetentionSection(text=str(text), max_tokens=10)
-    assert measure_retention(session, section)["tokens"] == 9
+    for most in (10, 2):
+        section = RetentionSection(text=str(text), max_tokens=most)
+        assert measure_retention(session, section)["tokens"] == most - 1
 
 
 def test_a_run_ends_where_memory_does_not_hold_a_second_model(
@@ -289,8 +290,8 @@ def test_refused(gpt2: Path, folder_of: Any, tmp_path: Path, text: Path) -> None
     assert "has 2 words, too few" in tiny.problems(path, f"retention.text={short}")
     short.write_bytes(b"\xff\xfe" * 100)
     assert "is no UTF-8: byte 0 is 0xff" in tiny.problems(path, f"retention.text={short}")
-    with pytest.raises(ConfigError, match="must be 1 or more"):
-        tiny.resolved(path, "retention.max_tokens=0")
+    with pytest.raises(ConfigError, match="must be 2 or more"):
+        tiny.resolved(path, "retention.max_tokens=1")
     with pytest.raises(ConfigError, match="max_token"):
         tiny.resolved(path, "retention.max_token=5")
 
