@@ -28,6 +28,11 @@ def chosen_run(path: Path) -> RunDirectory:
     return run
 
 
+def chosen_or_newest(run: Path | None, output: Path, name_it: str) -> RunDirectory:
+    """The run that is named, else the newest one; see `chosen_run` and `newest_run`."""
+    return newest_run(output, name_it) if run is None else chosen_run(run)
+
+
 def newest_run(output: Path, name_it: str) -> RunDirectory:
     """The newest finished run under `output`; it is printed, with the sweep that it belongs to.
 

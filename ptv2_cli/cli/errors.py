@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptv2_cli.cli import console
-from ptv2_cli.cli.chosen import chosen_run, newest_run
+from ptv2_cli.cli.chosen import chosen_or_newest
 from ptv2_cli.cli.options import OutputOption, RunArgument, split_option
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def errors(
         from ptv2_cli.report.plots import require_drawable
 
         require_drawable(plot, "--plot")
-    directory = newest_run(output, "ptv2 errors") if run is None else chosen_run(run)
+    directory = chosen_or_newest(run, output, "ptv2 errors")
     whole = open_finished(directory.path)
     chosen = whole.default_split() if split is None else SPLITS.get(split, split)
     views = [predicted(view, chosen) for view in parts(whole)]

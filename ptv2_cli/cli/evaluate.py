@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptv2_cli.cli import console
-from ptv2_cli.cli.chosen import chosen_run, newest_run
+from ptv2_cli.cli.chosen import chosen_or_newest
 from ptv2_cli.cli.options import (
     DeviceOption,
     JsonOption,
@@ -55,7 +55,7 @@ def evaluate(
 
     canonical_split(split)
     use_threads(threads)
-    directory = newest_run(output, "ptv2 eval") if run is None else chosen_run(run)
+    directory = chosen_or_newest(run, output, "ptv2 eval")
     reloaded = open_for_rescoring(
         directory,
         split=split,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptv2_cli.cli import console
-from ptv2_cli.cli.chosen import chosen_run, newest_run
+from ptv2_cli.cli.chosen import chosen_or_newest
 from ptv2_cli.cli.options import (
     DeviceOption,
     OfflineOption,
@@ -80,7 +80,7 @@ def inspect(
 
         require_drawable(plot, "--plot")
     use_threads(threads)
-    directory = newest_run(output, "ptv2 inspect") if run is None else chosen_run(run)
+    directory = chosen_or_newest(run, output, "ptv2 inspect")
     session, split = open_for_inspection(
         directory, split=split, rows=rows, device=choose_device(device), offline=offline
     )
