@@ -45,10 +45,14 @@ class GenerationOptions(Section):
     def _columns(
         cls, value: tuple[str, ...] | None, info: ValidationInfo
     ) -> tuple[str, ...] | None:
-        if info.data.get("messages") is None:
-            return ("input",) if value is None else value
-        _refuse_beside_messages(value, info)
-        return None
+        if info.data.get("messages") is not None:
+            _refuse_beside_messages(value, info)
+            return None
+        if value is None:
+            return ("input",)
+        if not value or len(set(value)) != len(value):
+            raise impossible("names one column or several different ones", "write input: [COLUMN]")
+        return value
 
     @field_validator("output")
     @classmethod

@@ -78,6 +78,11 @@ def test_a_template_shows_every_column() -> None:
     assert "leaves out {b}" in options_fail(input=["a", "b"], template="{a}:")
 
 
+@pytest.mark.parametrize("columns", [[], ["a", "a"]])
+def test_a_row_has_columns_to_read(columns: list[str]) -> None:
+    assert "one column or several different ones" in options_fail(input=columns)
+
+
 # Reading
 
 
