@@ -27,6 +27,7 @@ from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.environment import choose_device
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.prediction_stream import Chunk, chunks, record_of
+from ptv2_cli.runs.resolve.generation_rules import without_idle
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.results import prediction_line
 from ptv2_cli.runs.run_files import PredictionLine, read_predictions
@@ -139,7 +140,7 @@ class Run:
         Raises:
             RunError: the backbone is gone, or is another one now.
         """
-        loaded = load_run_config(self.files, self._overrides)
+        loaded = load_run_config(self.files, without_idle(self._overrides))
         return resolve_finished(self.files, self.metrics, loaded, offline=self.offline)
 
     @property

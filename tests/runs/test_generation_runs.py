@@ -355,3 +355,29 @@ def test_how_to_write_can_change(trained: RunDirectory) -> None:
         assert found["prediction"]["text"] == drawn[0]["prediction"]["text"]
     with pytest.raises(ConfigError, match="has no effect without do_sample"):
         load(trained.path, offline=True, generate={"temperature": 0.5}).predict(text)
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "off"),
+    [
+        ({"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False}),
+        ({"num_beams": 2, "length_penalty": 0.5}, {"num_beams": 1}),
+    ],
+)
+def test_a_way_of_writing_can_be_turned_off(
+    config: Callable[..., Path],
+    tmp_path: Path,
+    trained_with: dict[str, Any],
+    off: dict[str, Any],
+) -> None:
+    """The run's own config then holds keys that nothing reads."""
+    from ptv2_cli import load
+
+    path = config("gpt2", generate={"max_new_tokens": 4, **trained_with})
+    session, _ = tiny.trained(path, tmp_path / "runs", "train.epochs=1")
+    run = session.resolved_run.directory.path
+    plain = load(run, offline=True, generate=off).predict("ann likes the cat")["prediction"]
+    assert "log_probability" in plain
+    with pytest.raises(ConfigError, match="has no effect without"):
+        key = next(key for key in trained_with if key not in off)
+        load(run, offline=True, generate={**off, key: trained_with[key]}).predict("ann")

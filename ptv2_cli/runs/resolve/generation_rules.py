@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptv2_cli.backbones.families import Shape
 from ptv2_cli.config.generate import GenerateSection
 from ptv2_cli.config.load import LoadedConfig
+from ptv2_cli.config.overrides import Override
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import Problem
 from ptv2_cli.methods.spec import MethodSpec
@@ -51,6 +52,20 @@ def generation_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) ->
         what = f"{section.min_new_tokens} is more than max_new_tokens {section.max_new_tokens}"
         hint = "write a smaller min_new_tokens"
         yield Problem(loaded.where("generate", "min_new_tokens"), what, hint)
+
+
+def without_idle(overrides: Sequence[Override]) -> list[Override]:
+    """The overrides, and null for each key that only what they turn off reads.
+
+    A finished run's config holds such keys; without draws or beams they would be errors.
+    """
+    given = {each.path[-1]: each for each in overrides if len(each.path) == 2}
+    idle: list[Override] = []
+    for keys, switch, off in ((DRAWS, "do_sample", False), (BEAMS, "num_beams", 1)):
+        if switch in given and given[switch].value == off:
+            origin = given[switch].origin
+            idle += [Override(("generate", key), None, origin) for key in keys if key not in given]
+    return [*overrides, *idle]
 
 
 def _template_problems(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
