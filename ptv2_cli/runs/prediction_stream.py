@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.data.text_decoding import check_unicode
-from ptv2_cli.errors import DataError
+from ptv2_cli.errors import DataError, UnfitRow
 from ptv2_cli.runs.read_ahead import ReadAhead
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.tasks.base import Task
@@ -121,10 +121,10 @@ def chunks(
         ahead: read and encode the next group in a thread while one is answered.
 
     Raises:
-        DataError: a row is bad and is not to be skipped, or the rest cannot be read; what came
-            before it is answered first.
+        DataError: a row is bad, or does not fit the model, and is not to be skipped, or the rest
+            cannot be read; what came before it is answered first.
     """
-    groups = _encoded(_groups(task, records, size, skip_bad), encode)
+    groups = _encoded(_groups(task, records, size, skip_bad), encode, skip_bad)
     with ExitStack() as stack:
         # The first rows are checked, and the model loaded, in the caller's thread.
         first = list(islice(groups, 1))
@@ -135,34 +135,71 @@ def chunks(
                 raise bad[0].error
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring rows."""
+
+    rows: list[Row]
+    lines: list[RawRow]
+    """What each row was read from."""
+    bad: list[BadRow]
+
+
 def _encoded(
-    groups: Iterator[tuple[list[Row], list[BadRow]]], encode: Callable[[list[Row]], _E]
+    groups: Iterator[_Group], encode: Callable[[list[Row]], _E], skip_bad: bool
 ) -> Iterator[tuple[list[Row], list[BadRow], _E | None]]:
     """The groups with what `encode` makes of their rows; None without rows."""
-    for rows, bad in groups:
-        yield rows, bad, encode(rows) if rows else None
+    for group in groups:
+        try:
+            encoded = encode(group.rows) if group.rows else None
+        except UnfitRow:
+            group = _fitting(group, encode, skip_bad)
+            encoded = encode(group.rows) if group.rows else None
+        yield group.rows, group.bad, encoded
+
+
+def _fitting(group: _Group, encode: Callable[[list[Row]], Any], skip_bad: bool) -> _Group:
+    """The group with its unfit rows among the bad ones; it ends with the first to stop at."""
+    rows: list[Row] = []
+    lines: list[RawRow] = []
+    unfit: list[BadRow] = []
+    for row, line in zip(group.rows, group.lines, strict=True):
+        try:
+            encode([row])
+        except UnfitRow as error:
+            (problem,) = error.problems
+            named = DataError.at(line.where, problem.what, problem.hint)
+            unfit.append(BadRow(line.number, named, line.values))
+            if not skip_bad:
+                return _Group(rows, lines, unfit)
+        else:
+            rows.append(row)
+            lines.append(line)
+    bad = sorted([*group.bad, *unfit], key=lambda each: each.number or 0)
+    return _Group(rows, lines, bad)
 
 
 def _groups(
     task: NewRows, records: Iterable[Record], size: int, skip_bad: bool
-) -> Iterator[tuple[list[Row], list[BadRow]]]:
-    rows: list[Row] = []
-    bad: list[BadRow] = []
+) -> Iterator[_Group]:
+    group = _Group([], [], [])
     try:
         for record in records:
             checked = _checked(task, record)
             if isinstance(checked, BadRow):
-                bad.append(checked)
+                group.bad.append(checked)
             else:
-                rows += checked
-            if len(rows) + len(bad) >= size or (bad and not skip_bad):
-                yield rows, bad
-                rows, bad = [], []
+                assert isinstance(record, RawRow)
+                group.rows.extend(checked)
+                group.lines.extend([record] * len(checked))
+            if len(group.rows) + len(group.bad) >= size or (group.bad and not skip_bad):
+                yield group
+                group = _Group([], [], [])
     except DataError:  # the rest cannot be read: what came before it counts
-        yield rows, bad
+        yield group
         raise
-    if rows or bad:
-        yield rows, bad
+    if group.rows or group.bad:
+        yield group
 
 
 def _checked(task: NewRows, record: Record) -> list[Row] | BadRow:

@@ -96,3 +96,43 @@ def test_no_chat_template(config: Callable[..., Path], refused: Refused, model: 
         rows = [{"talk": talk}, {"talk": other}]
         Path(f"rows/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused("train", path, says=[f"the tokenizer of {model} has no chat", "input: and output:"])
+
+
+STRICT = (
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}" + lm.CHAT
+)
+
+
+def test_new_rows_that_the_chat_template_refuses(tmp_path: Path, ptv2: Ptv2) -> None:
+    """They are bad rows: the others are predicted."""
+    model = lm.save_writer(tmp_path / "strict", "gpt2", n_positions=120, chat=STRICT)
+    user = {"role": "user", "content": "who ?"}
+    answers = [{"role": "assistant", "content": name} for name in ("ann", "bob")]
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    for split in ("train", "val"):
+        lines = [json.dumps({"talk": [user, answer]}) + "\n" for answer in answers * 2]
+        (rows / f"{split}.jsonl").write_text("".join(lines))
+    path = tiny.write_config(
+        tmp_path / "config.yaml",
+        model,
+        rows,
+        task={"name": "text/generation", "data": str(rows), "max_len": 80, "messages": "talk"},
+        train={"steps": 1, "lr": 0.05, "batch_size": 2},
+        generate={"max_new_tokens": 4},
+    )
+    assert ptv2("train", path).code == 0
+    new = [[user], [user, user], [user], [user, {**user, "role": "usr"}], [user, user]]
+    Path("new.jsonl").write_text("".join(json.dumps({"talk": talk}) + "\n" for talk in new))
+    stopped = ptv2("predict", "new.jsonl")
+    assert (stopped.code, len(stopped.out.splitlines())) == (2, 1)
+    assert f"new.jsonl:2: the chat template of {model} refuses" in stopped.err
+    assert "roles must alternate" in stopped.err
+    assert "--skip-bad leaves such rows out" in stopped.err
+    result = ptv2("predict", "new.jsonl", "--skip-bad", "--output", "written.jsonl")
+    assert result.code == 0, result.err
+    assert len(Path("written.jsonl").read_text().splitlines()) == 2
+    bad = [json.loads(line) for line in Path("written.jsonl.bad.jsonl").read_text().splitlines()]
+    assert [line["line"] for line in bad] == [2, 4, 5]
+    assert [line["row"]["talk"] for line in bad] == [new[1], new[3], new[4]]
