@@ -242,6 +242,27 @@ def test_a_model_without_a_chat_template(config: Callable[..., Path], tmp_path: 
 # What cannot work
 
 
+@pytest.mark.parametrize("method", ["none", "ptuning_v2"])
+def test_a_run_that_writes_nothing_says_so(
+    config: Callable[..., Path], writer_of: Callable[[str], Path], tmp_path: Path, method: str
+) -> None:
+    mute = tmp_path / "mute"
+    model: Any = transformers.GPT2LMHeadModel.from_pretrained(writer_of("gpt2"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(writer_of("gpt2"))
+    end = model.lm_head.weight[tokenizer.eos_token_id].detach()
+    with torch.no_grad():
+        model.transformer.ln_f.bias += 40 * end / end.square().sum()
+    model.save_pretrained(mute)
+    tokenizer.save_pretrained(mute)
+    train = {"seed": 11} if method == "none" else {"lr": 1e-6, "steps": 1}
+    length = None if method == "none" else 3
+    path = config("gpt2", backbone=mute, method=method, prompt_len=length, train=train)
+    _, metrics = tiny.trained(path, tmp_path / "runs")
+    (warning,) = (text for text in metrics["warnings"] if text.startswith("every"))
+    assert warning.startswith("every text that the run writes is empty: try ")
+    assert ("learning rate (now 1e-06)" in warning) == (method != "none")
+
+
 def test_a_row_that_does_not_fit_is_named(config: Callable[..., Path], tmp_path: Path) -> None:
     path = config("gpt2", generate={"max_new_tokens": 4}, task={"limit": {"train": 20}})
     file = tmp_path / "rows" / "train.jsonl"
@@ -284,6 +305,20 @@ def test_keys_that_contradict_each_other(
     config: Callable[..., Path], changes: dict[str, Any], says: str
 ) -> None:
     assert says in tiny.problems(config("gpt2", **changes))
+
+
+def test_a_decoder_has_positions_for_the_answer(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = lm.save_writer(tmp_path / "bart", "bart", max_position_embeddings=40)
+    task, train = {"max_len": 20}, {**TRAIN, "epochs": 1}
+    path = config("bart", task, backbone=model, train=train, generate={"max_new_tokens": 38})
+    assert "38 tokens are more than the 37 positions of the decoder beside the prompt's 3" in (
+        tiny.problems(path)
+    )
+    longest = {"max_new_tokens": 37, "min_new_tokens": 37}
+    path = config("bart", task, backbone=model, train=train, generate=longest)
+    tiny.trained(path, tmp_path / "runs")
 
 
 def test_truncation_of_a_conversation(config: Callable[..., Path]) -> None:
@@ -378,6 +413,7 @@ def test_a_way_of_writing_can_be_turned_off(
     run = session.resolved_run.directory.path
     plain = load(run, offline=True, generate=off).predict("ann likes the cat")["prediction"]
     assert "log_probability" in plain
+    key = next(key for key in trained_with if key not in off)
+    again = load(run, offline=True, generate={**off, key: trained_with[key]})
     with pytest.raises(ConfigError, match="has no effect without"):
-        key = next(key for key in trained_with if key not in off)
-        load(run, offline=True, generate={**off, key: trained_with[key]}).predict("ann")
+        again.predict("ann")

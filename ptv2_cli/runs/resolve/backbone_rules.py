@@ -42,7 +42,8 @@ def backbone_problems(
     """
     yield from _shape_problems(loaded, method, task, shape)
     yield from head_misfits(loaded, method, task, shape)
-    yield from generation_misfits(loaded, task, shape)
+    taken = 0 if method.in_input else positions_taken(loaded.config, method, task)
+    yield from generation_misfits(loaded, task, shape, taken)
     yield from _dtype_problems(loaded, method, dtype)
     yield from _cache_problems(loaded, method, task, shape)
     yield from _compile_problems(loaded, shape)

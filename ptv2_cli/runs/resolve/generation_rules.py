@@ -85,10 +85,24 @@ def _template_problems(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Pro
         yield Problem(loaded.where("task", "truncation"), what, "leave truncation out")
 
 
-def generation_misfits(loaded: LoadedConfig, task: Task, shape: Shape) -> Iterator[Problem]:
-    """What the backbone's config.json forbids."""
+def generation_misfits(
+    loaded: LoadedConfig, task: Task, shape: Shape, taken: int
+) -> Iterator[Problem]:
+    """What the backbone's config.json forbids, beside a prompt that takes `taken` positions."""
     if not task.kind_spec.writes:
         return
+    section = loaded.config.generate or GenerateSection()
+    # A causal model has text and answer in `task.max_len`; a decoder has positions of its own.
+    if shape.family.two_stacks and shape.positions is not None:
+        room = shape.positions - taken
+        if section.max_new_tokens > room:
+            beside = f" beside the prompt's {taken}" if taken else ""
+            yield Problem(
+                loaded.where("generate", "max_new_tokens"),
+                f"{section.max_new_tokens} tokens are more than the {room} positions of the "
+                f"decoder{beside}",
+                f"write generate: {{max_new_tokens: {room}}}, or less",
+            )
     if shape.family.two_stacks and loaded.config.task.options.get("messages") is not None:
         yield Problem(
             loaded.where("task", "messages"),
