@@ -199,7 +199,7 @@ class RunRecorder:
         self.loss.zero_()
         write_history(self.directory.history, self.record.history)
         if self.record.newly_collapsed:
-            self.warn(_collapse_advice(event, self.config.train.lr))
+            self.warn(_collapse_advice(event, self.config.train.lr, writes=self._writes))
 
     def add_to(self, save: Save) -> None:
         """Write what the run needs to go on from here; it counts once `save` is committed."""
@@ -345,7 +345,11 @@ class RunRecorder:
         elif selected is not None and selected.collapsed is not None:
             last = self.record.history[-1]
             event = EvalDone(last["step"], last["epoch"], {}, 0.0, selected.collapsed)
-            self.warn(_collapse_advice(event, self.config.train.lr))
+            self.warn(_collapse_advice(event, self.config.train.lr, writes=self._writes))
+
+    @property
+    def _writes(self) -> bool:
+        return self.session.resolved.task.kind_spec.writes
 
     def _about_data(self) -> list[str]:
         data = self.session.data
@@ -365,7 +369,13 @@ def _clear(directory: RunDirectory) -> None:
         path.unlink(missing_ok=True)
 
 
-def _collapse_advice(event: EvalDone, lr: float | None) -> str:
+def _collapse_advice(event: EvalDone, lr: float | None, *, writes: bool) -> str:
+    if writes:
+        other = "" if lr is None else f"another learning rate (now {lr:g}) or prompt_len, "
+        return (
+            f"every text that the run writes is empty: try {other}another task.template, or "
+            "generate.min_new_tokens"
+        )
     if lr is None:  # nothing trains
         return (
             f"every prediction is {event.collapsed!r}: try head.calibrate: contextual, other words "
