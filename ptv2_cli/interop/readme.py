@@ -67,12 +67,16 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
         form = "as tokenizer.apply_chat_template writes messages"
     special = ", add_special_tokens=False" if chat else ""
     revision = "" if assembly.revision is None else f", revision={_quoted(assembly.revision)}"
+    drawn = ""
+    if settings["do_sample"]:
+        drawn = "\nTokens are drawn, so the texts are not those of the run; torch.manual_seed(1) "
+        drawn += "repeats them.\n"
     options = "".join(f"    {key}={value!r},\n" for key, value in sorted(settings.items()))
     return f"""# {assembly.run}, exported by ptv2 for PEFT
 
 `write(text)` returns what the run writes after a text, in fp32. The text is the whole input,
 {form}.
-
+{drawn}
 ```python
 import torch
 from peft import PeftModel

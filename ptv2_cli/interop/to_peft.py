@@ -225,6 +225,8 @@ def _settings(session: Session) -> dict[str, Any]:
     section, encoder = session.resolved.config.generate, session.data.encoder
     assert section is not None
     options = section.model_dump(exclude={"seed"}, exclude_none=True)
+    if section.do_sample:
+        options.setdefault("top_k", 0)  # transformers' own default is 50
     return {**options, "eos_token_id": encoder.end_ids, "pad_token_id": encoder.pad_id}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import lm
 import pytest
 import tiny
+import torch
 from swapping import exported
 
 from ptv2_cli.errors import RunError
@@ -90,3 +91,14 @@ def test_the_folded_run_writes_the_same(tmp_path: Path, family: str) -> None:
     rows = [line["row"] for line in Run(run, offline=True).predictions()]
     folded = Run(RunDirectory(tmp_path / "folded"), offline=True).predict(rows)
     assert [line["prediction"]["text"] for line in folded] == written(run)
+
+
+def test_drawn_texts_are_drawn_among_the_same_tokens(tmp_path: Path) -> None:
+    """Without top_k transformers draws among 50, the run among all."""
+    run = make_run(tmp_path, "gpt2", WIDE, do_sample=True, temperature=20.0)
+    exported(run, tmp_path / "adapter")
+    assert "Tokens are drawn" in (tmp_path / "adapter" / "README.md").read_text()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        drawn = {text[:1] for text in by_readme(tmp_path / "adapter", ["ann"] * 120)}
+    assert len(drawn) > 50  # of 50 tokens there are no more first characters
