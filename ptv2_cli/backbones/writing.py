@@ -58,7 +58,8 @@ def write(
     if backbone.decodes:
         config = copy.deepcopy(config)
         config.decoder_start_token_id = backbone.decoder_start
-    with language.whole() as model, _prompted(backbone, model, prompts) as steps:
+    scored = config.num_beams in {None, 1}
+    with language.whole() as model, _prompted(backbone, model, prompts, scored) as steps:
         sequences: Tensor = model.generate(
             **inputs, generation_config=config, streamer=streamer, logits_processor=processors
         )
@@ -69,8 +70,7 @@ def write(
     ends = torch.as_tensor(config.eos_token_id, device=ids.device).view(-1)
     ended = torch.isin(ids, ends).cumsum(dim=1)
     own = torch.cat([torch.zeros_like(ended[:, :1]), ended[:, :-1]], dim=1) == 0
-    alone = config.num_beams in {None, 1}
-    return Written(ids, own.sum(dim=1), steps.total(ids, own) if alone else None)
+    return Written(ids, own.sum(dim=1), steps.total(ids, own) if scored else None)
 
 
 def _inputs(backbone: Backbone, batch: PlainBatch, prompts: Prompts) -> dict[str, Tensor]:
@@ -92,14 +92,16 @@ def _inputs(backbone: Backbone, batch: PlainBatch, prompts: Prompts) -> dict[str
 
 
 @contextmanager
-def _prompted(backbone: Backbone, model: Any, prompts: Prompts) -> Iterator[_Steps]:
-    """Put the prompts into every forward pass of the whole model."""
+def _prompted(backbone: Backbone, model: Any, prompts: Prompts, scored: bool) -> Iterator[_Steps]:
+    """Put the prompts into every forward pass of the whole model.
+
+    `scored`: the log probabilities of its tokens are kept.
+    """
     injection = backbone.injection
     steps = _Steps(backbone, prompts)
-    hooks = [
-        model.register_forward_pre_hook(steps.begin, with_kwargs=True),
-        model.register_forward_hook(steps.end),
-    ]
+    hooks = [model.register_forward_pre_hook(steps.begin, with_kwargs=True)]
+    if scored:
+        hooks.append(model.register_forward_hook(steps.end))
     if backbone.decodes:  # its encoder runs by itself, before the first token
         hooks.append(
             model.get_encoder().register_forward_pre_hook(lambda *_: injection.next_pass())
@@ -129,7 +131,7 @@ class _Steps:
         self._backbone.injection.next_pass()
         decodes = self._backbone.decodes
         ids = kwargs.get("decoder_input_ids" if decodes else "input_ids")
-        if self._last is not None and ids is not None and len(ids) == len(self._last):
+        if self._last is not None and ids is not None:
             self._chosen.append(self._last.gather(1, ids[:, -1:])[:, 0])
         if self._backbone.shape.family.takes_positions and not decodes:
             new = kwargs["inputs_embeds"] if ids is None else ids
