@@ -39,7 +39,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, new or empty.")],
     to: Annotated[
         Target,
-        typer.Option("--to", help="peft: a PEFT adapter; folded: a run without its MLP."),
+        typer.Option("--to", help="peft: a PEFT adapter; folded: a run without its network."),
     ],
     threads: ThreadsOption = None,
     offline: OfflineOption = False,

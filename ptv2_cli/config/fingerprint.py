@@ -48,6 +48,8 @@ LATER: Mapping[str, Any] = {
     "backbone.quantize": None,
     "method.sites": "all",
     "method.softmax": "shared",
+    "method.key_lr_factor": 1.0,
+    "method.freeze_first": False,
     "task.metrics": None,
     "train.class_weights": None,
     "train.batch_tokens": None,

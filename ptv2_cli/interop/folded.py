@@ -15,7 +15,7 @@ from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.interop.to_peft import Written
-from ptv2_cli.methods.prefix import Reparameterized
+from ptv2_cli.methods.prompt_values import Reparameterized, Residual
 from ptv2_cli.rng import generator
 from ptv2_cli.runs.directory import RunDirectory, write_config
 from ptv2_cli.runs.results import write_json
@@ -26,7 +26,7 @@ _LIKE_A_RUN = re.compile(r"-[0-9a-f]{8}$")
 
 
 def export_folded(run: RunDirectory, folder: Path) -> Written:
-    """Write a run with `reparam: mlp` as one without: the network's output becomes the prompt.
+    """Write a run with a `reparam` as one without: the network's output becomes the prompt.
 
     `ptv2 eval` and `ptv2 predict` work with the folder as with the run. Its metrics.json has the
     run's fingerprint, so a report with both counts one, and names the run under `origin`.
@@ -45,8 +45,9 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
     fingerprint = str(metrics["fingerprint"])
     checkpoint = load_checkpoint(run.checkpoints, "best", fingerprint)
     config = load_config(run.config).config.model_dump(mode="json")
-    if config["method"].get("reparam") != "mlp":
-        what = f"has no network to fold: its {config['method']['name']} has no reparam: mlp"
+    reparam = config["method"].get("reparam", "none")
+    if reparam == "none":
+        what = f"has no network to fold: its {config['method']['name']} has no reparam"
         raise RunError.at(str(run.path), what, "use the run as it is, or --to peft")
     prompt = folded(checkpoint.part(_SOURCE.removesuffix(".")))
     others = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
@@ -54,28 +55,33 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
     with new_folder(folder) as partial:
         target = RunDirectory(partial)
         _copy_results(run, target)
-        write_config(target.config, config, _heading(run))
+        write_config(target.config, config, _heading(run, reparam))
         tensors = {**others, f"{_SOURCE}prompt": prompt}
         save_checkpoint(target.checkpoints, "best", fingerprint, tensors, checkpoint.state)
         write_json(target.metrics, _metrics(run, metrics, config, prompt.numel()))
         files = tuple(sorted(path.name for path in partial.iterdir()))
-    return Written(folder, files, (f"its prompt is {prompt.numel():,} values, without the MLP",))
+    return Written(folder, files, (f"its prompt is {prompt.numel():,} values, no network",))
 
 
 def folded(source: Mapping[str, Tensor]) -> Tensor:
     """Prompt values [P, W] that a reparameterization computes."""
     length, size = source["prompt"].shape
     hidden, width = len(source["network.0.weight"]), len(source["network.2.weight"])
-    network = Reparameterized(length, size, hidden, width, 0.0, generator(0, "unused"))
+    unused = generator(0, "unused")
+    network: Reparameterized | Residual
+    if "network.3.weight" in source:  # the LayerNorm
+        network = Residual(source["prompt"], hidden, unused)
+    else:
+        network = Reparameterized(length, size, hidden, width, 0.0, unused)
     network.load_state_dict(dict(source))
     with torch.no_grad():
         values: Tensor = network()
     return values
 
 
-def _heading(run: RunDirectory) -> str:
+def _heading(run: RunDirectory, reparam: str) -> str:
     return (
-        f"# Folded by ptv2 export from {run.path.name}, which was trained with reparam: mlp.\n"
+        f"# Folded by ptv2 export from {run.path.name}, trained with reparam: {reparam}.\n"
         "# Training this file would train a prompt without that network: another run.\n"
     )
 

@@ -43,7 +43,12 @@ def settings_of(loaded: LoadedConfig, foreign: Foreign) -> list[str]:
         InputError: the config contradicts the checkpoint.
     """
     gather(_conflicts(loaded, foreign), InputError)
-    settings = [f"prompt_len={foreign.length}", "method.init=normal"]
+    settings = [
+        f"prompt_len={foreign.length}",
+        "method.init=normal",
+        "method.key_lr_factor=1",
+        "method.freeze_first=false",
+    ]
     if foreign.hidden is None:
         return [*settings, "method.reparam=none"]
     return [*settings, "method.reparam=mlp", f"method.reparam_hidden={foreign.hidden}"]

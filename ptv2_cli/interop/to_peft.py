@@ -292,7 +292,7 @@ def _assembly(
 
 def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Iterator[str]:
     if session.learner.method.counts()["reparam"]:
-        yield "the MLP is folded into the prompt, as PEFT stores prefixes"
+        yield "the network is folded into the prompt, as PEFT stores prefixes"
     if run.resolved.task.kind_spec.writes:
         yield "the head is the backbone's own: README.md has the code that writes texts"
     elif stock is None:

@@ -60,6 +60,10 @@ class Method(nn.Module):
         """The prompts of one forward pass."""
         return Prompts()
 
+    def rate_factors(self) -> Mapping[nn.Parameter, float]:
+        """Parameters that have a learning rate of their own: factors on the method's rate."""
+        return {}
+
     def counts(self) -> dict[str, int]:
         """Trainable values: `prompt` vectors and the `reparam` network that makes them."""
         return {"prompt": 0, "reparam": 0}

@@ -1,4 +1,4 @@
-"""The modules of P-tuning v2: prompt values, trained as they are or computed by a network."""
+"""The module of P-tuning v2: keys and values for the chosen sites."""
 
 from __future__ import annotations
 
@@ -10,42 +10,9 @@ from torch import Tensor, nn
 
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site, Stack
 from ptv2_cli.methods.base import Context, Method
-from ptv2_cli.methods.initial import PUBLISHED_STD, drawn_std, first_values
-from ptv2_cli.rng import SeededDropout, normal_
-
-
-class Direct(nn.Module):
-    """Prompt values that train as they are: [P, W], W the width of all sites together."""
-
-    def __init__(self, values: Tensor) -> None:
-        super().__init__()
-        self.prompt = nn.Parameter(values)
-
-    def forward(self) -> Tensor:
-        """Prompt values [P, W]."""
-        return self.prompt
-
-
-class Reparameterized(nn.Module):
-    """Embedding(P, H) -> Linear(H, hidden) -> Tanh -> Linear(hidden, W), as published."""
-
-    def __init__(
-        self, length: int, size: int, hidden: int, width: int, std: float, init: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.prompt = nn.Parameter(torch.empty(length, size))
-        self.network = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, width))
-        normal_(self.prompt, std, init)
-        for name, parameter in self.network.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                normal_(parameter, PUBLISHED_STD, init)
-
-    def forward(self) -> Tensor:
-        """Prompt values [P, W]."""
-        values: Tensor = self.network(self.prompt)
-        return values
+from ptv2_cli.methods.initial import drawn_std, first_values
+from ptv2_cli.methods.prompt_values import Direct, Reparameterized, Residual, TwoRates
+from ptv2_cli.rng import SeededDropout
 
 
 class Prefix(Method):
@@ -55,10 +22,16 @@ class Prefix(Method):
         context: of the run.
         layers: of each stack that get prompts, from 0.
         init: where the values begin; see `initial`.
-        hidden: hidden width of the network that computes the values; None: they train as they are.
+        reparam: how they are computed; none: they train as they are.
+        hidden: hidden width of the network that computes them.
+        key_lr_factor: of the keys' learning rate, times that of the values; 0: keys do not train.
+        freeze_first: whether the first position does not train; dropout leaves it as it is, too.
         dropout: on keys and values, or off; None: the backbone's.
         offset: positions by which the text's own are shifted.
     """
+
+    first: Tensor | None
+    """The first position [1, W], if it does not train."""
 
     def __init__(
         self,
@@ -66,12 +39,14 @@ class Prefix(Method):
         layers: Mapping[Stack, Sequence[int]],
         *,
         init: Any,
-        hidden: int | None,
+        reparam: Literal["none", "mlp", "residual"],
+        hidden: int,
+        key_lr_factor: float,
+        freeze_first: bool,
         dropout: float | Literal["off"] | None,
         offset: int,
     ) -> None:
         super().__init__()
-        length = context.prompt_len
         self.sites = {
             number: site
             for number, site in enumerate(context.sites)
@@ -79,18 +54,28 @@ class Prefix(Method):
         }
         self.lowest = min(site.layer for site in self.sites.values())
         self.offset = offset
-        self.source: Direct | Reparameterized
-        if hidden is not None:
-            width = sum(site.width for site in self.sites.values())
+        self._widths = [site.width for site in self.sites.values()]
+        self._key_lr_factor = key_lr_factor
+        self.register_buffer("first", None)
+        self.source: nn.Module
+        if reparam == "mlp":
             std = drawn_std(init)
             assert std is not None
+            size, width = context.hidden_size, sum(self._widths)
             self.source = Reparameterized(
-                length, context.hidden_size, hidden, width, std, context.init
+                context.prompt_len, size, hidden, width, std, context.init
             )
         else:
-            values, note = first_values(init, length, self.sites, context)
-            self.source = Direct(values)
+            values, note = first_values(init, context.prompt_len, self.sites, context)
             self.notes = (note,) if note else ()
+            if freeze_first:
+                self.first, values = values[:1].clone(), values[1:].clone()
+            if reparam == "residual":
+                self.source = Residual(values, hidden, context.init)
+            elif key_lr_factor != 1:
+                self.source = TwoRates(values, self._widths, trains_keys=key_lr_factor > 0)
+            else:
+                self.source = Direct(values)
         probability = context.dropout if dropout is None else dropout
         self.dropout = SeededDropout(
             0.0 if probability == "off" else probability, context.seed, "dropout/prompt"
@@ -99,8 +84,9 @@ class Prefix(Method):
     def forward(self) -> Prompts:
         """Keys and values of every chosen site, dropout applied."""
         values: Tensor = self.dropout(self.source())
-        widths = [site.width for site in self.sites.values()]
-        parts = torch.split(values, widths, dim=1)
+        if self.first is not None:
+            values = torch.cat([self.first, values])
+        parts = torch.split(values, self._widths, dim=1)
         return Prompts(
             keys_values={
                 number: _keys_values(part, site)
@@ -109,11 +95,20 @@ class Prefix(Method):
             offset=self.offset,
         )
 
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        """The factor of the keys, where they have their own."""
+        if isinstance(self.source, TwoRates):
+            return {self.source.keys: self._key_lr_factor}
+        return {}
+
     def counts(self) -> dict[str, int]:
         """Prompt values, and those of the network behind them."""
-        total = sum(parameter.numel() for parameter in self.source.parameters())
-        prompt = self.source.prompt.numel()
-        return {"prompt": prompt, "reparam": total - prompt}
+        counts = {"prompt": 0, "reparam": 0}
+        for name, parameter in self.source.named_parameters():
+            if parameter.requires_grad:
+                part = "reparam" if name.startswith("network.") else "prompt"
+                counts[part] += parameter.numel()
+        return counts
 
 
 def _keys_values(part: Tensor, site: Site) -> KeysValues:

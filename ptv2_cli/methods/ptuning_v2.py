@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from ptv2_cli.config.fields import Count, Dropout
+from ptv2_cli.config.fields import Count, Dropout, Flag
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.initial import Init, drawn_std
@@ -31,8 +31,10 @@ class PTuningV2(MethodSpec):
     sites: Literal["all", "encoder", "decoder", "cross"] = Field(
         "all", description="of an encoder-decoder: which attention gets prompts"
     )
-    reparam: Literal["none", "mlp"] = Field(
-        "none", description="mlp: a network that trains with the prompts computes them"
+    reparam: Literal["none", "mlp", "residual"] = Field(
+        "none",
+        description="mlp: a network that trains with the prompts computes them; residual: it "
+        "computes what is added to them (arXiv 2305.03937)",
     )
     reparam_hidden: Count = Field(512, description="hidden width of that network")
     init: Init = Field(
@@ -52,6 +54,16 @@ class PTuningV2(MethodSpec):
         "own, times a gate for each head that starts at zero (LLaMA-Adapter, arXiv 2303.16199), "
         "and the text's positions begin at 0",
     )
+    key_lr_factor: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="learning rate of the keys, times train.lr, which the values have; 0: keys "
+        "do not train (arXiv 2508.17032: keys route, values learn)",
+    )
+    freeze_first: Flag = Field(
+        False,
+        description="causal models: the first prompt position, which much attention goes to, "
+        "stays as it begins (arXiv 2506.06266)",
+    )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
@@ -67,7 +79,10 @@ class PTuningV2(MethodSpec):
             context,
             self.layers_by_stack(Counter(site.stack for site in context.sites)),
             init=self.init,
-            hidden=self.reparam_hidden if self.reparam == "mlp" else None,
+            reparam=self.reparam,
+            hidden=self.reparam_hidden,
+            key_lr_factor=self.key_lr_factor,
+            freeze_first=self.freeze_first,
             dropout=self.dropout,
             offset=context.prompt_len if self.shifts_positions else 0,
         )
@@ -83,17 +98,32 @@ class PTuningV2(MethodSpec):
         return self.position_offset == "shift" and self.softmax == "shared"
 
     @property
+    def causal_option(self) -> str | None:
+        """`freeze_first`, where it is on."""
+        return "freeze_first" if self.freeze_first else None
+
+    @property
     def inherited_run(self) -> str | None:
         """The folder of `init: {run: DIR}`."""
         run = isinstance(self.init, dict) and self.init.get("run")
         return str(run) if run else None
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """What is wrong with `layers` or `sites`, or an init that the network rules out."""
+        """What is wrong with `layers` or `sites`, and options that rule each other out."""
         if self.init == "zero" and self.reparam == "mlp":
             yield "init", "init: zero with reparam: mlp keeps all prompts equal throughout training"
         elif drawn_std(self.init) is None and self.reparam == "mlp":
             yield "init", "init sets keys and values, but with reparam: mlp the network sets them"
+        if self.key_lr_factor != 1 and self.reparam != "none":
+            yield (
+                "key_lr_factor",
+                f"with reparam: {self.reparam} one network computes keys and values, which have "
+                "no rates of their own",
+            )
+        if self.freeze_first and self.reparam == "mlp":
+            yield "freeze_first", "with reparam: mlp the network computes every position"
+        if self.freeze_first and config is not None and config.prompt_len == 1:
+            yield "freeze_first", "the first position is the only one: prompt_len is 1"
         try:
             prompted = self._stacks(stacks)
         except ValueError as error:

@@ -128,6 +128,11 @@ class MethodSpec(Section):
         return self.uses_template and (given is None or "{mask}" in given)
 
     @property
+    def causal_option(self) -> str | None:
+        """An option that is in use and that only causal models can have."""
+        return None
+
+    @property
     def inherited_run(self) -> str | None:
         """The folder of the run whose prompt this one begins with."""
         return None

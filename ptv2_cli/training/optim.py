@@ -26,7 +26,11 @@ class LearningRates:
 
 
 def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float) -> Optimizer:
-    """AdamW with a group for each part; biases, norms and vectors are never decayed."""
+    """AdamW with a group for each part, and for each factor that the method has on its rate.
+
+    Biases, norms and vectors are never decayed.
+    """
+    factors = learner.method.rate_factors()
     groups: list[dict[str, Any]] = []
     for part, rate in (
         ("method", rates.method),
@@ -36,11 +40,11 @@ def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float)
         parameters = list(learner.own_parameters(part))
         for decayed in (True, False):
             chosen = [p for p in parameters if _decays(p) == decayed]
-            if chosen:
-                decay = weight_decay if decayed else 0.0
-                groups.append(
-                    {"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": decay}
-                )
+            decay = weight_decay if decayed else 0.0
+            for factor in dict.fromkeys(factors.get(p, 1.0) for p in chosen):
+                own = [p for p in chosen if factors.get(p, 1.0) == factor]
+                peak = rate * factor
+                groups.append({"params": own, "lr": peak, "peak_lr": peak, "weight_decay": decay})
     if not groups:  # nothing trains, and AdamW wants a group
         groups = [{"params": [], "lr": 0.0, "peak_lr": 0.0, "weight_decay": 0.0}]
     return AdamW(groups, fused=True)

@@ -42,6 +42,13 @@ def check(run: Any, folder: Path, stock: str | None) -> None:
             "AutoModelForSequenceClassification",
             {"method": {"reparam": "mlp", "reparam_hidden": 16, "init": "normal"}},
         ),
+        (
+            "gpt2",
+            "superglue/rte",
+            None,
+            {"method": {"reparam": "residual", "reparam_hidden": 16, "freeze_first": True}},
+        ),
+        ("gpt2", "superglue/rte", None, {"method": {"key_lr_factor": 0.1}}),
         ("bert", "superglue/rte", None, {"head": {"pooling": "mean"}}),
         ("bert", "ner/conll2003", "AutoModelForTokenClassification", {}),
         ("bert", "qa/squad", None, {}),

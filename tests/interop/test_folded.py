@@ -87,3 +87,19 @@ def test_a_damaged_checkpoint(tmp_path: Path, run: RunDirectory) -> None:
     with pytest.raises(CheckpointError, match="truncated"):
         export_folded(run, tmp_path / "folded")
     assert not (tmp_path / "folded").exists()
+
+
+def test_a_residual_network_beside_a_first_position_that_stays(
+    tmp_path: Path, folder_of: FolderOf
+) -> None:
+    method = {"reparam": "residual", "reparam_hidden": 16, "freeze_first": True}
+    run = make_run(tmp_path, folder_of("gpt2"), method=method)
+    export_folded(run, tmp_path / "folded")
+    folded = RunDirectory(tmp_path / "folded")
+    session, other = reopened(run), reopened(folded)
+    batch = batch_of(session, tmp_path)
+    network = session.learner.method.source.network
+    assert network[3].weight.abs().min() > 0.01  # it does something
+    assert torch.equal(logits_of(session, batch), logits_of(other, batch))
+    assert other.learner.method.counts() == {"prompt": 2 * 2 * 3 * 32, "reparam": 0}
+    assert "reparam: residual" in (folded.path / "config.yaml").read_text()

@@ -225,6 +225,19 @@ def test_a_signal_saves_and_the_run_goes_on_bit_equal(name, number, when, resume
     assert_bit_equal(case.whole, case.resume(name))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key_lr_factor": 0.1, "freeze_first": True},
+        {"reparam": "residual", "reparam_hidden": 8},
+    ],
+)
+def test_prompts_with_more_than_one_part_go_on_bit_equal(options, folder_of, tmp_path) -> None:
+    parts = Case(tmp_path, folder_of("gpt2"), method={"name": "ptuning_v2", **options})
+    interrupted(parts, "cut", signal.SIGINT, lambda e: isinstance(e, StepDone) and e.step == 8)
+    assert_bit_equal(parts.whole, parts.resume("cut"))
+
+
 def test_a_signal_while_finishing_keeps_the_run(folder_of, tmp_path) -> None:
     both = Case(tmp_path, folder_of("bert"), test=6, report=["validation", "test"])
     ticks = []

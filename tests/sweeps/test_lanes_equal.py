@@ -96,6 +96,19 @@ def test_families(family: str, folder_of: FolderOf, rte: Path, tmp_path: Path) -
     compared(*both(configs, tmp_path))
 
 
+def test_prompts_with_rates_and_networks_of_their_own(
+    folder_of: FolderOf, rte: Path, tmp_path: Path
+) -> None:
+    options: list[dict[str, Any]] = [
+        {"key_lr_factor": 0.1},
+        {"key_lr_factor": 0.0, "freeze_first": True},
+        {"reparam": "residual", "reparam_hidden": 8, "init": "vocab"},
+    ]
+    trials = [{"method": {"name": "ptuning_v2", **each}, "prompt_len": 4} for each in options]
+    configs = laned.write(tmp_path, folder_of("gpt2"), rte, *trials, train=SHORT)
+    compared(*both(configs, tmp_path))
+
+
 def test_an_encoder_decoder_that_decodes(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
     cross = {"method": {"name": "ptuning_v2", "sites": "cross"}, "prompt_len": 5}
     configs = laned.write(tmp_path, folder_of("t5"), rte, *FEW, MIXED[6], cross, train=SHORT)

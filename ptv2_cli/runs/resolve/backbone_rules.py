@@ -61,6 +61,10 @@ def _shape_problems(
         what = f"{shape.family.name} has an attention of its own, which cannot do this: {inside}"
         hint = "write method: ptuning_v2 without options, or another backbone"
         yield Problem(loaded.where("method"), what, hint)
+    if method.causal_option is not None and not shape.family.causal:
+        what = f"{method.causal_option} is for causal models, and {shape.family.name} is none"
+        where = loaded.where("method", method.causal_option)
+        yield Problem(where, what, f"--unset method.{method.causal_option}")
     taken = positions_taken(config, method, task)
     room = shape.max_text(taken)
     where = loaded.where("task", "max_len") if config.task.max_len else loaded.where("prompt_len")
