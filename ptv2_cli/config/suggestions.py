@@ -32,11 +32,16 @@ _FOREIGN = {
     "train.precision": "fp16 bf16",
     "task.max_len": "max_seq_length max_length model_max_length",
     "task": "dataset_name task_name",
+    "generate.max_new_tokens": "generate.max_length max_target_length max_gen_length",
+    "generate.min_new_tokens": "generate.min_length",
     "backbone.dropout": "hidden_dropout_prob",
     "backbone": "model_name_or_path model_name base_model",
 }
 FOREIGN = {name: key for key, names in _FOREIGN.items() for name in names.split()}
-"""Names of the reference code, PEFT and the transformers Trainer -> the key that means the same."""
+"""Names of the reference code, PEFT and transformers -> the key that means the same.
+
+One that means it in a single section alone is `section.name`.
+"""
 
 SPLITS = {"val": "validation", "valid": "validation", "dev": "validation", "testa": "validation"}
 SPLITS |= {"testb": "test"}
@@ -70,7 +75,7 @@ def suggest(
 
     `argument`: the key was an argument of the command line, and so the hint is one.
     """
-    key = foreign(name)
+    key = foreign(f"{section}.{name}") or foreign(name)
     if key and value is False and _plain(name) in _FIXED:
         return Suggestion((key,), f"{name} is {key} here, and off by default: leave {name} out")
     if key:

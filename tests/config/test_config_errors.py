@@ -232,6 +232,13 @@ def test_names_from_elsewhere_wherever_they_stand(
     assert found.hint == f"{name} is {key} here: type --set {key}={value}"
 
 
+def test_a_length_of_texts_to_write_is_none_of_the_input(fail: Fail) -> None:
+    found = only(fail("", "generate.max_length=20"))
+    key = "generate.max_new_tokens"
+    assert found.hint == f"max_length is {key} here: type --set {key}=20"
+    assert "max_length is task.max_len here" in only(fail("", "train.max_length=20")).hint
+
+
 def test_names_from_elsewhere_in_a_file(fail: Fail) -> None:
     found = only(fail("prefix_projection: true\n"))
     assert found.where == LINE
