@@ -34,7 +34,8 @@ def encode_turn(
     """A conversation in at most `max_len` tokens, and its answer.
 
     Where it is too long, the oldest text goes: whole messages before the last question, a system
-    message excepted; then the beginning of the question; then that of the system message.
+    or developer message at the start excepted; then the beginning of the question; then that of
+    the system message.
 
     Raises:
         UnfitRow: the template refuses the messages, or has no room for any text.
@@ -86,7 +87,7 @@ def _fitted(
     ids = tokens(kept)
     if len(ids) <= encoder.max_len:
         return kept, ids
-    first = 1 if kept[0]["role"] == "system" else 0
+    first = 1 if kept[0]["role"] in {"system", "developer"} else 0
     # A conversation begins with the user, and many templates insist on it.
     starts = [at for at in range(first + 1, len(kept)) if kept[at]["role"] == "user"]
     for start in starts:

@@ -319,12 +319,19 @@ def test_a_template_without_an_end_gets_the_end_of_the_text() -> None:
     assert split(table[0])[1][-1] == tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_what_a_conversation_begins_with_stays(tokenizer: Any, role: str) -> None:
+    talk = [{**TALK[0], "role": role}, *TALK[1:]]
+    shorter = rendered(tokenizer, [talk[0], talk[3]], add_generation_prompt=True)
+    row = {**TALK_ROW, "talk": talk}
+    table = own(messages="talk").encode([row], talking(tokenizer, len(shorter) + 12))
+    assert split(table[0])[0] == shorter
+    assert table.truncated_rows == 1
+
+
 def test_of_a_long_conversation_the_oldest_is_left_out(tokenizer: Any) -> None:
     task = own(messages="talk")
     shorter = rendered(tokenizer, [TALK[0], TALK[3]], add_generation_prompt=True)
-    table = task.encode([TALK_ROW], talking(tokenizer, len(shorter) + 12))
-    assert split(table[0])[0] == shorter
-    assert table.truncated_rows == 1
 
     tight = task.encode([TALK_ROW], talking(tokenizer, len(shorter) + 12 - 2))
     text = text_of(tokenizer, split(tight[0])[0])
