@@ -272,7 +272,8 @@ class Generation(Task):
         self.require_gold(rows)
         statistics = self.row_statistics(rows, predictions)
         values = from_sums(statistics.sum(axis=0))
-        errors = resampled_errors(statistics, from_sums)
+        with np.errstate(over="ignore"):  # a run that diverges has perplexities of any size
+            errors = resampled_errors(statistics, from_sums)
         kept = {name: errors[name] for name in self.metrics}
         detail: dict[str, Any] = {"standard_errors": kept}
         if values["tokens"]:

@@ -57,6 +57,13 @@ def test_perplexity_stands_in_the_detail() -> None:
     assert list(TASK.score(ROWS, unknown).detail) == ["standard_errors"]
 
 
+def test_perplexities_of_any_size(recwarn: pytest.WarningsRecorder) -> None:
+    lines = [{**line, "gold_log_probability": -400.0 * line["gold_tokens"]} for line in LINES]
+    lines[0] = LINES[0]
+    assert TASK.score(ROWS, lines).detail["perplexity"] > 1e99
+    assert not recwarn.list
+
+
 def test_one_row() -> None:
     scores = TASK.score(ROWS[:1], LINES[:1])
     assert scores.metrics["exact_match"] == 1
