@@ -61,11 +61,11 @@ class Learner(nn.Module):
     def own_parameters(self, part: str) -> Iterator[nn.Parameter]:
         """Trainable parameters of `method`, `head` or `backbone`."""
         module: nn.Module = getattr(self, part)
-        shared = set() if part == "backbone" else self._of_backbone
+        others = {"method": set[int](), "head": self._of_backbone, "backbone": self._of_method}
         return (
             parameter
             for parameter in module.parameters()
-            if parameter.requires_grad and id(parameter) not in shared
+            if parameter.requires_grad and id(parameter) not in others[part]
         )
 
     @property
@@ -73,12 +73,17 @@ class Learner(nn.Module):
         """The ids of the backbone's parameters; a language-model head may share some."""
         return {id(parameter) for parameter in self.backbone.parameters()}
 
+    @property
+    def _of_method(self) -> set[int]:
+        """The ids of the method's parameters, which may stand in the backbone's layers."""
+        return {id(parameter) for parameter in self.method.parameters()}
+
     def counts(self) -> dict[str, float]:
         """Parameters by part; `trainable_percent` and `prompt_percent` as DESIGN defines them."""
-        backbone = sum(parameter.numel() for parameter in self.backbone.parameters())
-        shared = self._of_backbone
+        shared, trained = self._of_backbone, self._of_method
+        backbone = sum(own.numel() for own in self.backbone.parameters() if id(own) not in trained)
         head = sum(own.numel() for own in self.head.parameters() if id(own) not in shared)
-        parts = self.method.counts()
+        parts = {"prompt": 0, "reparam": 0, "adapter": 0, **self.method.counts()}
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {
             **parts,

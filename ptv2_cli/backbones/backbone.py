@@ -209,8 +209,7 @@ class Backbone(nn.Module):
         """The same model and weights, with a separate pooler and separate settings."""
         other = copy.copy(self)
         other._modules = dict(self._modules)
-        # Every module refers to the injection, which holds the last prompts: do not copy it.
-        other.pooler = copy.deepcopy(self.pooler, {id(self.injection): self.injection})
+        other.pooler = copy.deepcopy(self.pooler)
         return other
 
     def offsets(self, prompts: Prompts) -> dict[str, int]:

@@ -66,6 +66,10 @@ class Injection:
         self._gate: Tensor | None = None
         self._masks: dict[tuple[Any, ...], tuple[Tensor | None, ...]] = {}
 
+    def __deepcopy__(self, memo: Any) -> Injection:
+        """Itself: every module refers to it, also the copy of one."""
+        return self
+
     def attach(self, model: nn.Module) -> None:
         """Give every module of `model` its name and this object."""
         for name, module in model.named_modules():

@@ -31,6 +31,7 @@ def parameter_table(session: Session) -> None:
     rows = [
         ("prompt", f"{counts['prompt']:,}", "yes"),
         ("reparameterization", f"{counts['reparam']:,}", "yes"),
+        ("adapter", f"{counts['adapter']:,}", "yes"),
         ("head", f"{counts['head']:,}", "no" if _frozen_head(session) else "yes"),
         ("backbone", f"{counts['backbone']:,}", "yes" if backbone_trains else "no"),
     ]

@@ -50,7 +50,8 @@ class MethodSection(OpenNamed):
     """`method:` - the rest of its keys is parsed by the method's own options model."""
 
     name: Annotated[Text, registered(METHODS), spelled(METHODS)] = Field(
-        description="ptuning_v2, prompt_tuning, ptuning_v1, finetune, head_only or none"
+        description="ptuning_v2, prompt_tuning, ptuning_v1, finetune, head_only, none; with PEFT: "
+        "lora, dora, rslora, ia3, ln_tuning"
     )
 
 

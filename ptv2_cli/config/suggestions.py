@@ -43,6 +43,16 @@ FOREIGN = {name: key for key, names in _FOREIGN.items() for name in names.split(
 One that means it in a single section alone is `section.name`.
 """
 
+_OPTIONS = {
+    "r": "rank lora_r lora_rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "targets modules layers",
+    "feedforward_modules": "feedforward",
+}
+OPTIONS = {name: option for option, names in _OPTIONS.items() for name in names.split()}
+"""Other names of options, which count where the section knows the option."""
+
 SPLITS = {"val": "validation", "valid": "validation", "dev": "validation", "testa": "validation"}
 SPLITS |= {"testb": "test"}
 _FIXED = {"prefix_projection": "mlp", "reparameterization": "mlp", "fp16": "fp16", "bf16": "bf16"}
@@ -181,7 +191,7 @@ def _suggested(keys: tuple[str, ...], before: str, value: Any, argument: bool) -
 
 def _meant(name: str, known: Sequence[str], section: str) -> tuple[str, ...]:
     plain, here = _plain(name), f"{section}." if section else ""
-    for exact in (plain, SPLITS.get(plain, "")):
+    for exact in (plain, OPTIONS.get(plain, ""), SPLITS.get(plain, "")):
         if exact in known:
             return (here + exact,)
     table = _everywhere()

@@ -65,5 +65,6 @@ class Method(nn.Module):
         return {}
 
     def counts(self) -> dict[str, int]:
-        """Trainable values: `prompt` vectors and the `reparam` network that makes them."""
+        """Trainable values: `prompt` vectors, the `reparam` network that makes them, and `adapter`
+        inside the backbone's layers."""
         return {"prompt": 0, "reparam": 0}

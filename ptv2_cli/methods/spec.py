@@ -11,6 +11,8 @@ from ptv2_cli.config.section import Section
 from ptv2_cli.kinds import KindSpec
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
@@ -74,6 +76,8 @@ class MethodSpec(Section):
     their own cannot do that."""
     trains: ClassVar[bool] = True
     """Whether a run takes any step at all."""
+    package: ClassVar[str | None] = None
+    """An optional package that the method needs; the extra of ptv2 that brings it has its name."""
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Training defaults for a kind of task."""
@@ -148,6 +152,13 @@ class MethodSpec(Section):
         Args:
             config: the whole config.
             stacks: the model's stacks that get prompts, and their numbers of layers.
+        """
+        yield from ()
+
+    def misfits(self, model: nn.Module) -> Iterator[tuple[str, str, str]]:
+        """Options that do not fit the model's modules: the option, what is wrong, what to do.
+
+        Only asked where `changes_backbone`. `model` is built from config.json, without weights.
         """
         yield from ()
 

@@ -44,6 +44,14 @@ def _held(resolved: ResolvedConfig, backbone: Backbone) -> Backbone:
     return backbone
 
 
+def _held_after(resolved: ResolvedConfig, backbone: Backbone) -> None:
+    """The same for what a method that changes the backbone has left frozen."""
+    method = resolved.method
+    changed = method.changes_backbone and not method.trains_backbone
+    if resolved.config.train.precision == "bf16" and changed:
+        backbone.hold_in(torch.bfloat16)
+
+
 def build_learner(
     resolved: ResolvedConfig, encoder: Encoder, device: torch.device, shared: Backbone | None = None
 ) -> Learner:
@@ -92,6 +100,7 @@ def build_learner(
     # Modules draw values from the global generator that ours replace; it is not ours to advance.
     with torch.random.fork_rng(devices=[]):
         method = _method(resolved, backbone, encoder.tokenizer)
+        _held_after(resolved, backbone)
         learner = Learner(backbone, method, _head(resolved, backbone, language))
     if config.train.compile:
         compile_layers(backbone)

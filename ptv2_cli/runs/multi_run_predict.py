@@ -131,7 +131,8 @@ def _check_alike(first: Run, run: Run) -> None:
     one, other = first.config, run.config
     problem = ""
     if run.resolved.method.changes_backbone:
-        problem = f"the backbone of a {other.method.name} run trained"
+        verb = "trained" if run.resolved.method.trains_backbone else "has layers of its own"
+        problem = f"the backbone of a {other.method.name} run {verb}"
     elif run.resolved.verbalizes:
         problem = "a verbalizer needs the backbone's own LM head beside it"
     elif run.task.kind_spec.writes:

@@ -147,7 +147,7 @@ def _models(session: Session, prefix: int) -> tuple[_Model, _Model]:
         prompts = _before_text(learner.prompts(), prefix)
     own = getattr(learner.head, "language", None)
     language = own if isinstance(own, LanguageModel) else None
-    if not resolved.method.trains_backbone:
+    if not resolved.method.changes_backbone:
         if language is not None:
             bare = _Model(learner.backbone, language, Prompts())
         else:
@@ -156,6 +156,8 @@ def _models(session: Session, prefix: int) -> tuple[_Model, _Model]:
     bare = _loaded(resolved, session.device)
     if language is not None:
         return bare, _Model(learner.backbone, language, prompts)
+    if not resolved.method.trains_backbone:  # its head is the bare one's
+        return bare, _Model(learner.backbone, bare.language, prompts)
     tuned = _loaded(resolved, session.device)
     tuned.backbone.model.load_state_dict(learner.backbone.model.state_dict())
     return bare, replace(tuned, prompts=prompts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-USED_BY_PTV2 = ("gguf", "plots", "quantize", "xlsx")
+USED_BY_PTV2 = ("gguf", "peft", "plots", "quantize", "xlsx")
 """The extras whose packages ptv2 imports itself; `demo` is a backbone, found by its name."""
 USED_BY_TRANSFORMERS = {"accelerate"}
 """Packages of these extras that transformers imports, to read GGUF files."""

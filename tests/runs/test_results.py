@@ -87,6 +87,7 @@ def test_metrics_json_keeps_its_contract(kind, version, runs) -> None:
     assert metrics["parameters"].keys() == {
         "prompt",
         "reparam",
+        "adapter",
         "head",
         "backbone",
         "trainable",

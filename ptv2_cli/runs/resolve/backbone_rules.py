@@ -194,7 +194,8 @@ def _nothing_below(name: str, method: MethodSpec, stacks: Mapping[Stack, int]) -
     if not method.trains:
         return f"{name} trains nothing: no row is read twice", "leave cache out"
     if method.changes_backbone:
-        what = f"{name} trains the backbone: no layer computes the same in every epoch"
+        verb = "trains" if method.trains_backbone else "changes"
+        what = f"{name} {verb} the backbone: no layer computes the same in every epoch"
         return what, "leave cache out, or choose a method that keeps the backbone frozen"
     if "cross" in stacks:
         what = "an encoder-decoder can keep the outputs of its layers only without a prompt"

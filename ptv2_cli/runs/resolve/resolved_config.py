@@ -20,6 +20,7 @@ from ptv2_cli.registry import HEADS, METHODS, TASKS, Source
 from ptv2_cli.runs.resolve.backbone_rules import backbone_problems, positions_taken
 from ptv2_cli.runs.resolve.config_rules import config_problems, prompt_length
 from ptv2_cli.runs.resolve.generation_rules import resolved_generate
+from ptv2_cli.runs.resolve.method_rules import module_problems, package_problems
 from ptv2_cli.runs.resolve.retention_rules import retention_problems
 from ptv2_cli.runs.resolve.tracker_rules import tracker_problems
 from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, resolved_head, settled_words
@@ -97,7 +98,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     """
     method, task = resolve_names(loaded)
     config = loaded.config
-    gather(config_problems(loaded, method, task), ConfigError)
+    gather([*package_problems(loaded, method), *config_problems(loaded, method, task)], ConfigError)
     located = locate(config.backbone, offline=offline, weights=False)
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
@@ -109,6 +110,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
         ],
         ConfigError,
     )
+    gather(module_problems(loaded, method, task, located), ConfigError)
     if config.head.name == VERBALIZER or task.kind_spec.writes or config.retention is not None:
         from ptv2_cli.backbones.lm_head import check_has_head
 

@@ -86,6 +86,4 @@ def retention_obstacle(method: MethodSpec, shape: Shape) -> str | None:
             f"{family.name} models fill in masked words, and have no next-token distribution: "
             "retention is for causal models"
         )
-    if method.changes_backbone and not method.trains_backbone:
-        return "the method changes the backbone's layers, which no second model can take over"
     return None

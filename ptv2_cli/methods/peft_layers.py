@@ -1,0 +1,282 @@
+"""The layers that PEFT puts into a frozen backbone, and the modules that they take the place of."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.methods.base import Context, Method
+from ptv2_cli.methods.peft_methods import ALL_LINEAR, IA3, LNTuning, Lora, PeftMethod, Targets
+
+NAME = "default"
+"""PEFT's name of an adapter that has none; it is a part of the names of its parameters."""
+LINEAR = (nn.Linear, Conv1D)
+HOOKS = (
+    *("_forward_hooks", "_forward_hooks_with_kwargs"),
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+)
+"""What a torch module keeps its hooks in."""
+KEYS_VALUES = (
+    *("key", "value", "k_proj", "v_proj", "key_proj", "value_proj", "k_lin", "v_lin"),
+    *("attn.k", "attn.v", "SelfAttention.k", "SelfAttention.v"),
+    *("EncDecAttention.k", "EncDecAttention.v"),
+    *("query_key_value", "attn.c_attn", "attn.Wqkv", "in_proj"),
+)
+"""Names that libraries give to the layers of keys and values, or of these and queries together."""
+FEEDFORWARD = (
+    *("output.dense", "ffn_output", "fc2", "lin2", "down_proj", "wo", "dense_4h_to_h"),
+    *("mlp.c_proj", "mlp.Wo"),
+)
+"""Names of the layer that ends the feed-forward part."""
+NOT_FEEDFORWARD = ("attention.output.dense",)
+"""It ends the attention, whatever its last words are."""
+
+
+class Named(nn.Module):
+    """Parameters under dotted names, as they would have in nested modules."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        for name, parameter in parameters.items():
+            *parts, last = name.split(".")
+            module: nn.Module = self
+            for part in parts:
+                if part not in module._modules:
+                    module.add_module(part, nn.Module())
+                module = module.get_submodule(part)
+            module.register_parameter(last, parameter)
+
+
+class PeftLayers(Method):
+    """The trained parameters of the layers that PEFT has put into a model.
+
+    They stand in the model, and here once more under the names that they have in PEFT's files:
+    these are their names in a checkpoint.
+
+    Raises:
+        ConfigError: a target that the model does not have, or that is too small for the rank.
+    """
+
+    def __init__(self, spec: PeftMethod, context: Context) -> None:
+        super().__init__()
+        for key, what, hint in misfits(spec, context.model):
+            raise ConfigError.at(f"method.{key}", what, hint)
+        self.config = peft_config(spec, targets_of(spec, context.model))
+        _inject(self.config, context)
+        if isinstance(spec, LNTuning):
+            for norm in wrapped(context.model).values():
+                _cast(norm)
+        trained = {
+            peft_name(name): parameter
+            for name, parameter in context.model.named_parameters()
+            if parameter.requires_grad
+        }
+        self.base_model = nn.Module()
+        self.base_model.model = Named(trained)
+
+    def counts(self) -> dict[str, int]:
+        """Trained values inside the backbone."""
+        adapter = sum(parameter.numel() for parameter in self.parameters())
+        return {"prompt": 0, "reparam": 0, "adapter": adapter}
+
+
+def peft_name(name: str) -> str:
+    """The name of a parameter in PEFT's files, which leave out the adapter's name."""
+    short = name.replace(f".{NAME}", "")
+    return short.removesuffix(".weight") if ".lora_magnitude_vector." in short else short
+
+
+def wrapped(model: nn.Module) -> dict[str, Any]:
+    """PEFT's layers in a model, by the name of the module that each stands for."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)
+    }
+
+
+def peft_config(spec: PeftMethod, targets: Mapping[str, nn.Module]) -> Any:
+    """What PEFT is told: the method's options, and the whole names of the targets."""
+    import peft
+
+    names = list(targets)
+    turned = any(isinstance(module, Conv1D) for module in targets.values())
+    if isinstance(spec, Lora):
+        return peft.LoraConfig(
+            r=spec.r,
+            lora_alpha=spec.lora_alpha,
+            lora_dropout=spec.lora_dropout,
+            init_lora_weights=spec.init_lora_weights,
+            use_dora=spec.use_dora,
+            use_rslora=spec.use_rslora,
+            target_modules=names,
+            fan_in_fan_out=turned,
+        )
+    if isinstance(spec, IA3):
+        ends = spec.feedforward_modules or FEEDFORWARD
+        inputs = [name for name in names if _named(name, ends)]
+        return peft.IA3Config(
+            target_modules=names, feedforward_modules=inputs, fan_in_fan_out=turned
+        )
+    return peft.LNTuningConfig(target_modules=names)
+
+
+def targets_of(spec: PeftMethod, model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that a method changes, by name, in the order of the model."""
+    modules = _candidates(spec, model)
+    targets = spec.target_modules
+    if isinstance(spec, IA3) and targets is None:
+        ends = (*KEYS_VALUES, *FEEDFORWARD)
+        chosen = (name for name in modules if _named(name, ends))
+        return {name: modules[name] for name in chosen if not _named(name, NOT_FEEDFORWARD)}
+    if targets is None or targets == ALL_LINEAR:
+        return modules
+    return {name: module for name, module in modules.items() if _named(name, targets)}
+
+
+def misfits(spec: PeftMethod, model: nn.Module) -> Iterator[tuple[str, str, str]]:
+    """Options that do not fit a model: the option, what is wrong, what to do."""
+    modules = _candidates(spec, model)
+    options = {"target_modules": spec.target_modules}
+    if isinstance(spec, IA3):
+        options["feedforward_modules"] = spec.feedforward_modules
+    unmatched = [
+        problem
+        for key, targets in options.items()
+        if targets is not None and targets != ALL_LINEAR
+        for problem in _unmatched(key, targets, modules, model)
+    ]
+    yield from unmatched
+    if unmatched:
+        return
+    if isinstance(spec, IA3) and spec.feedforward_modules is not None:
+        assert spec.target_modules is not None
+        names = [name for name in modules if _named(name, spec.feedforward_modules)]
+        others = [name for name in names if not _named(name, spec.target_modules)]
+        if others:
+            what = f"{others[0]} is not among target_modules"
+            yield "feedforward_modules", what, "name it in target_modules too"
+    if isinstance(spec, Lora):
+        yield from _too_small(spec.r, targets_of(spec, model))
+
+
+def _candidates(spec: PeftMethod, model: nn.Module) -> dict[str, nn.Module]:
+    """All modules of the kind that a method changes, by name."""
+    norms = isinstance(spec, LNTuning)
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if (_is_norm(module) if norms else isinstance(module, LINEAR))
+    }
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm with a weight: each family has a class of its own."""
+    return "Norm" in type(module).__name__ and isinstance(getattr(module, "weight", None), Tensor)
+
+
+def _named(name: str, targets: Targets) -> bool:
+    """Whether targets name a module, as PEFT reads them."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == end or name.endswith(f".{end}") for end in targets)
+
+
+def _unmatched(
+    key: str, targets: Targets, modules: Mapping[str, nn.Module], model: nn.Module
+) -> Iterator[tuple[str, str, str]]:
+    """Targets that name no module of the right kind."""
+    known = list(dict.fromkeys(name.rpartition(".")[2] for name in modules))
+    listed = f"the modules that it can change are called {', '.join(known)}"
+    if isinstance(targets, str):
+        try:
+            if any(_named(name, targets) for name in modules):
+                return
+        except re.error as error:
+            yield key, f"{targets!r} is no regular expression: {error}", listed
+            return
+        if any(_named(name, (targets,)) for name in modules):
+            what = f"{targets!r} is a regular expression for whole names, and none matches"
+            yield key, what, f"write a list for the ends of names: [{targets}]"
+        else:
+            yield (
+                key,
+                f"{targets!r} matches no module's whole name",
+                _nearest(targets, known, listed),
+            )
+        return
+    for end in targets:
+        if any(_named(name, (end,)) for name in modules):
+            continue
+        other = next((each for name, each in model.named_modules() if _named(name, (end,))), None)
+        what = "no module of the backbone is called so"
+        if other is not None:
+            what = f"is a {type(other).__name__}, which this method cannot change"
+        yield key, f"{end!r}: {what}", _nearest(end, known, listed)
+
+
+def _nearest(name: str, known: list[str], listed: str) -> str:
+    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? {listed}" if near else listed
+
+
+def _too_small(r: int, targets: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, str]]:
+    """A rank that the smallest of the layers cannot have."""
+    sizes = {name: min(_weight(module).shape) for name, module in targets.items()}
+    name = min(sizes, key=sizes.__getitem__, default=None)
+    if name is not None and r > sizes[name]:
+        shape = " x ".join(map(str, _weight(targets[name]).shape))
+        what = f"{r} is more than the rank of {name}, whose weight is {shape}"
+        hint = f"use r of at most {sizes[name]}, or leave the layer out of target_modules"
+        yield "r", what, hint
+
+
+def _weight(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _inject(config: Any, context: Context) -> None:
+    """Let PEFT put its layers into the model, with first values from the run's own draws."""
+    from peft import inject_adapter_in_model
+
+    model = context.model
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Conv1D beside Linear layers, whose weights are turned
+        torch.default_generator.manual_seed(context.init.initial_seed())
+        inject_adapter_in_model(config, model, adapter_name=NAME)
+    for layer in wrapped(model).values():
+        _take_place(layer)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # what trains is fp32, whatever the weights are
+            parameter.data = parameter.data.float()
+
+
+def _take_place(layer: Any) -> None:
+    """Give a layer what the module had whose place it takes: hooks, and its name.
+
+    A hook on the module itself would see what it computes without the adapter.
+    """
+    module = layer.get_base_layer()
+    for hooks in HOOKS:
+        own, theirs = getattr(layer, hooks), getattr(module, hooks)
+        own.update(theirs)
+        theirs.clear()
+    layer._ptv2_site = getattr(module, "_ptv2_site", None)
+
+
+def _cast(norm: Any) -> None:
+    """Let a norm in fp32 read and give what its neighbours compute in."""
+    dtype = norm.get_base_layer().weight.dtype
+    if dtype != torch.float32:
+        norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
+        norm.register_forward_hook(lambda module, args, output: output.to(dtype))
