@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.methods.base import Context, Method
-from ptv2_cli.methods.peft_methods import ALL_LINEAR, IA3, LNTuning, Lora, PeftMethod, Targets
+from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets, is_named
 
 NAME = "default"
 """PEFT's name of an adapter that has none; it is a part of the names of its parameters."""
@@ -65,13 +65,13 @@ class PeftLayers(Method):
         ConfigError: a target that the model does not have, or that is too small for the rank.
     """
 
-    def __init__(self, spec: PeftMethod, context: Context) -> None:
+    def __init__(self, options: PeftOptions, context: Context) -> None:
         super().__init__()
-        for key, what, hint in misfits(spec, context.model):
+        for key, what, hint in misfits(options, context.model):
             raise ConfigError.at(f"method.{key}", what, hint)
-        self.config = peft_config(spec, targets_of(spec, context.model))
+        self.config = peft_config(options, targets_of(options, context.model))
         _inject(self.config, context)
-        if isinstance(spec, LNTuning):
+        if options.kind == "LN_TUNING":
             for norm in wrapped(context.model).values():
                 _cast(norm)
         trained = {
@@ -103,74 +103,61 @@ def wrapped(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def peft_config(spec: PeftMethod, targets: Mapping[str, nn.Module]) -> Any:
+def peft_config(options: PeftOptions, targets: Mapping[str, nn.Module]) -> Any:
     """What PEFT is told: the method's options, and the whole names of the targets."""
     import peft
 
     names = list(targets)
+    if options.kind == "LN_TUNING":
+        return peft.LNTuningConfig(target_modules=names)
     turned = any(isinstance(module, Conv1D) for module in targets.values())
-    if isinstance(spec, Lora):
-        return peft.LoraConfig(
-            r=spec.r,
-            lora_alpha=spec.lora_alpha,
-            lora_dropout=spec.lora_dropout,
-            init_lora_weights=spec.init_lora_weights,
-            use_dora=spec.use_dora,
-            use_rslora=spec.use_rslora,
-            target_modules=names,
-            fan_in_fan_out=turned,
-        )
-    if isinstance(spec, IA3):
-        ends = spec.feedforward_modules or FEEDFORWARD
-        inputs = [name for name in names if _named(name, ends)]
-        return peft.IA3Config(
-            target_modules=names, feedforward_modules=inputs, fan_in_fan_out=turned
-        )
-    return peft.LNTuningConfig(target_modules=names)
+    common = {"target_modules": names, "fan_in_fan_out": turned, **options.others}
+    if options.kind == "LORA":
+        return peft.LoraConfig(**common)
+    inputs = [name for name in names if is_named(name, options.feedforward or FEEDFORWARD)]
+    return peft.IA3Config(**common, feedforward_modules=inputs)
 
 
-def targets_of(spec: PeftMethod, model: nn.Module) -> dict[str, nn.Module]:
+def targets_of(options: PeftOptions, model: nn.Module) -> dict[str, nn.Module]:
     """The modules that a method changes, by name, in the order of the model."""
-    modules = _candidates(spec, model)
-    targets = spec.target_modules
-    if isinstance(spec, IA3) and targets is None:
+    modules, targets = _candidates(options, model), options.targets
+    if options.kind == "IA3" and targets is None:
         ends = (*KEYS_VALUES, *FEEDFORWARD)
-        chosen = (name for name in modules if _named(name, ends))
-        return {name: modules[name] for name in chosen if not _named(name, NOT_FEEDFORWARD)}
+        chosen = (name for name in modules if is_named(name, ends))
+        return {name: modules[name] for name in chosen if not is_named(name, NOT_FEEDFORWARD)}
     if targets is None or targets == ALL_LINEAR:
         return modules
-    return {name: module for name, module in modules.items() if _named(name, targets)}
+    return {name: module for name, module in modules.items() if is_named(name, targets)}
 
 
-def misfits(spec: PeftMethod, model: nn.Module) -> Iterator[tuple[str, str, str]]:
+def misfits(options: PeftOptions, model: nn.Module) -> Iterator[tuple[str, str, str]]:
     """Options that do not fit a model: the option, what is wrong, what to do."""
-    modules = _candidates(spec, model)
-    options = {"target_modules": spec.target_modules}
-    if isinstance(spec, IA3):
-        options["feedforward_modules"] = spec.feedforward_modules
+    modules, given = _candidates(options, model), options.targets
     unmatched = [
         problem
-        for key, targets in options.items()
+        for key, targets in (
+            ("target_modules", given),
+            ("feedforward_modules", options.feedforward),
+        )
         if targets is not None and targets != ALL_LINEAR
         for problem in _unmatched(key, targets, modules, model)
     ]
     yield from unmatched
     if unmatched:
         return
-    if isinstance(spec, IA3) and spec.feedforward_modules is not None:
-        assert spec.target_modules is not None
-        names = [name for name in modules if _named(name, spec.feedforward_modules)]
-        others = [name for name in names if not _named(name, spec.target_modules)]
+    if options.feedforward is not None and given is not None and given != ALL_LINEAR:
+        names = [name for name in modules if is_named(name, options.feedforward)]
+        others = [name for name in names if not is_named(name, given)]
         if others:
             what = f"{others[0]} is not among target_modules"
             yield "feedforward_modules", what, "name it in target_modules too"
-    if isinstance(spec, Lora):
-        yield from _too_small(spec.r, targets_of(spec, model))
+    if options.kind == "LORA":
+        yield from _too_small(options.others["r"], targets_of(options, model))
 
 
-def _candidates(spec: PeftMethod, model: nn.Module) -> dict[str, nn.Module]:
+def _candidates(options: PeftOptions, model: nn.Module) -> dict[str, nn.Module]:
     """All modules of the kind that a method changes, by name."""
-    norms = isinstance(spec, LNTuning)
+    norms = options.kind == "LN_TUNING"
     return {
         name: module
         for name, module in model.named_modules()
@@ -183,13 +170,6 @@ def _is_norm(module: nn.Module) -> bool:
     return "Norm" in type(module).__name__ and isinstance(getattr(module, "weight", None), Tensor)
 
 
-def _named(name: str, targets: Targets) -> bool:
-    """Whether targets name a module, as PEFT reads them."""
-    if isinstance(targets, str):
-        return re.fullmatch(targets, name) is not None
-    return any(name == end or name.endswith(f".{end}") for end in targets)
-
-
 def _unmatched(
     key: str, targets: Targets, modules: Mapping[str, nn.Module], model: nn.Module
 ) -> Iterator[tuple[str, str, str]]:
@@ -198,12 +178,12 @@ def _unmatched(
     listed = f"the modules that it can change are called {', '.join(known)}"
     if isinstance(targets, str):
         try:
-            if any(_named(name, targets) for name in modules):
+            if any(is_named(name, targets) for name in modules):
                 return
         except re.error as error:
             yield key, f"{targets!r} is no regular expression: {error}", listed
             return
-        if any(_named(name, (targets,)) for name in modules):
+        if any(is_named(name, (targets,)) for name in modules):
             what = f"{targets!r} is a regular expression for whole names, and none matches"
             yield key, what, f"write a list for the ends of names: [{targets}]"
         else:
@@ -214,9 +194,9 @@ def _unmatched(
             )
         return
     for end in targets:
-        if any(_named(name, (end,)) for name in modules):
+        if any(is_named(name, (end,)) for name in modules):
             continue
-        other = next((each for name, each in model.named_modules() if _named(name, (end,))), None)
+        other = next((each for name, each in model.named_modules() if is_named(name, (end,))), None)
         what = "no module of the backbone is called so"
         if other is not None:
             what = f"is a {type(other).__name__}, which this method cannot change"

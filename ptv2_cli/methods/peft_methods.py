@@ -7,13 +7,14 @@ The library puts layers into the frozen backbone, and only these train. What the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
-from ptv2_cli.config.fields import Count, Text
+from ptv2_cli.config.fields import Count
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
+from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,26 +22,8 @@ if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
-ALL_LINEAR = "all-linear"
 WARMUP = 0.06
 """Share of the steps, as in the papers on LoRA (table 9) and IA3."""
-
-
-def _names(value: Any) -> Any:
-    """A list of names in one order, so that equal lists make equal runs."""
-    if not isinstance(value, list | tuple | set):
-        return value
-    if not value:
-        raise ValueError("must name at least one module")
-    return tuple(sorted({str(getattr(name, "source", name)) for name in value}))
-
-
-Targets = Annotated[
-    Text | tuple[str, ...],
-    BeforeValidator(_names),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
-]
-"""Names of modules, each the end of a dotted name; or one regular expression for whole names."""
 
 
 class PeftMethod(MethodSpec):
@@ -61,7 +44,7 @@ class PeftMethod(MethodSpec):
         """The layers that train, inside `context.model`."""
         from ptv2_cli.methods.peft_layers import PeftLayers
 
-        return PeftLayers(self, context)
+        return PeftLayers(self.peft_options(), context)
 
     @property
     def changes_backbone(self) -> bool:
@@ -72,7 +55,11 @@ class PeftMethod(MethodSpec):
         """Targets that the model does not have, or that are too small."""
         from ptv2_cli.methods.peft_layers import misfits
 
-        return misfits(self, model)
+        return misfits(self.peft_options(), model)
+
+    def peft_options(self) -> PeftOptions:
+        """What PEFT is told."""
+        raise NotImplementedError
 
 
 class Lora(PeftMethod):
@@ -97,6 +84,12 @@ class Lora(PeftMethod):
     init_lora_weights: Literal[True, "gaussian"] = Field(
         True, description="first values of the first matrix: true as in LoRA's code, or gaussian"
     )
+
+    def peft_options(self) -> PeftOptions:
+        """All options, and the kind of LoRA."""
+        kind = {"use_dora": self.use_dora, "use_rslora": self.use_rslora}
+        others = self.model_dump(exclude={"target_modules"})
+        return PeftOptions("LORA", self.target_modules, others={**others, **kind})
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """The rank, and where."""
@@ -137,6 +130,10 @@ class IA3(PeftMethod):
             key = "feedforward_modules" if self.feedforward_modules is None else "target_modules"
             yield key, "target_modules and feedforward_modules are given together or not at all"
 
+    def peft_options(self) -> PeftOptions:
+        """Both lists of modules."""
+        return PeftOptions("IA3", self.target_modules, self.feedforward_modules)
+
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """What is scaled."""
         if self.target_modules is None:
@@ -152,6 +149,10 @@ class LNTuning(PeftMethod):
     target_modules: Targets | None = Field(
         None, description="norms, by the ends of their names; default: all of them"
     )
+
+    def peft_options(self) -> PeftOptions:
+        """The norms."""
+        return PeftOptions("LN_TUNING", self.target_modules)
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """Which norms."""
