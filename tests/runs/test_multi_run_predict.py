@@ -78,11 +78,6 @@ METHODS: dict[str, list[dict[str, Any]]] = {
         {"method": {"name": "ptuning_v2", "layers": "2-3", "position_offset": "keep"}},
         {"method": {"name": "ptuning_v2", "reparam": "mlp", "reparam_hidden": 8}},
     ],
-    "softmaxes": [
-        {"method": {"name": "ptuning_v2", "init": {"normal": 1.0}}},
-        {"method": {"name": "ptuning_v2", "softmax": "separate"}},
-        {"method": {"name": "ptuning_v2", "softmax": "separate"}, "prompt_len": 7},
-    ],
     "inputs": [
         {"method": "prompt_tuning"},
         {"method": "ptuning_v1", "prompt_len": 6},
@@ -96,8 +91,6 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 def test_a_mixed_batch_equals_each_run_alone(kind, family, folder_of, data, tmp_path) -> None:
     if kind != "lengths" and family in {"roberta", "mpnet"}:
         pytest.skip("covered by the other families")
-    if kind == "softmaxes" and family == "deberta-v2":
-        pytest.skip("it has one softmax for all")
     runs = [
         trained(tmp_path, folder_of(family), data, task, **changes)
         for task, changes in zip(data, METHODS[kind], strict=True)
@@ -109,6 +102,22 @@ def test_a_mixed_batch_equals_each_run_alone(kind, family, folder_of, data, tmp_
         rest = {key: value for key, value in row.items() if key != "task"}
         (alone,) = lines_of(by_name[row["task"]], [rest])
         assert line["row"] == row
+        assert same(alone["prediction"], line["prediction"]), (alone, line)
+
+
+def test_what_attention_does_otherwise_goes_apart(folder_of, data, tmp_path) -> None:
+    """Also where all rows would fit into one pass."""
+    wide, separate = {"init": {"normal": 1.0}}, {"softmax": "separate"}
+    runs = [
+        trained(tmp_path, folder_of("bert"), data, task, method={"name": "ptuning_v2", **options})
+        for task, options in zip(data, (wide, separate, separate), strict=True)
+    ]
+    found = lines_of(MixedRuns(runs), ROWS[:2] + ROWS[-1:], size=64)
+    for row, line, run in zip(
+        ROWS[:2] + ROWS[-1:], found, (runs[0], runs[0], runs[2]), strict=True
+    ):
+        rest = {key: value for key, value in row.items() if key != "task"}
+        (alone,) = lines_of(run, [rest])
         assert same(alone["prediction"], line["prediction"]), (alone, line)
 
 
