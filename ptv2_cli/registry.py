@@ -166,6 +166,7 @@ METHODS = Registry(
     "method",
     {
         "ptuning_v2": "ptv2_cli.methods.ptuning_v2:PTuningV2",
+        "prefix_tuning_plus": "ptv2_cli.methods.prefix_tuning_plus:PrefixTuningPlus",
         "prompt_tuning": "ptv2_cli.methods.prompt_tuning:PromptTuning",
         "ptuning_v1": "ptv2_cli.methods.ptuning_v1:PTuningV1",
         "finetune": "ptv2_cli.methods.baselines:Finetune",

@@ -16,6 +16,7 @@ from ptv2_cli.backbones.model_code import (
     sdpa_attention_forward,
     sdpa_mask,
 )
+from ptv2_cli.backbones.prefix_memory import read_memory
 
 NAME = "ptv2"
 
@@ -52,6 +53,10 @@ def prompted_attention(
             prompt = None
         else:
             prompt, length = (keys, values), keys.shape[2]
+    memory = injection.memory()
+    if memory is not None:
+        remembered = read_memory(query, *memory)
+        added = remembered if added is None else added + remembered
     chance = kwargs.get("dropout", 0.0)
     dropping = chance > 0 and injection.dropout.active
     gradient = torch.is_grad_enabled() and (prompt is not None or query.requires_grad)

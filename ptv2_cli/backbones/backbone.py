@@ -123,11 +123,11 @@ class Backbone(nn.Module):
         Those of inserted input vectors are left out.
 
         Raises:
-            BackboneError: prompts have gates, but the family does not use the registry.
+            BackboneError: prompts have gates or memories, but the family does not use the registry.
         """
         family = self.shape.family
-        if prompts.gates and not family.registry:
-            what = "its attention does not support a separate softmax for prompts"
+        if (prompts.gates or prompts.memories) and not family.registry:
+            what = "its attention takes prompts into the text's softmax alone"
             raise BackboneError.at(family.name, what, "choose a method without gates")
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:

@@ -64,6 +64,7 @@ class Injection:
         self._in_forward = False
         self._visible: Tensor | None = None
         self._gate: Tensor | None = None
+        self._memory: Tensor | None = None
         self._masks: dict[tuple[Any, ...], tuple[Tensor | None, ...]] = {}
 
     def __deepcopy__(self, memo: Any) -> Injection:
@@ -108,11 +109,14 @@ class Injection:
     def take(self, name: str) -> KeysValues | None:
         """Count a call of module `name` and return its prompts.
 
-        `widen`, `gate` and `visible` then refer to these prompts.
+        `widen`, `gate`, `visible` and `memory` then refer to these prompts.
         """
         call = self._count(name)
         self.dropout.prompts = None
         site = self.site = self.index.get((name, call))
+        self._memory = None
+        if self._prompts is not None and site is not None:
+            self._memory = (self._prompts.memories or {}).get(site)
         if self._prompts is None or self._prompts.keys_values is None or site is None:
             return None
         mask = self._prompts.mask
@@ -124,6 +128,12 @@ class Injection:
     def gate(self, rows: int) -> Tensor | None:
         """The factor of each head for the last taken prompts [B, K]; None: one softmax for all."""
         return None if self._gate is None else self.per_row(self._gate, rows)
+
+    def memory(self) -> tuple[Tensor, tuple[int, ...] | None] | None:
+        """The last taken prompts' matrices and the rows of each owner; None: there are none."""
+        if self._memory is None or self._prompts is None:
+            return None
+        return self._memory, self._prompts.rows
 
     def visible(self, rows: int) -> Tensor | None:
         """Which positions of the last taken prompts each row sees [B, P]; None: all."""
@@ -269,19 +279,19 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         mask=masks,
         offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
         inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
-        gates=_gates(prompts),
+        gates=_stacked([prompt.gates for prompt in prompts]),
+        memories=_stacked([prompt.memories for prompt in prompts]),
         lengths=own_lengths,
         rows=tuple(rows),
     )
 
 
-def _gates(prompts: Sequence[Prompts]) -> dict[int, Tensor] | None:
-    """Each owner's factors [R, K] by site, 0 where it has no prompt."""
-    owned = [prompt.gates or {} for prompt in prompts]
-    first = {site: gate for gates in owned for site, gate in gates.items()}
+def _stacked(owned: Sequence[Mapping[int, Tensor] | None]) -> dict[int, Tensor] | None:
+    """What each owner has by site [1, ...] as [R, ...], 0 where it has nothing."""
+    first = {site: like for by_site in owned for site, like in (by_site or {}).items()}
     return {
-        site: torch.cat([gates.get(site, torch.zeros_like(gate)) for gates in owned])
-        for site, gate in first.items()
+        site: torch.cat([(by_site or {}).get(site, torch.zeros_like(like)) for by_site in owned])
+        for site, like in first.items()
     } or None
 
 

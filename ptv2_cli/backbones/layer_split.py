@@ -67,11 +67,11 @@ class LayerSplit:
         """The number of layers below the lowest prompt; L without a prompt."""
         if prompts.inputs is not None:
             return 0
-        if not prompts.keys_values:
+        if not prompts.sites:
             return self.layers
         if backbone.decodes:
             return 0
-        lowest = min(backbone.sites[site].layer for site in prompts.keys_values)
+        lowest = min(backbone.sites[site].layer for site in prompts.sites)
         return max((step.top + 1 for step in self._below(lowest)), default=0)
 
     def lower(self, backbone: Backbone, batch: TextBatch, prompts: Prompts, depth: int) -> Tensor:

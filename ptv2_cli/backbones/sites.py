@@ -105,7 +105,15 @@ class Prompts:
     """Site index -> a factor for each key and value head [R, K]. The prompt of such a site has a
     softmax of its own, and what it gives is added, times the factor, to what the text gives: 0
     changes nothing. None: prompt and text share one softmax."""
+    memories: Mapping[int, Tensor] | None = None
+    """Site index -> matrices M [R, K, D, D]. elu(q) M is added to what attention gives a query q:
+    0 changes nothing. See `prefix_memory`."""
     lengths: Mapping[int, tuple[int, ...]] | None = None
     """Site index -> each owner's own P, where they differ."""
     rows: tuple[int, ...] | None = None
     """How many rows of the batch, one after another, each of R owners has; None: R is 1 or B."""
+
+    @property
+    def sites(self) -> set[int]:
+        """The sites at which they change attention."""
+        return {*(self.keys_values or ()), *(self.memories or ())}

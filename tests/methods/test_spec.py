@@ -71,11 +71,15 @@ def config(folder_of, tmp_path):
     return tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, **fields)
 
 
+PLUS = "prefix_tuning_plus"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
         ("ptuning_v2", {}, (False, True, False)),
         ("ptuning_v2", {"position_offset": "keep"}, (False, False, False)),
+        (PLUS, {}, (False, False, False)),
         ("prompt_tuning", {}, (False, True, False)),
         ("ptuning_v1", {}, (False, True, True)),
         ("ptuning_v1", {"template": "{p:2} {premise}"}, (False, True, False)),
@@ -90,7 +94,7 @@ def test_what_each_method_says(name, options, says) -> None:
     assert (spec.trains_backbone, spec.takes_positions, spec.may_have_mask) == says
     assert spec.changes_backbone == spec.trains_backbone
     assert spec.trains == (name != "none")
-    assert spec.uses_prompt == (name not in {"finetune", "head_only", "none"})
+    assert spec.uses_prompt == (name not in {"finetune", "head_only", "none", PLUS})
     assert spec.model_dump().keys() == type(spec).model_fields.keys()
 
 
