@@ -114,6 +114,9 @@ class PTuningV2(MethodSpec):
             yield "init", "init: zero with reparam: mlp keeps all prompts equal throughout training"
         elif drawn_std(self.init) is None and self.reparam == "mlp":
             yield "init", "init sets keys and values, but with reparam: mlp the network sets them"
+        if self.init == "zero" and self.softmax == "separate":
+            what = "init: zero with softmax: separate: values and gates at zero, nothing learns"
+            yield "init", what
         if self.key_lr_factor != 1 and self.reparam != "none":
             yield (
                 "key_lr_factor",
@@ -150,13 +153,10 @@ class PTuningV2(MethodSpec):
             for stack, layers in self.layers_by_stack(stacks).items()
         ]
         first = prompt_len if self.shifts_positions else 0
-        where = (
-            "with a softmax of their own in"
-            if self.softmax == "separate"
-            else ("before the text's own in")
-        )
+        separate = self.softmax == "separate"
+        where = "with a softmax of their own" if separate else "before the text's own"
         return (
-            f"{prompt_len} keys and values {where} {', '.join(parts)}; "
+            f"{prompt_len} keys and values {where} in {', '.join(parts)}; "
             f"the text's positions begin at {first}"
         )
 

@@ -102,6 +102,12 @@ def test_a_separate_softmax_leaves_the_text_where_it_is(backbone_of: Any) -> Non
     assert tiny.make_method(backbone_of("bert"), "ptuning_v2", 5, softmax="separate").offset == 0
 
 
+def test_values_and_gates_at_zero_would_never_learn() -> None:
+    ((key, what),) = PTuningV2(softmax="separate", init="zero").problems(None, {"self": 3})
+    assert key == "init"
+    assert "nothing learns" in what
+
+
 def test_peft_has_no_second_softmax() -> None:
     ((what, fix),) = PTuningV2(softmax="separate").peft_obstacles(3)
     assert "shares the text's softmax" in what
