@@ -90,7 +90,7 @@ class PTuningV2(MethodSpec):
     @property
     def inside_attention(self) -> str | None:
         """Another softmax."""
-        return OWN_SOFTMAX if self.softmax == "separate" else None
+        return OWN_SOFTMAX if self.softmax == "separate" else super().inside_attention
 
     @property
     def shifts_positions(self) -> bool:
