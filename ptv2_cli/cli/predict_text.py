@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptv2_cli.cli import console
@@ -22,7 +23,7 @@ def require_alone(options: Mapping[str, Any], runs: int) -> None:
     from ptv2_cli.errors import InputError
 
     for name, value in options.items():
-        if value not in {None, False}:
+        if value is not None and value is not False:
             hint = "predict the text alone; > FILE keeps what is printed"
             raise InputError.at(name, "has no meaning beside --text", hint)
     if runs > 1:
@@ -30,7 +31,16 @@ def require_alone(options: Mapping[str, Any], runs: int) -> None:
 
 
 def predict_text(run: Run, texts: Sequence[str]) -> None:
-    """Print the answer to one row; a text that is written comes word by word."""
+    """Print the answer to one row; a text that is written comes word by word.
+
+    Raises:
+        InputError: a text is no UTF-8, or the row cannot be used.
+    """
+    from ptv2_cli.errors import DataError, InputError
+
+    if any("\udc80" <= sign <= "\udcff" for text in texts for sign in text):
+        hint = "type it in UTF-8, or predict a file with --encoding"
+        raise InputError.at("--text", "is no UTF-8 text", hint)
     task, shown = run.task, False
 
     def show(part: str) -> None:
@@ -44,6 +54,9 @@ def predict_text(run: Run, texts: Sequence[str]) -> None:
         if shown:
             console.part("\n")
         raise
+    except DataError as error:  # the row is in no file
+        problems = (replace(each, where="--text") for each in error.problems)
+        raise DataError(*problems) from error
     if shown:
         console.part("\n")
     else:

@@ -75,8 +75,10 @@ def test_a_file_beside_a_text(writer: Path, refused: Refused) -> None:
     refused("predict", "--skip-bad", "--text", TEXT, says=["--skip-bad: has no meaning"])
     refused("predict", "--run", writer, "--run", writer, "--text", TEXT, says=["name one run"])
     refused("predict", says=["there is nothing to predict", "or --text TEXT"])
-    refused("predict", "--text", " ", says=["column 'input' is empty"])
-    refused("predict", "--text", "a", "--text", "b", says=["holds 2 texts", "reads 1 text: input"])
+    refused("predict", "--text", " ", says=["error: --text: column 'input' is empty"])
+    says = ["error: --text: holds 2 texts", "reads 1 text: input"]
+    refused("predict", "--text", "a", "--text", "b", says=says)
+    refused("predict", "--text", "a\udcff", says=["--text: is no UTF-8 text", "--encoding"])
 
 
 def test_labels_with_their_probabilities(finished: Path, ptv2: Ptv2) -> None:
