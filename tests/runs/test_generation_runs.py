@@ -338,6 +338,17 @@ def test_several_tasks_cannot_write(config: Callable[..., Path], tmp_path: Path)
     assert "train text/generation in a run of its own" in tiny.problems(path)
 
 
+@pytest.mark.parametrize(("given", "top_k"), [({}, 0), ({"top_k": 5}, 5)])
+def test_beams_draw_among_all_tokens(
+    config: Callable[..., Path], tmp_path: Path, given: dict[str, Any], top_k: int
+) -> None:
+    """Without the key transformers would take the 50 likeliest."""
+    generate = {"max_new_tokens": 8, "num_beams": 2, "do_sample": True, **given}
+    writer = tiny.opened(config("gpt2", generate=generate), tmp_path / "runs").predictor.writer
+    assert writer is not None
+    assert (writer.config.do_sample, writer.config.top_k) == (True, top_k)
+
+
 # One text at a time
 
 
