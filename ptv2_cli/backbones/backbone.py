@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ptv2_cli.backbones.families import Shape
+from ptv2_cli.backbones.families import Shape, drops
 from ptv2_cli.backbones.injection import Injection
+from ptv2_cli.backbones.packing import Packing, pack
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts, Site, TextBatch
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.rng import RowDraws
 
 NO_PROMPTS = Prompts()
+LINEAR = (nn.Linear, Conv1D)
 
 
 class Backbone(nn.Module):
@@ -100,7 +104,7 @@ class Backbone(nn.Module):
         modules = [self.model.get_input_embeddings(), self.pooler]
         kept = {id(value) for each in modules if each is not None for value in each.parameters()}
         for module in self.model.modules():
-            if type(module) in (nn.Linear, Conv1D):
+            if type(module) in LINEAR:
                 for value in module.parameters(recurse=False):
                     frozen = not value.requires_grad and id(value) not in kept
                     if frozen and value.dtype == torch.float32 and type(value.data) is Tensor:
@@ -129,6 +133,9 @@ class Backbone(nn.Module):
         if (prompts.gates or prompts.memories) and not family.registry:
             what = "its attention takes prompts into the text's softmax alone"
             raise BackboneError.at(family.name, what, "choose a method without gates")
+        packing = self._packing(batch, prompts)
+        if packing is not None:
+            return self._packed(packing, batch, prompts)
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
@@ -147,6 +154,41 @@ class Backbone(nn.Module):
             output = self.model(**inputs, **self._no_cache)
         hidden: Tensor = output.last_hidden_state
         return hidden if self.decodes else text_states(hidden, prompts.inputs)
+
+    def _packing(self, batch: TextBatch, prompts: Prompts) -> Packing | None:
+        """How to pack the batch's rows; None: it saves too little, or would not be exact."""
+        family, config = self.shape.family, self.model.config
+        if not (family.causal and family.registry and family.takes_positions):
+            return None
+        if batch.lengths is None or batch.slots is not None or batch.token_type_ids is not None:
+            return None
+        keys = next(iter((prompts.keys_values or {}).values()), None)
+        one = keys is None or keys[0].shape[0] == 1
+        if prompts.inputs is not None or prompts.mask is not None or not one or prompts.rows:
+            return None
+        if self.injection.watcher is not None or (self.model.training and drops(config)):
+            return None  # what is dropped, or looked at, lies where the row lies
+        if max(batch.lengths) > (getattr(config, "sliding_window", None) or math.inf):
+            return None
+        length = 0 if keys is None else keys[0].shape[2]
+        return pack(batch.lengths, length, self._linear_operations, self.shape.hidden_size)
+
+    @cached_property
+    def _linear_operations(self) -> float:
+        """Operations of a layer's linear parts for a token."""
+        linear = (module for module in self.model.modules() if isinstance(module, LINEAR))
+        return 2 * sum(module.weight.numel() for module in linear) / self.shape.layers
+
+    def _packed(self, packing: Packing, batch: TextBatch, prompts: Prompts) -> Tensor:
+        """Hidden states [B, T, H] of rows that are computed in fewer, longer sequences."""
+        assert isinstance(prompts.offset, int)
+        ids, positions, mask = packing.inputs(batch.input_ids, prompts.offset)
+        self.injection.offset = self.offsets(prompts)
+        with self.injection.dropout.forward(None), self.injection.forward(prompts):
+            output = self.model(
+                input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
+            )
+        return packing.rows(output.last_hidden_state, batch.input_ids.shape[1])
 
     def read(self, ids: Tensor) -> list[KeysValues]:
         """Keys and values [1, K, T, D] that the model computes for a text, at each site.

@@ -310,6 +310,11 @@ OTHERS = (
 """Dropout of attention, inside layers, and of whole layers."""
 
 
+def drops(config: Any) -> bool:
+    """Whether any dropout of a transformers config is on."""
+    return any(getattr(config, name, None) for name in (*HIDDEN, *OTHERS))
+
+
 def set_dropout(config: Any, value: float | Literal["off"] | None) -> None:
     """Set the dropout of a transformers config before the model is built from it.
 

@@ -38,6 +38,10 @@ class TextBatch(Protocol):
         """Index of the input vector at each position [B, T], -1 for text; None: no template."""
 
     @property
+    def lengths(self) -> tuple[int, ...] | None:
+        """Tokens of each row [B], where they are known without a look at the mask."""
+
+    @property
     def decoder_ids(self) -> Tensor | None:
         """What a decoder reads after its start token [B, U - 1]; None: nothing."""
 
@@ -54,6 +58,7 @@ class PlainBatch:
     attention_mask: Tensor
     token_type_ids: Tensor | None = None
     slots: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
     decoder_ids: Tensor | None = None
     draws: tuple[RowDraws, ...] | None = None
 

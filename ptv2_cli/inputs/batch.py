@@ -63,6 +63,13 @@ class Batch:
         return int((self.input_ids if self.choices is None else self.choices).shape[0])
 
     @property
+    def lengths(self) -> tuple[int, ...] | None:
+        """Tokens of each input [B]; None: unknown."""
+        if self.features is None:
+            return None
+        return tuple(len(item.input_ids) for feature in self.features for item in feature.inputs)
+
+    @property
     def tokens(self) -> int:
         """Positions that are no padding."""
         return int(self.attention_mask.sum())
