@@ -121,10 +121,13 @@ class Backbone(nn.Module):
         pooled: Tensor = self.pooler(vectors[:, None])
         return pooled
 
-    def forward(self, batch: TextBatch, prompts: Prompts = NO_PROMPTS) -> Tensor:
+    def forward(
+        self, batch: TextBatch, prompts: Prompts = NO_PROMPTS, *, packs: bool = True
+    ) -> Tensor:
         """Hidden states of the batch's tokens [B, T, H], or [B, U, H] from a decoder.
 
-        Those of inserted input vectors are left out.
+        Those of inserted input vectors are left out. With `packs`, short rows may be computed one
+        after another in one sequence.
 
         Raises:
             BackboneError: prompts have gates or memories, but the family does not use the registry.
@@ -133,7 +136,7 @@ class Backbone(nn.Module):
         if (prompts.gates or prompts.memories) and not family.registry:
             what = "its attention takes prompts into the text's softmax alone"
             raise BackboneError.at(family.name, what, "choose a method without gates")
-        packing = self._packing(batch, prompts)
+        packing = self._packing(batch, prompts) if packs else None
         if packing is not None:
             return self._packed(packing, batch, prompts)
         inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
@@ -168,6 +171,9 @@ class Backbone(nn.Module):
             return None
         if self.injection.watcher is not None or (self.model.training and drops(config)):
             return None  # what is dropped, or looked at, lies where the row lies
+        mask = batch.attention_mask
+        if mask.device.type == "cpu" and not bool(mask[:, 0].all()):
+            return None  # padded on the left; batches of rows never are
         if max(batch.lengths) > (getattr(config, "sliding_window", None) or math.inf):
             return None
         length = 0 if keys is None else keys[0].shape[2]

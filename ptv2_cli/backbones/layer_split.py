@@ -96,7 +96,7 @@ class LayerSplit:
 
             try:
                 with _replaced(unit, leave):
-                    backbone(batch, prompts)
+                    backbone(batch, prompts, packs=False)
             except _Reached as reached:
                 output = reached.output
         self._extra = None if isinstance(output, Tensor) else len(output) - 1
@@ -125,7 +125,7 @@ class LayerSplit:
         with ExitStack() as stack:
             for unit in list(left):
                 stack.enter_context(_replaced(unit, partial(skip, unit)))
-            hidden: Tensor = backbone(batch, prompts)
+            hidden: Tensor = backbone(batch, prompts, packs=False)
         return hidden
 
     def _below(self, depth: int) -> list[_Step]:
