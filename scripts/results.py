@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make the tables of results: every method at the best of its learning rates.
 
-    PTV2_DATA=FOLDER scripts/results.py [--backbone minilm|smollm2] [--minutes M] [--only TASK]...
+    PTV2_DATA=FOLDER scripts/results.py [--backbone minilm|smollm2] [--minutes M] [--only TASK]... [--seeds 11]
 
 For each cell (method, prompt length, task) one seed chooses the learning rate on a held-out tenth
-of train; then seeds 11-13 train with it and are scored on the official validation split. Finished
+of train; then the seeds, 11-13, train with it and are scored on the official validation split. Finished
 runs are skipped, so the script continues where it stopped. With --minutes it starts no cell after
 that time, and missing cells are empty in the table.
 """
@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=list(TABLES), default="minilm")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", action="append", choices=list(FOLDERS), default=[])
+    parser.add_argument("--seeds", default=SEEDS, help=f"of the scored runs, {SEEDS} by default")
     parser.add_argument("--output", type=Path, help="default: runs/results, runs/smollm2")
     arguments = parser.parse_args()
     if "PTV2_DATA" not in os.environ:
@@ -232,10 +233,10 @@ def main() -> None:
     for cell in cells(backbone, arguments.only):
         if time.monotonic() > end:
             break
-        seeds = ("--seed", SEEDS)
+        seeds = ("--seed", arguments.seeds)
         if cell.variant.method == "none":  # only the drawn demonstrations differ by seed
             few = "task.demonstrations=4" in cell.variant.words
-            sweep(cell, cell.name, final, "--seed", SEEDS if few else "11")
+            sweep(cell, cell.name, final, "--seed", arguments.seeds if few else "11")
         else:
             sweep(cell, cell.name, final, "--lr", best_rate(cell, search), *seeds)
     subprocess.run(["ptv2", "report", str(final), "--format", "markdown"], check=True)
