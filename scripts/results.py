@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the tables of results: every method at the best of its learning rates.
 
-    PTV2_DATA=FOLDER scripts/results.py [--backbone minilm|smollm2] [--minutes M] [--only TASK]... [--seeds 11]
+    PTV2_DATA=FOLDER scripts/results.py [--backbone minilm|smollm2] [--minutes M]
+                                        [--only TASK]... [--seeds 11]
 
 For each cell (method, prompt length, task) one seed chooses the learning rate on a held-out tenth
-of train; then the seeds, 11-13, train with it and are scored on the official validation split. Finished
+of train; then other seeds train with it and are scored on the official validation split. Finished
 runs are skipped, so the script continues where it stopped. With --minutes it starts no cell after
 that time, and missing cells are empty in the table.
 """
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=list(TABLES), default="minilm")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", action="append", choices=list(FOLDERS), default=[])
-    parser.add_argument("--seeds", default=SEEDS, help=f"of the scored runs, {SEEDS} by default")
+    parser.add_argument("--seeds", default=SEEDS, help=f"of the scored runs; default: {SEEDS}")
     parser.add_argument("--output", type=Path, help="default: runs/results, runs/smollm2")
     arguments = parser.parse_args()
     if "PTV2_DATA" not in os.environ:
