@@ -160,7 +160,7 @@ class Backbone(nn.Module):
 
     def _packing(self, batch: TextBatch, prompts: Prompts) -> Packing | None:
         """How to pack the batch's rows; None: it saves too little, or would not be exact."""
-        family, config = self.shape.family, self.model.config
+        family = self.shape.family
         if not (family.causal and family.registry and family.takes_positions):
             return None
         if batch.lengths is None or batch.slots is not None or batch.token_type_ids is not None:
@@ -169,15 +169,21 @@ class Backbone(nn.Module):
         one = keys is None or keys[0].shape[0] == 1
         if prompts.inputs is not None or prompts.mask is not None or not one or prompts.rows:
             return None
-        if self.injection.watcher is not None or (self.model.training and drops(config)):
+        if self.injection.watcher is not None or (self.model.training and self._drops):
             return None  # what is dropped, or looked at, lies where the row lies
         mask = batch.attention_mask
         if mask.device.type == "cpu" and not bool(mask[:, 0].all()):
             return None  # padded on the left; batches of rows never are
-        if max(batch.lengths) > (getattr(config, "sliding_window", None) or math.inf):
+        if max(batch.lengths) > (getattr(self.model.config, "sliding_window", None) or math.inf):
             return None
         length = 0 if keys is None else keys[0].shape[2]
         return pack(batch.lengths, length, self._linear_operations, self.shape.hidden_size)
+
+    @cached_property
+    def _drops(self) -> bool:
+        """Whether training drops anything, by the config or in a module that a method added."""
+        modules = (module for module in self.model.modules() if isinstance(module, nn.Dropout))
+        return drops(self.model.config) or any(module.p for module in modules)
 
     @cached_property
     def _linear_operations(self) -> float:

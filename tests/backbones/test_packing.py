@@ -90,6 +90,9 @@ def test_what_is_not_packed(tmp_path: Path, packings: list[Any]) -> None:
     mistral(batch_of())
     bert = tiny.load(tiny.save_model(tmp_path / "bert", "bert"))
     bert(tiny.text_batch(LENGTHS))
+    with_module = tiny.load(gpt2)
+    with_module.model.h[0].attn.c_attn.drop = torch.nn.Dropout(0.1)  # as a method may add
+    with_module(batch_of())
     assert packings == []
     dropping.eval()(batch_of())
     assert len(packings) == 1
