@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import lm
 import pytest
 import tiny
+import transformers
 from commandline import Material, Ptv2, Refused, only_run
 
 
@@ -39,6 +41,21 @@ def test_json_and_a_picture(finished: Path, ptv2: Ptv2) -> None:
         assert len(layer["keys"]["prompt"]) == 3
     texts = [item.text for item in ElementTree.parse("out/heads.svg").iter() if item.text]
     assert {"head", "layer", "mean"} <= {text.strip() for text in texts}
+
+
+def test_a_decoder_counts_the_tokens_of_its_answers(material: Material, ptv2: Ptv2) -> None:
+    task = {"name": "text/generation", "data": str(lm.write_texts(Path("rows"))), "max_len": 30}
+    folder = lm.save_writer(Path("t5"), "t5")
+    config = material.write(
+        Path("config.yaml"), backbone=str(folder), task=task, generate={"max_new_tokens": 7}
+    )
+    assert ptv2("train", config).code == 0
+    content = json.loads(ptv2("inspect", "--rows", 4, "--format", "json").out)
+    rows = [json.loads(line) for line in Path("rows/val.jsonl").read_text().splitlines()[:4]]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    answers = [len(tokenizer(row["output"])["input_ids"]) + 1 for row in rows]  # with the end
+    for layer in content["attention"]:
+        assert (layer["tokens"] == sum(answers)) == (layer["stack"] != "encoder")
 
 
 def test_nearest_words(material: Material, ptv2: Ptv2, screen: None) -> None:

@@ -13,6 +13,8 @@ import tiny
 import yaml
 from commandline import Material, Ptv2, Refused, only_run
 
+from ptv2_cli.errors import EXIT_DEFECT
+
 
 @pytest.fixture
 def config(material: Material) -> Path:
@@ -71,6 +73,21 @@ def test_measured_later(config: Path, ptv2: Ptv2) -> None:
     assert f"{measured['kl']:.3f}" in ptv2("report").out
     (run / "eval" / "retention.json").write_text('{"retention": {"kl": []}}')
     assert "elsewhere" not in ptv2("report").out
+
+
+def test_eval_compares_what_was_measured_on_the_same_text(config: Path, ptv2: Ptv2) -> None:
+    assert ptv2("train", config, "--set", "retention.text=elsewhere.txt").code == 0
+    file = only_run() / "metrics.json"
+    metrics = json.loads(file.read_text())
+    metrics["retention"]["kl"] *= 2
+    file.write_text(json.dumps(metrics))
+    result = ptv2("eval")
+    assert result.code == EXIT_DEFECT
+    assert ", differs\nretention perplexity " in result.out
+    Path("elsewhere.txt").write_text("ann likes the cat and bob likes the dog " * 5)
+    result = ptv2("eval")
+    assert result.code == 0
+    assert result.out.count(", logged -, -\n") == 3
 
 
 def test_a_run_whose_text_is_gone(config: Path, ptv2: Ptv2, refused: Refused) -> None:

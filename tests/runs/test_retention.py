@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,16 @@ def test_equal_to_stock_transformers(
     assert found["text"] == str(text)
     written = json.loads(session.resolved_run.directory.metrics.read_text())
     assert written["retention"] == found
+
+
+def test_standard_errors_by_hand() -> None:
+    """Over pieces of equal length that of their means; of exp(x) that of x times exp(x)."""
+    means = (1.0, 2.0, 4.0)
+    found = retention._mean([(5, 5 * mean) for mean in means], 15)
+    assert found.value == pytest.approx(statistics.fmean(means))
+    assert found.error == pytest.approx(statistics.stdev(means) / math.sqrt(len(means)))
+    perplexity = retention._Mean(math.log(8), 0.1).perplexity
+    assert (perplexity.value, perplexity.error) == pytest.approx((8, 0.8))
 
 
 def test_what_changes_nothing_has_kl_0(gpt2: Path, tmp_path: Path) -> None:
