@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import lm
@@ -71,6 +72,11 @@ def test_measured_later(config: Path, ptv2: Ptv2) -> None:
     measured = json.loads((run / "eval" / "retention.json").read_text())["retention"]
     assert measured["text"] == "plain_prose.txt"
     assert f"{measured['kl']:.3f}" in ptv2("report").out
+    other = ("--set", "method=head_only", "--unset", "prompt_len")
+    assert ptv2("train", config, *other, "--set", "retention.text=elsewhere.txt").code == 0
+    report = ptv2("report")
+    assert "KL elsewhere was measured on 2 different texts" in report.err + report.out
+    shutil.rmtree(next(Path("runs").glob("*head_only*")))
     (run / "eval" / "retention.json").write_text('{"retention": {"kl": []}}')
     assert "elsewhere" not in ptv2("report").out
 
