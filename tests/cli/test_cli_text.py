@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import lm
 import pytest
@@ -14,6 +16,8 @@ import tiny
 from commandline import Material, Ptv2, Refused, only_run
 
 from ptv2_cli.cli.app import run as run_command
+from ptv2_cli.cli.predict_text import predict_text
+from ptv2_cli.tasks.catalog import load_task
 
 TEXT = "ann likes the cat"
 
@@ -111,6 +115,38 @@ def test_other_kinds(
     assert all(says in line for line in result.out.splitlines())
     if data == "squad":
         assert result.out.strip() in "the cat dora"
+
+
+def printed(task: str, texts: list[str], prediction: Any, **options: Any) -> tuple[Any, str]:
+    """The row that a run of the task is asked for, and what is printed of its prediction."""
+    rows: list[Any] = []
+
+    def stream(row: Any, show: Any) -> dict[str, Any]:
+        rows.append(row)
+        return {"prediction": prediction}
+
+    run: Any = SimpleNamespace(task=load_task(task, options), stream=stream)
+    with pytest.MonkeyPatch.context() as patch:
+        out: list[str] = []
+        patch.setattr("ptv2_cli.cli.console.part", out.append)
+        predict_text(run, texts)
+    return rows[0], "".join(out)
+
+
+def test_entities_and_numbers() -> None:
+    entities = [{"text": "ann", "type": "PER"}, {"text": "paris", "type": "LOC"}]
+    tagged = {"tags": ["B-PER", "O", "O", "B-LOC"], "entities": entities}
+    row, out = printed("ner/conll2003", ["ann sat in paris"], tagged)
+    assert (row, out) == ("ann sat in paris", "ann\tPER\nparis\tLOC\n")
+    assert printed("text/regression", ["a"], 2.5)[1] == "2.5\n"
+
+
+def test_messages_are_a_row() -> None:
+    talk = [{"role": "user", "content": "who ?"}]
+    row, out = printed("text/generation", [json.dumps(talk)], {"text": ""}, messages="talk")
+    assert (row, out) == ({"talk": talk}, "\n")
+    row, _ = printed("text/generation", ["[1]"], {"text": "x"})
+    assert row == "[1]"  # no messages: a text
 
 
 def test_ctrl_c_ends_it(writer: Path, tmp_path: Path) -> None:
