@@ -111,6 +111,7 @@ def new_lane(
         init=generator(seed, "init/method"),
         vocabulary=None,  # type: ignore[arg-type]
         read=lambda ids: [],
+        parts=lambda: (),
         trained=lambda folder: {},
     )
     head = HeadContext(

@@ -169,6 +169,9 @@ METHODS = Registry(
         "prefix_tuning_plus": "ptv2_cli.methods.prefix_tuning_plus:PrefixTuningPlus",
         "prompt_tuning": "ptv2_cli.methods.prompt_tuning:PromptTuning",
         "ptuning_v1": "ptv2_cli.methods.ptuning_v1:PTuningV1",
+        "bitfit": "ptv2_cli.methods.bitfit:BitFit",
+        "houlsby_adapter": "ptv2_cli.methods.adapters:HoulsbyAdapter",
+        "parallel_adapter": "ptv2_cli.methods.adapters:ParallelAdapter",
         "finetune": "ptv2_cli.methods.baselines:Finetune",
         "lora": "ptv2_cli.methods.peft_methods:Lora",
         "dora": "ptv2_cli.methods.peft_methods:Dora",
@@ -181,12 +184,15 @@ METHODS = Registry(
     aliases={
         "p_tuning_v2": "ptuning_v2",
         "p_tuning": "ptuning_v1",
+        "houlsby": "houlsby_adapter",
         "linear_probe": "head_only",
         "zero_shot": "none",
     },
     hints={
         "prefix_tuning": "prefix tuning is ptuning_v2 with an MLP: "
-        "method: {name: ptuning_v2, reparam: mlp}"
+        "method: {name: ptuning_v2, reparam: mlp}",
+        "adapter": "adapters are houlsby_adapter (arXiv 1902.00751, behind attention and "
+        "feed-forward) and parallel_adapter (arXiv 2110.04366, beside feed-forward)",
     },
     group="ptv2.methods",
     listing="ptv2 list methods shows all:",

@@ -16,6 +16,7 @@ import yaml
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.layer_parts import layer_parts
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.load import load_backbone
 from ptv2_cli.backbones.locate import locate
@@ -269,6 +270,7 @@ def context(backbone: Backbone, seed: int = 0, **changes: Any) -> Context:
         "init": generator(seed, "init/method"),
         "vocabulary": Vocabulary(wordpiece()),
         "read": lambda ids: backbone.read(torch.tensor([list(ids)])),
+        "parts": lambda: layer_parts(backbone),
         "trained": lambda folder: {},
     }
     return Context(**{**fields, **changes})

@@ -1,7 +1,8 @@
 """Compile the layers of a backbone with torch.compile (`train.compile`).
 
-A layer is compiled in parts. Attention stays a plain call between them: it counts calls and reads
-the prompts of the present forward pass, which compiled code could not do. Layers of equal shape
+A layer is compiled in parts. Attention, and what a method makes of a module's output, stay plain
+calls between them: they read the prompts of the present forward pass, which compiled code could
+not do. Layers of equal shape
 share the compiled code, which serves batches of all lengths.
 """
 
@@ -60,6 +61,7 @@ def compile_layers(backbone: Backbone, backend: str = "inductor") -> None:
     Compilation itself takes place in the first forward and backward passes.
     """
     AttentionInterface.register(NAME, _uncompiled_attention())
+    backbone.injection.edits.wrap = _uncompiled_hook
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
     options: dict[str, Any] = {}
@@ -91,3 +93,9 @@ def _compiled_forward(layer: nn.Module, compiled: Callable[[Any], Any]) -> Calla
 @cache
 def _uncompiled_attention() -> Any:
     return torch.compiler.disable(prompted_attention)  # type: ignore[no-untyped-call]
+
+
+def _uncompiled_hook(hook: Any) -> Any:
+    """A hook that compiled layers call, also those that were compiled before it came."""
+    torch._dynamo.reset()
+    return torch.compiler.disable(hook)  # type: ignore[no-untyped-call]

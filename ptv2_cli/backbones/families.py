@@ -40,6 +40,8 @@ class Family:
     """Whether transformers can recompute its activations in backward."""
     parts: bool = True
     """Whether a layer needs only hidden states from the layers below."""
+    shared_tables: bool = False
+    """Whether its layers project a table of relative positions, which belongs to no text."""
     tested: str = "tiny"
     """Size of the largest tested model: tiny has random weights, others are pretrained."""
     note: str = ""
@@ -70,6 +72,7 @@ FAMILIES = {
             "cls",
             adapter="deberta",
             registry=False,
+            shared_tables=True,
             note=_DISTANCES,
         ),
         Family(
@@ -78,6 +81,7 @@ FAMILIES = {
             "cls",
             adapter="deberta_v2",
             registry=False,
+            shared_tables=True,
             note=_DISTANCES,
         ),
         Family("modernbert", "rotary", "cls"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptv2_cli.backbones.dropout import PassDropout
+from ptv2_cli.backbones.edits import EditHooks, combined_edits
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts
 
 
@@ -46,6 +47,8 @@ class Injection:
         offset: stack -> positions by which its text is shifted, for families that take no
             position ids (see `adapters`).
         dropout: the dropout of the forward pass.
+        attended: attention calls of the present forward pass so far.
+        edits: change the outputs of modules as the prompts say.
         site: the number of the site whose prompts were taken last; None: it is no site.
         watcher: called in every attention call of a registered family, in eval mode; None: nobody
             watches.
@@ -55,6 +58,8 @@ class Injection:
         self.index: dict[tuple[str, int], int] = {}
         self.offset: dict[str, int] = {}
         self.dropout = PassDropout()
+        self.edits = EditHooks()
+        self.attended = 0
         self.site: int | None = None
         self.watcher: Watcher | None = None
         self._recorded: list[Call] | None = None
@@ -75,11 +80,13 @@ class Injection:
         """Give every module of `model` its name and this object."""
         for name, module in model.named_modules():
             module._ptv2_site = (self, name)
+        self.edits.attach(model)
 
     @contextmanager
     def forward(self, prompts: Prompts | None) -> Iterator[None]:
         """Hold `prompts` for one forward pass and for the recomputation that may follow it."""
         self._prompts = prompts
+        self.edits.hold(None if prompts is None else prompts.edits)
         self.next_pass()
         self._in_forward = True
         try:
@@ -90,6 +97,7 @@ class Injection:
     def next_pass(self) -> None:
         """Begin another forward pass with the same prompts, as for each token that is written."""
         self._calls, self._recomputed, self._masks = {}, {}, {}
+        self.attended = 0
 
     @contextmanager
     def recording(self) -> Iterator[list[Call]]:
@@ -103,6 +111,7 @@ class Injection:
 
     def record(self, name: str, key: Tensor, value: Tensor, queries: int, causal: bool) -> None:
         """Record a call of module `name` with the keys and values of the text alone."""
+        self.attended += 1
         if self._recorded is not None:
             self._recorded.append(Call(name, key.detach(), value.detach(), queries, causal))
 
@@ -283,6 +292,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         memories=_stacked([prompt.memories for prompt in prompts]),
         lengths=own_lengths,
         rows=tuple(rows),
+        edits=combined_edits([prompt.edits or {} for prompt in prompts], rows),
     )
 
 

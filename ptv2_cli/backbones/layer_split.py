@@ -53,7 +53,7 @@ class LayerSplit:
         self._names: dict[nn.Module, tuple[str, ...]] = {}
         self._steps: list[_Step] = []
         self._extra: int | None = None  # items of a layer's output after the hidden states
-        owners = _owners(self.model)
+        self._owners = owners = _owners(self.model)
         tops: dict[tuple[nn.Module, int], int] = {}
         for site in backbone.sites:
             unit = owners.get(site.module)
@@ -64,15 +64,21 @@ class LayerSplit:
         self._steps = [_Step(unit, top) for (unit, _), top in tops.items()]
 
     def depth(self, backbone: Backbone, prompts: Prompts) -> int:
-        """The number of layers below the lowest prompt; L without a prompt."""
+        """The number of layers below the lowest prompt or edit; L without any."""
         if prompts.inputs is not None:
             return 0
-        if not prompts.sites:
+        if not prompts.sites and not prompts.edits:
             return self.layers
         if backbone.decodes:
             return 0
-        lowest = min(backbone.sites[site].layer for site in prompts.sites)
-        return max((step.top + 1 for step in self._below(lowest)), default=0)
+        changed = [backbone.sites[site].layer for site in prompts.sites]
+        changed += [self._layer_of(name) for name in prompts.edits or ()]
+        return max((step.top + 1 for step in self._below(min(changed))), default=0)
+
+    def _layer_of(self, name: str) -> int:
+        """The lowest layer that a module computes; 0 for one outside of all layers."""
+        unit = self._owners.get(name)
+        return min((step.top for step in self._steps if step.unit is unit), default=0)
 
     def lower(self, backbone: Backbone, batch: TextBatch, prompts: Prompts, depth: int) -> Tensor:
         """The output of the first `depth` layers [B, T, H], without a graph.

@@ -150,6 +150,7 @@ def _loaded(
     probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
     if section.quantize is not None:
         quantize(backbone.model, section.quantize, device, located.name)
+        backbone.injection.attach(backbone.model)  # some modules are new
         release_memory(backbone)
         backbone.to(device)
     return backbone, made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -16,6 +16,11 @@ Stack = Literal["self", "encoder", "decoder", "cross"]
 
 KeysValues: TypeAlias = "tuple[Tensor, Tensor]"
 """Prompt keys and values of one site, each [R, K, P, D]; R is 1, B or the number of owners."""
+
+
+Edit: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+"""What a method makes of a module's output: from its input [..., I] and its output [..., O] to
+another output [..., O]. Each token is computed by itself."""
 
 
 class TextBatch(Protocol):
@@ -117,6 +122,8 @@ class Prompts:
     """Site index -> each owner's own P, where they differ."""
     rows: tuple[int, ...] | None = None
     """How many rows of the batch, one after another, each of R owners has; None: R is 1 or B."""
+    edits: Mapping[str, Edit] | None = None
+    """Name of a module, as `Injection.attach` gave it -> what becomes of its output."""
 
     @property
     def sites(self) -> set[int]:

@@ -50,8 +50,7 @@ class MethodSection(OpenNamed):
     """`method:` - the rest of its keys is parsed by the method's own options model."""
 
     name: Annotated[Text, registered(METHODS), spelled(METHODS)] = Field(
-        description="ptuning_v2, prefix_tuning_plus, prompt_tuning, ptuning_v1, finetune, "
-        "head_only, none; with PEFT: lora, dora, rslora, ia3, ln_tuning"
+        description="what trains; ptv2 list methods shows each"
     )
 
 
@@ -339,9 +338,7 @@ class RunConfig(Section):
     backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
     task: TaskSection = Field(description="the data set and its metrics, a name or a section")
     prompt_len: Count | None = Field(
-        None,
-        description="positions of the prompt; without effect for prefix_tuning_plus, finetune, "
-        "head_only and none",
+        None, description="positions of the prompt; without effect for methods that have no prompt"
     )
     head: HeadSection = Field(HeadSection(), description="hidden states to loss and predictions")
     train: TrainSection = Field(TrainSection(), description="optimisation")

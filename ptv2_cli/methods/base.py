@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones.layer_parts import LayerParts
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
 
@@ -34,6 +35,8 @@ class Context:
     vocabulary: Vocabulary
     read: Callable[[Sequence[int]], Sequence[KeysValues]]
     """Keys and values [1, K, T, D] of every site that the frozen model computes for tokens."""
+    parts: Callable[[], Sequence[LayerParts]]
+    """Where the parts of each layer are, site by site."""
     trained: Callable[[str], Mapping[int, KeysValues]]
     """Keys and values [1, K, P, D] by site of the run in a folder."""
 
@@ -44,7 +47,7 @@ class Method(nn.Module):
     offset: int = 0
     """Positions by which the text's own are shifted."""
     lowest: int = 0
-    """The lowest layer that reads its prompts, counted from 0 in its stack."""
+    """The lowest layer that reads its prompts or is edited, counted from 0 in its stack."""
     backbone_lr: float | None = None
     """Learning rate of a backbone that trains; None: the run's own."""
     inside_attention: str | None = None

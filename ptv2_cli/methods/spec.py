@@ -13,6 +13,7 @@ from ptv2_cli.kinds import KindSpec
 if TYPE_CHECKING:
     from torch import nn
 
+    from ptv2_cli.backbones.families import Family
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
@@ -100,6 +101,10 @@ class MethodSpec(Section):
     def changes_backbone(self) -> bool:
         """Whether the backbone differs from its files, so that no other run can share it."""
         return self.trains_backbone
+
+    def unshared(self, family: Family) -> str | None:
+        """Why no other run's rows can be in the same forward pass; None: they can."""
+        return None
 
     @property
     def shifts_positions(self) -> bool:

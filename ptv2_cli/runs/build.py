@@ -9,6 +9,7 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.compiling import compile_layers
 from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.layer_parts import layer_parts
 from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.load import (
     draw_untrained,
@@ -133,6 +134,7 @@ def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Met
         read=lambda ids: backbone.read(
             torch.tensor([list(ids)], device=backbone.word_embeddings.device)
         ),
+        parts=lambda: layer_parts(backbone),
         trained=lambda folder: trained_prompt(folder, resolved, context),
     )
     method = resolved.method.build(context)

@@ -133,6 +133,8 @@ def _check_alike(first: Run, run: Run) -> None:
     if run.resolved.method.changes_backbone:
         verb = "trained" if run.resolved.method.trains_backbone else "has layers of its own"
         problem = f"the backbone of a {other.method.name} run {verb}"
+    elif (reason := run.resolved.method.unshared(run.resolved.shape.family)) is not None:
+        problem = reason
     elif run.resolved.verbalizes:
         problem = "a verbalizer needs the backbone's own LM head beside it"
     elif run.task.kind_spec.writes:

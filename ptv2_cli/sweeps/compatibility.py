@@ -37,6 +37,9 @@ def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
     if resolved.method.changes_backbone:
         verb = "trains" if resolved.method.trains_backbone else "changes"
         return "method", f"{name} {verb} the backbone"
+    reason = resolved.method.unshared(resolved.shape.family)
+    if reason is not None:
+        return "method", reason
     if resolved.verbalizes:
         return "head", "the verbalizer's words come out of the backbone's own head"
     if resolved.task.kind_spec.writes:

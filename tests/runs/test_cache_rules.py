@@ -79,10 +79,10 @@ def test_it_wants_no_dropout(dropout, config_of) -> None:
 @pytest.mark.parametrize(
     ("method", "reason"),
     [
-        ("ptuning_v2", "ptuning_v2 has a prompt at or below the lowest layer"),
-        ("{name: ptuning_v2, layers: '1,3'}", "ptuning_v2 has a prompt at or below"),
-        ("prompt_tuning", "prompt_tuning has a prompt at or below the lowest layer"),
-        ("ptuning_v1", "ptuning_v1 has a prompt at or below the lowest layer"),
+        ("ptuning_v2", "ptuning_v2 changes what the lowest layer computes"),
+        ("{name: ptuning_v2, layers: '1,3'}", "ptuning_v2 changes what the lowest"),
+        ("prompt_tuning", "prompt_tuning changes what the lowest layer computes"),
+        ("ptuning_v1", "ptuning_v1 changes what the lowest layer computes"),
         ("{name: ptuning_v1, train_backbone: true}", "ptuning_v1 trains the backbone"),
         ("finetune", "finetune trains the backbone: no layer computes the same in every epoch"),
     ],

@@ -73,6 +73,11 @@ METHODS: dict[str, list[dict[str, Any]]] = {
         {"prompt_len": 7},
         {"method": "head_only", "prompt_len": None},
     ],
+    "edits": [
+        {"method": {"name": "houlsby_adapter", "layers": "last:1"}, "prompt_len": None},
+        {"method": {"name": "houlsby_adapter", "bottleneck": 4}, "prompt_len": None},
+        {"method": {"name": "parallel_adapter", "layers": "2-3"}, "prompt_len": None},
+    ],
     "layers": [
         {"method": {"name": "ptuning_v2", "layers": "1"}},
         {"method": {"name": "ptuning_v2", "layers": "2-3", "position_offset": "keep"}},

@@ -201,9 +201,8 @@ def _nothing_below(name: str, method: MethodSpec, stacks: Mapping[Stack, int]) -
         what = "an encoder-decoder can keep the outputs of its layers only without a prompt"
         return what, "leave cache out, or write method: head_only"
     return (
-        f"{name} has a prompt at or below the lowest layer: there is nothing to keep",
-        "leave cache out, or give prompts only to upper layers: method: {name: ptuning_v2, "
-        "layers: last:8}",
+        f"{name} changes what the lowest layer computes: there is nothing to keep",
+        "leave cache out, or choose upper layers alone: method: {name: ptuning_v2, layers: last:8}",
     )
 
 

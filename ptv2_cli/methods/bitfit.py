@@ -1,0 +1,49 @@
+"""BitFit: the bias terms train, all other weights stay (arXiv 2106.10199)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from ptv2_cli.kinds import KindSpec
+from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
+
+if TYPE_CHECKING:
+    from ptv2_cli.backbones.families import Family
+    from ptv2_cli.backbones.sites import Stack
+    from ptv2_cli.methods.base import Context, Method
+
+LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 3e-3, "span": 1e-3}
+
+
+class BitFit(MethodSpec):
+    """Trains every bias of the backbone's linear layers and norms, and nothing else in it.
+
+    What trains is a difference that is added to each bias and starts at zero (arXiv 2106.10199).
+    """
+
+    uses_prompt: ClassVar[bool] = False
+
+    def defaults(self, kind: KindSpec) -> TrainDefaults:
+        """Our starting points: 1e-3, 3e-3 for tags."""
+        return frozen_defaults(LEARNING_RATES, kind)
+
+    def build(self, context: Context) -> Method:
+        """A difference for each bias.
+
+        Raises:
+            BackboneError: the backbone has no biases.
+        """
+        from ptv2_cli.methods.biases import Biases
+
+        return Biases(context)
+
+    def unshared(self, family: Family) -> str | None:
+        """DeBERTa's projections also serve a table that belongs to no text."""
+        if not family.shared_tables:
+            return None
+        return f"bitfit in {family.name} changes positions that all rows of a pass share"
+
+    def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
+        """All layers."""
+        return "every bias of linear layers and norms"
