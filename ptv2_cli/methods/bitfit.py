@@ -9,7 +9,6 @@ from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
-    from ptv2_cli.backbones.families import Family
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
@@ -38,11 +37,11 @@ class BitFit(MethodSpec):
 
         return Biases(context)
 
-    def unshared(self, family: Family) -> str | None:
+    def unshared(self, family: str, shared_tables: bool) -> str | None:
         """DeBERTa's projections also serve a table that belongs to no text."""
-        if not family.shared_tables:
+        if not shared_tables:
             return None
-        return f"bitfit in {family.name} changes positions that all rows of a pass share"
+        return f"bitfit in {family} changes positions that all rows of a pass share"
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """All layers."""

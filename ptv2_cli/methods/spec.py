@@ -13,7 +13,6 @@ from ptv2_cli.kinds import KindSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from ptv2_cli.backbones.families import Family
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
@@ -102,8 +101,13 @@ class MethodSpec(Section):
         """Whether the backbone differs from its files, so that no other run can share it."""
         return self.trains_backbone
 
-    def unshared(self, family: Family) -> str | None:
-        """Why no other run's rows can be in the same forward pass; None: they can."""
+    def unshared(self, family: str, shared_tables: bool) -> str | None:
+        """Why no other run's rows can be in the same forward pass; None: they can.
+
+        Args:
+            family: name of the backbone's family.
+            shared_tables: whether its layers project a table that belongs to no text.
+        """
         return None
 
     @property

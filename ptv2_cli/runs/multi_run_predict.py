@@ -129,11 +129,13 @@ def _without_task(row: Row) -> Row:
 def _check_alike(first: Run, run: Run) -> None:
     """Raise ConfigError unless both use the same frozen weights in the same way."""
     one, other = first.config, run.config
+    family = run.resolved.shape.family
+    reason = run.resolved.method.unshared(family.name, family.shared_tables)
     problem = ""
     if run.resolved.method.changes_backbone:
         verb = "trained" if run.resolved.method.trains_backbone else "has layers of its own"
         problem = f"the backbone of a {other.method.name} run {verb}"
-    elif (reason := run.resolved.method.unshared(run.resolved.shape.family)) is not None:
+    elif reason is not None:
         problem = reason
     elif run.resolved.verbalizes:
         problem = "a verbalizer needs the backbone's own LM head beside it"

@@ -37,7 +37,8 @@ def alone(resolved_run: ResolvedRun) -> tuple[str, str] | None:
     if resolved.method.changes_backbone:
         verb = "trains" if resolved.method.trains_backbone else "changes"
         return "method", f"{name} {verb} the backbone"
-    reason = resolved.method.unshared(resolved.shape.family)
+    family = resolved.shape.family
+    reason = resolved.method.unshared(family.name, family.shared_tables)
     if reason is not None:
         return "method", reason
     if resolved.verbalizes:
