@@ -26,6 +26,7 @@ from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import HeadContext
 from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.inputs.ragged import Ragged
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context
 from ptv2_cli.registry import HEADS, METHODS
@@ -271,6 +272,7 @@ def context(backbone: Backbone, seed: int = 0, **changes: Any) -> Context:
         "vocabulary": Vocabulary(wordpiece()),
         "read": lambda ids: backbone.read(torch.tensor([list(ids)])),
         "parts": lambda: layer_parts(backbone),
+        "train_inputs": lambda: Ragged.of([[5, 6, 7], [8, 9, 10, 11]]),
         "trained": lambda folder: {},
     }
     return Context(**{**fields, **changes})

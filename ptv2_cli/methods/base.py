@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.layer_parts import LayerParts
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
+from ptv2_cli.inputs.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Context:
     """Keys and values [1, K, T, D] of every site that the frozen model computes for tokens."""
     parts: Callable[[], Sequence[LayerParts]]
     """Where the parts of each layer are, site by site."""
+    train_inputs: Callable[[], Ragged]
+    """The token ids of the run's train rows, as the model reads them; a run that was trained
+    already has none."""
     trained: Callable[[str], Mapping[int, KeysValues]]
     """Keys and values [1, K, P, D] by site of the run in a folder."""
 

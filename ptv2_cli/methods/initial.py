@@ -5,7 +5,7 @@ Functions that compute import torch themselves: the option's type is read withou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from ptv2_cli.methods.base import Context
 
 PUBLISHED_STD = 0.02
-COMPUTED = ("vocab", "labels", "unused")
-"""Words for the tokens whose keys and values the frozen model computes."""
+COMPUTED = ("vocab", "labels", "unused", "rows", "chunks", "matched")
+"""Words for what depends on keys and values that the frozen model computes."""
 WORDS = ", ".join(("normal", "zero", *COMPUTED))
+CHUNK = 8
+"""Tokens of a chunk: several of them fit into a prompt of ordinary length."""
+MATCHED_TOKENS = 2048
+"""Tokens of text whose keys and values give the statistics of `matched`."""
 FORMS = ("{normal: STD above 0}", "{text: WORDS}", "{run: DIR}")
 KEY = "method.init"
 
@@ -82,8 +86,8 @@ def first_values(
     """Prompt values [P, W] at the chosen sites, and what the user should know of them.
 
     Raises:
-        ConfigError: the tokenizer has no unused tokens, the text has no token, or the run has no
-            prompt for these sites.
+        ConfigError: the tokenizer has no unused tokens, the text or train has no token, or the run
+            has no prompt for these sites.
         RunError: `{run: DIR}` is no finished run.
     """
     import torch
@@ -97,6 +101,8 @@ def first_values(
         return values, None
     if isinstance(init, dict) and "run" in init:
         return _of_run(init["run"], length, sites, context)
+    if init == "matched":
+        return _matched(length, sites, context), None
     ids, note = _tokens(init, length, context)
     return _flat(context.read(ids), sites), note
 
@@ -122,10 +128,62 @@ def _of_run(
     return _fitted(values, length), note
 
 
+def _matched(length: int, sites: Mapping[int, Site], context: Context) -> Tensor:
+    """Draws with the mean and deviation of each key and value, over tokens of train rows."""
+    import torch
+
+    from ptv2_cli.rng import normal_
+
+    read: list[Tensor] = []
+    for ids in _train_texts(context):
+        read.append(_flat(context.read(ids), sites))
+        if sum(map(len, read)) >= MATCHED_TOKENS:
+            break
+    deviation, mean = torch.std_mean(torch.cat(read), dim=0, correction=0)
+    values = torch.empty(length, len(mean))
+    normal_(values, 1.0, context.init)
+    return mean + deviation * values
+
+
+def _train_texts(context: Context) -> Iterator[list[int]]:
+    """The tokens of every train row, in an order drawn by the trial.
+
+    Raises:
+        ConfigError: no row has a token.
+    """
+    import torch
+
+    rows = context.train_inputs()
+    if not len(rows.values):
+        raise ConfigError.at(KEY, "no row of train has a token", "method.init: vocab needs no text")
+    for row in torch.randperm(len(rows), generator=context.init).tolist():
+        yield rows[row].tolist()
+
+
+def _of_train(length: int, context: Context, *, chunks: bool) -> list[int]:
+    """P tokens of train rows one after another: whole rows, or a chunk of each from any place."""
+    import torch
+
+    taken: list[int] = []
+    while len(taken) < length:
+        for ids in _train_texts(context):
+            begin, end = 0, len(ids)
+            if chunks:
+                places = max(len(ids) - CHUNK, 0) + 1
+                begin = int(torch.randint(places, (), generator=context.init))
+                end = begin + CHUNK
+            taken += ids[begin:end]
+            if len(taken) >= length:
+                break
+    return taken[:length]
+
+
 def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | None]:
     """P token ids, and what the user should know of them."""
     import torch
 
+    if init in ("rows", "chunks"):
+        return _of_train(length, context, chunks=init == "chunks"), None
     if init == "unused":
         unused = context.vocabulary.unused
         if len(unused) < length:

@@ -40,7 +40,9 @@ class PTuningV2(MethodSpec):
     init: Init = Field(
         "normal",
         description="normal is N(0, 0.02) as published; {normal: STD}; zero; what the frozen model "
-        "computes for words: vocab, labels, unused, {text: WORDS}; or {run: DIR}",
+        "computes for words: vocab, labels, unused, {text: WORDS}; for train rows: rows, or chunks "
+        "from any place of them (arXiv 2508.17032); matched: draws with the mean and deviation "
+        "that each value has over train rows; or {run: DIR}",
     )
     dropout: Dropout = Field(
         None, description="on prompt keys and values; default: the backbone's hidden dropout"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
@@ -19,12 +17,11 @@ from ptv2_cli.backbones.load import (
 )
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import Head, HeadContext, MultiHead
-from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.registry import HEADS
 from ptv2_cli.rng import generator
-from ptv2_cli.runs.encoding import label_tokens
+from ptv2_cli.runs.encoding import EncodedData, label_tokens
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.warm_start import trained_prompt
 from ptv2_cli.tasks.base import Task
@@ -54,7 +51,10 @@ def _held_after(resolved: ResolvedConfig, backbone: Backbone) -> None:
 
 
 def build_learner(
-    resolved: ResolvedConfig, encoder: Encoder, device: torch.device, shared: Backbone | None = None
+    resolved: ResolvedConfig,
+    data: EncodedData,
+    device: torch.device,
+    shared: Backbone | None = None,
 ) -> Learner:
     """Load, probe and assemble; all initial values come from the config's seed.
 
@@ -76,7 +76,7 @@ def build_learner(
         if config.train.precision == "bf16" and not resolved.method.trains_backbone:
             language.hold_in(torch.bfloat16)
     elif resolved.verbalizes:
-        words = label_tokens(resolved, encoder)
+        words = label_tokens(resolved, data.encoder)
         backbone, language = load_with_language(
             resolved.located, config.backbone, init, words, device
         )
@@ -100,7 +100,7 @@ def build_learner(
         backbone.checkpoint_gradients()
     # Modules draw values from the global generator that ours replace; it is not ours to advance.
     with torch.random.fork_rng(devices=[]):
-        method = _method(resolved, backbone, encoder.tokenizer)
+        method = _method(resolved, backbone, data)
         _held_after(resolved, backbone)
         learner = Learner(backbone, method, _head(resolved, backbone, language))
     if config.train.compile:
@@ -115,7 +115,8 @@ def learning_rates(resolved: ResolvedConfig, method: Method) -> LearningRates:
     return LearningRates(method=peak, head=head.lr or peak, backbone=method.backbone_lr or peak)
 
 
-def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Method:
+def _method(resolved: ResolvedConfig, backbone: Backbone, data: EncodedData) -> Method:
+    tokenizer = data.encoder.tokenizer
     seed = resolved.config.train.seed
     context = Context(
         prompt_len=resolved.config.prompt_len or 0,
@@ -135,6 +136,7 @@ def _method(resolved: ResolvedConfig, backbone: Backbone, tokenizer: Any) -> Met
             torch.tensor([list(ids)], device=backbone.word_embeddings.device)
         ),
         parts=lambda: layer_parts(backbone),
+        train_inputs=lambda: data.features("train").ids,
         trained=lambda folder: trained_prompt(folder, resolved, context),
     )
     method = resolved.method.build(context)

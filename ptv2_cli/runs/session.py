@@ -174,7 +174,7 @@ def open_session(
     check_machine(resolved.config.backbone, device)
     check_compiler(resolved.config, device)
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
-    learner = build_learner(resolved, data.encoder, device, shared).to(device)
+    learner = build_learner(resolved, data, device, shared).to(device)
     predictor = Predictor(
         writer=_writer(resolved, data, learner),
         learner=learner,

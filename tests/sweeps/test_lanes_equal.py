@@ -102,7 +102,8 @@ def test_prompts_with_rates_and_networks_of_their_own(
     options: list[dict[str, Any]] = [
         {"key_lr_factor": 0.1},
         {"key_lr_factor": 0.0, "freeze_first": True},
-        {"reparam": "residual", "reparam_hidden": 8, "init": "vocab"},
+        {"reparam": "residual", "reparam_hidden": 8, "init": "chunks"},
+        {"init": "matched"},
     ]
     trials = [{"method": {"name": "ptuning_v2", **each}, "prompt_len": 4} for each in options]
     configs = laned.write(tmp_path, folder_of("gpt2"), rte, *trials, train=SHORT)
