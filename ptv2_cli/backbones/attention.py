@@ -47,6 +47,10 @@ def prompted_attention(
     if prompt is not None:
         rows = key.shape[0]
         keys, values = (injection.per_row(part.to(key.dtype), rows) for part in prompt)
+        factors = injection.factors()
+        if factors is not None:
+            factors = factors.to(key.dtype)[:, None, :, None]
+            keys, values = keys * factors, values * factors
         gate = injection.gate(rows)
         if gate is not None:
             added = _gated(query, keys, values, gate, injection.visible(rows), scaling)

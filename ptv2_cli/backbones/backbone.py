@@ -133,7 +133,7 @@ class Backbone(nn.Module):
             BackboneError: prompts have gates or memories, but the family does not use the registry.
         """
         family = self.shape.family
-        if (prompts.gates or prompts.memories) and not family.registry:
+        if (prompts.gates or prompts.memories or prompts.state_gates) and not family.registry:
             what = "its attention takes prompts into the text's softmax alone"
             raise BackboneError.at(family.name, what, "choose a method without gates")
         packing = self._packing(batch, prompts) if packs else None
@@ -152,6 +152,7 @@ class Backbone(nn.Module):
         if self.decodes:
             inputs["decoder_input_ids"] = self._decoder_inputs(batch)
         self.injection.offset = self.offsets(prompts)
+        self.note_states(prompts, inputs["attention_mask"])
         draws = self._draws(batch, prompts)
         with self.injection.dropout.forward(draws), self.injection.forward(prompts):
             output = self.model(**inputs, **self._no_cache)
@@ -169,6 +170,8 @@ class Backbone(nn.Module):
         one = keys is None or keys[0].shape[0] == 1
         if prompts.inputs is not None or prompts.mask is not None or not one or prompts.rows:
             return None
+        if prompts.state_gates:
+            return None  # they read each row's first token
         if self.injection.watcher is not None or (self.model.training and self._drops):
             return None  # what is dropped, or looked at, lies where the row lies
         mask = batch.attention_mask
@@ -201,6 +204,26 @@ class Backbone(nn.Module):
                 input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
             )
         return packing.rows(output.last_hidden_state, batch.input_ids.shape[1])
+
+    def note_states(self, prompts: Prompts, mask: Tensor, *, writes: bool = False) -> None:
+        """Give gates that read hidden states what they need in the passes to come.
+
+        Args:
+            prompts: of these passes.
+            mask: 1 for tokens, 0 for padding [B, T].
+            writes: whether the passes write one text, token by token.
+        """
+        if not prompts.state_gates:
+            self.injection.states.turn_off()
+            return
+        gated = {site: self.sites[site] for site in prompts.state_gates}
+        self.injection.states.turn_on(
+            self.model,
+            {site.module for site in gated.values()},
+            mask.argmax(dim=1),
+            [number for number, site in gated.items() if site.stack in {"decoder", "cross"}],
+            writes=writes,
+        )
 
     def read(self, ids: Tensor) -> list[KeysValues]:
         """Keys and values [1, K, T, D] that the model computes for a text, at each site.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ptv2_cli.backbones.dropout import PassDropout
 from ptv2_cli.backbones.edits import EditHooks, combined_edits
 from ptv2_cli.backbones.sites import InputVectors, KeysValues, Prompts
+from ptv2_cli.backbones.state_gates import GateStates, stacked_gates
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Injection:
         dropout: the dropout of the forward pass.
         attended: attention calls of the present forward pass so far.
         edits: change the outputs of modules as the prompts say.
+        states: what gates that read hidden states need.
         site: the number of the site whose prompts were taken last; None: it is no site.
         watcher: called in every attention call of a registered family, in eval mode; None: nobody
             watches.
@@ -60,6 +62,7 @@ class Injection:
         self.dropout = PassDropout()
         self.edits = EditHooks()
         self.attended = 0
+        self.states = GateStates()
         self.site: int | None = None
         self.watcher: Watcher | None = None
         self._recorded: list[Call] | None = None
@@ -118,7 +121,7 @@ class Injection:
     def take(self, name: str) -> KeysValues | None:
         """Count a call of module `name` and return its prompts.
 
-        `widen`, `gate`, `visible` and `memory` then refer to these prompts.
+        `widen`, `gate`, `visible`, `factors` and `memory` then refer to these prompts.
         """
         call = self._count(name)
         self.dropout.prompts = None
@@ -137,6 +140,14 @@ class Injection:
     def gate(self, rows: int) -> Tensor | None:
         """The factor of each head for the last taken prompts [B, K]; None: one softmax for all."""
         return None if self._gate is None else self.per_row(self._gate, rows)
+
+    def factors(self) -> Tensor | None:
+        """Of keys and values of the last taken prompts [B, P]; None: 1."""
+        prompts, site = self._prompts, self.site
+        if prompts is None or site is None:
+            return None
+        gate = (prompts.state_gates or {}).get(site)
+        return None if gate is None else self.states.factors(site, gate, prompts.rows)
 
     def memory(self) -> tuple[Tensor, tuple[int, ...] | None] | None:
         """The last taken prompts' matrices and the rows of each owner; None: there are none."""
@@ -289,6 +300,7 @@ def combined(prompts: Sequence[Prompts], rows: Sequence[int]) -> Prompts:
         offset=_offset(tuple(int(prompt.offset) for prompt in prompts), tuple(rows)),
         inputs=InputVectors(torch.cat(vectors), None) if vectors else None,
         gates=_stacked([prompt.gates for prompt in prompts]),
+        state_gates=stacked_gates([prompt.state_gates for prompt in prompts]),
         memories=_stacked([prompt.memories for prompt in prompts]),
         lengths=own_lengths,
         rows=tuple(rows),

@@ -101,6 +101,16 @@ class InputVectors:
 
 
 @dataclass(frozen=True)
+class StateGate:
+    """Makes a factor for each position of a prompt from a hidden state; see `state_gates`."""
+
+    weight: Tensor
+    """[R, H, P]"""
+    scale: Tensor
+    """[R]"""
+
+
+@dataclass(frozen=True)
 class Prompts:
     """What a method puts into one forward pass."""
 
@@ -115,6 +125,8 @@ class Prompts:
     """Site index -> a factor for each key and value head [R, K]. The prompt of such a site has a
     softmax of its own, and what it gives is added, times the factor, to what the text gives: 0
     changes nothing. None: prompt and text share one softmax."""
+    state_gates: Mapping[int, StateGate] | None = None
+    """Site index -> what makes the factors of its keys and values, from each row's first token."""
     memories: Mapping[int, Tensor] | None = None
     """Site index -> matrices M [R, K, D, D]. elu(q) M is added to what attention gives a query q:
     0 changes nothing. See `prefix_memory`."""

@@ -59,6 +59,7 @@ def write(
         config = copy.deepcopy(config)
         config.decoder_start_token_id = backbone.decoder_start
     scored = config.num_beams in {None, 1}
+    backbone.note_states(prompts, inputs["attention_mask"], writes=True)
     with language.whole() as model, _prompted(backbone, model, prompts, scored) as steps:
         sequences: Tensor = model.generate(
             **inputs, generation_config=config, streamer=streamer, logits_processor=processors

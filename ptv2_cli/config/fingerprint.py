@@ -48,6 +48,7 @@ LATER: Mapping[str, Any] = {
     "backbone.quantize": None,
     "method.sites": "all",
     "method.softmax": "shared",
+    "method.gates": "none",
     "method.key_lr_factor": 1.0,
     "method.freeze_first": False,
     "task.metrics": None,

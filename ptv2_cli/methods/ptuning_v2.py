@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -56,6 +57,11 @@ class PTuningV2(MethodSpec):
         "own, times a gate for each head that starts at zero (LLaMA-Adapter, arXiv 2303.16199), "
         "and the text's positions begin at 0",
     )
+    gates: Literal["none", "apt"] = Field(
+        "none",
+        description="apt: keys and values times a scale for each layer and a gate for each "
+        "position, which the hidden state of the text's first token opens (APT, arXiv 2305.15212)",
+    )
     key_lr_factor: Annotated[float, Field(ge=0)] = Field(
         1.0,
         description="learning rate of the keys, times train.lr, which the values have; 0: keys "
@@ -73,10 +79,13 @@ class PTuningV2(MethodSpec):
 
     def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""
-        from ptv2_cli.methods.gates import SeparatePrefix
+        from ptv2_cli.methods.gates import GatedPrefix
         from ptv2_cli.methods.prefix import Prefix
 
-        prefix = SeparatePrefix if self.softmax == "separate" else Prefix
+        separate, adaptive = self.softmax == "separate", self.gates == "apt"
+        prefix: Callable[..., Method] = Prefix
+        if separate or adaptive:
+            prefix = partial(GatedPrefix, separate=separate, adaptive=adaptive)
         return prefix(
             context,
             self.layers_by_stack(Counter(site.stack for site in context.sites)),
@@ -91,8 +100,10 @@ class PTuningV2(MethodSpec):
 
     @property
     def inside_attention(self) -> str | None:
-        """Another softmax."""
-        return OWN_SOFTMAX if self.softmax == "separate" else super().inside_attention
+        """Another softmax, and gates on keys and values."""
+        softmax = OWN_SOFTMAX if self.softmax == "separate" else super().inside_attention
+        gates = "gates on keys and values" if self.gates == "apt" else None
+        return " and ".join(part for part in (softmax, gates) if part) or None
 
     @property
     def shifts_positions(self) -> bool:
@@ -119,6 +130,8 @@ class PTuningV2(MethodSpec):
         if self.init == "zero" and self.softmax == "separate":
             what = "init: zero with softmax: separate: values and gates at zero, nothing learns"
             yield "init", what
+        if self.gates == "apt" and config is not None and config.train.compile:
+            yield "gates", "gates: apt reads hidden states inside layers, which train.compile hides"
         if self.key_lr_factor != 1 and self.reparam != "none":
             yield (
                 "key_lr_factor",
@@ -157,13 +170,19 @@ class PTuningV2(MethodSpec):
         first = prompt_len if self.shifts_positions else 0
         separate = self.softmax == "separate"
         where = "with a softmax of their own" if separate else "before the text's own"
+        gated = "gated " if self.gates == "apt" else ""
         return (
-            f"{prompt_len} keys and values {where} in {', '.join(parts)}; "
+            f"{prompt_len} {gated}keys and values {where} in {', '.join(parts)}; "
             f"the text's positions begin at {first}"
         )
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
         """A softmax of its own, positions that are kept, and layers without a prompt."""
+        if self.gates == "apt":
+            what = (
+                "gates: apt: they differ from text to text, and PEFT's prefix is the same for all"
+            )
+            yield what, "train it with --unset method.gates"
         if self.softmax == "separate":
             what = "softmax: separate: PEFT's prefix shares the text's softmax"
             yield what, "train it with --unset method.softmax"

@@ -112,3 +112,51 @@ def test_peft_has_no_second_softmax() -> None:
     ((what, fix),) = PTuningV2(softmax="separate").peft_obstacles(3)
     assert "shares the text's softmax" in what
     assert fix == "train it with --unset method.softmax"
+
+
+# gates: apt
+
+
+def test_apt_starts_as_ptuning_v2(backbone_of: Any) -> None:
+    for family in ("bert", "llama", "t5"):
+        backbone, batch = backbone_of(family), tiny.text_batch(LENGTHS)
+        options = {"init": {"normal": 1.0}}
+        gated, plain = (
+            tiny.make_method(backbone, "ptuning_v2", 4, gates=word, **options).eval()
+            for word in ("apt", "none")
+        )
+        with torch.no_grad():
+            expected = backbone(batch, plain())
+            assert torch.equal(backbone(batch, gated()), expected)
+            gated.state_weight.normal_()
+            assert (backbone(batch, gated()) - expected).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", REGISTERED)
+def test_gates_of_every_layer_and_position_learn(family: str, folder_of: Any) -> None:
+    learner = tiny.make_learner(
+        tiny.load(folder_of(family)), pooling="mean", gates="apt", init={"normal": 1.0}
+    )
+    prompt, scale, weight = step(learner)
+    assert weight.shape == (len(learner.method.sites), 32, 4)
+    assert (weight.abs().amax(dim=1) > 0).all()
+    assert (scale != 0).all()
+    assert prompt.any()
+
+
+def test_apt_counts_its_gates_as_a_network(backbone_of: Any) -> None:
+    method = tiny.make_method(backbone_of("bert"), "ptuning_v2", 5, gates="apt", layers="2-3")
+    assert method.counts() == {"prompt": 2 * 2 * 32 * 5, "reparam": 2 * 32 * 5 + 2}
+    assert "5 gated keys and values before" in PTuningV2(gates="apt").describe(5, {"self": 3})
+
+
+def test_what_apt_cannot_do(folder_of: Any, tmp_path: Any) -> None:
+    ((what, fix),) = PTuningV2(gates="apt").peft_obstacles(3)
+    assert "differ from text to text" in what
+    assert fix == "train it with --unset method.gates"
+    data = tiny.write_rte(tmp_path / "rte")
+    config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+    message = tiny.problems(
+        config, "method.gates=apt", "train.compile=true", "backbone.dropout=off"
+    )
+    assert "train.compile hides" in message

@@ -23,7 +23,13 @@ from ptv2_cli.training.events import StepDone
 FolderOf = Callable[[str], Path]
 SEPARATE = {"name": "ptuning_v2", "softmax": "separate"}
 PLUS = {"name": "prefix_tuning_plus"}
-METHODS: dict[str, dict[str, Any]] = {"separate": SEPARATE, "plus": PLUS}
+APT = {"name": "ptuning_v2", "gates": "apt"}
+METHODS: dict[str, dict[str, Any]] = {
+    "separate": SEPARATE,
+    "plus": PLUS,
+    "apt": APT,
+    "both": {**SEPARATE, **APT},
+}
 TRAIN = {"lr": 0.05, "epochs": 2, "batch_size": 4, "eval_batch_size": 8, "seed": 11}
 FEW = {"steps": 6, "eval_every": 3}
 
@@ -54,7 +60,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
         tiny.trained(config, tmp_path / "parts", listen=stop)
     again, _ = tiny.trained(config, tmp_path / "parts", resume=True)
     assert_bit_equal(whole.path, again.resolved_run.directory.path)
-    assert metrics["parameters"]["prompt"] == sum(
+    assert metrics["parameters"]["prompt"] + metrics["parameters"]["reparam"] == sum(
         tensor.numel()
         for name, tensor in read_checkpoint(whole.checkpoints, "best").tensors.items()
         if name.startswith("learner.method.")
@@ -108,7 +114,7 @@ def test_peft_cannot_hold_it(method: str, folder_of: FolderOf, rte: Path, tmp_pa
     )
     session, _ = tiny.trained(config, tmp_path / "runs")
     run = open_finished(session.resolved_run.directory, offline=True)
-    with pytest.raises(RunError, match=r"PEFT's prefix shares|no prompt to export"):
+    with pytest.raises(RunError, match=r"PEFT's prefix (shares|is the same)|no prompt to export"):
         export_peft(run, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
     if method == "separate":
