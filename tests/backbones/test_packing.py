@@ -15,7 +15,7 @@ from ptv2_cli.backbones import backbone as module
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.packing import pack
-from ptv2_cli.backbones.sites import PlainBatch
+from ptv2_cli.backbones.sites import PlainBatch, Prompts
 from ptv2_cli.inputs.batch import collate
 from ptv2_cli.inputs.features import Feature
 
@@ -79,6 +79,29 @@ def test_states_without_a_prompt(backbone: Backbone, packings: list[Any]) -> Non
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("what", [{"softmax": "separate"}, None], ids=["separate", "plus"])
+def test_what_is_the_same_for_all_rows(
+    backbone: Backbone, packings: list[Any], what: dict[str, str] | None
+) -> None:
+    name = "ptuning_v2" if what else "prefix_tuning_plus"
+    method = tiny.make_method(backbone, name, 3, **(what or {})).eval()
+    packed = batch_of()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.normal_(0, 0.5)
+        one, other, bare = (
+            backbone(batch, prompts) * batch.attention_mask[..., None]
+            for batch, prompts in (
+                (packed, method()),
+                (replace(packed, lengths=None), method()),
+                (packed, Prompts()),
+            )
+        )
+    assert packings[0] is not None
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert (one - bare).abs().max() > 0.01
+
+
 def test_what_is_not_packed(tmp_path: Path, packings: list[Any]) -> None:
     gpt2 = tiny.save_model(tmp_path / "gpt2", "gpt2")
     dropping = tiny.load(gpt2, dropout=None)
@@ -86,6 +109,7 @@ def test_what_is_not_packed(tmp_path: Path, packings: list[Any]) -> None:
     own = tiny.load(gpt2)
     own(batch_of(), tiny.random_prompts(own, 3, rows=len(LENGTHS)))  # each row has its own
     own(batch_of(), replace(tiny.random_prompts(own, 3, rows=2), rows=(2, 3)))
+    own(batch_of(), tiny.make_method(own, "ptuning_v2", 3, gates="apt")())  # read each row's state
     mistral = tiny.load(tiny.save_model(tmp_path / "mistral", "mistral", sliding_window=6))
     mistral(batch_of())
     bert = tiny.load(tiny.save_model(tmp_path / "bert", "bert"))
