@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -258,7 +259,7 @@ class Generation(Task):
         return text_sums(
             [line["text"] for line in predictions],
             [self.references(row) for row in rows],
-            [-line.get("gold_log_probability", 0.0) for line in predictions],
+            [_nats(line) for line in predictions],
             [line.get("gold_tokens", 0) for line in predictions],
         )
 
@@ -313,3 +314,9 @@ def _continued(table: FeatureTable, answers: Sequence[list[int] | None]) -> Feat
         for answer, length in zip(answers, lengths, strict=True)
     ]
     return table.continued(Ragged.of(ids)).labelled(labels)
+
+
+def _nats(prediction: Prediction) -> float:
+    """Minus the log probability of the right text; files have null for what is no number."""
+    value = prediction.get("gold_log_probability", 0.0)
+    return math.nan if value is None else -value

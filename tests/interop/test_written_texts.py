@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 from swapping import exported
+from transformers import AutoTokenizer
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.interop.folded import export_folded
@@ -91,6 +92,35 @@ def test_the_folded_run_writes_the_same(tmp_path: Path, family: str) -> None:
     rows = [line["row"] for line in Run(run, offline=True).predictions()]
     folded = Run(RunDirectory(tmp_path / "folded"), offline=True).predict(rows)
     assert [line["prediction"]["text"] for line in folded] == written(run)
+
+
+def test_peft_writes_the_same_after_messages(tmp_path: Path) -> None:
+    model = lm.save_writer(tmp_path / "model", "llama", chat=lm.CHAT, max_position_embeddings=120)
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    turn = {"role": "user", "content": "ann sees ?"}
+    answers = [{"role": "assistant", "content": text} for text in ("a dog", "a cat")]
+    lines = [json.dumps({"talk": [turn, answer]}) for answer in answers]
+    for split in ("train", "validation"):
+        (rows / f"{split}.jsonl").write_text("\n".join(lines))
+    task = {"name": "text/generation", "data": str(rows), "messages": "talk", "max_len": 60}
+    config = tiny.write_config(
+        tmp_path / "config.yaml",
+        model,
+        rows,
+        method=WIDE,
+        task=task,
+        train={"steps": 3, "lr": 0.3, "batch_size": 4},
+        generate={"max_new_tokens": 8},
+    )
+    session, _ = tiny.trained(config, tmp_path / "runs")
+    run = session.resolved_run.directory
+    exported(run, tmp_path / "adapter")
+    # The template writes special tokens, so that the tokenizer must not add them again.
+    assert "add_special_tokens=False" in (tmp_path / "adapter" / "README.md").read_text()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    text = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    assert by_readme(tmp_path / "adapter", [text]) == written(run)[:1]
 
 
 def test_drawn_texts_are_drawn_among_the_same_tokens(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import tiny
 import torch
 import transformers
 from left_behind import assert_bit_equal, read_checkpoint
+from safetensors.torch import load_file
 
 from ptv2_cli.errors import ConfigError, InputError, UnfitRow
 from ptv2_cli.inputs.batch import collate
@@ -101,7 +102,13 @@ def test_a_run_is_evaluated_and_predicted_again(
     assert "".join(parts) == lines[0]["prediction"]["text"]
     names = read_checkpoint(directory.checkpoints, "best").part("learner")
     own_head = family == "llama" and method == "finetune"  # the others' is the word embeddings
-    assert any(name.startswith("head.") for name in names) == own_head
+    heads = [value for name, value in names.items() if name.startswith("head.")]
+    assert bool(heads) == own_head
+    if own_head:  # which trains with the backbone
+        stock = load_file(
+            Path(session.resolved_run.resolved.config.backbone.name) / "model.safetensors"
+        )
+        assert not torch.equal(heads[0], stock["lm_head.weight"])
     if method == "finetune":
         history = [json.loads(line) for line in directory.history.read_text().splitlines()]
         assert history[-1]["train_loss"] < history[0]["train_loss"]

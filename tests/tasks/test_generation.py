@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +387,13 @@ def test_questions_that_train_has_too_are_counted(corpus: Any) -> None:
     train, validation = (task.read(corpus.source, name).rows for name in ("train", "validation"))
     (warning,) = overlap_warnings(task, "validation", train, validation)
     assert warning.startswith("1 of 2 validation rows are in train word for word")
+
+
+def test_predictions_of_a_run_that_diverged() -> None:
+    """Their log probability was no number, for which the file has null."""
+    task = own(input="input")
+    rows = [{"input": "ann", "output": "a dog"}, {"input": "bob", "output": "a cat"}]
+    line = {"text": "a dog", "log_probability": None, "gold_log_probability": None}
+    scores = task.score(rows, [{**line, "gold_tokens": 2}] * 2)
+    assert scores.metrics["exact_match"] == 0.5
+    assert math.isnan(scores.detail["perplexity"])
