@@ -102,6 +102,29 @@ def test_states_and_gradients_are_those_of_the_plain_pass(family, lowest, side, 
     torch.testing.assert_close(backbone(batch, method()), plain, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ptuning_v2", {"softmax": "separate"}),
+        ("ptuning_v2", {"gates": "apt"}),
+        ("prefix_tuning_plus", {}),
+    ],
+)
+@pytest.mark.parametrize("family", ["bert", "llama", "albert"])
+def test_what_else_attention_does_in_upper_layers(family, name, options, folder_of) -> None:
+    backbone, batch = load(folder_of(family)), left(batch_of(features()))
+    method = tiny.make_method(backbone, name, 3, layers="last:1", **options)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.normal_()
+        plain, lower = backbone(batch, method()), LowerStates("memory")
+        for _ in ("computed", "kept"):
+            assert_alike(lower.hidden(backbone, batch, method()), plain, batch)
+        assert lower.computed == 3
+        real = batch.attention_mask.bool()
+        assert (backbone(batch) - plain)[real].abs().max() > 0.01
+
+
 @pytest.mark.parametrize("family", ABLE)
 def test_rows_are_found_in_other_batches_and_at_other_offsets(family, folder_of) -> None:
     backbone = load(folder_of(family)).eval()

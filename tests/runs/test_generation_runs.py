@@ -71,6 +71,9 @@ RUNS: list[tuple[str, Any, int | None]] = [
     ("llama", "none", None),
     ("t5", {"name": "ptuning_v2", "reparam": "mlp", "reparam_hidden": 8}, 3),
     ("t5", "finetune", None),
+    ("gpt2", {"name": "ptuning_v2", "gates": "apt"}, 3),
+    ("t5", {"name": "ptuning_v2", "gates": "apt", "softmax": "separate"}, 3),
+    ("llama", "prefix_tuning_plus", None),
     ("bart", "prompt_tuning", 3),
 ]
 
