@@ -27,6 +27,7 @@ class Target(StrEnum):
 
     peft = "peft"
     folded = "folded"
+    merged = "merged"
 
 
 def export(
@@ -39,14 +40,19 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, new or empty.")],
     to: Annotated[
         Target,
-        typer.Option("--to", help="peft: a PEFT adapter; folded: a run without its network."),
+        typer.Option(
+            "--to",
+            help="peft: a PEFT adapter; folded: a run without its network; merged: a plain model "
+            "with the adapter in its weights.",
+        ),
     ],
     threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Export a run to PEFT, or without its reparameterization network."""
+    """Export a run to PEFT, to transformers, or without its reparameterization network."""
     settle(offline, threads)
     from ptv2_cli.interop.folded import export_folded
+    from ptv2_cli.interop.merged import export_merged
     from ptv2_cli.interop.opened import open_finished
     from ptv2_cli.interop.to_peft import export_peft
     from ptv2_cli.runs.directory import open_run
@@ -56,6 +62,8 @@ def export(
     directory = open_run(run)
     if to is Target.peft:
         written = export_peft(open_finished(directory, offline=offline), folder)
+    elif to is Target.merged:
+        written = export_merged(open_finished(directory, offline=offline), folder)
     else:
         written = export_folded(directory, folder)
     console.say(f"{written.folder}: {', '.join(written.files)}")

@@ -38,12 +38,19 @@ class Assembly:
     """Whether the model reads token types, which some of PEFT's classes drop."""
     attention: str | None
     """The form of attention of the run, if the model has several."""
+    merged: bool = False
+    """Whether the folder holds a whole model, and not an adapter."""
+
+    @property
+    def library(self) -> str:
+        """What loads the folder."""
+        return "transformers" if self.merged else "PEFT"
 
 
 def readme(assembly: Assembly) -> str:
     """The file's text."""
     code = "\n".join(_code(assembly))
-    return f"""# {assembly.run}, exported by ptv2 for PEFT
+    return f"""# {assembly.run}, exported by ptv2 for {assembly.library}
 
 For `batch = tokenizer(..., return_tensors="pt", padding=True)`, `logits(batch)` returns the logits
 of the run in fp32: {_shape_of_logits(assembly)}
@@ -65,6 +72,11 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
     form = "with the words of the run's template"
     if chat:
         form = "as tokenizer.apply_chat_template writes messages"
+    two_stacks = "decoder_start_token_id" in settings
+    auto = "AutoModelForSeq2SeqLM" if two_stacks else "AutoModelForCausalLM"
+    begin = "1" if two_stacks else 'batch["input_ids"].shape[1]'
+    peft = "" if assembly.merged else "from peft import PeftModel\n"
+    model = "base" if assembly.merged else "PeftModel.from_pretrained(base, folder)"
     special = ", add_special_tokens=False" if chat else ""
     revision = "" if assembly.revision is None else f", revision={_quoted(assembly.revision)}"
     drawn = ""
@@ -72,22 +84,21 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
         drawn = "\nTokens are drawn, so the texts are not those of the run; torch.manual_seed(1) "
         drawn += "repeats them.\n"
     options = "".join(f"    {key}={value!r},\n" for key, value in sorted(settings.items()))
-    return f"""# {assembly.run}, exported by ptv2 for PEFT
+    return f"""# {assembly.run}, exported by ptv2 for {assembly.library}
 
 `write(text)` returns what the run writes after a text, in fp32. The text is the whole input,
 {form}.
 {drawn}
 ```python
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+{peft}from transformers import {auto}, AutoTokenizer, GenerationConfig
 
 folder = {_quoted(assembly.folder)}
 name = {_quoted(assembly.base)}
 tokenizer = AutoTokenizer.from_pretrained(name{revision})
-base = AutoModelForCausalLM.from_pretrained(name{revision}, dtype=torch.float32)
+base = {auto}.from_pretrained(name{revision}, dtype=torch.float32)
 base.generation_config = GenerationConfig()
-model = PeftModel.from_pretrained(base, folder).eval()
+model = {model}.eval()
 settings = GenerationConfig(
 {options})
 
@@ -96,7 +107,7 @@ settings = GenerationConfig(
 def write(text):
     batch = tokenizer(text, return_tensors="pt"{special}, return_token_type_ids=False)
     written = model.generate(**batch, generation_config=settings)[0]
-    own = written[batch["input_ids"].shape[1] :]
+    own = written[{begin} :]
     return tokenizer.decode(own, skip_special_tokens=True).strip()
 ```
 """
@@ -113,7 +124,8 @@ def _shape_of_logits(assembly: Assembly) -> str:
 def _code(assembly: Assembly) -> Iterator[str]:
     auto = "AutoModel" if assembly.stock is None else assembly.stock.model
     yield "import torch"
-    yield "from peft import PeftModel"
+    if not assembly.merged:
+        yield "from peft import PeftModel"
     if assembly.stock is None:
         yield "from safetensors.torch import load_file"
         yield "from torch.nn.functional import linear"
@@ -127,7 +139,8 @@ def _code(assembly: Assembly) -> Iterator[str]:
     yield f"tokenizer = AutoTokenizer.from_pretrained(name{revision})"
     yield f"options = {{{_options(assembly)}}}"
     yield f"base = {auto}.from_pretrained(name{revision}, **options)"
-    yield "model = PeftModel.from_pretrained(base, folder).eval()"
+    model = "base" if assembly.merged else "PeftModel.from_pretrained(base, folder)"
+    yield f"model = {model}.eval()"
     if assembly.stock is None:
         yield 'head = load_file(f"{folder}/head.safetensors")'
     yield ""

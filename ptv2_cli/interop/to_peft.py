@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save
 from torch import Tensor
 
@@ -33,19 +34,27 @@ from ptv2_cli.interop.stock_models import (
     takes_prefix,
     window_of,
 )
+from ptv2_cli.methods.peft_layers import PeftLayers, wrapped
 from ptv2_cli.runs.session import Session
+
+NO_CLASS = (
+    "an encoder-decoder: no class of transformers has a head that reads what the run's head reads"
+)
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A prompt in PEFT's format."""
+    """What a run has trained beside its head, in PEFT's format."""
 
-    prompt: Tensor
-    """[P, L * 2 * K * D] keys and values, or [P, E] vectors."""
+    tensors: dict[str, Tensor]
+    """`prompt_embeddings`, [P, L * 2 * K * D] keys and values or [P, E] vectors; or the parameters
+    of layers inside the model, by their names in PEFT."""
     config: dict[str, Any]
-    """The keys of adapter_config.json that describe the prompt."""
-    in_input: bool
-    """Whether the prompt takes up positions of the text."""
+    """The keys of adapter_config.json that describe it."""
+    in_input: bool = False
+    """Whether a prompt takes up positions of the text."""
+    length: int = 0
+    """P"""
 
 
 def obstacles(run: FinishedRun) -> Iterator[Problem]:
@@ -53,7 +62,8 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     resolved = run.resolved
     where = str(run.directory.path)
     hint = "train such a run again, or use it with ptv2 predict"
-    if not resolved.method.uses_prompt:
+    inside = resolved.method.in_peft
+    if not resolved.method.uses_prompt and not inside:
         changed = "changed the whole backbone: " if resolved.method.changes_backbone else ""
         what = f"{resolved.config.method.name}: {changed}there is no prompt to export"
         yield Problem(where, what, hint)
@@ -63,29 +73,47 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     if is_temporary(resolved.located.folder):
         what = "its backbone is a GGUF file, whose converted weights end with this command"
         yield Problem(where, what, "let PTV2_CACHE name a folder, where they stay")
-    if resolved.located.config.get("is_encoder_decoder"):
+    two_stacks = resolved.located.config.get("is_encoder_decoder")
+    if two_stacks and inside and not resolved.task.kind_spec.writes:
+        yield Problem(where, NO_CLASS, hint)
+    if two_stacks and not inside:
         what = (
             "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
             "decoder's first position"
         )
         yield Problem(where, what, hint)
         return
-    for what, fix in resolved.method.peft_obstacles(resolved.shape.layers):
+    for what, fix in () if inside else resolved.method.peft_obstacles(resolved.shape.layers):
         yield Problem(where, what, fix or hint)
 
 
 def to_adapter(run: FinishedRun, session: Session) -> Adapter:
-    """The prompt of a run without obstacles.
+    """The prompt or the adapter of a run without obstacles.
 
     Raises:
         RunError: the backbone uses a prefix from PEFT in another way than ours.
     """
+    if run.resolved.method.in_peft:
+        return _inside(session)
     with torch.no_grad():
         prompts: Prompts = session.learner.method()
     if prompts.keys_values is not None:
         return _prefix(run, session, prompts)
     assert prompts.inputs is not None
     return _vectors(session, prompts.inputs.vectors)
+
+
+def _inside(session: Session) -> Adapter:
+    """The parameters of layers inside the base model, by the names that they have there."""
+    method, layers = session.learner.method, wrapped(session.learner.backbone.model)
+    assert isinstance(method, PeftLayers)
+    config = {key: value for key, value in method.config.to_dict().items() if value is not None}
+    config["target_modules"] = list(layers)
+    if "feedforward_modules" in config:
+        config["feedforward_modules"] = [
+            name for name, layer in layers.items() if layer.is_feedforward
+        ]
+    return Adapter(method.state_dict(), config)
 
 
 def refused(run: FinishedRun, what: str) -> RunError:
@@ -126,7 +154,7 @@ def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:
         "prefix_projection": False,
         "num_transformer_submodules": 1,
     }
-    return Adapter(flat, config, in_input=False)
+    return Adapter({"prompt_embeddings": flat}, config, length=len(flat))
 
 
 def _check_window(run: FinishedRun, window: int | None) -> None:
@@ -154,7 +182,7 @@ def _vectors(session: Session, vectors: Tensor) -> Adapter:
         "num_attention_heads": session.learner.backbone.sites[0].heads,
         "prompt_tuning_init": "RANDOM",
     }
-    return Adapter(vectors, config, in_input=True)
+    return Adapter({"prompt_embeddings": vectors}, config, in_input=True, length=length)
 
 
 CONFIG_FILE = "adapter_config.json"
@@ -189,35 +217,60 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
     writes = run.resolved.task.kind_spec.writes
     if head is None and not writes:
         raise refused(run, "its head is not one linear layer")
-    stock = None if head is None else _stock(run, session, adapter, len(head["bias"]))
+    stock = None if head is None else stock_of(run, session, adapter, len(head["bias"]))
     separate: dict[str, Tensor] = {}
-    tensors = {"prompt_embeddings": adapter.prompt}
+    inside = run.resolved.method.in_peft
+    tensors, above = adapter.tensors, "base_model"
+    if inside:
+        above = "base_model.model"
+        start = inner_name(session, model_class(run, stock))
+        names = (name.removeprefix(f"{above}.") for name in tensors)
+        tensors = {f"{above}.{start}{name}": tensors[f"{above}.{name}"] for name in names}
     if head is None:
         pass  # the model's own
     elif stock is None:
-        separate = {**head, **_pooler(run, session)}
+        separate = {**head, **pooler_of(run, session)}
     else:
-        tensors |= {f"base_model.{stock.name}.{part}": value for part, value in head.items()}
+        tensors |= {f"{above}.{stock.name}.{part}": value for part, value in head.items()}
     config = {**adapter.config, **_base(run), "inference_mode": True}
     config["task_type"] = "FEATURE_EXTRACTION" if stock is None else stock.task_type
     if writes:
-        config["task_type"] = "CAUSAL_LM"
+        config["task_type"] = "SEQ_2_SEQ_LM" if session.learner.backbone.decodes else "CAUSAL_LM"
     about = {"kind": run.resolved.task.kind, "pooling": str(run.resolved.config.head.pooling)}
     with new_folder(folder) as partial:
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (partial / WEIGHTS_FILE).write_bytes(save(_plain(tensors), {"format": "pt"}))
+        (partial / WEIGHTS_FILE).write_bytes(save(plain(tensors), {"format": "pt"}))
         if separate:
-            data = save(_plain(separate), {"format": "pt", **about})
+            data = save(plain(separate), {"format": "pt", **about})
             (partial / HEAD_FILE).write_bytes(data)
-        assembly = _assembly(run, session, folder, adapter, stock)
-        if writes:
-            chat = session.data.encoder.chat is not None
-            text = writing_readme(assembly, _settings(session), chat=chat)
-        else:
-            text = readme(assembly)
+        assembly = assembly_of(run, session, folder, adapter, stock)
+        text = described(session, assembly)
         (partial / "README.md").write_text(text, encoding="utf-8")
         files = tuple(sorted(path.name for path in partial.iterdir()))
     return Written(folder, files, tuple(_notes(run, session, stock)))
+
+
+def described(session: Session, assembly: Assembly) -> str:
+    """The text of README.md."""
+    if not session.resolved.task.kind_spec.writes:
+        return readme(assembly)
+    chat = session.data.encoder.chat is not None
+    return writing_readme(assembly, _settings(session), chat=chat)
+
+
+def model_class(run: FinishedRun, stock: StockHead | None) -> str:
+    """The name of transformers' class that holds the run's model."""
+    if not run.resolved.task.kind_spec.writes:
+        return "AutoModel" if stock is None else stock.model
+    two_stacks = run.resolved.shape.family.two_stacks
+    return "AutoModelForSeq2SeqLM" if two_stacks else "AutoModelForCausalLM"
+
+
+def inner_name(session: Session, kind: str) -> str:
+    """What stands before the names of the base model's modules in a class, such as `bert.`."""
+    with torch.device("meta"):
+        whole = getattr(transformers, kind).from_config(session.learner.backbone.model.config)
+    return "" if whole.base_model is whole else f"{whole.base_model_prefix}."
 
 
 def _settings(session: Session) -> dict[str, Any]:
@@ -227,10 +280,15 @@ def _settings(session: Session) -> dict[str, Any]:
     options = section.model_dump(exclude={"seed"}, exclude_none=True)
     if section.do_sample:
         options.setdefault("top_k", 0)  # transformers' own default is 50
-    return {**options, "eos_token_id": encoder.end_ids, "pad_token_id": encoder.pad_id}
+    backbone = session.learner.backbone
+    start = {"decoder_start_token_id": backbone.decoder_start} if backbone.decodes else {}
+    ends = {"eos_token_id": encoder.end_ids, "pad_token_id": encoder.pad_id}
+    return {**options, **ends, **start}
 
 
-def _stock(run: FinishedRun, session: Session, adapter: Adapter, outputs: int) -> StockHead | None:
+def stock_of(
+    run: FinishedRun, session: Session, adapter: Adapter, outputs: int
+) -> StockHead | None:
     """Transformers' class with a head, if under PEFT it computes the same as the run."""
     backbone, spec = session.learner.backbone, run.resolved.task.kind_spec
     config = backbone.model.config
@@ -253,7 +311,7 @@ def _segments(session: Session) -> bool:
     return typed and reads_segments(session.learner.backbone.model.config)
 
 
-def _pooler(run: FinishedRun, session: Session) -> dict[str, Tensor]:
+def pooler_of(run: FinishedRun, session: Session) -> dict[str, Tensor]:
     """The tensors of the pooler for a separate head that reads it."""
     if run.resolved.config.head.pooling != "pooler":
         return {}
@@ -270,22 +328,30 @@ def _base(run: FinishedRun) -> dict[str, Any]:
     return {"base_model_name_or_path": name, "revision": located.commit}
 
 
-def _assembly(
-    run: FinishedRun, session: Session, folder: Path, adapter: Adapter, stock: StockHead | None
+def assembly_of(
+    run: FinishedRun,
+    session: Session,
+    folder: Path,
+    adapter: Adapter,
+    stock: StockHead | None,
+    *,
+    merged: bool = False,
 ) -> Assembly:
+    """What the code in README.md depends on; `merged`: the folder holds a whole model."""
     base = _base(run)
     return Assembly(
         run=run.directory.path.resolve().name,
         folder=str(folder),
-        base=str(base["base_model_name_or_path"]),
-        revision=base["revision"],
+        base=str(folder) if merged else str(base["base_model_name_or_path"]),
+        revision=None if merged else base["revision"],
+        merged=merged,
         kind=run.resolved.task.kind_spec,
         labels=tuple(run.resolved.task.labels),
         stock=stock,
         pooling=run.resolved.config.head.pooling,
-        length=len(adapter.prompt),
+        length=adapter.length,
         in_input=adapter.in_input,
-        segments=_segments(session),
+        segments=bool(adapter.length) and _segments(session),
         attention=getattr(session.learner.backbone.model.config, "attention_type", None),
     )
 
@@ -313,7 +379,7 @@ def _notes(run: FinishedRun, session: Session, stock: StockHead | None) -> Itera
         yield "the backbone is a folder: adapter_config.json names it by its path on this machine"
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copies that share no memory, in fp32 on the CPU."""
     return {
         name: value.detach().float().cpu().clone().contiguous() for name, value in tensors.items()

@@ -7,11 +7,12 @@ The library puts layers into the frozen backbone, and only these train. What the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from ptv2_cli.config.fields import Count
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
 from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets
@@ -30,7 +31,10 @@ class PeftMethod(MethodSpec):
     """A method whose layers the library PEFT puts into the frozen backbone."""
 
     uses_prompt: ClassVar[bool] = False
+    in_peft: ClassVar[bool] = True
     package: ClassVar[str | None] = "peft"
+    quantized: ClassVar[tuple[str | None, ...]] = (None, "int8", "int4")
+    """Values of `backbone.quantize` that it can be used with."""
     lr: ClassVar[float]
     """Default learning rate, for every kind of task."""
 
@@ -39,6 +43,12 @@ class PeftMethod(MethodSpec):
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """The rate of the method's paper, with warm-up, without weight decay."""
         return TrainDefaults(lr=self.lr, epochs=kind.epochs, warmup=WARMUP)
+
+    def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
+        """Integers that PEFT's layers of this method cannot stand beside."""
+        if config.backbone.quantize not in self.quantized:
+            kind = config.backbone.quantize
+            yield "name", f"PEFT's layers of this method cannot stand beside {kind} weights"
 
     def build(self, context: Context) -> Method:
         """The layers that train, inside `context.model`."""
@@ -65,6 +75,7 @@ class PeftMethod(MethodSpec):
 class Lora(PeftMethod):
     """Adds a trained product of two thin matrices to linear layers (LoRA, arXiv 2106.09685)."""
 
+    quantized: ClassVar[tuple[str | None, ...]] = (None, "int8")
     lr: ClassVar[float] = 5e-4
     use_dora: ClassVar[bool] = False
     use_rslora: ClassVar[bool] = False
@@ -124,8 +135,9 @@ class IA3(PeftMethod):
         None, description="those of target_modules whose input is scaled in place of the output"
     )
 
-    def problems(self, config: Any, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """One of the two options without the other."""
+    def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
+        """Also one of the two options without the other."""
+        yield from super().problems(config, stacks)
         if (self.target_modules is None) != (self.feedforward_modules is None):
             key = "feedforward_modules" if self.feedforward_modules is None else "target_modules"
             yield key, "target_modules and feedforward_modules are given together or not at all"

@@ -76,6 +76,8 @@ class MethodSpec(Section):
     their own cannot do that."""
     trains: ClassVar[bool] = True
     """Whether a run takes any step at all."""
+    in_peft: ClassVar[bool] = False
+    """Whether what trains is an adapter of PEFT inside the backbone (`peft_layers.PeftLayers`)."""
     package: ClassVar[str | None] = None
     """An optional package that the method needs; the extra of ptv2 that brings it has its name."""
 
