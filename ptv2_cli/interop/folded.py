@@ -49,7 +49,8 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
     if reparam == "none":
         what = f"has no network to fold: its {config['method']['name']} has no reparam"
         raise RunError.at(str(run.path), what, "use the run as it is, or --to peft")
-    prompt = folded(checkpoint.part(_SOURCE.removesuffix(".")))
+    source = checkpoint.part(_SOURCE.removesuffix("."))
+    prompt = folded(source)
     others = {k: v for k, v in checkpoint.tensors.items() if not k.startswith(_SOURCE)}
     config["method"]["reparam"] = "none"
     with new_folder(folder) as partial:
@@ -58,7 +59,7 @@ def export_folded(run: RunDirectory, folder: Path) -> Written:
         write_config(target.config, config, _heading(run, reparam))
         tensors = {**others, f"{_SOURCE}prompt": prompt}
         save_checkpoint(target.checkpoints, "best", fingerprint, tensors, checkpoint.state)
-        write_json(target.metrics, _metrics(run, metrics, config, prompt.numel()))
+        write_json(target.metrics, _metrics(run, metrics, config, source, prompt.numel()))
         files = tuple(sorted(path.name for path in partial.iterdir()))
     return Written(folder, files, (f"its prompt is {prompt.numel():,} values, no network",))
 
@@ -87,15 +88,22 @@ def _heading(run: RunDirectory, reparam: str) -> str:
 
 
 def _metrics(
-    run: RunDirectory, metrics: Mapping[str, Any], config: Mapping[str, Any], values: int
+    run: RunDirectory,
+    metrics: Mapping[str, Any],
+    config: Mapping[str, Any],
+    source: Mapping[str, Tensor],
+    values: int,
 ) -> dict[str, Any]:
+    """Those of the run, with `values` in place of what `source` has; gates stay."""
     parameters = dict(metrics["parameters"])
-    trained = parameters["prompt"] + parameters["reparam"]
+    trained = sum(tensor.numel() for tensor in source.values())
+    inputs = source["prompt"].numel()
     everything = 100 * parameters["trainable"] / parameters["trainable_percent"] - trained + values
     parameters["trainable"] += values - trained
     parameters["trainable_percent"] = 100 * parameters["trainable"] / everything
-    parameters["prompt_percent"] = 100 * values / parameters["backbone"]
-    parameters |= {"prompt": values, "reparam": 0}
+    parameters["prompt"] += values - inputs
+    parameters["reparam"] -= trained - inputs
+    parameters["prompt_percent"] = 100 * parameters["prompt"] / parameters["backbone"]
     origin = {
         "kind": "folded",
         "run": str(run.path.resolve()),

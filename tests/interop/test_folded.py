@@ -55,6 +55,18 @@ def test_the_network_is_gone(tmp_path: Path, run: RunDirectory) -> None:
     assert metrics["config"]["method"]["reparam"] == "none"
 
 
+def test_gates_stay(tmp_path: Path, folder_of: FolderOf) -> None:
+    gates = {"softmax": "separate", "gates": "apt"}
+    run = make_run(tmp_path, folder_of("bert"), method={**MLP, **gates})
+    export_folded(run, tmp_path / "folded")
+    session, other = reopened(run), reopened(RunDirectory(tmp_path / "folded"))
+    batch = batch_of(session, tmp_path)
+    assert torch.equal(logits_of(session, batch), logits_of(other, batch))
+    metrics = json.loads((tmp_path / "folded/metrics.json").read_text())
+    assert metrics["parameters"] == pytest.approx(other.learner.counts())
+    assert metrics["parameters"]["reparam"] == 3 * (32 * 3 + 1)
+
+
 def test_it_is_no_other_result_and_no_trained_run(tmp_path: Path, run: RunDirectory) -> None:
     """A report counts it once; a search for trained runs does not find it."""
     export_folded(run, run.path.parent / "folded")
