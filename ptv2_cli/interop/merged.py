@@ -43,7 +43,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         what = f"{name}: a prompt stands beside the text, and no weight of a model can hold it"
         yield Problem(where, what, "ptv2 export RUN --to peft writes it for PEFT")
     elif not method.in_peft and not method.trains_backbone:
-        what = f"{name}: nothing that it has trained can become a part of the backbone's weights"
+        what = f"{name}: only finetune and the methods of PEFT can be merged into weights"
         yield Problem(where, what, "ptv2 predict uses the run as it is")
     if spec.peft is None:
         what = f"transformers has no head for {resolved.task.kind}"

@@ -105,7 +105,10 @@ def test_the_merged_model_writes_the_same(family: str, method: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("method", "said"),
-    [("ptuning_v2", "a prompt stands beside the text"), ("head_only", "nothing that it has")],
+    [
+        ("ptuning_v2", "a prompt stands beside the text"),
+        ("head_only", "only finetune and the methods of PEFT"),
+    ],
 )
 def test_what_cannot_be_merged(method: str, said: str, folder_of: FolderOf, tmp_path: Path) -> None:
     length = 3 if method == "ptuning_v2" else None
