@@ -172,6 +172,8 @@ METHODS = Registry(
         "bitfit": "ptv2_cli.methods.bitfit:BitFit",
         "houlsby_adapter": "ptv2_cli.methods.adapters:HoulsbyAdapter",
         "parallel_adapter": "ptv2_cli.methods.adapters:ParallelAdapter",
+        "mam": "ptv2_cli.methods.several:Mam",
+        "combined": "ptv2_cli.methods.several:Combined",
         "finetune": "ptv2_cli.methods.baselines:Finetune",
         "lora": "ptv2_cli.methods.peft_methods:Lora",
         "dora": "ptv2_cli.methods.peft_methods:Dora",

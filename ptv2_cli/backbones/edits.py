@@ -33,6 +33,15 @@ class EditHooks:
         """Know the modules of `model` by name; weakly, so that dropped parts can be freed."""
         self._modules.update(model.named_modules())
 
+    def follow(self, model: nn.Module) -> None:
+        """Know modules that have taken the place and the name of others, which they hold."""
+        outermost: dict[str, nn.Module] = {}
+        for module in model.modules():  # outer modules come before inner ones
+            site = getattr(module, "_ptv2_site", None)
+            if site is not None:
+                outermost.setdefault(site[1], module)
+        self._modules.update(outermost)
+
     def hold(self, edits: Mapping[str, Edit] | None) -> None:
         """Take the edits of a forward pass.
 

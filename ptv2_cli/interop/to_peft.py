@@ -64,7 +64,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     hint = "train such a run again, or use it with ptv2 predict"
     inside = resolved.method.in_peft
     if not resolved.method.uses_prompt and not inside:
-        changed = "changed the whole backbone: " if resolved.method.changes_backbone else ""
+        changed = "changed the whole backbone: " if resolved.method.trains_backbone else ""
         what = f"{resolved.config.method.name}: {changed}there is no prompt to export"
         yield Problem(where, what, hint)
         return

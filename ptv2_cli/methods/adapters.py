@@ -26,6 +26,8 @@ class AdapterSpec(MethodSpec):
     """What the adapter methods have in common."""
 
     uses_prompt: ClassVar[bool] = False
+    place: ClassVar[str]
+    """Where the adapters of a layer stand."""
     layers: Layers | None = Field(
         None, description="layers that get adapters: 17-24, 1,3,5, first:8, last:8; default: all"
     )
@@ -45,6 +47,14 @@ class AdapterSpec(MethodSpec):
         """The layers below the lowest of `layers`, where there is one stack; else 0."""
         layers = self.layers_by_stack(stacks)
         return 0 if "cross" in stacks else min(min(numbers) for numbers in layers.values())
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """The layers, by the name of the method."""
+        return tuple(
+            f"adapters {self.place} layer {layer + 1}{'' if stack == 'self' else f' ({stack})'}"
+            for stack, layers in self.layers_by_stack(stacks).items()
+            for layer in layers
+        )
 
     def layers_by_stack(self, stacks: Mapping[Stack, int]) -> dict[Stack, tuple[int, ...]]:
         """The layers of each stack that get adapters, from 0.
@@ -69,6 +79,7 @@ class HoulsbyAdapter(AdapterSpec):
     part's dropout (arXiv 1902.00751, section 2.1). The layer norms stay as they are.
     """
 
+    place: ClassVar[str] = "behind the parts of"
     bottleneck: Count = Field(64, description="width r of the adapters; the paper has 8, 64, 256")
     activation: Activation = Field("gelu", description="between the two projections")
 
@@ -94,6 +105,7 @@ class ParallelAdapter(AdapterSpec):
     gives, before its dropout (arXiv 2110.04366, section 3.2: the scaled parallel adapter).
     """
 
+    place: ClassVar[str] = "beside the feed-forward part of"
     bottleneck: Count = Field(512, description="width r of the adapters; 512 in the paper")
     activation: Activation = Field("relu", description="between the two projections")
     scale: Annotated[float, Field(gt=0)] = Field(

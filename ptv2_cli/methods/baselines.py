@@ -44,6 +44,8 @@ class Finetune(NoPrompt):
 class HeadOnly(NoPrompt):
     """Trains nothing but the head."""
 
+    adds: ClassVar[bool] = False
+
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-3, 1e-2 for tags."""
         return frozen_defaults(LEARNING_RATES, kind)
@@ -66,6 +68,7 @@ class NoMethod(NoPrompt):
     """
 
     trains: ClassVar[bool] = False
+    adds: ClassVar[bool] = False
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """None of them has a meaning."""

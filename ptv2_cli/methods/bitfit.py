@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from ptv2_cli.kinds import KindSpec
-from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
+from ptv2_cli.methods.spec import NORMS, MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
-LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 3e-3, "span": 1e-3}
+LEARNING_RATES = {"sequence": 3e-3, "regression": 3e-3, "choice": 3e-3, "token": 1e-2, "span": 3e-3}
 
 
 class BitFit(MethodSpec):
@@ -24,7 +24,7 @@ class BitFit(MethodSpec):
     uses_prompt: ClassVar[bool] = False
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """Our starting points: 1e-3, 3e-3 for tags."""
+        """Our starting points: 3e-3, 1e-2 for tags."""
         return frozen_defaults(LEARNING_RATES, kind)
 
     def build(self, context: Context) -> Method:
@@ -36,6 +36,10 @@ class BitFit(MethodSpec):
         from ptv2_cli.methods.biases import Biases
 
         return Biases(context)
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """The biases of norms, which train with the norms, are among them."""
+        return ("biases", NORMS)
 
     def unshared(self, family: str, shared_tables: bool) -> str | None:
         """DeBERTa's projections also serve a table that belongs to no text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -56,3 +57,12 @@ def _checked(number: int, count: int) -> int:
     if not 1 <= number <= count:
         raise ValueError(f"layer {number} does not exist: the model has layers 1 to {count}")
     return number
+
+
+def attention_places(layers: Mapping[Any, Sequence[int]]) -> tuple[str, ...]:
+    """The attention of some layers of each stack, in words; see `MethodSpec.occupies`."""
+    return tuple(
+        f"the attention of layer {layer + 1}{'' if stack == 'self' else f' ({stack})'}"
+        for stack, numbers in layers.items()
+        for layer in numbers
+    )

@@ -14,7 +14,7 @@ from pydantic import Field
 from ptv2_cli.config.fields import Count
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
-from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
+from ptv2_cli.methods.spec import NORMS, MethodSpec, TrainDefaults
 from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets
 
 if TYPE_CHECKING:
@@ -161,6 +161,10 @@ class LNTuning(PeftMethod):
     target_modules: Targets | None = Field(
         None, description="norms, by the ends of their names; default: all of them"
     )
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """The norms too."""
+        return (*super().occupies(stacks), NORMS)
 
     def peft_options(self) -> PeftOptions:
         """The norms."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
-from ptv2_cli.methods.layers import Layers, parse_layers
+from ptv2_cli.methods.layers import Layers, attention_places, parse_layers
 from ptv2_cli.methods.spec import MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class PrefixTuningPlus(MethodSpec):
             self._layers_by_stack(stacks)
         except ValueError as error:
             yield "layers", str(error)
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """The attention of each layer that gets a matrix."""
+        return attention_places(self._layers_by_stack(stacks))
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
         """The layers below the lowest of `layers`, where there is one stack; else 0."""

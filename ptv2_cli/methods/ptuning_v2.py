@@ -13,7 +13,7 @@ from ptv2_cli.config.fields import Count, Dropout, Flag
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.kinds import KindSpec
 from ptv2_cli.methods.initial import Init, drawn_std
-from ptv2_cli.methods.layers import Layers, parse_layers
+from ptv2_cli.methods.layers import Layers, attention_places, parse_layers
 from ptv2_cli.methods.spec import OWN_SOFTMAX, MethodSpec, TrainDefaults, frozen_defaults
 
 if TYPE_CHECKING:
@@ -151,6 +151,10 @@ class PTuningV2(MethodSpec):
             self.layers_by_stack(prompted)
         except ValueError as error:
             yield "layers", str(error)
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """The attention of each layer that gets prompts."""
+        return attention_places(self.layers_by_stack(stacks))
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
         """The layers below the lowest of `layers`, where there is one stack; else 0."""

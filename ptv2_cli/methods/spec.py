@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 OWN_SOFTMAX = "prompts with their own softmax"
 
 
+NORMS = "the norms"
+"""What `occupies` calls weights of norms."""
+
+
 @dataclass(frozen=True)
 class TrainDefaults:
     """What `train:` says when the config does not; the source is each method's paper or ours.
@@ -78,6 +82,8 @@ class MethodSpec(Section):
     """Whether a run takes any step at all."""
     in_peft: ClassVar[bool] = False
     """Whether what trains is an adapter of PEFT inside the backbone (`peft_layers.PeftLayers`)."""
+    adds: ClassVar[bool] = True
+    """Whether anything trains beside the head."""
     package: ClassVar[str | None] = None
     """An optional package that the method needs; the extra of ptv2 that brings it has its name."""
 
@@ -172,6 +178,15 @@ class MethodSpec(Section):
         Only asked where `changes_backbone`. `model` is built from config.json, without weights.
         """
         yield from ()
+
+    def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
+        """What it trains or takes up, in words that messages show.
+
+        Two methods of which both name the same cannot be combined.
+        """
+        if self.in_input:
+            return ("vectors among the word embeddings",)
+        return (f"layers of {self.package}" if self.package else type(self).__name__,)
 
     def without_init(self) -> MethodSpec:
         """The same method for a module whose values will be loaded from a checkpoint."""

@@ -134,8 +134,7 @@ def _idle(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
     if not method.trains and head.train:
         hint = "write method: head_only, or leave head.train out"
         yield Problem(loaded.where("head", "train"), f"{name} trains nothing", hint)
-    alone = method.trains and not method.uses_prompt and not method.changes_backbone
-    if alone and not head.train:
+    if method.trains and not method.adds and not head.train:
         yield Problem(
             loaded.where("method"),
             f"{name} trains only the head, and the verbalizer is frozen: nothing would train",

@@ -1,0 +1,316 @@
+"""Several methods that train together: `combined`, whose parts a config names, and `mam`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+
+from ptv2_cli.config.fields import Count, impossible
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import ConfigError
+from ptv2_cli.kinds import KindSpec
+from ptv2_cli.methods.adapters import ParallelAdapter
+from ptv2_cli.methods.ptuning_v2 import PTuningV2
+from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
+from ptv2_cli.registry import METHODS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ptv2_cli.backbones.sites import Stack
+    from ptv2_cli.methods.base import Context, Method
+
+FACTOR = "lr_factor"
+NOTHING = "of names fewer than two methods"
+EXAMPLE = "method: {name: combined, of: [ptuning_v2, {name: lora, r: 8}]}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several methods."""
+
+    name: str
+    spec: MethodSpec
+    lr_factor: float
+    """Its learning rate is train.lr times this."""
+
+
+class Several(MethodSpec):
+    """What methods that consist of others have in common."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The methods, in the order in which they change a module that they share."""
+        raise NotImplementedError
+
+    @property
+    def specs(self) -> list[MethodSpec]:
+        """The methods alone."""
+        return [part.spec for part in self.parts]
+
+    def build(self, context: Context) -> Method:
+        """The modules of all parts; those that change the backbone are built first."""
+        from ptv2_cli.methods.merged import MergedMethods
+
+        order = sorted(range(len(self.parts)), key=lambda at: not self.specs[at].changes_backbone)
+        built = {at: self.specs[at].build(context) for at in order}
+        methods = [built[at] for at in range(len(self.parts))]
+        factors = [part.lr_factor for part in self.parts]
+        return MergedMethods(methods, factors, context if self.changes_backbone else None)
+
+    def defaults(self, kind: KindSpec) -> TrainDefaults:
+        """Those of the first part."""
+        return self.specs[0].defaults(kind)
+
+    @property
+    def uses_prompt(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(spec.uses_prompt for spec in self.specs)
+
+    @property
+    def uses_template(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(spec.uses_template for spec in self.specs)
+
+    @property
+    def in_input(self) -> bool:  # type: ignore[override]
+        """Whether any part has vectors among the inputs."""
+        return any(spec.in_input for spec in self.specs)
+
+    @property
+    def package(self) -> str | None:  # type: ignore[override]
+        """That of a part that needs one."""
+        return next((spec.package for spec in self.specs if spec.package is not None), None)
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether any part does."""
+        return any(spec.trains_backbone for spec in self.specs)
+
+    @property
+    def changes_backbone(self) -> bool:
+        """Whether any part does."""
+        return any(spec.changes_backbone for spec in self.specs)
+
+    @property
+    def shifts_positions(self) -> bool:
+        """Whether any part does."""
+        return any(spec.shifts_positions for spec in self.specs)
+
+    @property
+    def inside_attention(self) -> str | None:
+        """What a part does there; no two do something else."""
+        return next((spec.inside_attention for spec in self.specs if spec.inside_attention), None)
+
+    @property
+    def causal_option(self) -> str | None:
+        """That of a part."""
+        return next((spec.causal_option for spec in self.specs if spec.causal_option), None)
+
+    @property
+    def given_template(self) -> str | None:
+        """That of a part."""
+        return next((spec.given_template for spec in self.specs if spec.given_template), None)
+
+    @property
+    def input_column(self) -> int | None:
+        """That of a part; no two have vectors among the inputs."""
+        return next((spec.input_column for spec in self.specs if spec.in_input), None)
+
+    def unshared(self, family: str, shared_tables: bool) -> str | None:
+        """The reason of a part."""
+        reasons = (spec.unshared(family, shared_tables) for spec in self.specs)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
+        """Those of the parts, and parts that train the same."""
+        bad = not self.parts
+        if bad:
+            yield "of", NOTHING
+        for part in self.parts:
+            for key, what in part.spec.problems(config, stacks):
+                bad = True
+                yield self.key_of(key), f"{part.name}: {key}: {what}"
+        if bad:
+            return
+        for one, other in itertools.combinations(self.parts, 2):
+            both = [
+                place for place in one.spec.occupies(stacks) if place in other.spec.occupies(stacks)
+            ]
+            if both:
+                yield "of", f"{one.name} and {other.name} both train {_listed(both)}"
+        inside = {
+            part.spec.inside_attention: part.name
+            for part in self.parts
+            if part.spec.inside_attention or (part.spec.uses_prompt and not part.spec.in_input)
+        }
+        if len(inside) > 1:
+            names = " and ".join(inside.values())
+            yield "of", f"{names} change attention in different ways, which no pass can mix"
+
+    def misfits(self, model: nn.Module) -> Iterator[tuple[str, str, str]]:
+        """Those of the parts."""
+        for part in self.parts:
+            for key, what, hint in part.spec.misfits(model):
+                yield self.key_of(key), f"{part.name}: {key}: {what}", hint
+
+    def key_of(self, key: str) -> str:
+        """The key of this method that sets a part's option."""
+        return "of"
+
+    def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
+        """The fewest of all parts."""
+        return min((spec.unprompted_layers(stacks) for spec in self.specs), default=0)
+
+    def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
+        """Every part."""
+        return "; ".join(spec.describe(prompt_len, stacks) for spec in self.specs)
+
+    def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
+        """Always: one adapter of PEFT is one method."""
+        names = " and ".join(part.name for part in self.parts)
+        yield f"an adapter of PEFT holds one method, not {names} together", ""
+
+
+def _part(value: Any) -> dict[str, Any]:
+    """One of `of` with all defaults filled in, as plain data."""
+    item = {"name": value} if isinstance(value, str) else value
+    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+        raise impossible("each of `of` is a method's name or a section with one", EXAMPLE)
+    options = {key: inner for key, inner in item.items() if key not in {"name", FACTOR}}
+    factor: Any = item.get(FACTOR, 1.0)
+    try:
+        name = METHODS.canonical(str(item["name"]))
+        spec: MethodSpec = METHODS.load(name).model_validate(options)
+    except ConfigError as error:
+        raise impossible(error.problems[0].what, error.problems[0].hint) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        what = f"{name}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise impossible(what, "ptv2 list methods shows the options") from None
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not number or not 0 < factor < float("inf"):
+        what = f"{name}: {FACTOR} must be a number above 0, not {factor}"
+        raise impossible(what, "1 is the run's own train.lr")
+    _check_alone(name, spec)
+    return {"name": name, **spec.model_dump(), FACTOR: float(factor)}
+
+
+def _check_alone(name: str, spec: MethodSpec) -> None:
+    """Refuse what cannot be one of several methods."""
+    if isinstance(spec, Several):
+        raise impossible(f"{name} consists of several methods itself", "name its parts instead")
+    if not spec.adds:
+        what = f"{name} adds nothing: the head trains beside every method"
+        raise impossible(what, f"leave {name} out")
+    if spec.trains_backbone:
+        what = f"{name} trains every weight of the backbone, with all that another method would"
+        raise impossible(what, "write method: finetune alone, or leave it out")
+    if spec.inherited_run is not None:
+        what = f"{name}: init: {{run: DIR}} begins with a run of one method"
+        raise impossible(what, f"leave init out, or train {name} alone")
+
+
+def _two(parts: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    if len(parts) < 2:
+        raise impossible(NOTHING, EXAMPLE)
+    return parts
+
+
+Parts = Annotated[
+    tuple[Annotated[dict[str, Any], BeforeValidator(_part)], ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    AfterValidator(_two),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 2,
+            "items": {
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object",
+                        "properties": {
+                            "name": {"type": "string"},
+                            FACTOR: {"type": "number", "exclusiveMinimum": 0},
+                        },
+                        "required": ["name"],
+                    },
+                ]
+            },
+        }
+    ),
+]
+
+
+class Combined(Several):
+    """Trains several methods together, such as a prefix with LoRA or with adapters."""
+
+    of: Parts = Field(
+        (),
+        description="the methods, each a name or a section with its options and lr_factor, by "
+        "which its learning rate differs from train.lr (default: that of the first)",
+    )
+
+    @property
+    def parts(self) -> list[Part]:
+        """Those of `of`."""
+        parts = []
+        for item in self.of:
+            options = {key: value for key, value in item.items() if key not in {"name", FACTOR}}
+            spec: MethodSpec = METHODS.load(item["name"]).model_validate(options)
+            parts.append(Part(item["name"], spec, item[FACTOR]))
+        return parts
+
+    def without_init(self) -> Combined:
+        """The same parts without a need for the backbone."""
+        parts = [
+            {"name": part.name, **part.spec.without_init().model_dump(), FACTOR: part.lr_factor}
+            for part in self.parts
+        ]
+        return self.model_copy(update={"of": tuple(parts)})
+
+
+class Mam(Several):
+    """Trains a prefix and a parallel adapter in every layer (mix-and-match, arXiv 2110.04366).
+
+    A short prefix serves attention, where few values do much, and a wide adapter serves the
+    feed-forward part (section 4.6). `prompt_len` is 30 in the paper.
+    """
+
+    bottleneck: Count = Field(512, description="width r of the adapters; 512 in the paper")
+    scale: Annotated[float, Field(gt=0)] = Field(
+        4.0, description="factor on what an adapter gives; 4 in the paper"
+    )
+    reparam: Literal["none", "mlp"] = Field(
+        "none",
+        description="mlp: a network that trains with the prefix computes it, as in the paper",
+    )
+    prefix_lr_factor: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="learning rate of the prefix, times train.lr, which the adapters have"
+    )
+
+    @property
+    def parts(self) -> list[Part]:
+        """The adapters, whose defaults are those of the run, and the prefix."""
+        adapter = ParallelAdapter(bottleneck=self.bottleneck, scale=self.scale)
+        prefix = PTuningV2(reparam=self.reparam)
+        return [
+            Part("parallel_adapter", adapter, 1.0),
+            Part("ptuning_v2", prefix, self.prefix_lr_factor),
+        ]
+
+    def key_of(self, key: str) -> str:
+        """The option of the same name."""
+        return key
+
+
+def _listed(places: Sequence[str]) -> str:
+    """The first places, and how many more there are."""
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{places[0]}{more}"
