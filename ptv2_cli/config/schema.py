@@ -171,7 +171,9 @@ class HeadSection(Named):
         None, description="vector that a head of whole inputs reads; default: by model family"
     )
     lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="the head's own learning rate; default: train.lr"
+        None,
+        description="the head's own learning rate, null: train.lr; default: the method's, or "
+        "train.lr",
     )
     dropout: Dropout = Field(
         None, description="before the head, or off; default: the backbone's hidden dropout"

@@ -45,6 +45,7 @@ def settings_of(loaded: LoadedConfig, foreign: Foreign) -> list[str]:
     gather(_conflicts(loaded, foreign), InputError)
     settings = [
         f"prompt_len={foreign.length}",
+        "method.recipe=paper",
         "method.init=normal",
         "method.key_lr_factor=1",
         "method.freeze_first=false",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptv2_cli.config.fields import Count, Dropout, Flag
 from ptv2_cli.config.schema import RunConfig
@@ -20,12 +21,33 @@ if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
+PAPER: Mapping[str, Any] = {
+    "init": "normal",
+    "dropout": None,
+    "position_offset": "shift",
+    "softmax": "shared",
+    "gates": "none",
+    "key_lr_factor": 1.0,
+}
+"""What `recipe: paper` stands for: the options as the paper's code has them."""
+DEFAULTS: Mapping[str, Any] = {**PAPER}
+"""The same without a recipe. What is found to be better than PAPER goes here, and nowhere else."""
+OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
+"""For each `reparam` the options that keep PAPER's values, the only ones that fit the network."""
 LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
+HEAD_RATES: Mapping[str, float] = {}
+"""Default of `head.lr` by kind, without a recipe; where there is none, it is train.lr."""
 
 
 class PTuningV2(MethodSpec):
     """Trains keys and values at every layer, or at `layers`: 2 * L * H * P values in BERT."""
 
+    recipe: Literal["paper"] | None = Field(
+        None,
+        exclude=True,  # the options that it stands for are what the run is known by
+        description="paper: options that are not given are as published, whatever the defaults "
+        "are: init: normal, position_offset: shift, and one learning rate for prompt and head",
+    )
     layers: Layers | None = Field(
         None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default: all"
     )
@@ -39,31 +61,33 @@ class PTuningV2(MethodSpec):
     )
     reparam_hidden: Count = Field(512, description="hidden width of that network")
     init: Init = Field(
-        "normal",
+        DEFAULTS["init"],
         description="normal is N(0, 0.02) as published; {normal: STD}; zero; what the frozen model "
         "computes for words: vocab, labels, unused, {text: WORDS}; for train rows: rows, or chunks "
         "from any place of them (arXiv 2508.17032); matched: draws with the mean and deviation "
         "that each value has over train rows; or {run: DIR}",
     )
     dropout: Dropout = Field(
-        None, description="on prompt keys and values; default: the backbone's hidden dropout"
+        DEFAULTS["dropout"],
+        description="on prompt keys and values; default: the backbone's hidden dropout",
     )
     position_offset: Literal["shift", "keep"] = Field(
-        "shift", description="shift: the text's positions begin at prompt_len, as published"
+        DEFAULTS["position_offset"],
+        description="shift: the text's positions begin at prompt_len, as published",
     )
     softmax: Literal["shared", "separate"] = Field(
-        "shared",
+        DEFAULTS["softmax"],
         description="shared: one for prompt and text, as published; separate: the prompt has its "
         "own, times a gate for each head that starts at zero (LLaMA-Adapter, arXiv 2303.16199), "
         "and the text's positions begin at 0",
     )
     gates: Literal["none", "apt"] = Field(
-        "none",
+        DEFAULTS["gates"],
         description="apt: keys and values times a scale for each layer and a gate for each "
         "position, which the hidden state of the text's first token opens (APT, arXiv 2305.15212)",
     )
     key_lr_factor: Annotated[float, Field(ge=0)] = Field(
-        1.0,
+        DEFAULTS["key_lr_factor"],
         description="learning rate of the keys, times train.lr, which the values have; 0: keys "
         "do not train (arXiv 2508.17032: keys route, values learn)",
     )
@@ -73,9 +97,21 @@ class PTuningV2(MethodSpec):
         "stays as it begins (arXiv 2506.06266)",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, value: Any) -> Any:
+        """The options with those that are not given."""
+        if not isinstance(value, dict):
+            return value
+        if value.get("recipe") == "paper":
+            return {**PAPER, **value}
+        fixed = OF_NETWORKS.get(str(value.get("reparam")), ())
+        return {**DEFAULTS, **{name: PAPER[name] for name in fixed}, **value}
+
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
-        return frozen_defaults(LEARNING_RATES, kind)
+        head = None if self.recipe == "paper" else HEAD_RATES.get(kind.rates_name)
+        return replace(frozen_defaults(LEARNING_RATES, kind), head_lr=head)
 
     def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""

@@ -35,6 +35,8 @@ class TrainDefaults:
     epochs: int | None
     warmup: float | None = 0.0
     weight_decay: float | None = 0.0
+    head_lr: float | None = None
+    """Of `head.lr`, for a head that begins untrained; None: train.lr."""
 
 
 def frozen_defaults(rates: Mapping[str, float], kind: KindSpec) -> TrainDefaults:

@@ -14,7 +14,7 @@ from ptv2_cli.config.load import LoadedConfig, options_from
 from ptv2_cli.config.schema import RunConfig, names_folder
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.kinds import KINDS
-from ptv2_cli.methods.spec import MethodSpec
+from ptv2_cli.methods.spec import MethodSpec, TrainDefaults
 from ptv2_cli.plugins import sources
 from ptv2_cli.registry import HEADS, METHODS, TASKS, Source
 from ptv2_cli.runs.resolve.backbone_rules import backbone_problems, positions_taken
@@ -203,6 +203,7 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
         "head": {
             **config.head.model_dump(),
             "name": task.kind_spec.head_name,
+            "lr": _head_rate(config, defaults, task),
             "pooling": _pooling(config, method, shape) if task.kind_spec.pooled else None,
             **(resolved_head(config, method, task) if config.head.name == VERBALIZER else {}),
         },
@@ -223,6 +224,14 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
         "report": config.report or task.report,
     }
     return RunConfig.model_validate(filled)
+
+
+def _head_rate(config: RunConfig, defaults: TrainDefaults, task: Task) -> float | None:
+    """The head's own rate: what the config says, also null, else the method's for a new head."""
+    head = config.head
+    new = not task.kind_spec.writes and head.name != VERBALIZER
+    said = "lr" in head.model_fields_set
+    return defaults.head_lr if new and not said else head.lr
 
 
 def _with_dtype(config: RunConfig, dtype: HeldDtype) -> RunConfig:

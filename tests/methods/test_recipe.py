@@ -1,0 +1,143 @@
+"""Options that a config does not say: those of the paper, or our defaults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lm
+import pytest
+import tiny
+
+from ptv2_cli.config.load import load_config
+from ptv2_cli.kinds import kind_spec
+from ptv2_cli.methods import ptuning_v2
+from ptv2_cli.methods.ptuning_v2 import DEFAULTS, PAPER, PTuningV2
+
+MOVED = {"init": "chunks", "position_offset": "keep", "key_lr_factor": 0.3, "dropout": "off"}
+WORDS = {"right": "true", "wrong": "false"}
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults that have nothing of the paper's."""
+    monkeypatch.setattr(ptuning_v2, "DEFAULTS", {**DEFAULTS, **MOVED})
+    monkeypatch.setattr(ptuning_v2, "HEAD_RATES", {"sequence": 2e-3})
+
+
+def options(**given: Any) -> dict[str, Any]:
+    return PTuningV2.model_validate(given).model_dump()
+
+
+def test_the_paper_is_what_it_was() -> None:
+    assert PAPER == {
+        "init": "normal",
+        "dropout": None,
+        "position_offset": "shift",
+        "softmax": "shared",
+        "gates": "none",
+        "key_lr_factor": 1.0,
+    }
+
+
+def test_one_table_holds_the_defaults(moved) -> None:
+    said = options()
+    assert {name: said[name] for name in MOVED} == MOVED
+    assert {name: options(recipe=None)[name] for name in MOVED} == MOVED
+
+
+def test_a_recipe_keeps_what_is_given(moved) -> None:
+    published = options(recipe="paper")
+    assert {name: published[name] for name in PAPER} == PAPER
+    assert "recipe" not in published
+    mixed = options(recipe="paper", init="vocab", dropout=0.3)
+    assert mixed == {**published, "init": "vocab", "dropout": 0.3}
+
+
+def test_a_network_keeps_what_fits_it(moved) -> None:
+    for reparam in ("mlp", "residual"):
+        method = PTuningV2(reparam=reparam)
+        assert list(method.problems(None, {"self": 3})) == []
+        assert method.position_offset == "keep"
+    assert PTuningV2(reparam="residual").init == "chunks"
+
+
+def test_the_heads_rate(moved, folder_of, tmp_path) -> None:
+    data = tiny.write_rte(tmp_path / "rte")
+    config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+
+    def rate(*sets: str) -> float | None:
+        return tiny.resolved(config, *sets).config.head.lr
+
+    assert rate() == 2e-3
+    assert rate("head.pooling=mean") == 2e-3
+    assert rate("head.lr=1e-3") == 1e-3
+    assert rate("head.lr=null") is None
+    assert rate("method.recipe=paper") is None
+    assert rate("method=finetune") is None
+    session = tiny.opened(config, tmp_path / "runs")
+    own = {
+        parameter: group["lr"]
+        for group in session.new_lane().optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert {own[parameter] for parameter in session.learner.own_parameters("head")} == {2e-3}
+
+
+def test_a_head_that_is_the_models_own_has_no_rate_by_default(moved, tmp_path) -> None:
+    rows = lm.write_rows(tmp_path / "rows")
+    config = tiny.write_config(
+        tmp_path / "c.yaml",
+        lm.save_masked(tmp_path / "model"),
+        rows,
+        head={"name": "verbalizer", "template": lm.TEMPLATE, "words": WORDS},
+        task={"name": "text/classification", "data": str(rows), "max_len": 32},
+    )
+    for train in ("false", "true"):
+        assert tiny.resolved(config, f"head.train={train}").config.head.lr is None
+
+
+def test_a_run_of_before_is_what_it_was(moved, folder_of, tmp_path) -> None:
+    """The config in its folder says everything, also a head at train.lr."""
+    data = tiny.write_rte(tmp_path / "rte")
+    short = tiny.write_config(
+        tmp_path / "short.yaml",
+        folder_of("bert"),
+        data,
+        method={"name": "ptuning_v2", "recipe": "paper"},
+    )
+    session, metrics = tiny.trained(short, tmp_path / "runs")
+    whole = session.resolved_run.directory.config
+    assert "recipe" not in whole.read_text()
+    again = tiny.prepared(whole, tmp_path / "runs")
+    assert again.fingerprint == metrics["fingerprint"]
+    assert again.resolved.config == session.resolved.config
+
+
+def test_the_same_run_by_either_way_of_saying_it(folder_of, tmp_path) -> None:
+    data = tiny.write_rte(tmp_path / "rte")
+    config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+    one, two = (
+        tiny.prepared(config, tmp_path / "runs", sets).fingerprint
+        for sets in (["method.recipe=paper"], [f"method.{k}={v}" for k, v in PAPER.items() if v])
+    )
+    assert one == two
+
+
+def test_a_head_rate_for_each_kind_that_has_one(moved) -> None:
+    assert PTuningV2().defaults(kind_spec("sequence")).head_lr == 2e-3
+    assert PTuningV2().defaults(kind_spec("token")).head_lr is None
+    assert PTuningV2(recipe="paper").defaults(kind_spec("sequence")).head_lr is None
+
+
+def test_configs_that_quote_a_published_score_have_the_papers_options() -> None:
+    quoting = [
+        path
+        for path in CONFIGS
+        if re.search("Reference repository|unchecked transcription", path.read_text())
+    ]
+    assert len(quoting) >= 19
+    for path in quoting:
+        assert load_config(path).config.method.options["recipe"] == "paper", path.name
