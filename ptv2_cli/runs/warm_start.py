@@ -38,7 +38,8 @@ def trained_prompt(
     """Keys and values [1, K, P, D] by site that a finished run has trained on this backbone.
 
     Raises:
-        RunError: it is no finished run, is of another backbone, or its method has none.
+        RunError: it is no finished run, is of another backbone, changed its backbone, or its
+            method has none.
         CheckpointError: its checkpoint is missing or damaged.
     """
     directory = _finished(folder)
@@ -52,6 +53,13 @@ def trained_prompt(
     loaded = load_config(directory.config)
     config = loaded.config
     spec: MethodSpec = METHODS.load(config.method.name).model_validate(config.method.options)
+    if spec.changes_backbone:
+        raise RunError.at(
+            folder,
+            f"is a run of {config.method.name}: what it has learnt belongs to the backbone that it "
+            "changed",
+            "name a run of ptuning_v2",
+        )
     method = spec.without_init().build(replace(context, prompt_len=config.prompt_len or 0))
     tensors = _best(directory).part("learner")
     own = {

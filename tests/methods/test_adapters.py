@@ -12,9 +12,11 @@ import tiny
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones import backbone as backbone_module
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.injection import injection_of
-from ptv2_cli.backbones.sites import Prompts
+from ptv2_cli.backbones.packing import pack
+from ptv2_cli.backbones.sites import PlainBatch, Prompts
 
 BackboneOf = Callable[[str], Any]
 LENGTHS = [9, 4]
@@ -25,7 +27,8 @@ FEED_FORWARD = {"llama": "mlp", "gpt_neox": "mlp", "gpt2": "mlp", "t5": "DenseRe
 
 def opened(backbone: Any, name: str, **options: Any) -> Any:
     """A method whose values are far from those at its start."""
-    method = tiny.make_method(backbone, name, None, **{"bottleneck": 5, **options})
+    options = options if name == "bitfit" else {"bottleneck": 5, **options}
+    method = tiny.make_method(backbone, name, None, **options)
     draws = torch.Generator().manual_seed(3)
     for parameter in method.parameters():
         with torch.no_grad():
@@ -163,6 +166,42 @@ def test_layers_choose_where_adapters_stand(backbone_of: BackboneOf) -> None:
         ("encoder.layers.0.fc1", "encoder.layers.0.fc2"),
         ("decoder.layers.0.fc1", "decoder.layers.0.fc2"),
     ]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_rows_that_share_a_sequence_are_as_alone(
+    name: str, backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters act on each token alone, so that short rows of a causal model can be packed."""
+    backbone = backbone_of("llama").eval()
+    packed: list[Any] = []
+
+    def noting(*args: Any) -> Any:
+        packed.append(pack(*args))
+        return packed[-1]
+
+    monkeypatch.setattr(backbone_module, "pack", noting)
+    lengths = (7, 4, 6, 3, 5)
+    rows = tiny.text_batch(lengths, high=390)
+    edits = opened(backbone, name)()
+    with torch.no_grad():
+        one = PlainBatch(rows.input_ids, rows.attention_mask, lengths=lengths)
+        together = backbone(one, edits)
+        alone = backbone(PlainBatch(rows.input_ids, rows.attention_mask), edits)
+    assert packed[0] is not None
+    kept = rows.attention_mask[..., None]
+    torch.testing.assert_close(together * kept, alone * kept, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*ADAPTERS, "bitfit"])
+def test_integer_weights(name: str, folder_of: Any) -> None:
+    """Modules that quantizing has replaced (GPT-2's) are found too."""
+    pytest.importorskip("torchao")
+    backbone = tiny.load(folder_of("gpt2"), quantize="int8").eval()
+    method = opened(backbone, name)
+    with torch.no_grad():
+        batch = tiny.text_batch(LENGTHS)
+        assert (backbone(batch, method()) - backbone(batch)).abs().max() > 0.1
 
 
 def test_counts(backbone_of: BackboneOf) -> None:

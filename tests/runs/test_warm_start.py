@@ -141,3 +141,16 @@ def test_what_cannot_be_inherited(first, folder_of, data, tmp_path) -> None:
     other = write(tmp_path / "pt.yaml", folder_of("bert"), data, method="prompt_tuning")
     session, _ = tiny.trained(other, tmp_path / "pt")
     assert "it has no keys and values" in refusal(session.resolved_run.directory.path)
+    tuned = write(tmp_path / "ft.yaml", folder_of("bert"), data, method="finetune", prompt_len=None)
+    session, _ = tiny.trained(tuned, tmp_path / "ft")
+    run = session.resolved_run.directory.path
+    assert "belongs to the backbone that it changed" in refusal(run)
+
+
+def test_the_prompt_of_a_combined_run_is_taken_over(folder_of, data, tmp_path) -> None:
+    method = {"name": "combined", "of": ["houlsby_adapter", "ptuning_v2"]}
+    config = write(tmp_path / "combined.yaml", folder_of("bert"), data, method=method)
+    session, _ = tiny.trained(config, tmp_path / "combined")
+    prefix = session.learner.method.methods[1].source.prompt
+    found = inheriting(tmp_path, folder_of("bert"), data, session.resolved_run.directory.path)
+    assert torch.equal(values(found), prefix)
