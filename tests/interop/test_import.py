@@ -304,6 +304,8 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path, name: str) -> None:
             "positions after the prompt",
         ),
         ({"method": {"name": "ptuning_v2", "layers": "1-2"}}, "a prompt for every layer"),
+        ({"method": {"name": "ptuning_v2", "softmax": "separate"}}, "with softmax: shared"),
+        ({"method": {"name": "ptuning_v2", "gates": "apt"}}, "with gates: none"),
         ({"head": {"pooling": "cls"}}, "head.pooling is cls"),
     ],
 )

@@ -154,6 +154,15 @@ def test_the_whole_residual_network_learns(folder_of) -> None:
         assert not torch.equal(value, before[name]), name
 
 
+def test_the_residual_network_takes_shorter_steps_than_the_prompt(folder_of) -> None:
+    learner = tiny.make_learner(tiny.load(folder_of("bert")), reparam="residual", reparam_hidden=8)
+    groups = build_optimizer(learner, LearningRates(0.5, 0.1, 9.0), 0.01).param_groups
+    rates = {value: group["peak_lr"] for group in groups for value in group["params"]}
+    source = learner.method.source
+    assert rates[source.prompt] == groups[0]["peak_lr"] == 0.5
+    assert {rates[value] for value in source.network.parameters()} == {0.5 * 0.03}
+
+
 @pytest.mark.parametrize(
     ("options", "key", "said"),
     [
