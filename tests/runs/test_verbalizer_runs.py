@@ -86,11 +86,15 @@ def test_a_zero_shot_run_is_evaluated_and_predicted_again(
     assert repeated.fingerprint == session.resolved_run.fingerprint
 
 
+SEPARATE = {"name": "ptuning_v2", "softmax": "separate", "dropout": 0.0, "init": {"normal": 1.0}}
 METHODS: list[tuple[Any, int | None, bool]] = [
     ({"name": "ptuning_v2", "dropout": 0.0}, 4, False),
     ("prompt_tuning", 4, False),
     ({"name": "ptuning_v1", "template": "{p:2} {text} ? {p:2} {mask}"}, None, False),
     ("ptuning_v1", 4, False),
+    (SEPARATE, 4, False),
+    ({"name": "ptuning_v2", "gates": "apt", "dropout": 0.0}, 4, False),
+    ("prefix_tuning_plus", None, False),
     ("finetune", None, False),
     ("head_only", None, True),
 ]
@@ -113,12 +117,15 @@ def test_every_method_learns_against_what_the_words_meant(
     if trains:
         head["train"] = True
     rate = {"finetune": 3e-3, "head_only": 0.1}.get(str(method), 0.05 if not v1 else 1e-2)
+    epochs = 8
+    if method is SEPARATE:  # its gates have to open first
+        rate, epochs = 0.2, 16
     path = config(
         request.getfixturevalue(kind),
         method=method,
         prompt_len=length,
         head=head,
-        train={**TRAIN, "lr": rate, "epochs": 8},
+        train={**TRAIN, "lr": rate, "epochs": epochs},
     )
     session, metrics = tiny.trained(path, tmp_path / "runs", "backbone.dropout=off")
     assert metrics["metrics"]["validation"]["accuracy"] >= 0.5
