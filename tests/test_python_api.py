@@ -151,9 +151,12 @@ def test_every_way_to_fix_a_key(config: Callable[[], Content], tmp_path: Path) -
     ("arguments", "message"),
     [
         ({"promt_len": 3}, "promt_len: unknown key promt_len\n  -> did you mean prompt_len"),
-        ({"lr": "fast"}, "lr: train.lr must be a number, not the text"),
+        ({"lr": "fast"}, "lr: train.lr must be a number or the word auto, not the text"),
         ({"train": {"lr": "x"}}, "train: train.lr must be a number"),
-        ({"set": {"train.lr": "x"}}, 'set train.lr: train.lr must be a number, not the text "x"'),
+        (
+            {"set": {"train.lr": "x"}},
+            'set train.lr: train.lr must be a number or the word auto, not the text "x"',
+        ),
         ({"set": {"track": 1}}, "set track"),
         ({"set": {"a b": 1}}, "'a b' does not start with a key"),
         ({"unset": ["train.lrr"]}, "--unset train.lrr: unknown key train.lrr"),

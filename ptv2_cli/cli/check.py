@@ -138,7 +138,7 @@ def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
     config, shape, train = resolved.config, resolved.shape, resolved.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"
     name = resolved.task.identity["name"]  # that of several tasks tells which
-    rate = f"{length}, learning rate {train.lr:g}, " if train.lr else "none: evaluated once; "
+    rate = f"{length}, {resolved.rate_line}, " if train.lr else "none: evaluated once; "
     size = f"up to {train.batch_tokens:,} tokens" if train.batch_tokens else train.batch_size
     rows = [
         ("method", f"{config.method.name}: {resolved.prompt_sites}"),

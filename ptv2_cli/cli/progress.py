@@ -19,7 +19,16 @@ from rich.text import Text
 from ptv2_cli.cli import console
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.sinks.log import describe
-from ptv2_cli.training.events import EvalDone, RunEvent, Started, StepDone, Stopped, Ticked, Warned
+from ptv2_cli.training.events import (
+    EvalDone,
+    RateFound,
+    RunEvent,
+    Started,
+    StepDone,
+    Stopped,
+    Ticked,
+    Warned,
+)
 
 REFRESH = 0.5
 """Seconds between two looks at the loss, each of which waits for the device."""
@@ -79,7 +88,7 @@ class Progress:
             self._score = f"{self._metric} {100 * event.scores.get(self._metric, 0):.1f}"
         if isinstance(event, Warned):
             console.warn(f"{self._head}{event.text}")
-        elif isinstance(event, Started | EvalDone | Stopped):
+        elif isinstance(event, RateFound | Started | EvalDone | Stopped):
             console.note(f"{self._head}{describe(event, self._metric) or ''}")
 
     def _begin(self, event: Started) -> None:

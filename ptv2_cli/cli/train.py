@@ -146,4 +146,6 @@ def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
     from ptv2_cli.runs.session import open_session
 
     parameter_table(open_session(resolved_run, device))
+    if resolved.finds_lr:
+        console.say(resolved.rate_line)
     console.note(f"dry run: nothing written; the run would be {resolved_run.directory.path}")

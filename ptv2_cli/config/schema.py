@@ -213,8 +213,10 @@ class EarlyStopping(Section):
 class TrainSection(Section):
     """`train:` - optimisation. None means: the method's default for the head kind."""
 
-    lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="learning rate; default: the method's for the head kind"
+    lr: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        None,
+        description="learning rate, or auto: found by a short range test before training (arXiv "
+        "1506.01186); default: the method's for the head kind",
     )
     epochs: Count | None = Field(
         None, description="passes over train, not together with steps; default: by head kind"

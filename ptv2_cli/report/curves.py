@@ -278,7 +278,7 @@ def _rate(cell: Cell) -> float:
 def _rated(cell: Cell) -> bool:
     """Whether anything trained here: without, the rate is null or that of an unused config."""
     run = cell.runs[0]
-    return not run.imported and run.settings["train.lr"] is not None
+    return not run.imported and run.settings["train.lr"] not in (None, "auto")
 
 
 def _others(line: TableRow) -> tuple[tuple[str, str], ...]:

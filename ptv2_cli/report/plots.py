@@ -25,6 +25,7 @@ from ptv2_cli.report.curves import (
     loss_curves,
 )
 from ptv2_cli.report.pareto import Tradeoff, draw_tradeoffs, tradeoffs
+from ptv2_cli.report.range_tests import RangeCurve, draw_range_tests, range_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,11 +78,12 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
     For every task `learning-curves-TASK` and `loss-TASK`; `prompt-length-TASK`,
     `learning-rate-TASK` and `depth-TASK` (the first or last k layers) where some method was run
     with two of them; `trained-TASK`, scores against the number of values that train, where there
-    are two such numbers.
+    are two such numbers; `range-test-TASK`, train loss against learning rate, of runs with
+    `train.lr: auto`.
 
     Raises:
         InputError: matplotlib is missing, or the folder cannot be written.
-        RunError: a run's history is missing or damaged.
+        RunError: a run's history is missing or damaged, or its range test is.
     """
     require_matplotlib()
     for column in report.columns:
@@ -99,6 +101,8 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
                 yield from _save(picture, kind, title, folder / f"{kind}-{task}")
         if points := tradeoffs(report, column):
             yield from _save_tradeoffs(points, column, title, folder / f"trained-{task}")
+        if curves := range_curves(report, column):
+            yield from _save_range_tests(curves, title, folder / f"range-test-{task}")
 
 
 def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]:
@@ -143,6 +147,21 @@ def _save_tradeoffs(
         axes.set_ylabel(f"{column.metric} on {column.split} (%)")
         draw_tradeoffs(axes, figure, points)
         axes.legend(loc="lower right", title="bars: sd over seeds; one run: standard error")
+        yield from _saved(figure, path)
+
+
+def _save_range_tests(curves: list[RangeCurve], title: str, path: Path) -> Iterator[Path]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title, loc="left", fontweight="bold")
+        draw_range_tests(axes, curves, COLOURS)
+        figure.legend(loc="outside right upper", title="learning rate chosen")
         yield from _saved(figure, path)
 
 

@@ -108,10 +108,9 @@ def build_learner(
     return learner
 
 
-def learning_rates(resolved: ResolvedConfig, method: Method) -> LearningRates:
-    """Peak learning rates: the head's and the backbone's own where they have one."""
-    train, head = resolved.config.train, resolved.config.head
-    peak = train.lr or 0.0  # null where nothing trains
+def learning_rates(resolved: ResolvedConfig, method: Method, peak: float) -> LearningRates:
+    """Learning rates at `peak`: the head's and the backbone's own where they have one."""
+    head = resolved.config.head
     return LearningRates(method=peak, head=head.lr or peak, backbone=method.backbone_lr or peak)
 
 

@@ -54,6 +54,11 @@ class RunDirectory:
         return self.path / "history.jsonl"
 
     @property
+    def lr_range(self) -> Path:
+        """The curve from which `train.lr: auto` took the learning rate."""
+        return self.path / "lr_range.json"
+
+    @property
     def log(self) -> Path:
         """What the run said while it trained."""
         return self.path / "log.txt"

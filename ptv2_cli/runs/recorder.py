@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -41,6 +42,7 @@ from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, reco
 from ptv2_cli.training.events import (
     EvalDone,
     Finished,
+    RateFound,
     RunEvent,
     Saved,
     Started,
@@ -48,6 +50,7 @@ from ptv2_cli.training.events import (
     Ticked,
     Warned,
 )
+from ptv2_cli.training.lr_curve import STEPS
 
 UNSYNCED = (
     "the file system cannot sync folders: a kill loses nothing, a power cut may lose the last save"
@@ -94,13 +97,27 @@ class RunRecorder:
         """The splits that are scored at the chosen epoch."""
         return tuple(dict.fromkeys((self.config.selection.split, *(self.config.report or ()))))
 
-    def begin(self, make_sinks: Sequence[MakeSink], *, resume: bool, alone: bool) -> None:
+    @property
+    def lr(self) -> float | None:
+        """The learning rate; None where nothing trains."""
+        lr = self.config.train.lr
+        return self.record.lr if lr == "auto" else lr
+
+    def begin(
+        self,
+        make_sinks: Sequence[MakeSink],
+        *,
+        resume: bool,
+        alone: bool,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take hold of the directory; start anew, or go on from its last checkpoint.
 
         Args:
             make_sinks: make the run's sinks, beside its log file.
             resume: whether to go on, if there is a checkpoint.
             alone: whether nobody else draws from the global generator.
+            check: called after every step of a range test; it may raise to stop.
 
         Raises:
             RunError: another process writes the directory, or a folder of it is a link.
@@ -132,6 +149,8 @@ class RunRecorder:
         write_history(self.directory.history, self.record.history)
         for name, split in self.resolved_run.data.splits.items():
             write_bad_rows(self.directory.bad_rows(name), split.bad)
+        if checkpoint is None and self.session.resolved.finds_lr:
+            self._find_lr(check)
         lane = self.lane
         self.emit(Started(self.directory.path, lane.steps, lane.step, self.record.metric))
 
@@ -199,7 +218,7 @@ class RunRecorder:
         self.loss.zero_()
         write_history(self.directory.history, self.record.history)
         if self.record.newly_collapsed:
-            self.warn(_collapse_advice(event, self.config.train.lr, writes=self._writes))
+            self.warn(_collapse_advice(event, self.lr, writes=self._writes))
 
     def add_to(self, save: Save) -> None:
         """Write what the run needs to go on from here; it counts once `save` is committed."""
@@ -314,10 +333,32 @@ class RunRecorder:
             remove_temporary(inner)
         return warnings
 
+    def _find_lr(self, check: Callable[[], None]) -> None:
+        """Choose the learning rate by a range test, and keep its curve."""
+        began, done = time.perf_counter(), 0
+
+        def tick(steps: int) -> None:
+            nonlocal done
+            done += steps
+            self.emit(Ticked("range test", done, STEPS))
+            check()
+
+        test = self.session.range_test(tick)
+        self.emit(Ticked("range test", STEPS, STEPS))  # it may have ended early
+        seconds = time.perf_counter() - began
+        if test.failure is not None:
+            self.warn(f"train.lr: auto: {test.failure}; the default {test.default:g} is taken")
+        write_json(self.directory.lr_range, {**test.plain(), "seconds": round(seconds, 3)})
+        self.record.lr = test.rate
+        self.lane = self.session.new_lane(test.rate)
+        self.emit(RateFound(test.rate, len(test.losses), test.tried, seconds))
+
     def _restore(self, checkpoint: Checkpoint, *, alone: bool) -> None:
         """Go on from the checkpoint `last`."""
-        self.lane.restore(checkpoint, self.directory.checkpoints / "last.json", alone=alone)
         self.record = TrainingRecord(**checkpoint.state["tracker"])
+        if self.record.lr is not None:
+            self.lane = self.session.new_lane(self.record.lr)
+        self.lane.restore(checkpoint, self.directory.checkpoints / "last.json", alone=alone)
         self.loss += self.record.loss_sum
         warnings = self.session.warnings
         warnings += [text for text in checkpoint.state["warnings"] if text not in warnings]
@@ -339,13 +380,12 @@ class RunRecorder:
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
         if status == "diverged":
             self.warn(
-                "loss or weights are no longer finite: lower train.lr "
-                f"(now {self.config.train.lr or 0.0:g})"
+                f"loss or weights are no longer finite: lower train.lr (now {self.lr or 0.0:g})"
             )
         elif selected is not None and selected.collapsed is not None:
             last = self.record.history[-1]
             event = EvalDone(last["step"], last["epoch"], {}, 0.0, selected.collapsed)
-            self.warn(_collapse_advice(event, self.config.train.lr, writes=self._writes))
+            self.warn(_collapse_advice(event, self.lr, writes=self._writes))
 
     @property
     def _writes(self) -> bool:
@@ -360,7 +400,7 @@ class RunRecorder:
 
 def _clear(directory: RunDirectory) -> None:
     """Remove what an earlier start of the same run left."""
-    stale = [directory.metrics, directory.history, directory.log]
+    stale = [directory.metrics, directory.history, directory.log, directory.lr_range]
     stale += list(directory.checkpoints.glob("*"))
     stale += list(directory.path.glob("predictions/*.jsonl"))
     stale += list(directory.path.glob("*.bad.jsonl"))

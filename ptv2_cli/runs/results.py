@@ -79,6 +79,7 @@ def build_metrics(
             "state": best.get("state", {}),
             **({} if train.average is None else {"averaged_steps": best.get("averaged_steps", 0)}),
         },
+        **({} if record.lr is None else {"lr": record.lr}),
         "metrics": {name: chosen[name].scores.metrics for name in reported if name in chosen},
         "final": {name: dict(final[name]) for name in reported if name in final},
         "evaluations": len(record.history),

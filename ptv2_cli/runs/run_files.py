@@ -88,7 +88,7 @@ class _Data(_Part):
 
 
 class _Train(_Part):
-    lr: float | None
+    lr: float | Literal["auto"] | None
 
 
 class _Named(_Part):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 from transformers import GenerationConfig
 
 from ptv2_cli.backbones.backbone import Backbone
@@ -26,6 +28,8 @@ from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors
 from ptv2_cli.training.drawing import Drawing
 from ptv2_cli.training.evaluate import Predictor, Tick
 from ptv2_cli.training.lane import Lane
+from ptv2_cli.training.lr_curve import RangeTest
+from ptv2_cli.training.lr_range import range_test
 from ptv2_cli.training.optim import build_optimizer, build_schedule
 from ptv2_cli.training.writer import Writer
 
@@ -82,8 +86,29 @@ class Session:
         load_tensors(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 
-    def new_lane(self) -> Lane:
-        """What trains this run, before its first step."""
+    def optimizer(self, lr: float) -> Optimizer:
+        """An optimizer of what trains, at this learning rate."""
+        rates = learning_rates(self.resolved, self.learner.method, lr)
+        return build_optimizer(self.learner, rates, self.resolved.config.train.weight_decay or 0.0)
+
+    def range_test(self, tick: Callable[[int], None]) -> RangeTest:
+        """What `train.lr: auto` does before the first step; the run is as it was afterwards.
+
+        `tick` is called after every step with 1 and may raise to stop.
+        """
+        default = self.resolved.default_lr
+        assert default is not None
+
+        def peaks(rate: float) -> list[float]:
+            return [group["peak_lr"] for group in self.optimizer(rate).param_groups]
+
+        return range_test(self.new_lane(), default, peaks, tick)
+
+    def new_lane(self, lr: float | None = None) -> Lane:
+        """What trains this run, before its first step.
+
+        `lr` is the learning rate; None: the config's, or the method's default if it says auto.
+        """
         resolved = self.resolved
         config, train = resolved.config, resolved.config.train
         batches = BatchPlan(
@@ -100,12 +125,13 @@ class Session:
         )
         per_epoch = batches.steps_per_epoch
         steps = train.steps or (train.epochs or 1) * per_epoch if resolved.method.trains else 0
-        rates = learning_rates(resolved, self.learner.method)
+        if lr is None:
+            lr = resolved.default_lr if train.lr == "auto" else train.lr
         half = "fp16" in {train.precision, config.backbone.dtype}
         return Lane(
             learner=self.learner,
             batches=batches,
-            optimizer=build_optimizer(self.learner, rates, train.weight_decay or 0.0),
+            optimizer=self.optimizer(lr or 0.0),  # null where nothing trains
             schedule=build_schedule(train.schedule, steps, train.warmup or 0.0, per_epoch),
             steps=steps,
             eval_every=per_epoch if train.eval_every == "epoch" else int(train.eval_every),

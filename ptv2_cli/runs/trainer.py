@@ -126,7 +126,7 @@ class Trainer:
             torch.manual_seed(derive(run.config.train.seed, BACKBONE_DROPOUT))
         try:
             with writing(run.directory, ELSEWHERE):
-                run.begin(sinks, resume=resume, alone=alone)
+                run.begin(sinks, resume=resume, alone=alone, check=self._checking(run))
         except BaseException:
             run.close()
             raise
@@ -304,6 +304,10 @@ class Trainer:
             self.interrupts.check(str(paths[0]))
         elif paths:
             self.interrupts.check(str(paths[0].parent), runs=len(paths))
+
+    def _checking(self, run: RunRecorder) -> Callable[[], None]:
+        """What raises Interrupted if a signal has come while a run begins."""
+        return lambda: self.interrupts.check(str(run.directory.path))
 
     def _split_time(self) -> None:
         """Add to every run its share of the time since the clock was started."""

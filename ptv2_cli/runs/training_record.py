@@ -35,6 +35,8 @@ class TrainingRecord:
     loss_steps: int = 0
     lanes: int = 1
     """Greatest number of runs that shared its steps, itself included."""
+    lr: float | None = None
+    """The learning rate that `train.lr: auto` chose; None: the config says it."""
     started: str | None = None
     """When it first started; None: unknown."""
 

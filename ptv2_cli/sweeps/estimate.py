@@ -19,6 +19,7 @@ from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.training.events import EvalDone, StepDone
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
+from ptv2_cli.training.lr_curve import STEPS as RANGE_STEPS
 
 STEPS = 6
 """Most steps that are timed, after a first one that warms up."""
@@ -167,8 +168,11 @@ def _seconds(resolved_run: ResolvedRun, rates: Sequence[Rates]) -> float:
     others = sum(len(data.rows(name)) for name in config.report or () if name != split)
     # Other reported splits are scored at the last and the chosen epoch.
     scored = rate.tokens * (-(-steps // every) * len(data.rows(split)) + 2 * others)
-    left = 1 - min(1.0, _done(resolved_run) / steps)
-    return rate.load + left * (rate.train * trained + rate.evaluate * scored)
+    done = _done(resolved_run)
+    left = 1 - min(1.0, done / steps)
+    tested = 0 if done or not resolved_run.resolved.finds_lr else RANGE_STEPS
+    range_test = rate.train * rate.tokens * rows * tested / per_epoch
+    return rate.load + range_test + left * (rate.train * trained + rate.evaluate * scored)
 
 
 def _done(resolved_run: ResolvedRun) -> int:

@@ -87,7 +87,8 @@ class Outcome:
         )
         if outcome.status != "diverged":
             return outcome
-        hint = f"lower train.lr (now {metrics['config']['train']['lr']:g})"
+        lr = metrics.get("lr", metrics["config"]["train"]["lr"])
+        hint = f"lower train.lr (now {lr:g})"
         return replace(outcome, reason="the loss is no longer finite", hint=hint)
 
     @property

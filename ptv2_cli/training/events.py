@@ -81,6 +81,18 @@ class Ticked:
 
 
 @dataclass(frozen=True)
+class RateFound:
+    """`train.lr: auto` has chosen the learning rate, before the first step."""
+
+    rate: float
+    steps: int
+    """Of the range test."""
+    tried: tuple[float, float]
+    """The lowest and the highest rate of the test."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run is over and its metrics.json written, whatever its status."""
 
@@ -95,5 +107,5 @@ class Warned:
     text: str
 
 
-RunEvent = Event | Started | Saved | Ticked | Finished | Warned
+RunEvent = Event | RateFound | Started | Saved | Ticked | Finished | Warned
 """What happens in a run."""

@@ -191,7 +191,7 @@ def test_the_base_of_a_sweep_need_not_run(rte: Path, ptv2: Ptv2) -> None:
     ("lists", "says"),
     [
         ("{prompt_len: []}", "config.yaml:12: sweep.prompt_len is an empty list"),
-        ("{lr: [1, fast]}", 'train.lr must be a number, not the text "fast"'),
+        ("{lr: [1, fast]}", 'train.lr must be a number or the word auto, not the text "fast"'),
         ("{grid: {tran.clip: [1]}}", "did you mean train.clip? write sweep: {grid: {train.clip"),
         ("{grid: {method.layrs: [1]}}", "did you mean method.layers?"),
         ("{prompt_len: [38, 39]}", "prompt_len 39"),

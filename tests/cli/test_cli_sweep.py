@@ -286,7 +286,7 @@ def test_one_process_at_a_time(config: Path, ptv2: Ptv2) -> None:
         (
             ["--prompt-len", "2,abc", "--lr", "x"],
             ['prompt_len must be a whole number, not the text "abc"', "type --prompt-len 20",
-             'train.lr must be a number, not the text "x"', "type --lr 5e-3"],
+             'train.lr must be a number or the word auto, not the text "x"', "type --lr 5e-3"],
         ),
         (["--grid", "train.learning_rate=1,2"], ["learning_rate is train.lr", "type --lr 1,2"]),
         (

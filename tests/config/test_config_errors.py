@@ -26,24 +26,28 @@ def only(problems: list[Problem]) -> Problem:
     [
         (
             "train: {lr: fast}",
-            'train.lr must be a number, not the text "fast"',
+            'train.lr must be a number or the word auto, not the text "fast"',
             "write train: {lr: 5e-3}",
         ),
         (
             "train: {lr: '1e-2'}",
-            'train.lr must be a number, not the text "1e-2"',
+            'train.lr must be a number or the word auto, not the text "1e-2"',
             "write train: {lr: 1e-2}",
         ),
         (
             "train: {lr: true}",
-            "train.lr must be a number, not true",
+            "train.lr must be a number or the word auto, not true",
             "write train: {lr: 5e-3}",
         ),
-        ("train: {lr: 0}", "train.lr must be above 0, not 0", ""),
-        ("train: {lr: -5e-3}", "train.lr must be above 0, not -5e-3", ""),
-        ("train: {lr: .inf}", "train.lr must be a finite number, not .inf", ""),
-        ("train: {lr: {a: 1}}", "train.lr must be a number, not a mapping", ""),
-        ("train: {lr: [1, 2]}", "train.lr must be a number, not a list", "ptv2 sweep --lr A,B"),
+        ("train: {lr: 0}", "train.lr must be above 0 or the word auto, not 0", ""),
+        ("train: {lr: -5e-3}", "train.lr must be above 0 or the word auto, not -5e-3", ""),
+        ("train: {lr: .inf}", "train.lr must be a finite number or the word auto, not .inf", ""),
+        ("train: {lr: {a: 1}}", "train.lr must be a number or the word auto, not a mapping", ""),
+        (
+            "train: {lr: [1, 2]}",
+            "train.lr must be a number or the word auto, not a list",
+            "ptv2 sweep --lr A,B",
+        ),
         (
             "train: {batch_size: 8.0}",
             "train.batch_size must be a whole number, not 8.0",

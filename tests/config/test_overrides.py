@@ -141,7 +141,7 @@ def test_unset_of_unknown_keys(fail: Fail, key: str, hint: str) -> None:
 def test_errors_name_the_argument(fail: Fail) -> None:
     (found,) = fail("train:\n  lr: 1\n", "train.lr=fast")
     assert str(found) == (
-        '--set train.lr: train.lr must be a number, not the text "fast"\n'
+        '--set train.lr: train.lr must be a number or the word auto, not the text "fast"\n'
         "  -> type --set train.lr=5e-3"
     )
 
@@ -186,5 +186,5 @@ def test_a_value_that_became_a_section(fail: Fail) -> None:
     (found,) = fail("train: {lr: 1}\n", "train.lr.x=3")
     assert (found.where, found.what) == (
         "--set train.lr.x",
-        "train.lr must be a number, not a mapping",
+        "train.lr must be a number or the word auto, not a mapping",
     )

@@ -27,6 +27,7 @@ from ptv2_cli.runs.resolve.verbalizer_rules import VERBALIZER, resolved_head, se
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.catalog import load_task, task_class
 from ptv2_cli.tasks.class_weights import weight_problems
+from ptv2_cli.training.lr_curve import STEPS, rates_around
 
 HOLDOUT = 0.1
 """Share of train that is held out where the data has no validation split."""
@@ -67,6 +68,28 @@ class ResolvedConfig:
     def verbalizes(self) -> bool:
         """Whether the backbone's own language-model head answers."""
         return self.config.head.name == VERBALIZER
+
+    @property
+    def default_lr(self) -> float | None:
+        """The method's learning rate for the head kind; None: nothing trains."""
+        return self.method.defaults(self.task.kind_spec).lr
+
+    @property
+    def finds_lr(self) -> bool:
+        """Whether a range test chooses the learning rate."""
+        return self.config.train.lr == "auto"
+
+    @property
+    def rate_line(self) -> str:
+        """A few words that say what the learning rate is, or how it will be found."""
+        lr = self.config.train.lr
+        if lr == "auto" and self.default_lr is not None:
+            rates = rates_around(self.default_lr)
+            return (
+                f"learning rate auto (a range test of {STEPS} steps from {rates[0]:.1e} to "
+                f"{rates[-1]:.1e})"
+            )
+        return f"learning rate {lr:g}"
 
     def settled(self, task: Task) -> ResolvedConfig:
         """The same config with the options that `task` has read from the data.
@@ -182,7 +205,8 @@ def _notes(config: RunConfig, method: MethodSpec) -> Iterator[str]:
     for key in () if method.trains else TRAINING:
         value = getattr(config.train, key)
         if value is not None:
-            yield f"train.{key} {value:g} is ignored: {config.method.name} trains nothing"
+            shown = value if isinstance(value, str) else f"{value:g}"
+            yield f"train.{key} {shown} is ignored: {config.method.name} trains nothing"
 
 
 def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -> RunConfig:
@@ -209,7 +233,7 @@ def _resolved(config: RunConfig, method: MethodSpec, task: Task, shape: Shape) -
         },
         "train": {
             **train.model_dump(),
-            "lr": _given(train.lr, defaults.lr),
+            "lr": defaults.lr if train.lr is None else train.lr,
             "epochs": train.epochs or (None if train.steps else defaults.epochs),
             "warmup": _given(train.warmup, defaults.warmup),
             "weight_decay": _given(train.weight_decay, defaults.weight_decay),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptv2_cli.files import no_link
 from ptv2_cli.safe_text import visible
-from ptv2_cli.training.events import EvalDone, RunEvent, Started, Stopped, Warned
+from ptv2_cli.training.events import EvalDone, RateFound, RunEvent, Started, Stopped, Warned
 
 REASONS = {
     "finished": "finished",
@@ -22,6 +22,12 @@ def describe(event: RunEvent, metric: str = "") -> str | None:
         begin = f"resumed at step {event.resumed_at} of" if event.resumed_at else "training for"
         steps = "1 step" if event.steps == 1 else f"{event.steps} steps"
         return f"{begin} {steps}: {event.directory}"
+    if isinstance(event, RateFound):
+        low, high = event.tried
+        return (
+            f"learning rate {event.rate:.3g}, after a range test of {event.steps} steps from "
+            f"{low:.1e} to {high:.1e} in {event.seconds:.1f} s"
+        )
     if isinstance(event, EvalDone):
         scores = {metric: event.scores[metric]} if metric in event.scores else event.scores
         shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
