@@ -62,7 +62,7 @@ def test_config_is_a_whole_recipe(
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_its_command(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    verb = "sweep" if path.stem.startswith(("ablation", "grid")) else "train"
+    verb = "sweep" if path.stem.startswith(("ablation", "grid", "levers")) else "train"
     command = f"# ptv2 {verb} configs/{path.relative_to(FOLDER)}"
     assert any(line.startswith(command) for line in lines[:3])
 
