@@ -228,9 +228,19 @@ class Backbone(nn.Module):
     def read(self, ids: Tensor) -> list[KeysValues]:
         """Keys and values [1, K, T, D] that the model computes for a text, at each site.
 
+        A text that is longer than the model's positions is read in pieces.
+
         Args:
             ids: [1, T]; a decoder reads it too.
         """
+        longest = self.shape.positions or ids.shape[1]
+        pieces = [self._read_piece(piece) for piece in torch.split(ids, longest, dim=1)]
+        return [
+            (torch.cat([key for key, _ in site], dim=2), torch.cat([own for _, own in site], dim=2))
+            for site in zip(*pieces, strict=True)
+        ]
+
+    def _read_piece(self, ids: Tensor) -> list[KeysValues]:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if self.decodes:
             inputs["decoder_input_ids"] = ids

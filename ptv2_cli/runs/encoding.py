@@ -68,7 +68,7 @@ class EncodedData:
         """Take the features of an equal encoder for splits with the very same rows."""
         for name in self.data.reuse(other.data):
             if name in other.by_split:
-                self.by_split.setdefault(name, other.by_split[name])
+                self.by_split[name] = other.by_split[name]
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """`data` of metrics.json: of every split its rows, sha256, and rows cut or left out."""

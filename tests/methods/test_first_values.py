@@ -141,3 +141,41 @@ def test_rows_of_the_splits_that_are_held_out_are_not_read(folder_of, tmp_path) 
     used = session.data.by_split
     assert set(used) == {"train"}
     assert len(used["train"]) == len(session.resolved_run.data.rows("train"))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_prompt_that_is_longer_than_the_positions(family, backbone_of) -> None:
+    """With `position_offset: keep` it takes none of them."""
+    backbone = backbone_of(family)
+    most = backbone.shape.positions
+    ids = [5 + place % 20 for place in range(most + 3)]
+    whole = backbone.read(torch.tensor([ids]))
+    for first, last in ((0, most), (most, most + 3)):
+        part = backbone.read(torch.tensor([ids[first:last]]))
+        for (key, value), (own_key, own_value) in zip(whole, part, strict=True):
+            assert torch.equal(key[:, :, first:last], own_key)
+            assert torch.equal(value[:, :, first:last], own_value)
+    method = tiny.make_method(backbone, "ptuning_v2", most + 3, init="rows", position_offset="keep")
+    assert method().keys_values[0][0].shape[2] == most + 3
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "write", "fields"),
+    [
+        ("bert", "text/choice", tiny.write_choice, {"text": "text", "choices": "choices"}),
+        ("t5", "ner/conll2003", tiny.write_ner, {}),
+        ("bart", "superglue/rte", tiny.write_rte, {}),
+        ("llama", "qa/squad", tiny.write_squad, {}),
+    ],
+)
+@pytest.mark.parametrize("init", ["chunks", "matched"])
+def test_kinds_of_task(family, task, write, fields, init, folder_of, tmp_path) -> None:
+    data = write(tmp_path / "data")
+    section = {"name": task, "data": str(data), "max_len": 24, **fields}
+    method = {"name": "ptuning_v2", "init": init}
+    config = tiny.write_config(
+        tmp_path / "c.yaml", folder_of(family), data, task=section, method=method
+    )
+    session, metrics = tiny.trained(config, tmp_path / "runs", "train.epochs=1")
+    assert metrics["status"] == "finished"
+    assert session.learner.method.source.prompt.isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import laned
@@ -12,13 +13,13 @@ from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.sweeps.session_pool import SessionPool
 
 
-def tables(path: Path, folder: Path, grid: str) -> list[FeatureTable]:
-    """The features of validation in each trial of a sweep."""
+def tables(path: Path, folder: Path, grid: str, split: str = "validation") -> list[FeatureTable]:
+    """The features of a split in each trial of a sweep."""
     pool = SessionPool(tiny.CPU)
     found = []
     for trial in laned.plan([path], folder, grid=grid).trials:
         assert trial.resolved_run is not None
-        found.append(pool.open(trial.resolved_run).data.features("validation"))
+        found.append(pool.open(trial.resolved_run).data.features(split))
     return found
 
 
@@ -61,3 +62,14 @@ def test_answers_with_other_room_share_none(tmp_path: Path) -> None:
     )[:3]
     assert one is same
     assert one.tokens.sum() > other.tokens.sum()  # the input leaves more room
+
+
+def test_prompts_that_begin_at_train_rows_keep_one_copy_of_them(
+    tmp_path: Path, folder_of: Callable[[str], Path]
+) -> None:
+    """Each run has encoded them for its first values."""
+    data = tiny.write_rte(tmp_path / "rte")
+    method = {"name": "ptuning_v2", "init": "rows"}
+    path = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, method=method)
+    one, same = tables(path, tmp_path / "runs", "train.lr=0.05,0.1", "train")
+    assert one is same
