@@ -96,6 +96,13 @@ class Lora(PeftMethod):
         True, description="first values of the first matrix: true as in LoRA's code, or gaussian"
     )
 
+    def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
+        """Also dropout where it cannot be drawn."""
+        yield from super().problems(config, stacks)
+        if config.train.compile and self.lora_dropout:
+            what = "dropout belongs to the run's seed, and compiled layers cannot draw it"
+            yield "lora_dropout", what
+
     def peft_options(self) -> PeftOptions:
         """All options, and the kind of LoRA."""
         kind = {"use_dora": self.use_dora, "use_rslora": self.use_rslora}

@@ -217,6 +217,8 @@ def config(folder_of, tmp_path):
             "is not among target_modules",
         ),
         (["method.name=ln_tuning", "method.target_modules=[query]"], "is a Linear"),
+        (["backbone.quantize=int4", "backbone.dtype=bf16"], "cannot stand beside int4 weights"),
+        (["train.compile=true", "method.lora_dropout=0.1"], "compiled layers cannot draw it"),
         (["train.cache=memory", "backbone.dropout=off"], "lora changes the backbone"),
     ],
 )
