@@ -14,6 +14,7 @@ from peft import get_peft_model_state_dict
 from torch import nn
 
 from ptv2_cli.backbones.families import FAMILIES
+from ptv2_cli.backbones.injection import injection_of
 from ptv2_cli.rng import RowDraws
 from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from ptv2_cli.training.optim import LearningRates, build_optimizer
@@ -159,6 +160,13 @@ def test_hooks_of_a_module_see_the_adapter_too(folder_of) -> None:
     before = backbone.read(ids)
     moved(learner)
     assert not torch.equal(backbone.read(ids)[0][0], before[0][0])
+
+
+def test_copies_of_norms_refer_to_the_same_injection(folder_of) -> None:
+    backbone = learner_of(folder_of("bert"), "ln_tuning").backbone
+    norms = [m for m in backbone.model.modules() if isinstance(m, nn.LayerNorm)]
+    assert len(norms) == 2 * 7
+    assert all(injection_of(norm)[0] is backbone.injection for norm in norms)
 
 
 @pytest.mark.parametrize("method", METHODS)
