@@ -33,6 +33,11 @@ AUTO = "train.lr=auto"
 SECTIONS: dict[str, dict[str, Any]] = {
     "ptuning_v2": {},
     "finetune": {"method": "finetune", "prompt_len": None},
+    "checkpointed": {
+        "method": {"name": "ptuning_v2", "reparam": "mlp", "reparam_hidden": 8},
+        "train": {"steps": 6, "gradient_checkpointing": True, "precision": "bf16"},
+    },
+    "t5": {"train": {"steps": 6}},
     "accumulated": {"train": {"batch_size": 4, "accumulate": 2, "steps": 6, "average": 0.5}},
 }
 
@@ -145,7 +150,8 @@ def test_the_range_is_around_the_default() -> None:
 def test_a_run_is_bit_for_bit_the_run_of_its_rate(
     section: str, folder_of: FolderOf, data: Path, tmp_path: Path
 ) -> None:
-    config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, **SECTIONS[section])
+    model = folder_of("t5" if section == "t5" else "bert")
+    config = tiny.write_config(tmp_path / "c.yaml", model, data, **SECTIONS[section])
     _, metrics = tiny.trained(config, tmp_path / "auto", AUTO)
     written = json.loads((one_run(tmp_path / "auto") / "lr_range.json").read_text())
     assert metrics["lr"] == written["rate"]
@@ -160,7 +166,8 @@ def test_a_run_is_bit_for_bit_the_run_of_its_rate(
 def test_the_test_puts_everything_back(
     section: str, folder_of: FolderOf, data: Path, tmp_path: Path
 ) -> None:
-    config = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, **SECTIONS[section])
+    model = folder_of("t5" if section == "t5" else "bert")
+    config = tiny.write_config(tmp_path / "c.yaml", model, data, **SECTIONS[section])
     session = tiny.opened(config, tmp_path, AUTO)
     whole = {name: value.clone() for name, value in session.learner.state_dict().items()}
     generator = torch.get_rng_state()

@@ -17,7 +17,8 @@ class Sink(Protocol):
     every event of `ptv2_cli.training.events` in order, in the thread that trains: `Started`, which
     says at which step a run goes on, then `StepDone`, `Ticked`, `EvalDone`, `Saved` and `Warned`,
     then `Stopped`, and last `Finished` with the content of metrics.json. A run that is interrupted
-    or fails ends without the last two.
+    or fails ends without the last two. With `train.lr: auto`, `Ticked` of the range test and
+    `RateFound` come before `Started`.
 
     A run goes on from its last save, with a new sink. After a kill some steps come a second time:
     those after `Started.resumed_at`.
