@@ -17,6 +17,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.predict import Run
 from ptv2_cli.runs.rescore import open_for_rescoring
+from ptv2_cli.training.events import StepDone
 
 WORDS = {"right": "true", "wrong": "false"}
 SWAPPED = {"right": "false", "wrong": "true"}
@@ -197,6 +198,24 @@ def test_rows_without_room_are_counted(
     (train, validation) = metrics["warnings"]
     assert validation.startswith("20 of 20 validation rows have no room for all 4 demonstrations")
     assert "train rows" in train
+
+
+@pytest.mark.parametrize("method", ["bitfit", "houlsby_adapter"])
+def test_what_trains_inside_the_backbone_learns_other_words(
+    config: Callable[..., Path], masked: Path, tmp_path: Path, method: str
+) -> None:
+    """Without any prompt, beside the frozen verbalizer."""
+    head = {**HEAD, "words": SWAPPED}
+    path = config(masked, method=method, head=head, train=TRAIN)
+    losses: list[float] = []
+
+    def note(event: Any) -> None:
+        if isinstance(event, StepDone):
+            losses.append(float(event.loss))
+
+    _, metrics = tiny.trained(path, tmp_path / "runs", listen=note)
+    assert metrics["parameters"]["trainable"] == metrics["parameters"]["adapter"] > 0
+    assert losses[-1] < 0.8 * losses[0]
 
 
 V2 = {"method": "ptuning_v2", "prompt_len": 4, "train": TRAIN}
