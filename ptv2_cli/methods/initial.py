@@ -225,4 +225,5 @@ def _flat(
         torch.stack([keys[0], values[0]]).permute(2, 0, 1, 3).flatten(1)
         for keys, values in (prompt[number] for number in sites)
     ]
-    return torch.cat(parts, dim=1).float().clone()
+    # On the CPU, where draws are made; a backbone that lanes share may be elsewhere by now.
+    return torch.cat(parts, dim=1).float().cpu().clone()
