@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ptv2_cli.backbones.sites import Stack
     from ptv2_cli.methods.base import Context, Method
 
-LEARNING_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 3e-3, "span": 1e-3}
+HOULSBY_RATES = {"sequence": 1e-3, "regression": 1e-3, "choice": 1e-3, "token": 3e-3, "span": 1e-3}
+PARALLEL_RATES = {
+    "sequence": 2e-4,
+    "regression": 2e-4,
+    "choice": 2e-4,
+    "token": 3e-4,
+    "span": 2e-4,
+}
+"""Of wide adapters times a scale: with r = 512 and s = 4, 1e-3 is too much for a small model."""
 Activation = Literal["relu", "gelu", "tanh", "silu"]
 
 
@@ -31,10 +39,6 @@ class AdapterSpec(MethodSpec):
     layers: Layers | None = Field(
         None, description="layers that get adapters: 17-24, 1,3,5, first:8, last:8; default: all"
     )
-
-    def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """Our starting points: 1e-3, 3e-3 for tags."""
-        return frozen_defaults(LEARNING_RATES, kind)
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
         """Layers that a stack lacks."""
@@ -83,6 +87,10 @@ class HoulsbyAdapter(AdapterSpec):
     bottleneck: Count = Field(64, description="width r of the adapters; the paper has 8, 64, 256")
     activation: Activation = Field("gelu", description="between the two projections")
 
+    def defaults(self, kind: KindSpec) -> TrainDefaults:
+        """Our starting points: 1e-3, 3e-3 for tags."""
+        return frozen_defaults(HOULSBY_RATES, kind)
+
     def build(self, context: Context) -> Method:
         """An adapter for each output projection."""
         from ptv2_cli.methods.adapter_modules import SequentialAdapters
@@ -111,6 +119,10 @@ class ParallelAdapter(AdapterSpec):
     scale: Annotated[float, Field(gt=0)] = Field(
         4.0, description="factor on what an adapter gives; 4 in the paper"
     )
+
+    def defaults(self, kind: KindSpec) -> TrainDefaults:
+        """Our starting points: 2e-4, 3e-4 for tags."""
+        return frozen_defaults(PARALLEL_RATES, kind)
 
     def build(self, context: Context) -> Method:
         """An adapter for each feed-forward part."""

@@ -292,7 +292,7 @@ class Mam(Several):
         description="mlp: a network that trains with the prefix computes it, as in the paper",
     )
     prefix_lr_factor: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="learning rate of the prefix, times train.lr, which the adapters have"
+        50.0, description="learning rate of the prefix, times train.lr, which the adapters have"
     )
 
     @property

@@ -157,7 +157,7 @@ def test_each_part_has_its_own_rate(backbone_of: Any) -> None:
     assert {rates[id(value)] for value in prefix.parameters()} == {2.0}
     assert {rates[id(value)] for value in houlsby.parameters()} == {0.5}
     mam = tiny.make_method(backbone_of("bert"), "mam", 3)
-    assert set(mam.rate_factors().values()) == {1.0, 10.0}
+    assert set(mam.rate_factors().values()) == {1.0, 50.0}
 
 
 def test_a_lane_is_the_trial_alone(
