@@ -10,6 +10,7 @@ import lm
 import pytest
 import tiny
 
+from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import load_config
 from ptv2_cli.kinds import kind_spec
 from ptv2_cli.methods import ptuning_v2
@@ -141,3 +142,13 @@ def test_configs_that_quote_a_published_score_have_the_papers_options() -> None:
     assert len(quoting) >= 19
     for path in quoting:
         assert load_config(path).config.method.options["recipe"] == "paper", path.name
+
+
+def test_runs_from_before_the_options_keep_their_fingerprint() -> None:
+    said = options(recipe="paper")
+    before = {k: v for k, v in said.items() if k not in {"key_lr_factor", "freeze_first"}}
+    one, two, other = (
+        fingerprint({"method": {"name": "ptuning_v2", **method}}, {})
+        for method in (said, before, {**said, "key_lr_factor": 0.5})
+    )
+    assert one == two != other
