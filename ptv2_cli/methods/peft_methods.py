@@ -105,9 +105,15 @@ class Lora(PeftMethod):
 
     def peft_options(self) -> PeftOptions:
         """All options, and the kind of LoRA."""
-        kind = {"use_dora": self.use_dora, "use_rslora": self.use_rslora}
-        others = self.model_dump(exclude={"target_modules"})
-        return PeftOptions("LORA", self.target_modules, others={**others, **kind})
+        others = {
+            "r": self.r,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": self.lora_dropout,
+            "init_lora_weights": self.init_lora_weights,
+            "use_dora": self.use_dora,
+            "use_rslora": self.use_rslora,
+        }
+        return PeftOptions("LORA", self.target_modules, others=others)
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """The rank, and where."""
