@@ -29,6 +29,7 @@ TAIL = "train.average=0.5"
 METHODS: dict[str, dict[str, Any]] = {
     "ptuning_v2": {},
     "finetune": {"method": "finetune", "prompt_len": None},
+    "bitfit": {"method": "bitfit", "prompt_len": None},
 }
 
 

@@ -33,6 +33,7 @@ AUTO = "train.lr=auto"
 SECTIONS: dict[str, dict[str, Any]] = {
     "ptuning_v2": {},
     "finetune": {"method": "finetune", "prompt_len": None},
+    "bitfit": {"method": "bitfit", "prompt_len": None, "train": {"steps": 6}},
     "checkpointed": {
         "method": {"name": "ptuning_v2", "reparam": "mlp", "reparam_hidden": 8},
         "train": {"steps": 6, "gradient_checkpointing": True, "precision": "bf16"},
