@@ -34,6 +34,8 @@ from ptv2_cli.interop.to_peft import (
 from ptv2_cli.methods.peft_layers import wrapped
 from ptv2_cli.runs.session import Session
 
+PREDICT = "ptv2 predict uses the run as it is"
+
 
 def obstacles(run: FinishedRun) -> Iterator[Problem]:
     """Reasons why a plain model cannot compute what a run does, as far as its config shows."""
@@ -41,13 +43,15 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     method, name, spec = resolved.method, resolved.config.method.name, resolved.task.kind_spec
     if method.uses_prompt:
         what = f"{name}: a prompt stands beside the text, and no weight of a model can hold it"
-        yield Problem(where, what, "ptv2 export RUN --to peft writes it for PEFT")
+        held = not any(method.peft_obstacles(resolved.shape.layers))
+        hint = "ptv2 export RUN --to peft writes it for PEFT" if held else PREDICT
+        yield Problem(where, what, hint)
     elif not method.in_peft and not method.trains_backbone:
         what = f"{name}: only finetune and the methods of PEFT can be merged into weights"
-        yield Problem(where, what, "ptv2 predict uses the run as it is")
+        yield Problem(where, what, PREDICT)
     if spec.peft is None:
         what = f"transformers has no head for {resolved.task.kind}"
-        yield Problem(where, what, "ptv2 predict uses the run as it is")
+        yield Problem(where, what, PREDICT)
     if resolved.shape.family.two_stacks and not spec.writes:
         yield Problem(where, NO_CLASS, "ptv2 predict uses the run as it is")
 

@@ -15,6 +15,7 @@ from left_behind import assert_bit_equal, read_checkpoint
 
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import RunError
+from ptv2_cli.interop.merged import obstacles
 from ptv2_cli.interop.opened import open_finished
 from ptv2_cli.interop.to_peft import export_peft
 from ptv2_cli.methods.merged import merged
@@ -91,6 +92,8 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
         )
     with pytest.raises(RunError, match="PEFT"):
         export_peft(open_finished(whole, offline=True), tmp_path / "adapter")
+    refusals = list(obstacles(open_finished(whole, offline=True)))
+    assert refusals[0].hint == "ptv2 predict uses the run as it is"
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "t5", "albert", "mpnet"])
