@@ -400,7 +400,8 @@ class RunRecorder:
 
 def _clear(directory: RunDirectory) -> None:
     """Remove what an earlier start of the same run left."""
-    stale = [directory.metrics, directory.history, directory.log, directory.lr_range]
+    stale = [directory.metrics, directory.history, directory.log]
+    stale += list(directory.path.glob(directory.lr_range.name))
     stale += list(directory.checkpoints.glob("*"))
     stale += list(directory.path.glob("predictions/*.jsonl"))
     stale += list(directory.path.glob("*.bad.jsonl"))
