@@ -37,8 +37,8 @@ FOLDERS = {
 }
 KINDS = {"conll2003": "token", "conll2004": "token", "squad": "span"}
 """Of the tasks whose head reads every token; the others are of kind sequence."""
-Rates = Mapping[str, Mapping[str, str]]
-"""Method -> kind -> the learning rates to choose among."""
+Rates = Mapping[str, str | Mapping[str, str]]
+"""Method -> the learning rates to choose among, of all kinds or of each."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Variant:
 
     method: str
     prompt_len: int | None = None
+    section: str = ""
+    """The whole section `method:`, where the name is not enough."""
     label: str = ""
     """Ends the names of its runs, where two rows have one method and length."""
     words: tuple[str, ...] = ()
@@ -66,6 +68,8 @@ class Table:
 
 ANSWERS = ("--set", "head.name=verbalizer", "--unset", "head.lr")
 """The model's own language-model head answers with a word."""
+TAGS_FASTER = {"token": "3e-3,1e-2,3e-2", "span": "1e-3,3e-3,1e-2", "sequence": "1e-3,3e-3,1e-2"}
+PREFIX_AND_LORA = "{name: combined, of: [lora, {name: ptuning_v2, lr_factor: 10}]}"
 TABLES = {
     "minilm": Table(
         (
@@ -74,10 +78,21 @@ TABLES = {
             Variant("finetune"),
             Variant("prompt_tuning", 20),
             Variant("ptuning_v2", 100),
+            Variant("lora"),
+            Variant("houlsby_adapter"),
+            Variant("bitfit"),
+            Variant("mam", 30),
+            Variant("ia3"),
+            Variant("parallel_adapter"),
             Variant("ptuning_v1", 20),
             Variant("prompt_tuning", 100),
+            Variant("prefix_tuning_plus"),
+            Variant("combined", 20, PREFIX_AND_LORA),
+            Variant("dora"),
+            Variant("rslora"),
+            Variant("ln_tuning"),
         ),
-        {"cb": 10, "conll2003": 6, "sst2": 3, "squad": 3},
+        {"cb": 10, "conll2003": 6, "sst2": 3, "rte": 3, "squad": 3},
         {
             "ptuning_v2": {
                 "token": "3e-2,6e-2,1e-1",
@@ -89,42 +104,52 @@ TABLES = {
                 "span": "3e-3,1e-2,3e-2",
                 "sequence": "1e-2,3e-2,1e-1",
             },
-            "ptuning_v1": dict.fromkeys(("token", "span", "sequence"), "3e-4,1e-3,3e-3"),
-            "head_only": {
-                "token": "3e-3,1e-2,3e-2",
-                "span": "1e-3,3e-3,1e-2",
-                "sequence": "1e-3,3e-3,1e-2",
-            },
-            "finetune": dict.fromkeys(("token", "span", "sequence"), "5e-5,1e-4,2e-4"),
+            "ptuning_v1": "3e-4,1e-3,3e-3",
+            "head_only": TAGS_FASTER,
+            "finetune": "5e-5,1e-4,2e-4",
+            **dict.fromkeys(("lora", "dora", "rslora"), "5e-4,2e-3,8e-3"),
+            "ia3": "3e-3,1e-2,3e-2",
+            **dict.fromkeys(("ln_tuning", "houlsby_adapter"), "1e-3,3e-3,1e-2"),
+            "bitfit": TAGS_FASTER,
+            **dict.fromkeys(("parallel_adapter", "mam"), "1e-4,2e-4,5e-4"),
+            "prefix_tuning_plus": "3e-3,5e-3,8e-3",
+            "combined": "5e-4,1e-3,2e-3",
         },
     ),
     "smollm2": Table(
         (
-            Variant("none", None, "zero-shot", ANSWERS, ("sequence",)),
+            Variant("none", label="zero-shot", words=ANSWERS, kinds=("sequence",)),
             Variant(
-                "none", None, "4-shot", (*ANSWERS, "--set", "task.demonstrations=4"), ("sequence",)
+                "none",
+                label="4-shot",
+                words=(*ANSWERS, "--set", "task.demonstrations=4"),
+                kinds=("sequence",),
             ),
             Variant("ptuning_v2", 20, words=("--set", "method.init=vocab")),
             Variant("prompt_tuning", 20),
             Variant("head_only"),
             Variant("finetune"),
             Variant(
-                "ptuning_v2", 20, "words", (*ANSWERS, "--set", "method.init=vocab"), ("sequence",)
+                "ptuning_v2",
+                20,
+                label="words",
+                words=(*ANSWERS, "--set", "method.init=vocab"),
+                kinds=("sequence",),
             ),
             Variant("ptuning_v1", 20),
         ),
         {"sst2": 3, "cb": 6, "rte": 3, "conll2004": 6, "boolq": 3, "squad": 3},
         {
             "ptuning_v2": {"token": "1e-2,3e-2", "span": "5e-3,1e-2", "sequence": "5e-3,1e-2"},
-            "prompt_tuning": dict.fromkeys(("token", "span", "sequence"), "1e-2,3e-2"),
-            "ptuning_v1": dict.fromkeys(("token", "span", "sequence"), "3e-4,1e-3"),
+            "prompt_tuning": "1e-2,3e-2",
+            "ptuning_v1": "3e-4,1e-3",
             "head_only": {"token": "1e-3,3e-3", "span": "1e-3,3e-3", "sequence": "3e-4,1e-3"},
-            "finetune": dict.fromkeys(("token", "span", "sequence"), "2e-5,5e-5"),
+            "finetune": "2e-5,5e-5",
         },
     ),
 }
-NO_HEAD_RATE = {"head_only", "finetune"}
-"""Methods whose head trains at the rate of the search and not at the config's own."""
+PROMPTS = {"ptuning_v2", "prompt_tuning", "ptuning_v1", "none"}
+"""Methods whose head keeps the config's own rate; of others it has that of the search."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +183,13 @@ class Cell:
             if variant.prompt_len
             else ["--unset", "prompt_len"]
         )
-        rate = ["--unset", "head.lr"] if variant.method in NO_HEAD_RATE else []
+        rate = ["--unset", "head.lr"] if variant.method not in PROMPTS else []
         trains = ["--set", f"train.epochs={epochs}"] if variant.method != "none" else []
         return [
             str(ROOT / "configs" / f"{self.task}-{self.backbone}.yaml"),
             "--offline",
             *("--set", f"task.data={data}"),
-            *("--set", f"method={variant.method}"),
+            *("--set", f"method={variant.section or variant.method}"),
             *trains,
             *length,
             *rate,
@@ -202,7 +227,9 @@ def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
 def best_rate(cell: Cell, output: Path) -> str:
     """Choose the learning rate on a tenth held out of train, with one seed."""
     name = f"{cell.name}-search"
-    rates = TABLES[cell.backbone].rates[cell.variant.method][cell.kind]
+    rates = TABLES[cell.backbone].rates[cell.variant.method]
+    if not isinstance(rates, str):
+        rates = rates[cell.kind]
     sweep(
         cell,
         name,
