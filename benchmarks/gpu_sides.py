@@ -25,6 +25,7 @@ from ptv2_cli.backbones.quantize import quantize
 from ptv2_cli.heads.base import HeadContext
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.inputs.features import Feature
+from ptv2_cli.inputs.ragged import Ragged
 from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context
 from ptv2_cli.multiplex import Sharing
@@ -112,6 +113,7 @@ def new_lane(
         vocabulary=None,  # type: ignore[arg-type]
         read=lambda ids: [],
         parts=lambda: (),
+        train_inputs=lambda: Ragged.of([]),
         trained=lambda folder: {},
     )
     head = HeadContext(

@@ -49,7 +49,7 @@ def export(
     threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Export a run to PEFT, to transformers, or without its reparameterization network."""
+    """Export a run to PEFT, as a plain model, or without its network."""
     settle(offline, threads)
     from ptv2_cli.interop.folded import export_folded
     from ptv2_cli.interop.merged import export_merged

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Strict,
@@ -87,8 +88,13 @@ class _Data(_Part):
     tasks: dict[str, int] | None = None
 
 
+def _rate(value: Any) -> Any:
+    """`auto` is checked with the config."""
+    return None if value == "auto" else value
+
+
 class _Train(_Part):
-    lr: float | Literal["auto"] | None
+    lr: Annotated[float | None, BeforeValidator(_rate)]
 
 
 class _Named(_Part):
