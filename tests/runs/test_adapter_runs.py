@@ -11,7 +11,7 @@ import lm
 import pytest
 import tiny
 from laned import assert_same
-from left_behind import assert_bit_equal, read_checkpoint
+from once_more import assert_read_again, method_tensors, trained_twice
 
 from ptv2_cli.errors import BackboneError, ConfigError, RunError
 from ptv2_cli.interop.opened import open_finished
@@ -42,7 +42,7 @@ def rte(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_ends_like_one_that_was_not(
-    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: Any
+    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
     """With the backbone's dropout on; what it has learnt is read again, and scores the same."""
     config = tiny.write_config(
@@ -53,35 +53,12 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
         prompt_len=None,
         train=TRAIN,
     )
-    session, metrics = tiny.trained(config, tmp_path / "whole")
-    whole = session.resolved_run.directory
-
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
-
-    def stop(event: Any) -> None:
-        if isinstance(event, StepDone) and event.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tiny.trained(config, tmp_path / "parts", listen=stop)
-    again, _ = tiny.trained(config, tmp_path / "parts", resume=True)
-    assert_bit_equal(whole.path, again.resolved_run.directory.path)
-    own = {
-        name: tensor
-        for name, tensor in read_checkpoint(whole.checkpoints, "best").tensors.items()
-        if name.startswith("learner.method.")
-    }
+    run, metrics = trained_twice(config, tmp_path)
+    own = method_tensors(run)
     assert metrics["parameters"]["adapter"] == sum(tensor.numel() for tensor in own.values())
     assert metrics["parameters"]["prompt"] == 0
     assert any(tensor.abs().max() > 0.01 for tensor in own.values())
-    opened = open_for_rescoring(whole, split=None, data=None, device=tiny.CPU, offline=True)
-    assert {line.verdict for line in opened.evaluate("validation")} == {"equal"}
-    lines = Run(whole, offline=True).predictions()
-    found = Run(whole, offline=True).predict([line["row"] for line in lines])
-    for line, new in zip(lines, found, strict=True):
-        assert new["prediction"]["probabilities"] == pytest.approx(
-            line["prediction"]["probabilities"], abs=1e-5
-        )
+    assert_read_again(run)
 
 
 @pytest.mark.parametrize(

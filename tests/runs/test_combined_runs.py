@@ -11,7 +11,7 @@ import laned
 import pytest
 import tiny
 import torch
-from left_behind import assert_bit_equal, read_checkpoint
+from once_more import assert_read_again, method_tensors, trained_twice
 
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import RunError
@@ -20,9 +20,6 @@ from ptv2_cli.interop.opened import open_finished
 from ptv2_cli.interop.to_peft import export_peft
 from ptv2_cli.methods.merged import merged
 from ptv2_cli.runs import trainer
-from ptv2_cli.runs.predict import Run
-from ptv2_cli.runs.rescore import open_for_rescoring
-from ptv2_cli.training.events import StepDone
 from ptv2_cli.training.optim import LearningRates, build_optimizer
 
 FolderOf = Callable[[str], Path]
@@ -56,40 +53,18 @@ def moved(method: Any) -> Any:
 
 @pytest.mark.parametrize("method", RUNS)
 def test_an_interrupted_run_ends_like_one_that_was_not(
-    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: Any
+    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
     config = tiny.write_config(
         tmp_path / "c.yaml", folder_of("bert"), rte, method=COMBINED[method], train=TRAIN
     )
-    session, metrics = tiny.trained(config, tmp_path / "whole")
-    whole = session.resolved_run.directory
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
-
-    def stop(event: Any) -> None:
-        if isinstance(event, StepDone) and event.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tiny.trained(config, tmp_path / "parts", listen=stop)
-    again, _ = tiny.trained(config, tmp_path / "parts", resume=True)
-    assert_bit_equal(whole.path, again.resolved_run.directory.path)
-    own = sum(
-        tensor.numel()
-        for name, tensor in read_checkpoint(whole.checkpoints, "best").tensors.items()
-        if name.startswith("learner.method.")
-    )
+    whole, metrics = trained_twice(config, tmp_path)
+    own = sum(tensor.numel() for tensor in method_tensors(whole).values())
     counts = metrics["parameters"]
     assert counts["prompt"] == 2 * 3 * 32 * 3
     assert counts["prompt"] + counts["adapter"] == own
     assert counts["trainable"] == own + counts["head"]
-    opened = open_for_rescoring(whole, split=None, data=None, device=tiny.CPU, offline=True)
-    assert {line.verdict for line in opened.evaluate("validation")} == {"equal"}
-    lines = Run(whole, offline=True).predictions()
-    found = Run(whole, offline=True).predict([line["row"] for line in lines])
-    for line, new in zip(lines, found, strict=True):
-        assert new["prediction"]["probabilities"] == pytest.approx(
-            line["prediction"]["probabilities"], abs=1e-5
-        )
+    assert_read_again(whole)
     with pytest.raises(RunError, match="PEFT"):
         export_peft(open_finished(whole, offline=True), tmp_path / "adapter")
     refusals = list(obstacles(open_finished(whole, offline=True)))

@@ -9,16 +9,13 @@ from typing import Any
 import laned
 import pytest
 import tiny
-from left_behind import assert_bit_equal, read_checkpoint
+from once_more import assert_read_again, method_tensors, trained_twice
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.interop.opened import open_finished
 from ptv2_cli.interop.to_peft import export_peft
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.inspection.attention import attention_on_prompt
-from ptv2_cli.runs.predict import Run
-from ptv2_cli.runs.rescore import open_for_rescoring
-from ptv2_cli.training.events import StepDone
 
 FolderOf = Callable[[str], Path]
 SEPARATE = {"name": "ptuning_v2", "softmax": "separate"}
@@ -41,38 +38,16 @@ def rte(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_ends_like_one_that_was_not(
-    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path, monkeypatch: Any
+    method: str, folder_of: FolderOf, rte: Path, tmp_path: Path
 ) -> None:
     """With all dropouts on; what it has learnt is read again, and scores the same."""
     config = tiny.write_config(
         tmp_path / "c.yaml", folder_of("bert"), rte, method=METHODS[method], train=TRAIN
     )
-    session, metrics = tiny.trained(config, tmp_path / "whole")
-    whole = session.resolved_run.directory
-
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
-
-    def stop(event: Any) -> None:
-        if isinstance(event, StepDone) and event.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tiny.trained(config, tmp_path / "parts", listen=stop)
-    again, _ = tiny.trained(config, tmp_path / "parts", resume=True)
-    assert_bit_equal(whole.path, again.resolved_run.directory.path)
-    assert metrics["parameters"]["prompt"] + metrics["parameters"]["reparam"] == sum(
-        tensor.numel()
-        for name, tensor in read_checkpoint(whole.checkpoints, "best").tensors.items()
-        if name.startswith("learner.method.")
-    )
-    opened = open_for_rescoring(whole, split=None, data=None, device=tiny.CPU, offline=True)
-    assert {line.verdict for line in opened.evaluate("validation")} == {"equal"}
-    lines = Run(whole, offline=True).predictions()
-    found = Run(whole, offline=True).predict([line["row"] for line in lines])
-    for line, new in zip(lines, found, strict=True):
-        assert new["prediction"]["probabilities"] == pytest.approx(
-            line["prediction"]["probabilities"], abs=1e-5
-        )
+    run, metrics = trained_twice(config, tmp_path)
+    learnt = sum(tensor.numel() for tensor in method_tensors(run).values())
+    assert metrics["parameters"]["prompt"] + metrics["parameters"]["reparam"] == learnt
+    assert_read_again(run)
 
 
 @pytest.mark.parametrize("method", METHODS)
