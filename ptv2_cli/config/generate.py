@@ -17,31 +17,31 @@ class GenerateSection(Section):
 
     max_new_tokens: Count = Field(
         64,
-        description="most tokens of an answer, its end-of-text token included; the input keeps so "
-        "much room, and longer answers of train are an error",
+        description="most tokens of a text, with the end-of-text token; the input leaves room for "
+        "them, and longer texts in train are an error",
     )
-    min_new_tokens: Count | None = Field(None, description="least tokens of an answer")
-    num_beams: Count = Field(1, description="beams of a beam search; 1: none")
+    min_new_tokens: Count | None = Field(None, description="fewest tokens of a text")
+    num_beams: Count = Field(1, description="beams of the beam search; 1: no beam search")
     do_sample: Flag = Field(False, description="draw each token instead of taking the likeliest")
     temperature: Positive | None = Field(
         None, description="divides the logits before a draw; default: 1"
     )
     top_k: Count | None = Field(None, description="draw among the K likeliest tokens; default: all")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="draw among the likeliest tokens of this probability together"
+        None, description="draw among the likeliest tokens that together have this probability"
     )
     repetition_penalty: Positive | None = Field(
-        None, description="more than 1: tokens that stand in the text already are less likely"
+        None, description="above 1: tokens that the text already contains become less likely"
     )
     no_repeat_ngram_size: Count | None = Field(
-        None, description="no N tokens in a row are written twice"
+        None, description="no sequence of N tokens is written twice"
     )
     length_penalty: float | None = Field(
-        None, description="of beams: more than 0 favours longer answers; default: 1"
+        None, description="beam search: above 0 favours longer texts; default: 1"
     )
     early_stopping: Flag | None = Field(
-        None, description="of beams: end with as many whole answers as beams"
+        None, description="beam search: stop as soon as there are as many finished texts as beams"
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
-        None, description="of the draws of do_sample; default: train.seed"
+        None, description="seed of do_sample; default: train.seed"
     )

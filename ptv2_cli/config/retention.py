@@ -14,9 +14,9 @@ class RetentionSection(Section):
     """`retention:` - the text on which the run's model is compared with the bare one."""
 
     text: Text | None = Field(
-        None, description="file of plain text in UTF-8; default: a text of ptv2's own"
+        None, description="file of plain text in UTF-8; default: a text that comes with ptv2"
     )
-    max_tokens: int = Field(4096, ge=2, description="most tokens of the text that are read")
+    max_tokens: int = Field(4096, ge=2, description="number of tokens to read from the text")
 
 
 def _switched(value: Any) -> Any:

@@ -68,18 +68,20 @@ class BackboneSection(Named):
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "fp32",
-        description="type of the frozen weights in memory; auto: the one their config.json names",
+        description="type of the frozen weights in memory; auto: the type in their config.json",
     )
     quantize: Literal["int8", "int4"] | None = Field(
         None,
         description="keep the frozen Linear layers as integers (torchao); int4: GPUs, with bf16",
     )
     dropout: Dropout = Field(
-        None, description="the model's own dropout while training, or off; default: its own value"
+        None,
+        description="the backbone's dropout in training, or off; default: that of its config.json",
     )
-    sha256: Text | None = Field(None, description="hash that the file of the weights must have")
+    sha256: Text | None = Field(None, description="SHA-256 that the file of the weights must have")
     trust_remote_code: Flag = Field(
-        False, description="run model code that comes with the weights; needs revision beside it"
+        False,
+        description="run model code that comes with the weights; a hub id also needs revision",
     )
 
     @field_validator("trust_remote_code")
@@ -109,14 +111,14 @@ class BackboneSection(Named):
 class LimitSection(Section):
     """`task.limit:` - N rows of a split, the first or a sample."""
 
-    train: Count | None = Field(None, description="rows of train, MultiRC: questions; default: all")
+    train: Count | None = Field(None, description="train rows, of MultiRC questions; default: all")
     validation: Count | None = Field(None, description="rows of validation; default: all")
     test: Count | None = Field(None, description="rows of test; default: all")
     sample: Literal["first", "random", "stratified"] = Field(
-        "first", description="which rows; stratified: drawn so that labels keep their shares"
+        "first", description="which rows; stratified: random, with the label shares of the split"
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
-        None, description="of the sample; default: train.seed"
+        None, description="seed of the sample; default: train.seed"
     )
 
 
@@ -127,7 +129,7 @@ class TaskSection(OpenNamed):
     data: Text | None = Field(
         None, description="folder of the data files, found by name; default: the hub's copy"
     )
-    train: Text | None = Field(None, description="file of the train rows, in place of data's")
+    train: Text | None = Field(None, description="file of the train rows, instead of that in data")
     validation: Text | None = Field(None, description="file of the validation rows")
     test: Text | None = Field(None, description="file of the test rows")
     delimiter: Delimiter | None = Field(
@@ -137,8 +139,8 @@ class TaskSection(OpenNamed):
     )
     encoding: Encoding | None = Field(
         None,
-        description="of the text files: latin1, cp1252, gb18030, ...; default: UTF-8, or UTF-16 "
-        "where the first bytes show it",
+        description="encoding of the text files: latin1, cp1252, gb18030, ...; default: UTF-8, or "
+        "UTF-16 if the first bytes show it",
     )
     skip_bad: Flag = Field(
         False,
@@ -146,7 +148,7 @@ class TaskSection(OpenNamed):
         "folder (ptv2 train --skip-bad)",
     )
     max_len: Count | None = Field(
-        None, description="most tokens of one input, prompt not counted; default: the task's"
+        None, description="most tokens of an input, without the prompt; default: the task's"
     )
     truncation: Literal["longest_first", "only_first", "only_second"] | None = Field(
         None, description="which text of a pair is cut when both are too long; default: the task's"
@@ -154,29 +156,28 @@ class TaskSection(OpenNamed):
     limit: LimitSection = Field(LimitSection(), description="only N rows of a split")
     demonstrations: Count | None = Field(
         None,
-        description="train rows with their answers that stand before every text, drawn by the "
-        "seed; needs head: verbalizer",
+        description="number of train rows that are put before every text with their answers, drawn "
+        "by the seed; needs head: verbalizer",
     )
 
 
 class HeadSection(Named):
-    """`head:` - kind, pooling, its own learning rate and dropout."""
+    """`head:` - kind, pooling, learning rate and dropout of the head."""
 
     name: Annotated[Text, registered(HEADS), spelled(HEADS)] | None = Field(
         None,
-        description="sequence, regression, choice, token or span, as the task needs, which is the "
-        "default; or verbalizer: the backbone's own language-model head answers in words",
+        description="sequence, regression, choice, token or span, or verbalizer: the backbone's "
+        "language-model head answers in words; default: the head that the task needs",
     )
     pooling: Literal["pooler", "cls", "mean", "last", "mask"] | None = Field(
         None, description="vector that a head of whole inputs reads; default: by model family"
     )
     lr: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="the head's own learning rate, null: train.lr; default: the method's, or "
-        "train.lr",
+        description="learning rate of the head, null: train.lr; default: the method's, or train.lr",
     )
     dropout: Dropout = Field(
-        None, description="before the head, or off; default: the backbone's hidden dropout"
+        None, description="dropout before the head, or off; default: the backbone's hidden dropout"
     )
     words: dict[Text, Text] | None = Field(
         None,
@@ -184,17 +185,17 @@ class HeadSection(Named):
     )
     template: Text | None = Field(
         None,
-        description="verbalizer: {premise} so {hypothesis}? {mask}, at the end for causal models; "
-        "default: the task's",
+        description="verbalizer: the text that the model reads, {premise} so {hypothesis}? {mask}; "
+        "causal models need {mask} at the end; default: the task's",
     )
     train: Flag = Field(
-        False, description="verbalizer: a copy of the language-model head trains too"
+        False, description="verbalizer: train a copy of the language-model head too"
     )
     calibrate: Literal["contextual", "batch"] | None = Field(
         None,
         description="verbalizer with method: none: divide the probability of each label by the "
         "model's prior for it, measured on inputs without content (contextual) or on the rows of "
-        "the selection split, without their labels (batch); default: answers stay as they are",
+        "the selection split, without their labels (batch); default: no calibration",
     )
 
 
@@ -215,77 +216,78 @@ class TrainSection(Section):
 
     lr: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
         None,
-        description="learning rate, or auto: found by a short range test before training (arXiv "
+        description="learning rate, or auto: a short range test before training chooses it (arXiv "
         "1506.01186); default: the method's for the head kind",
     )
     epochs: Count | None = Field(
-        None, description="passes over train, not together with steps; default: by head kind"
+        None, description="passes over the train rows, instead of steps; default: by head kind"
     )
-    steps: Count | None = Field(None, description="optimizer steps, not together with epochs")
-    batch_size: Count = Field(
-        32, description="rows of one forward pass, not together with batch_tokens"
-    )
+    steps: Count | None = Field(None, description="optimizer steps, instead of epochs")
+    batch_size: Count = Field(32, description="rows of one forward pass")
     batch_tokens: Count | None = Field(
         None,
-        description="most padded tokens of one forward pass, the prompt's included, in place of "
+        description="most tokens of one forward pass, with padding and prompt, instead of "
         "batch_size: many short rows or few long ones",
     )
     eval_batch_size: Count | None = Field(
         None,
-        description="rows of one forward pass of an evaluation; default: as many as fit into a "
-        "budget of tokens",
+        description="rows of one forward pass in an evaluation; default: as many as a fixed "
+        "number of tokens allows",
     )
-    accumulate: Count = Field(1, description="forward passes whose gradients add up to one step")
+    accumulate: Count = Field(
+        1, description="forward passes whose gradients are added up for one step"
+    )
     class_weights: ClassWeights = Field(
         None,
-        description="how much each label counts in the loss, {spam: 5, ham: 1}, others count 1; "
-        "balanced: rarer labels of train count more; default: all count the same",
+        description="weight of each label in the loss, {spam: 5, ham: 1}, others have 1; "
+        "balanced: labels that are rare in train have more; default: equal weights",
     )
     clip: Annotated[float, Field(gt=0)] | None = Field(
-        1.0, description="largest norm of a step's gradient; null: no limit"
+        1.0, description="gradient clipping: largest norm of a step's gradient; null: no limit"
     )
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="AdamW's weight decay; default: the method's (0 where frozen)"
+        None, description="weight decay of AdamW; default: the method's, 0.01 for finetune, else 0"
     )
     schedule: Literal["linear", "cosine", "constant", "exponential"] = Field(
         "linear",
         description="learning rate over time; linear and cosine (half a period, arXiv 1608.03983) "
-        "fall to 0 at the end; exponential: 0.95 times per epoch",
+        "fall to 0 at the end; exponential: times 0.95 after each epoch",
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
-        description="share of steps in which the learning rate rises; default: the method's",
+        description="share of the steps in which the learning rate rises; default: the method's, "
+        "0.06 for finetune and the methods of PEFT, else 0",
     )
     average: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
-        description="share of the steps, at the end, whose weights are averaged; evaluations and "
-        "the saved run have the mean (arXiv 1803.05407); default: the weights of the last step",
+        description="average the weights over this share of the steps, at the end; evaluations and "
+        "the saved run use the mean (arXiv 1803.05407); default: no averaging",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="of the forward pass; bf16 and fp16 by autocast"
+        "fp32", description="precision of the forward pass; bf16 and fp16 use autocast"
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        11, description="of every draw: initial values, data order, dropout, holdout"
+        11, description="seed of all random draws: initial values, data order, dropout, holdout"
     )
     eval_every: EvalEvery = Field(
         "epoch", description="when to evaluate: epoch, or a number of steps"
     )
     early_stopping: EarlyStopping | None = Field(
-        None, description="stop when the score no longer rises; default: never"
+        None, description="stop when the score no longer improves; default: never"
     )
     gradient_checkpointing: Flag = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
     cache: Literal["memory", "disk"] | None = Field(
         None,
-        description="keep what layers below the lowest prompt compute for the whole run, in main "
-        "memory or in a temporary file; needs backbone.dropout: off; default: for an epoch, where "
-        "lanes share it",
+        description="keep the outputs of the layers below the lowest prompt for the whole run, in "
+        "main memory or in a temporary file; needs backbone.dropout: off; default: for one epoch, "
+        "if lanes share them",
     )
 
     compile: Flag = Field(
         False,
-        description="compile the backbone's layers with torch.compile: for long runs on a GPU; the "
+        description="compile the backbone's layers with torch.compile, for long runs on a GPU; the "
         "first steps take longer",
     )
 
@@ -317,7 +319,9 @@ class SelectionSection(Section):
     metric: Text | None = Field(
         None, description="score that chooses the epoch; default: the task's main metric"
     )
-    mode: Literal["max", "min"] = Field("max", description="whether more or less is better")
+    mode: Literal["max", "min"] = Field(
+        "max", description="whether the highest or the lowest score is best"
+    )
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="share of train held out for split: holdout; default: 0.1"
     )
@@ -327,43 +331,45 @@ class RunConfig(Section):
     """One run: four names and a length; everything else has a default."""
 
     name: Annotated[Text, AfterValidator(plain_name)] | None = Field(
-        None, description="begins the run directory's name; default: the file's name"
+        None, description="first part of the run directory's name; default: the file's name"
     )
     extends: Text | None = Field(
-        None, description="another config that this one builds on, relative to this file"
+        None, description="config that this one extends, a path relative to this file"
     )
     include: tuple[Text, ...] = Field(
         (),
         strict=False,
-        description="Python files that add methods, heads, tasks or trackers; below this file's "
-        "folder, or given by --include",
+        description="Python files that add methods, heads, tasks or trackers; they must be below "
+        "this file's folder, or be named by --include too",
     )
     method: MethodSection = Field(description="what trains; a name, or a section with options")
     backbone: BackboneSection = Field(description="the pretrained model, a name or a section")
     task: TaskSection = Field(description="the data set and its metrics, a name or a section")
     prompt_len: Count | None = Field(
-        None, description="positions of the prompt; without effect for methods that have no prompt"
+        None, description="number of prompt positions; methods without a prompt ignore it"
     )
-    head: HeadSection = Field(HeadSection(), description="hidden states to loss and predictions")
+    head: HeadSection = Field(
+        HeadSection(), description="what turns hidden states into predictions"
+    )
     train: TrainSection = Field(TrainSection(), description="optimisation")
     selection: SelectionSection = Field(
-        SelectionSection(), description="what chooses the epoch whose scores are reported"
+        SelectionSection(), description="how the epoch is chosen whose scores are reported"
     )
     generate: GenerateSection | None = Field(
-        None, description="how answers are written, for tasks whose answer is a text of its own"
+        None, description="how the model writes, for tasks whose answer is a written text"
     )
     report: tuple[Literal["validation", "test", "holdout"], ...] | None = Field(
         None, strict=False, description="splits whose scores are reported; default: the task's"
     )
     retention: Retention = Field(
         None,
-        description="causal models: true, or a section, measures at the chosen epoch how far the "
-        "run has moved what the model says of a text that has nothing to do with the task",
+        description="causal models: true, or a section: measure at the chosen epoch how much the "
+        "run has changed the model's predictions on a text that is unrelated to the task",
     )
     sweep: dict[str, Any] | None = Field(
         None,
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
-        "variants: {NAME: {KEY: VALUE, ...}} are settings of several keys each; "
+        "variants: {NAME: {KEY: VALUE, ...}} names settings of several keys; "
         "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials",
     )
     track: Annotated[

@@ -1,4 +1,4 @@
-"""Adapters: small networks with a bottleneck, beside or behind the parts of every layer."""
+"""Adapters: small bottleneck networks after the parts of a layer, or parallel to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARALLEL_RATES = {
     "token": 3e-4,
     "span": 2e-4,
 }
-"""Of wide adapters times a scale: with r = 512 and s = 4, 1e-3 is too much for a small model."""
+"""For wide, scaled adapters: with r = 512 and s = 4, 1e-3 is too high for a small model."""
 Activation = Literal["relu", "gelu", "tanh", "silu"]
 
 
@@ -35,7 +35,7 @@ class AdapterSpec(MethodSpec):
 
     uses_prompt: ClassVar[bool] = False
     place: ClassVar[str]
-    """Where the adapters of a layer stand."""
+    """Where a layer has adapters, in words that messages show."""
     layers: Layers | None = Field(
         None, description="layers that get adapters: 17-24, 1,3,5, first:8, last:8; default: all"
     )
@@ -48,12 +48,12 @@ class AdapterSpec(MethodSpec):
             yield "layers", str(error)
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
-        """The layers below the lowest of `layers`, where there is one stack; else 0."""
+        """The layers below the lowest of `layers`; 0 for encoder-decoders with cross attention."""
         layers = self.layers_by_stack(stacks)
         return 0 if "cross" in stacks else min(min(numbers) for numbers in layers.values())
 
     def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
-        """The layers, by the name of the method."""
+        """The adapters of each layer."""
         return tuple(
             f"adapters {self.place} layer {layer + 1}{'' if stack == 'self' else f' ({stack})'}"
             for stack, layers in self.layers_by_stack(stacks).items()
@@ -69,7 +69,7 @@ class AdapterSpec(MethodSpec):
         return {stack: parse_layers(self.layers, count) for stack, count in stacks.items()}
 
     def described_layers(self, stacks: Mapping[Stack, int]) -> str:
-        """Of each stack, how many layers have adapters."""
+        """How many layers of each stack have adapters."""
         return ", ".join(
             f"{len(layers)} of {stacks[stack]} {'' if stack == 'self' else f'{stack} '}layers"
             for stack, layers in self.layers_by_stack(stacks).items()
@@ -77,15 +77,15 @@ class AdapterSpec(MethodSpec):
 
 
 class HoulsbyAdapter(AdapterSpec):
-    """Trains two adapters in every layer: behind attention and behind the feed-forward part.
+    """Trains two adapters in every layer: after attention and after the feed-forward part.
 
-    Each adds `up(activation(down(h)))` to what the part gives, before the residual sum and the
-    part's dropout (arXiv 1902.00751, section 2.1). The layer norms stay as they are.
+    Each adds `up(activation(down(h)))` to the part's output h, before the part's dropout and the
+    residual sum (arXiv 1902.00751, section 2.1). The layer norms stay frozen.
     """
 
-    place: ClassVar[str] = "behind the parts of"
+    place: ClassVar[str] = "after the parts of"
     bottleneck: Count = Field(64, description="width r of the adapters; the paper has 8, 64, 256")
-    activation: Activation = Field("gelu", description="between the two projections")
+    activation: Activation = Field("gelu", description="function between the two projections")
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-3, 3e-3 for tags."""
@@ -101,23 +101,23 @@ class HoulsbyAdapter(AdapterSpec):
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """The layers and the width."""
         return (
-            f"adapters of width {self.bottleneck} behind attention and feed-forward in "
+            f"adapters of width {self.bottleneck} after attention and feed-forward in "
             f"{self.described_layers(stacks)}"
         )
 
 
 class ParallelAdapter(AdapterSpec):
-    """Trains an adapter beside the feed-forward part of every layer, times a scale.
+    """Trains a scaled adapter parallel to the feed-forward part of every layer.
 
-    It reads what the part reads, and `scale * up(activation(down(x)))` is added to what the part
-    gives, before its dropout (arXiv 2110.04366, section 3.2: the scaled parallel adapter).
+    `scale * up(activation(down(x)))` of the part's input x is added to the part's output, before
+    its dropout (arXiv 2110.04366: the scaled parallel adapter).
     """
 
-    place: ClassVar[str] = "beside the feed-forward part of"
+    place: ClassVar[str] = "parallel to the feed-forward part of"
     bottleneck: Count = Field(512, description="width r of the adapters; 512 in the paper")
-    activation: Activation = Field("relu", description="between the two projections")
+    activation: Activation = Field("relu", description="function between the two projections")
     scale: Annotated[float, Field(gt=0)] = Field(
-        4.0, description="factor on what an adapter gives; 4 in the paper"
+        4.0, description="factor on the adapter's output; 4 in the paper"
     )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
@@ -134,6 +134,6 @@ class ParallelAdapter(AdapterSpec):
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
         """The layers, the width and the scale."""
         return (
-            f"adapters of width {self.bottleneck}, times {self.scale:g}, beside the feed-forward "
-            f"part of {self.described_layers(stacks)}"
+            f"adapters of width {self.bottleneck}, times {self.scale:g}, parallel to the "
+            f"feed-forward part of {self.described_layers(stacks)}"
         )

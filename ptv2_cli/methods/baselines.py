@@ -42,7 +42,7 @@ class Finetune(NoPrompt):
 
 
 class HeadOnly(NoPrompt):
-    """Trains nothing but the head."""
+    """Trains only the head."""
 
     adds: ClassVar[bool] = False
 
@@ -51,7 +51,7 @@ class HeadOnly(NoPrompt):
         return frozen_defaults(LEARNING_RATES, kind)
 
     def build(self, context: Context) -> Method:
-        """No layer reads a prompt: all of them compute the same throughout training."""
+        """A module without values; the outputs of all layers stay the same during training."""
         method = super().build(context)
         method.lowest = sys.maxsize
         return method
@@ -62,14 +62,15 @@ class HeadOnly(NoPrompt):
 
 
 class NoMethod(NoPrompt):
-    """Trains nothing: the backbone's own words answer (`head: verbalizer`), evaluated once.
+    """Trains nothing; the run evaluates the backbone's language-model head once.
 
-    Discrete prompting, as in Brown et al. 2020 (arXiv 2005.14165).
+    The head answers in words (`head: verbalizer`) or writes texts, as in Brown et al. 2020 (arXiv
+    2005.14165).
     """
 
     trains: ClassVar[bool] = False
     adds: ClassVar[bool] = False
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """None of them has a meaning."""
+        """None: nothing trains."""
         return TrainDefaults(lr=None, epochs=None, warmup=None, weight_decay=None)

@@ -1,4 +1,4 @@
-"""BitFit: the bias terms train, all other weights stay (arXiv 2106.10199)."""
+"""BitFit: the biases train, all other weights are frozen (arXiv 2106.10199)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEARNING_RATES = {"sequence": 3e-3, "regression": 3e-3, "choice": 3e-3, "token":
 
 
 class BitFit(MethodSpec):
-    """Trains every bias of the backbone's linear layers and norms, and nothing else in it.
+    """Trains the biases of the backbone's linear layers and norms.
 
     What trains is a difference that is added to each bias and starts at zero (arXiv 2106.10199).
     """
@@ -38,11 +38,11 @@ class BitFit(MethodSpec):
         return Biases(context)
 
     def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
-        """The biases of norms, which train with the norms, are among them."""
+        """All biases; `ln_tuning` trains those of norms too."""
         return ("biases", NORMS)
 
     def unshared(self, family: str, shared_tables: bool) -> str | None:
-        """DeBERTa's projections also serve a table that belongs to no text."""
+        """DeBERTa's linear layers also project a table of positions that all rows share."""
         if not shared_tables:
             return None
         return f"bitfit in {family} changes positions that all rows of a pass share"

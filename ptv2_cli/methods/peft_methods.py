@@ -1,7 +1,7 @@
 """Methods of the library PEFT, under its own names: lora, dora, rslora, ia3, ln_tuning.
 
-The library puts layers into the frozen backbone, and only these train. What they are is in
-`peft_layers`; here are their options and defaults.
+The library puts layers into the frozen backbone, and only these train. This file has the options
+and defaults, `peft_layers` the module.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ class PeftMethod(MethodSpec):
     lr: ClassVar[float]
     """Default learning rate, for every kind of task."""
 
-    target_modules: Targets | None = Field(None, description="modules, by the ends of their names")
+    target_modules: Targets | None = Field(
+        None, description="modules to change, by the ends of their names"
+    )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """The rate of the method's paper, with warm-up, without weight decay."""
+        """The method's `lr`, warm-up over 6 % of the steps, no weight decay."""
         return TrainDefaults(lr=self.lr, epochs=kind.epochs, warmup=WARMUP)
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """Integers that PEFT's layers of this method cannot stand beside."""
+        """Quantized weights that PEFT's layers do not support."""
         if config.backbone.quantize not in self.quantized:
             kind = config.backbone.quantize
             yield "name", f"PEFT's layers of this method cannot stand beside {kind} weights"
@@ -58,53 +60,56 @@ class PeftMethod(MethodSpec):
 
     @property
     def changes_backbone(self) -> bool:
-        """Always: its layers stand among the backbone's."""
+        """Always: PEFT replaces modules of the backbone."""
         return True
 
     def misfits(self, model: nn.Module) -> Iterator[tuple[str, str, str]]:
-        """Targets that the model does not have, or that are too small."""
+        """Targets that the model lacks, or that are too small for the rank."""
         from ptv2_cli.methods.peft_layers import misfits
 
         return misfits(self.peft_options(), model)
 
     def peft_options(self) -> PeftOptions:
-        """What PEFT is told."""
+        """The options for PEFT."""
         raise NotImplementedError
 
 
 class Lora(PeftMethod):
-    """Adds a trained product of two thin matrices to linear layers (LoRA, arXiv 2106.09685)."""
+    """Adds a trained low-rank product B A to the weights of linear layers (arXiv 2106.09685)."""
 
     quantized: ClassVar[tuple[str | None, ...]] = (None, "int8")
     lr: ClassVar[float] = 5e-4
     use_dora: ClassVar[bool] = False
     use_rslora: ClassVar[bool] = False
 
-    r: Count = Field(8, description="rank: columns of one matrix and rows of the other")
+    r: Count = Field(8, description="rank of the product")
     lora_alpha: Count = Field(
-        16, description="the product is multiplied by lora_alpha / r (rslora: / sqrt(r))"
+        16, description="scales the product by lora_alpha / r (rslora: lora_alpha / sqrt(r))"
     )
     lora_dropout: float = Field(
-        0.0, ge=0, lt=1, description="on the input of the product, beside the backbone's dropout"
+        0.0,
+        ge=0,
+        lt=1,
+        description="dropout on the input of the product, in addition to the backbone's",
     )
     target_modules: Targets = Field(
         ALL_LINEAR,
-        description="linear layers, by the ends of their names ([query, value]) or a regular "
-        "expression for whole names; all-linear as in QLoRA (arXiv 2305.14314)",
+        description="linear layers to change, by the ends of their names ([query, value]) or a "
+        "regular expression for whole names; all-linear: all, as in QLoRA (arXiv 2305.14314)",
     )
     init_lora_weights: Literal[True, "gaussian"] = Field(
-        True, description="first values of the first matrix: true as in LoRA's code, or gaussian"
+        True, description="initial values of A: true: as in LoRA's code; gaussian: N(0, 1 / r)"
     )
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """Also dropout where it cannot be drawn."""
+        """Also `lora_dropout` with `train.compile`."""
         yield from super().problems(config, stacks)
         if config.train.compile and self.lora_dropout:
             what = "dropout belongs to the run's seed, and compiled layers cannot draw it"
             yield "lora_dropout", what
 
     def peft_options(self) -> PeftOptions:
-        """All options, and the kind of LoRA."""
+        """All options, and whether it is DoRA or rsLoRA."""
         others = {
             "r": self.r,
             "lora_alpha": self.lora_alpha,
@@ -123,33 +128,35 @@ class Lora(PeftMethod):
 
 
 class Dora(Lora):
-    """LoRA that also trains the length of each weight's rows (DoRA, arXiv 2402.09353)."""
+    """LoRA that also trains the norm of each row of the weight (DoRA, arXiv 2402.09353)."""
 
     use_dora: ClassVar[bool] = True
 
 
 class RsLora(Lora):
-    """LoRA whose product is multiplied by lora_alpha / sqrt(r) (rsLoRA, arXiv 2312.03732)."""
+    """LoRA with the product scaled by lora_alpha / sqrt(r) (rsLoRA, arXiv 2312.03732)."""
 
     use_rslora: ClassVar[bool] = True
 
 
 class IA3(PeftMethod):
-    """Trains a factor for each key, value and inner feed-forward unit (IA3, arXiv 2205.05638)."""
+    """Trains a factor for each key, value and hidden feed-forward unit (arXiv 2205.05638)."""
 
     lr: ClassVar[float] = 3e-3
 
     target_modules: Targets | None = Field(
         None,
         description="linear layers whose output is scaled, and those of feedforward_modules; "
-        "default: the paper's, keys, values and the layer that ends the feed-forward part",
+        "default: keys, values and the last layer of the feed-forward part, as in the paper",
     )
     feedforward_modules: Targets | None = Field(
-        None, description="those of target_modules whose input is scaled in place of the output"
+        None,
+        description="those of target_modules whose input is scaled instead of the output; "
+        "default: the last layer of the feed-forward part",
     )
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """Also one of the two options without the other."""
+        """Also one of the two options alone."""
         yield from super().problems(config, stacks)
         if (self.target_modules is None) != (self.feedforward_modules is None):
             key = "feedforward_modules" if self.feedforward_modules is None else "target_modules"
@@ -167,12 +174,12 @@ class IA3(PeftMethod):
 
 
 class LNTuning(PeftMethod):
-    """Trains the weights of the norms (arXiv 2312.11420)."""
+    """Trains the norms, weights and biases (arXiv 2312.11420)."""
 
     lr: ClassVar[float] = 1e-3
 
     target_modules: Targets | None = Field(
-        None, description="norms, by the ends of their names; default: all of them"
+        None, description="norms that train, by the ends of their names; default: all"
     )
 
     def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:

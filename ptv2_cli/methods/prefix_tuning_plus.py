@@ -1,4 +1,4 @@
-"""Prefix-Tuning+: a trained matrix beside attention, in place of keys and values in it."""
+"""Prefix-Tuning+: a trained matrix outside the softmax replaces prompt keys and values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEARNING_RATES = {"sequence": 5e-3, "regression": 5e-3, "choice": 5e-3, "token":
 
 
 class PrefixTuningPlus(MethodSpec):
-    """Trains a matrix M for each key and value head: attention gives elu(q) M besides."""
+    """Trains a matrix M for each key and value head; attention adds elu(q) M for each query q."""
 
     uses_prompt: ClassVar[bool] = False
     layers: Layers | None = Field(
@@ -41,7 +41,7 @@ class PrefixTuningPlus(MethodSpec):
 
     @property
     def inside_attention(self) -> str | None:
-        """A sum."""
+        """A matrix is applied to the queries, and the product is added."""
         return "a matrix applied to queries beside the softmax"
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
@@ -56,7 +56,7 @@ class PrefixTuningPlus(MethodSpec):
         return attention_places(self._layers_by_stack(stacks))
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
-        """The layers below the lowest of `layers`, where there is one stack; else 0."""
+        """The layers below the lowest of `layers`; 0 for encoder-decoders with cross attention."""
         lowest = min(min(layers) for layers in self._layers_by_stack(stacks).values())
         return 0 if "cross" in stacks else lowest
 

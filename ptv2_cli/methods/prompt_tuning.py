@@ -1,4 +1,4 @@
-"""Prompt tuning: trained vectors beside the word embeddings (Lester et al., arXiv 2104.08691)."""
+"""Prompt tuning: trained vectors among the word embeddings (Lester et al., arXiv 2104.08691)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ LEARNING_RATES = {"sequence": 3e-2, "regression": 3e-2, "choice": 3e-2, "token":
 
 
 class PromptTuning(MethodSpec):
-    """Trains P vectors that enter where word embeddings do, at the input alone."""
+    """Trains P vectors that are inserted among the word embeddings, only at the input."""
 
     in_input: ClassVar[bool] = True
     init: Literal["normal", "vocab", "labels"] = Field(
-        "vocab", description="vocab: random words; labels: the labels' words, then vocab"
+        "vocab",
+        description="initial values: normal, N(0, 0.02); vocab, embeddings of random tokens; "
+        "labels, for each label the mean embedding of its words, then random tokens",
     )
     place: Literal["before_cls", "after_cls"] = Field(
-        "after_cls", description="before or after the text's first token"
+        "after_cls", description="place of the vectors: before or after the text's first token"
     )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
@@ -49,7 +51,7 @@ class PromptTuning(MethodSpec):
         return f"{prompt_len} vectors beside the word embeddings, {where}"
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
-        """A first token before the prompt."""
+        """PEFT cannot put a token before the prompt."""
         if self.place == "after_cls":
             yield (
                 "place: after_cls: PEFT puts prompt vectors before everything, the first token too",

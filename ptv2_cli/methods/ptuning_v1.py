@@ -1,4 +1,4 @@
-"""P-tuning: vectors at the slots of a template, out of a small network (arXiv 2103.10385)."""
+"""P-tuning: a small network computes vectors at the slots of a template (arXiv 2103.10385)."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ class PTuningV1(MethodSpec):
     in_input: ClassVar[bool] = True
     template: Text | None = Field(
         None,
-        description="slots of prompt vectors and columns: {p:3} {premise} {p:3} {hypothesis} "
-        "{mask}; default: prompt_len spread around the task's columns",
+        description="order of vectors and columns, {p:3} {premise} {p:3} {hypothesis} {mask}, "
+        "where {p:3} stands for 3 vectors; default: prompt_len vectors spread around the columns",
     )
-    encoder: Literal["lstm", "mlp"] = Field("lstm", description="network that computes the vectors")
-    train_backbone: bool = Field(False, description="the backbone trains too")
+    encoder: Literal["lstm", "mlp"] = Field(
+        "lstm", description="network of the vectors: lstm, a BiLSTM and an MLP; mlp alone"
+    )
+    train_backbone: bool = Field(False, description="whether the backbone trains too")
     backbone_lr: Annotated[float, Field(gt=0)] = Field(
-        1e-5, description="the backbone's own learning rate when it trains"
+        1e-5, description="learning rate of the backbone, if it trains"
     )
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """1e-3 beside a frozen backbone, 1e-4 beside one that trains too."""
+        """1e-3 with a frozen backbone, 1e-4 with `train_backbone: true`."""
         return TrainDefaults(lr=TUNED_LR if self.train_backbone else FROZEN_LR, epochs=kind.epochs)
 
     def build(self, context: Context) -> Method:

@@ -1,4 +1,4 @@
-"""P-tuning v2: trained keys and values before every layer's own (arXiv 2110.07602)."""
+"""P-tuning v2: trained keys and values before those of the text (arXiv 2110.07602)."""
 
 from __future__ import annotations
 
@@ -31,76 +31,77 @@ PAPER: Mapping[str, Any] = {
 }
 """What `recipe: paper` stands for: the options as the paper's code has them."""
 DEFAULTS: Mapping[str, Any] = {**PAPER}
-"""The same without a recipe. What is found to be better than PAPER goes here, and nowhere else."""
+"""The options of a config without a recipe. Values that prove better than PAPER's belong here."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
-"""For each `reparam` the options that keep PAPER's values, the only ones that fit the network."""
+"""For each `reparam`, options whose only possible default is PAPER's value."""
 LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
 HEAD_RATES: Mapping[str, float] = {}
-"""Default of `head.lr` by kind, without a recipe; where there is none, it is train.lr."""
+"""Default of `head.lr` by kind, without a recipe; a kind that is not listed has train.lr."""
 
 
 class PTuningV2(MethodSpec):
-    """Trains keys and values at every layer, or at `layers`: 2 * L * H * P values in BERT."""
+    """Trains keys and values before those of the text in every layer: in BERT 2 * L * H * P."""
 
     recipe: Literal["paper"] | None = Field(
         None,
-        exclude=True,  # the options that it stands for are what the run is known by
-        description="paper: options that are not given are as published, whatever the defaults "
-        "are: init: normal, position_offset: shift, and one learning rate for prompt and head",
+        exclude=True,  # the fingerprint covers the options that it stands for
+        description="paper: every option that the config does not give has its published value "
+        "(init: normal, position_offset: shift, ...), and head.lr is train.lr",
     )
     layers: Layers | None = Field(
-        None, description="layers that get prompts: 17-24, 1,3,5, first:8, last:8; default: all"
+        None, description="layers that get a prompt: 17-24, 1,3,5, first:8, last:8; default: all"
     )
     sites: Literal["all", "encoder", "decoder", "cross"] = Field(
-        "all", description="of an encoder-decoder: which attention gets prompts"
+        "all", description="encoder-decoders: the attention that gets prompts"
     )
     reparam: Literal["none", "mlp", "residual"] = Field(
         "none",
-        description="mlp: a network that trains with the prompts computes them; residual: it "
-        "computes what is added to them (arXiv 2305.03937)",
+        description="mlp: a network computes the prompt and trains with it (arXiv 2101.00190); "
+        "residual: the output of a small network is added to the prompt (arXiv 2305.03937)",
     )
-    reparam_hidden: Count = Field(512, description="hidden width of that network")
+    reparam_hidden: Count = Field(512, description="hidden width of the network of reparam")
     init: Init = Field(
         DEFAULTS["init"],
-        description="normal is N(0, 0.02) as published; {normal: STD}; zero; what the frozen model "
-        "computes for words: vocab, labels, unused, {text: WORDS}; for train rows: rows, or chunks "
-        "from any place of them (arXiv 2508.17032); matched: draws with the mean and deviation "
-        "that each value has over train rows; or {run: DIR}",
+        description="initial values: normal, N(0, 0.02) as published; {normal: STD}, N(0, STD); "
+        "zero; keys and values that the frozen model computes for words (vocab, labels, unused, "
+        "{text: WORDS}), for train rows (rows) or for 8 tokens from random places of them (chunks, "
+        "arXiv 2508.17032); matched, draws with the mean and standard deviation of each value over "
+        "train rows; {run: DIR}, the prompt of a finished run",
     )
     dropout: Dropout = Field(
         DEFAULTS["dropout"],
-        description="on prompt keys and values; default: the backbone's hidden dropout",
+        description="dropout on prompt keys and values; default: the backbone's hidden dropout",
     )
     position_offset: Literal["shift", "keep"] = Field(
         DEFAULTS["position_offset"],
-        description="shift: the text's positions begin at prompt_len, as published",
+        description="shift: the text's positions begin at prompt_len, as published; keep: at 0",
     )
     softmax: Literal["shared", "separate"] = Field(
         DEFAULTS["softmax"],
-        description="shared: one for prompt and text, as published; separate: the prompt has its "
-        "own, times a gate for each head that starts at zero (LLaMA-Adapter, arXiv 2303.16199), "
-        "and the text's positions begin at 0",
+        description="shared: one softmax over prompt and text, as published; separate: a second "
+        "softmax over the prompt, times a trained gate for each head that starts at 0 "
+        "(LLaMA-Adapter, arXiv 2303.16199); the text's positions then begin at 0",
     )
     gates: Literal["none", "apt"] = Field(
         DEFAULTS["gates"],
-        description="apt: keys and values times a scale for each layer and a gate for each "
-        "position, which the hidden state of the text's first token opens (APT, arXiv 2305.15212)",
+        description="apt: multiply keys and values by a trained scale for each layer and by a gate "
+        "for each position, computed from the text's first token (APT, arXiv 2305.15212)",
     )
     key_lr_factor: Annotated[float, Field(ge=0)] = Field(
         DEFAULTS["key_lr_factor"],
-        description="learning rate of the keys, times train.lr, which the values have; 0: keys "
-        "do not train (arXiv 2508.17032: keys route, values learn)",
+        description="learning rate of the keys as a multiple of train.lr, the rate of the values; "
+        "0: the keys do not train (arXiv 2508.17032)",
     )
     freeze_first: Flag = Field(
         False,
-        description="causal models: the first prompt position, which much attention goes to, "
-        "stays as it begins (arXiv 2506.06266)",
+        description="causal models: the first prompt position, which gets much attention, keeps "
+        "its initial value (arXiv 2506.06266)",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, value: Any) -> Any:
-        """The options with those that are not given."""
+        """The options, with default values for those that are not given."""
         if not isinstance(value, dict):
             return value
         if value.get("recipe") == "paper":
@@ -136,19 +137,19 @@ class PTuningV2(MethodSpec):
 
     @property
     def inside_attention(self) -> str | None:
-        """Another softmax, and gates on keys and values."""
+        """A separate softmax, gates on keys and values, both, or None."""
         softmax = OWN_SOFTMAX if self.softmax == "separate" else super().inside_attention
         gates = "gates on keys and values" if self.gates == "apt" else None
         return " and ".join(part for part in (softmax, gates) if part) or None
 
     @property
     def shifts_positions(self) -> bool:
-        """True for `position_offset: shift`; a separate softmax stands beside the text."""
+        """True for `position_offset: shift`, unless the prompt has a separate softmax."""
         return self.position_offset == "shift" and self.softmax == "shared"
 
     @property
     def causal_option(self) -> str | None:
-        """`freeze_first`, where it is on."""
+        """`freeze_first`, if it is on."""
         return "freeze_first" if self.freeze_first else None
 
     @property
@@ -158,7 +159,7 @@ class PTuningV2(MethodSpec):
         return str(run) if run else None
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """What is wrong with `layers` or `sites`, and options that rule each other out."""
+        """Wrong `layers` or `sites`, and options that exclude each other."""
         if self.init == "zero" and self.reparam == "mlp":
             yield "init", "init: zero with reparam: mlp keeps all prompts equal throughout training"
         elif drawn_std(self.init) is None and self.reparam == "mlp":
@@ -193,7 +194,7 @@ class PTuningV2(MethodSpec):
         return attention_places(self.layers_by_stack(stacks))
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
-        """The layers below the lowest of `layers`, where there is one stack; else 0."""
+        """The layers below the lowest of `layers`; 0 for encoder-decoders with cross attention."""
         layers = self.layers_by_stack(stacks)
         return 0 if "cross" in stacks else min(min(numbers) for numbers in layers.values())
 
@@ -202,7 +203,7 @@ class PTuningV2(MethodSpec):
         return self.model_copy(update={"init": "normal"})
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
-        """The layers, and where the text's positions begin."""
+        """Layers with a prompt, and the first position of the text."""
         parts = [
             f"{len(layers)} of {stacks[stack]} {'' if stack == 'self' else f'{stack} '}layers"
             for stack, layers in self.layers_by_stack(stacks).items()
@@ -217,7 +218,7 @@ class PTuningV2(MethodSpec):
         )
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
-        """A softmax of its own, positions that are kept, and layers without a prompt."""
+        """Gates, a separate softmax, `position_offset: keep`, and layers without a prompt."""
         if self.gates == "apt":
             what = (
                 "gates: apt: they differ from text to text, and PEFT's prefix is the same for all"
@@ -250,7 +251,7 @@ class PTuningV2(MethodSpec):
         }
 
     def _stacks(self, stacks: Mapping[Stack, int]) -> Mapping[Stack, int]:
-        """The stacks that get prompts, and their layers."""
+        """The stacks that get prompts, with their numbers of layers."""
         if self.sites == "all":
             return stacks
         if "self" in stacks:

@@ -1,4 +1,4 @@
-"""Several methods that train together: `combined`, whose parts a config names, and `mam`."""
+"""Methods that consist of other methods: `combined`, which a config lists, and `mam`."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Part:
 
 
 class Several(MethodSpec):
-    """What methods that consist of others have in common."""
+    """Base class of methods that consist of other methods."""
 
     @property
     def parts(self) -> Sequence[Part]:
-        """The methods, in the order in which they change a module that they share."""
+        """The methods, in the order in which they change the output of a shared module."""
         raise NotImplementedError
 
     @property
     def specs(self) -> list[MethodSpec]:
-        """The methods alone."""
+        """The specs of the parts."""
         return [part.spec for part in self.parts]
 
     def build(self, context: Context) -> Method:
@@ -63,7 +63,7 @@ class Several(MethodSpec):
         return MergedMethods(methods, factors, context if self.changes_backbone else None)
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """Those of the first part."""
+        """The defaults of the first part."""
         return self.specs[0].defaults(kind)
 
     @property
@@ -78,12 +78,12 @@ class Several(MethodSpec):
 
     @property
     def in_input(self) -> bool:  # type: ignore[override]
-        """Whether any part has vectors among the inputs."""
+        """Whether any part has vectors among the word embeddings."""
         return any(spec.in_input for spec in self.specs)
 
     @property
     def package(self) -> str | None:  # type: ignore[override]
-        """That of a part that needs one."""
+        """The package that a part needs; all parts together need at most one."""
         return next((spec.package for spec in self.specs if spec.package is not None), None)
 
     @property
@@ -103,7 +103,7 @@ class Several(MethodSpec):
 
     @property
     def inside_attention(self) -> str | None:
-        """What a part does there; no two do something else."""
+        """That of the first part with one; `problems` refuses parts that differ in it."""
         return next((spec.inside_attention for spec in self.specs if spec.inside_attention), None)
 
     @property
@@ -118,16 +118,16 @@ class Several(MethodSpec):
 
     @property
     def input_column(self) -> int | None:
-        """That of a part; no two have vectors among the inputs."""
+        """That of the part with input vectors; `problems` refuses two such parts."""
         return next((spec.input_column for spec in self.specs if spec.in_input), None)
 
     def unshared(self, family: str, shared_tables: bool) -> str | None:
-        """The reason of a part."""
+        """The first reason that a part gives."""
         reasons = (spec.unshared(family, shared_tables) for spec in self.specs)
         return next((reason for reason in reasons if reason is not None), None)
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """Those of the parts, and parts that train the same."""
+        """Problems of the parts, and parts that exclude each other."""
         bad = not self.parts
         if bad:
             yield "of", NOTHING
@@ -153,7 +153,7 @@ class Several(MethodSpec):
             yield "of", f"{names} change attention in different ways, which no pass can mix"
 
     def misfits(self, model: nn.Module) -> Iterator[tuple[str, str, str]]:
-        """Those of the parts."""
+        """Misfits of the parts."""
         for part in self.parts:
             for key, what, hint in part.spec.misfits(model):
                 yield self.key_of(key), f"{part.name}: {key}: {what}", hint
@@ -163,21 +163,21 @@ class Several(MethodSpec):
         return "of"
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
-        """The fewest of all parts."""
+        """The smallest number of any part."""
         return min((spec.unprompted_layers(stacks) for spec in self.specs), default=0)
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
-        """Every part."""
+        """The descriptions of all parts."""
         return "; ".join(spec.describe(prompt_len, stacks) for spec in self.specs)
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
-        """Always: one adapter of PEFT is one method."""
+        """Always: an adapter of PEFT holds one method."""
         names = " and ".join(part.name for part in self.parts)
         yield f"an adapter of PEFT holds one method, not {names} together", ""
 
 
 def _part(value: Any) -> dict[str, Any]:
-    """One of `of` with all defaults filled in, as plain data."""
+    """An item of `of` as plain data, with all defaults filled in."""
     item = {"name": value} if isinstance(value, str) else value
     if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
         raise impossible("each of `of` is a method's name or a section with one", EXAMPLE)
@@ -253,13 +253,13 @@ class Combined(Several):
 
     of: Parts = Field(
         (),
-        description="the methods, each a name or a section with its options and lr_factor, by "
-        "which its learning rate differs from train.lr (default: that of the first)",
+        description="two or more methods, each a name or a section with its options and lr_factor; "
+        "its learning rate is train.lr times lr_factor (1); default: none",
     )
 
     @property
     def parts(self) -> list[Part]:
-        """Those of `of`."""
+        """The methods in `of`."""
         parts = []
         for item in self.of:
             options = {key: value for key, value in item.items() if key not in {"name", FACTOR}}
@@ -268,7 +268,7 @@ class Combined(Several):
         return parts
 
     def without_init(self) -> Combined:
-        """The same parts without a need for the backbone."""
+        """The same methods, each `without_init`."""
         parts = [
             {"name": part.name, **part.spec.without_init().model_dump(), FACTOR: part.lr_factor}
             for part in self.parts
@@ -279,25 +279,26 @@ class Combined(Several):
 class Mam(Several):
     """Trains a prefix and a parallel adapter in every layer (mix-and-match, arXiv 2110.04366).
 
-    A short prefix serves attention, where few values do much, and a wide adapter serves the
-    feed-forward part (section 4.6). `prompt_len` is 30 in the paper.
+    Few values are enough for attention; the feed-forward part gets a wide adapter (section 4.6).
+    `prompt_len` is 30 in the paper.
     """
 
     bottleneck: Count = Field(512, description="width r of the adapters; 512 in the paper")
     scale: Annotated[float, Field(gt=0)] = Field(
-        4.0, description="factor on what an adapter gives; 4 in the paper"
+        4.0, description="factor on the adapter's output; 4 in the paper"
     )
     reparam: Literal["none", "mlp"] = Field(
         "none",
-        description="mlp: a network that trains with the prefix computes it, as in the paper",
+        description="mlp: a network computes the prefix and trains with it, as in the paper",
     )
     prefix_lr_factor: Annotated[float, Field(gt=0)] = Field(
-        50.0, description="learning rate of the prefix, times train.lr, which the adapters have"
+        50.0,
+        description="learning rate of the prefix as a multiple of that of the adapters, train.lr",
     )
 
     @property
     def parts(self) -> list[Part]:
-        """The adapters, whose defaults are those of the run, and the prefix."""
+        """The adapters, which give the defaults of the run, and the prefix."""
         adapter = ParallelAdapter(bottleneck=self.bottleneck, scale=self.scale)
         prefix = PTuningV2(reparam=self.reparam)
         return [
@@ -311,6 +312,6 @@ class Mam(Several):
 
 
 def _listed(places: Sequence[str]) -> str:
-    """The first places, and how many more there are."""
+    """The first place, and how many more there are."""
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
     return f"{places[0]}{more}"
