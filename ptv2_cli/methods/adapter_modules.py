@@ -1,4 +1,4 @@
-"""The modules of adapters: bottlenecks, and where each of them reads and adds."""
+"""The modules of adapters: bottleneck networks, and the edits that apply them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.rng import normal_
 
 Layers = Mapping[Stack, Sequence[int]]
-"""Of each stack, the layers that get adapters, from 0."""
+"""The layers of each stack that get adapters, from 0."""
 
 HOULSBY_STD = 1e-2
-"""Of both projections at the start (arXiv 1902.00751, section 3.1), cut off at two of them."""
+"""Initial standard deviation of both projections, truncated at two of them (arXiv 1902.00751)."""
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        """What is added to a part's output [..., H]."""
+        """The term that is added to a part's output [..., H]."""
         if not torch.is_autocast_enabled(states.device.type):
             states = states.to(self.down.weight.dtype)
         inner = _FUNCTIONS[self.activation](self.down(states))
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 class _Adapters(Method):
-    """Bottlenecks at the parts of some layers."""
+    """Base class: bottlenecks at the parts of some layers."""
 
     def __init__(self, context: Context, layers: Layers) -> None:
         super().__init__()
@@ -59,15 +59,15 @@ class _Adapters(Method):
         self.lowest = min(part.site.layer for part in self.parts)
 
     def counts(self) -> dict[str, int]:
-        """The values of all bottlenecks."""
+        """The number of values of all bottlenecks."""
         total = sum(parameter.numel() for parameter in self.parameters())
         return {**super().counts(), "adapter": total}
 
 
 class SequentialAdapters(_Adapters):
-    """An adapter behind each attention and each feed-forward part; forward gives their edits.
+    """An adapter after each attention and each feed-forward part; forward returns their edits.
 
-    A module that serves several layers (ALBERT) has one adapter, which serves them too.
+    A module that several layers share (ALBERT) has one adapter, which they share too.
     """
 
     def __init__(self, context: Context, layers: Layers, size: int, activation: str) -> None:
@@ -81,13 +81,13 @@ class SequentialAdapters(_Adapters):
                 _truncated_normal_(linear.weight, HOULSBY_STD, context.init)
 
     def forward(self) -> Prompts:
-        """What becomes of the output of each part."""
+        """An edit of the output of each part."""
         pairs = zip(self.names, self.adapters, strict=True)
         return Prompts(edits={name: partial(_behind, adapter) for name, adapter in pairs})
 
 
 class ParallelAdapters(_Adapters):
-    """An adapter beside each feed-forward part; forward gives their edits."""
+    """An adapter parallel to each feed-forward part; forward returns their edits."""
 
     def __init__(
         self,
@@ -103,13 +103,13 @@ class ParallelAdapters(_Adapters):
         bottlenecks = [Bottleneck(width, size, activation, scale) for width in widths.values()]
         self.adapters = nn.ModuleList(bottlenecks)
         for adapter in bottlenecks:
-            bound = adapter.down.in_features**-0.5  # as LoRA begins: A is drawn, B is zero
+            bound = adapter.down.in_features**-0.5  # LoRA's initial values: A uniform, B zero
             with torch.no_grad():
                 adapter.down.weight.uniform_(-bound, bound, generator=context.init)
             nn.init.zeros_(adapter.up.weight)
 
     def forward(self) -> Prompts:
-        """The first module of each part is read, the output of the last one changes."""
+        """Two edits for each part: one reads its first module's input, one changes its output."""
         edits: dict[str, Edit] = {}
         for (first, last), adapter in zip(self.names, self.adapters, strict=True):
             branch = _Branch(adapter)
@@ -118,19 +118,19 @@ class ParallelAdapters(_Adapters):
 
 
 class _Branch:
-    """An adapter on its way past a part in one forward pass."""
+    """The output of a parallel adapter, from a part's first module to its last."""
 
     def __init__(self, adapter: nn.Module) -> None:
         self._adapter = adapter
         self._added: Tensor | None = None
 
     def read(self, inputs: Tensor, output: Tensor) -> Tensor:
-        """Compute the adapter on the part's input; its first module is as before."""
+        """Apply the adapter to the part's input; leave the output of the first module unchanged."""
         self._added = self._adapter(inputs)
         return output
 
     def add(self, inputs: Tensor, output: Tensor) -> Tensor:
-        """The output of the part's last module with that of the adapter."""
+        """Add the adapter's output to that of the part's last module."""
         assert self._added is not None
         added, self._added = self._added, None
         return output + added.to(output.dtype)
@@ -142,7 +142,7 @@ def _behind(adapter: nn.Module, inputs: Tensor, output: Tensor) -> Tensor:
 
 
 def _outputs(parts: Iterable[LayerParts]) -> Mapping[str, int]:
-    """The modules that end an attention or a feed-forward part, and their widths."""
+    """The last modules of attention and feed-forward parts, and their widths."""
     widths: dict[str, int] = {}
     for part in parts:
         widths[part.attention_output] = part.width
@@ -152,7 +152,7 @@ def _outputs(parts: Iterable[LayerParts]) -> Mapping[str, int]:
 
 
 def _truncated_normal_(tensor: Tensor, std: float, source: torch.Generator) -> None:
-    """N(0, std), drawn again where it is further than two standard deviations from 0."""
+    """N(0, std), truncated: values beyond two standard deviations are drawn again."""
     normal_(tensor, std, source)
     with torch.no_grad():
         while bool((far := tensor.abs() > 2 * std).any()):

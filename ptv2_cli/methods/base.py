@@ -1,4 +1,4 @@
-"""The module that every method builds, and what it is built from."""
+"""The base class of a method's module, and the context that builds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptv2_cli.inputs.ragged import Ragged
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may know of the run it is built for."""
+    """What a method knows of its run."""
 
     prompt_len: int
     """P; 0 for a method without prompt."""
@@ -37,27 +37,26 @@ class Context:
     read: Callable[[Sequence[int]], Sequence[KeysValues]]
     """Keys and values [1, K, T, D] of every site that the frozen model computes for tokens."""
     parts: Callable[[], Sequence[LayerParts]]
-    """Where the parts of each layer are, site by site."""
+    """The names of attention outputs and feed-forward modules, site by site."""
     train_inputs: Callable[[], Ragged]
-    """The token ids of the run's train rows, as the model reads them; a run that was trained
-    already has none."""
+    """The token ids of the train rows, as the model reads them; none for a finished run."""
     trained: Callable[[str], Mapping[int, KeysValues]]
-    """Keys and values [1, K, P, D] by site of the run in a folder."""
+    """Run folder -> its prompt keys and values [1, K, P, D] by site."""
 
 
 class Method(nn.Module):
-    """What trains beside the head: forward gives the prompts of one forward pass."""
+    """What trains besides the head; forward returns the prompts of one forward pass."""
 
     offset: int = 0
-    """Positions by which the text's own are shifted."""
+    """Number by which the text's positions are shifted."""
     lowest: int = 0
-    """The lowest layer that reads its prompts or is edited, counted from 0 in its stack."""
+    """The lowest layer with a prompt or an edit, counted from 0 in its stack."""
     backbone_lr: float | None = None
-    """Learning rate of a backbone that trains; None: the run's own."""
+    """Learning rate of a backbone that trains; None: that of the run."""
     inside_attention: str | None = None
-    """As its spec says: learners in which it differs share no forward pass."""
+    """That of the spec; learners with different values do not share a forward pass."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how the prompts were made."""
+    """Notes for the user on the initial values."""
 
     def __init__(self, *, trains_backbone: bool = False) -> None:
         super().__init__()
@@ -68,10 +67,10 @@ class Method(nn.Module):
         return Prompts()
 
     def rate_factors(self) -> Mapping[nn.Parameter, float]:
-        """Parameters that have a learning rate of their own: factors on the method's rate."""
+        """Factors on the method's learning rate, for parameters with a different rate."""
         return {}
 
     def counts(self) -> dict[str, int]:
-        """Trainable values: `prompt` vectors, the `reparam` network that makes them, and `adapter`
-        inside the backbone's layers."""
+        """Numbers of trained values: `prompt`, `reparam` (the network that computes the prompt) and
+        `adapter` (inside the backbone's layers)."""
         return {"prompt": 0, "reparam": 0}

@@ -1,4 +1,4 @@
-"""The module of BitFit: a difference for every bias of the backbone."""
+"""The module of BitFit: a trained difference for every bias of the backbone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ptv2_cli.methods.base import Context, Method
 
 
 class Biases(Method):
-    """Differences [O] of biases, zero at the start; forward adds each to its module's output.
+    """Differences [O] of biases, initially 0; forward returns edits that add them to outputs.
 
-    That equals training the biases themselves. A pooler's bias, and those that DeBERTa adds to
-    queries and values outside of any linear layer, stay as they are.
+    This equals training the biases themselves. The bias of a pooler stays frozen, and so do the
+    vectors that DeBERTa adds to queries and values outside of any linear layer.
 
     Raises:
         BackboneError: no linear layer or norm has a bias.
@@ -38,12 +38,12 @@ class Biases(Method):
         self.differences = nn.ParameterList(torch.zeros(width) for width in widths.values())
 
     def forward(self) -> Prompts:
-        """What becomes of the output of each module with a bias."""
+        """An edit of the output of each module with a bias."""
         pairs = zip(self.names, self.differences, strict=True)
         return Prompts(edits={name: partial(_plus, difference) for name, difference in pairs})
 
     def counts(self) -> dict[str, int]:
-        """The values of all biases."""
+        """The number of values of all biases."""
         total = sum(difference.numel() for difference in self.differences)
         return {**super().counts(), "adapter": total}
 
@@ -53,7 +53,7 @@ def _plus(difference: Tensor, inputs: Tensor, output: Tensor) -> Tensor:
 
 
 def _biases(model: nn.Module) -> Iterator[tuple[str, int]]:
-    """The names of linear layers and norms that have a bias, and its width."""
+    """The names of linear layers and norms with a bias, and the width of the bias."""
     for module in model.modules():
         bias = getattr(module, "bias", None)
         if not isinstance(bias, nn.Parameter) or not hasattr(module, "_ptv2_site"):

@@ -1,4 +1,4 @@
-"""P-tuning v2's prompt behind gates that train with it."""
+"""The prompt of P-tuning v2 with trained gates."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from ptv2_cli.methods.base import Context
 from ptv2_cli.methods.prefix import Prefix
 
 FIRST_SCALE = 2.0
-"""Times sigmoid(0) it is 1: the prompt begins as one without gates."""
+"""Initial scale: times sigmoid(0) it is 1, as without gates."""
 
 
 class GatedPrefix(Prefix):
     """Keys and values with gates.
 
     Args:
-        context: of the run.
-        layers: of each stack that get prompts, from 0.
-        separate: the prompt has a softmax of its own, times tanh of a gate for each key and value
-            head (LLaMA-Adapter, arXiv 2303.16199, section 3.2). These gates start at zero, so that
-            the first step computes what the backbone computes without a prompt, and gradient
-            reaches the gates alone. Keys and values learn as soon as the gates are open, from the
-            second step on.
-        adaptive: keys and values are multiplied by a scale for each site times sigmoid(h W) for
-            each position, where h is the state of the row's first token that the site's attention
-            reads (APT, arXiv 2305.15212, section 3).
-        options: of Prefix.
+        context: context of the run.
+        layers: layers of each stack that get prompts, from 0.
+        separate: whether the prompt has a separate softmax, whose result is multiplied by tanh of
+            a gate for each key and value head (LLaMA-Adapter, arXiv 2303.16199, section 3.2). The
+            gates start at 0, so the first forward pass equals that of the backbone without a
+            prompt, and only the gates get a gradient. Keys and values learn from the second step.
+        adaptive: whether keys and values are multiplied by a scale for each site and by
+            sigmoid(h W / sqrt(H)) for each position, where h is the state of the row's first token
+            at the input of the site's attention (after APT, arXiv 2305.15212, section 3).
+        options: further arguments of Prefix.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class GatedPrefix(Prefix):
         if separate:
             self.gate = nn.Parameter(torch.zeros(sum(site.heads for site in self.sites.values())))
         if adaptive:
-            # Layers may be wider inside than what the model gives (OPT).
+            # The width inside the layers, which may differ from that of the output (OPT).
             width = int(context.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
             self.state_weight = nn.Parameter(torch.zeros(count, width, context.prompt_len))
             self.state_scale = nn.Parameter(torch.full((count,), FIRST_SCALE))
@@ -68,7 +67,7 @@ class GatedPrefix(Prefix):
         return prompts
 
     def counts(self) -> dict[str, int]:
-        """Gates of heads count as the prompt, what computes gates as the network behind it."""
+        """Gates of heads count as `prompt`; what computes the gates of positions, as `reparam`."""
         counts = super().counts()
         if self.separate:
             counts["prompt"] += self.gate.numel()

@@ -1,6 +1,6 @@
-"""Where the keys and values of a prompt begin: drawn, computed by the frozen model, or a run's.
+"""Initial keys and values of a prompt: drawn, computed by the frozen model, or from a run.
 
-Functions that compute import torch themselves: the option's type is read without it.
+Only functions that compute import torch: the option is read without it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 PUBLISHED_STD = 0.02
 COMPUTED = ("vocab", "labels", "unused", "rows", "chunks", "matched")
-"""Words for what depends on keys and values that the frozen model computes."""
+"""Values of `init` that depend on keys and values of the frozen model."""
 WORDS = ", ".join(("normal", "zero", *COMPUTED))
 CHUNK = 8
-"""Tokens of a chunk: several of them fit into a prompt of ordinary length."""
+"""Tokens of a chunk: several chunks fit into a prompt of ordinary length."""
 MATCHED_TOKENS = 2048
-"""Tokens of text whose keys and values give the statistics of `matched`."""
+"""Number of train tokens for the statistics of `matched`."""
 FORMS = ("{normal: STD above 0}", "{text: WORDS}", "{run: DIR}")
 KEY = "method.init"
 
@@ -72,7 +72,7 @@ Init = Annotated[
 
 
 def drawn_std(init: Any) -> float | None:
-    """The standard deviation of an init that is drawn, None for one that is computed."""
+    """The standard deviation of `init`, 0 for zero; None: it is not drawn from N(0, STD)."""
     if init == "normal":
         return PUBLISHED_STD
     if init == "zero":
@@ -83,7 +83,7 @@ def drawn_std(init: Any) -> float | None:
 def first_values(
     init: Any, length: int, sites: Mapping[int, Site], context: Context
 ) -> tuple[Tensor, str | None]:
-    """Prompt values [P, W] at the chosen sites, and what the user should know of them.
+    """Prompt values [P, W] at the chosen sites, and a note for the user, or None.
 
     Raises:
         ConfigError: the tokenizer has no unused tokens, the text or train has no token, or the run
@@ -129,7 +129,7 @@ def _of_run(
 
 
 def _matched(length: int, sites: Mapping[int, Site], context: Context) -> Tensor:
-    """Draws with the mean and deviation of each key and value, over tokens of train rows."""
+    """Normal draws with the mean and standard deviation of each value over train tokens."""
     import torch
 
     from ptv2_cli.rng import normal_
@@ -146,7 +146,7 @@ def _matched(length: int, sites: Mapping[int, Site], context: Context) -> Tensor
 
 
 def _train_texts(context: Context) -> Iterator[list[int]]:
-    """The tokens of every train row, in an order drawn by the trial.
+    """The tokens of every train row, in random order.
 
     Raises:
         ConfigError: no row has a token.
@@ -161,7 +161,7 @@ def _train_texts(context: Context) -> Iterator[list[int]]:
 
 
 def _of_train(length: int, context: Context, *, chunks: bool) -> list[int]:
-    """P tokens of train rows one after another: whole rows, or a chunk of each from any place."""
+    """P tokens of train rows one after another: whole rows, or a random chunk of each."""
     import torch
 
     taken: list[int] = []
@@ -179,7 +179,7 @@ def _of_train(length: int, context: Context, *, chunks: bool) -> list[int]:
 
 
 def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | None]:
-    """P token ids, and what the user should know of them."""
+    """P token ids, and a note for the user, or None."""
     import torch
 
     if init in ("rows", "chunks"):
@@ -210,7 +210,7 @@ def _tokens(init: Any, length: int, context: Context) -> tuple[list[int], str | 
 
 
 def _fitted(values: Tensor, length: int) -> Tensor:
-    """The first `length` rows, the whole repeated as often as needed."""
+    """The first `length` rows of `values`, repeated if there are too few."""
     times = -(-length // len(values))
     return values.repeat(times, *[1] * (values.dim() - 1))[:length]
 

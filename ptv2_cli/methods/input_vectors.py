@@ -1,4 +1,4 @@
-"""The modules of prompt tuning and P-tuning: vectors that stand beside word embeddings."""
+"""The modules of prompt tuning and P-tuning: vectors among the word embeddings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ NORMAL_STD = 0.02
 class WordVectors(Method):
     """P vectors [P, E] before one token column.
 
-    Positions, token types and LayerNorm are the model's own, applied once.
+    The model adds positions and token types and applies its LayerNorm, as for words.
     """
 
     def __init__(self, init: str, column: int, context: Context) -> None:
         super().__init__()
         self.column = column
-        # Words may be held in fewer bits than what trains.
+        # Word embeddings may have fewer bits; trained values are fp32.
         self.prompt = nn.Parameter(_initial(init, context.prompt_len, context).float())
 
     def forward(self) -> Prompts:
-        """The vectors and the column before which they stand."""
+        """The vectors and the column before which they are inserted."""
         return Prompts(inputs=InputVectors(self.prompt, self.column))
 
     def counts(self) -> dict[str, int]:
@@ -39,7 +39,7 @@ class WordVectors(Method):
 class EncodedVectors(Method):
     """Embedding(P, E) -> two-layer bidirectional LSTM -> Linear, ReLU, Linear, or the MLP alone.
 
-    The vectors [P, E] stand at the batch's `slots`, which the template's encoder has laid out.
+    The vectors [P, E] stand at the batch's `slots`, which come from the template.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class EncodedVectors(Method):
         return {"prompt": self.prompt.numel(), "reparam": total - self.prompt.numel()}
 
     def _draw(self, init: torch.Generator) -> None:
-        """Torch's own initial ranges, drawn from the trial's generator."""
+        """Torch's default ranges of initial values, drawn from the trial's generator."""
         normal_(self.prompt, 1.0, init)
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""Which layers get prompts: `17-24`, `1,3,5`, `first:8`, `last:8`."""
+"""The option `layers`: `17-24`, `1,3,5`, `first:8`, `last:8`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Layers = Annotated[
     BeforeValidator(_layers_text),
     WithJsonSchema({"type": ["string", "integer", "array"], "items": {"type": "integer"}}),
 ]
-"""An option that names layers; `parse_layers` reads it once the model is known."""
+"""An option that names layers; `parse_layers` reads it when the model is known."""
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
 _END = re.compile(r"(first|last):(\d+)")
 
@@ -60,7 +60,7 @@ def _checked(number: int, count: int) -> int:
 
 
 def attention_places(layers: Mapping[Any, Sequence[int]]) -> tuple[str, ...]:
-    """The attention of some layers of each stack, in words; see `MethodSpec.occupies`."""
+    """The attention of the layers of each stack, in words; see `MethodSpec.occupies`."""
     return tuple(
         f"the attention of layer {layer + 1}{'' if stack == 'self' else f' ({stack})'}"
         for stack, numbers in layers.items()

@@ -1,4 +1,4 @@
-"""The module of several methods that train together."""
+"""The module of methods that train together."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class MergedMethods(Method):
     """Methods whose prompts go into one forward pass.
 
     Args:
-        methods: at no site do two of them have prompts.
-        factors: on each method's learning rate.
+        methods: modules of the methods; each site has prompts of at most one of them.
+        factors: a factor on the learning rate of each method.
         changed: the run's context, if a method has put modules into the backbone.
     """
 
@@ -44,7 +44,7 @@ class MergedMethods(Method):
         return reduce(merged, prompts)
 
     def rate_factors(self) -> Mapping[nn.Parameter, float]:
-        """Each method's own factors, times the one it has here."""
+        """The factors of each method, multiplied by the method's factor in `factors`."""
         return {
             parameter: factor * method.rate_factors().get(parameter, 1.0)
             for method, factor in zip(self._methods, self._factors, strict=True)
@@ -61,10 +61,10 @@ class MergedMethods(Method):
 
 
 def merged(one: Prompts, other: Prompts) -> Prompts:
-    """What two methods put into one forward pass; a module's output gets `one`'s edit first.
+    """The prompts of two methods for one forward pass; edits of `one` apply first.
 
     Raises:
-        ValueError: both set the same.
+        ValueError: both change the same part.
     """
     values: dict[str, Any] = {}
     for field in fields(Prompts):
@@ -77,7 +77,7 @@ def merged(one: Prompts, other: Prompts) -> Prompts:
             values[name] = given[0]
         elif name == "edits":
             values[name] = chained(*given)
-        elif name == "offset":  # the text of all sites begins after the longest prompt
+        elif name == "offset":  # the text begins after the prompt that shifts it most
             values[name] = max(given)
         elif not all(isinstance(value, Mapping) for value in given) or given[0].keys() & given[1]:
             raise ValueError(f"two methods set {name} of the same")

@@ -1,4 +1,4 @@
-"""The layers that PEFT puts into a frozen backbone, and the modules that they take the place of."""
+"""The layers that PEFT puts into a frozen backbone, and the modules that they replace."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets, is_named
 
 NAME = "default"
-"""PEFT's name of an adapter that has none; it is a part of the names of its parameters."""
+"""PEFT's default name of an adapter; the names of its parameters contain it."""
 LINEAR = (nn.Linear, Conv1D)
 HOOKS = (
     *("_forward_hooks", "_forward_hooks_with_kwargs"),
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
 )
-"""What a torch module keeps its hooks in."""
+"""The attributes in which a torch module keeps its hooks."""
 KEYS_VALUES = (
     *("key", "value", "k_proj", "v_proj", "key_proj", "value_proj", "k_lin", "v_lin"),
     *("attn.k", "attn.v", "SelfAttention.k", "SelfAttention.v"),
     *("EncDecAttention.k", "EncDecAttention.v"),
     *("query_key_value", "attn.c_attn", "attn.Wqkv", "in_proj"),
 )
-"""Names that libraries give to the layers of keys and values, or of these and queries together."""
+"""Names of the layers that compute keys and values, or queries, keys and values together."""
 FEEDFORWARD = (
     *("output.dense", "ffn_output", "fc2", "lin2", "down_proj", "wo", "dense_4h_to_h"),
     *("mlp.c_proj", "mlp.Wo"),
 )
-"""Names of the layer that ends the feed-forward part."""
+"""Names of the last layer of the feed-forward part."""
 NOT_FEEDFORWARD = ("attention.output.dense",)
-"""It ends the attention, whatever its last words are."""
+"""Names that match FEEDFORWARD but end the attention."""
 
 
 class Named(nn.Module):
-    """Parameters under dotted names, as they would have in nested modules."""
+    """Parameters under dotted names, in nested modules."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class Named(nn.Module):
 class PeftLayers(Method):
     """The trained parameters of the layers that PEFT has put into a model.
 
-    They stand in the model, and here once more under the names that they have in PEFT's files:
-    these are their names in a checkpoint.
+    They are parameters of the model. This module holds the same parameters under the names of
+    PEFT's files, which are also their names in a checkpoint.
 
     Raises:
-        ConfigError: a target that the model does not have, or that is too small for the rank.
+        ConfigError: the model lacks a target, or a target is too small for the rank.
     """
 
     def __init__(self, options: PeftOptions, context: Context) -> None:
@@ -89,13 +89,13 @@ class PeftLayers(Method):
 
 
 def peft_name(name: str) -> str:
-    """The name of a parameter in PEFT's files, which leave out the adapter's name."""
+    """The name of a parameter in PEFT's files, without the adapter's name."""
     short = name.replace(f".{NAME}", "")
     return short.removesuffix(".weight") if ".lora_magnitude_vector." in short else short
 
 
 def wrapped(model: nn.Module) -> dict[str, Any]:
-    """PEFT's layers in a model, by the name of the module that each stands for."""
+    """PEFT's layers in a model, by the name of the module that each replaces."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {
@@ -104,7 +104,7 @@ def wrapped(model: nn.Module) -> dict[str, Any]:
 
 
 def peft_config(options: PeftOptions, targets: Mapping[str, nn.Module]) -> Any:
-    """What PEFT is told: the method's options, and the whole names of the targets."""
+    """PEFT's config: the method's options, and the whole names of the targets."""
     import peft
 
     names = list(targets)
@@ -119,7 +119,7 @@ def peft_config(options: PeftOptions, targets: Mapping[str, nn.Module]) -> Any:
 
 
 def targets_of(options: PeftOptions, model: nn.Module) -> dict[str, nn.Module]:
-    """The modules that a method changes, by name, in the order of the model."""
+    """The modules that the method changes, by name, in the order of the model."""
     modules, targets = _candidates(options, model), options.targets
     if options.kind == "IA3" and targets is None:
         ends = (*KEYS_VALUES, *FEEDFORWARD)
@@ -156,7 +156,7 @@ def misfits(options: PeftOptions, model: nn.Module) -> Iterator[tuple[str, str, 
 
 
 def _candidates(options: PeftOptions, model: nn.Module) -> dict[str, nn.Module]:
-    """All modules of the kind that a method changes, by name."""
+    """All modules of the kind that the method can change, by name."""
     norms = options.kind == "LN_TUNING"
     return {
         name: module
@@ -209,7 +209,7 @@ def _nearest(name: str, known: list[str], listed: str) -> str:
 
 
 def _too_small(r: int, targets: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, str]]:
-    """A rank that the smallest of the layers cannot have."""
+    """A rank that is too large for the smallest of the layers."""
     sizes = {name: min(_weight(module).shape) for name, module in targets.items()}
     name = min(sizes, key=sizes.__getitem__, default=None)
     if name is not None and r > sizes[name]:
@@ -226,25 +226,25 @@ def _weight(module: nn.Module) -> Tensor:
 
 
 def _inject(config: Any, context: Context) -> None:
-    """Let PEFT put its layers into the model, with first values from the run's own draws."""
+    """Let PEFT put its layers into the model; the run's seed determines their initial values."""
     from peft import inject_adapter_in_model
 
     model = context.model
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Conv1D beside Linear layers, whose weights are turned
+        warnings.simplefilter("ignore")  # about Conv1D layers, whose weights are transposed
         torch.default_generator.manual_seed(context.init.initial_seed())
         inject_adapter_in_model(config, model, adapter_name=NAME)
     for layer in wrapped(model).values():
         _take_place(layer)
     for parameter in model.parameters():
-        if parameter.requires_grad:  # what trains is fp32, whatever the weights are
+        if parameter.requires_grad:  # trained values are fp32, whatever the frozen weights are
             parameter.data = parameter.data.float()
 
 
 def _take_place(layer: Any) -> None:
-    """Give a layer what the module had whose place it takes: hooks, and its name.
+    """Move the hooks of a replaced module to the layer that replaces it, and copy its name.
 
-    A hook on the module itself would see what it computes without the adapter.
+    A hook on the replaced module would see its output without the adapter.
     """
     module = layer.get_base_layer()
     for hooks in HOOKS:
@@ -255,7 +255,7 @@ def _take_place(layer: Any) -> None:
 
 
 def _cast(norm: Any) -> None:
-    """Let a norm in fp32 read and give what its neighbours compute in."""
+    """Let an fp32 norm read and return the dtype of the modules around it."""
     dtype = norm.get_base_layer().weight.dtype
     if dtype != torch.float32:
         norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))

@@ -12,11 +12,11 @@ from ptv2_cli.methods.base import Context, Method
 
 
 class PrefixMemory(Method):
-    """A matrix M [K, D, D] for each chosen site, which starts at zero: no change at step 0.
+    """A matrix M [K, D, D] for each chosen site; it starts at 0 and then changes nothing.
 
     Args:
-        context: of the run.
-        layers: of each stack that get matrices, from 0.
+        context: context of the run.
+        layers: layers of each stack that get matrices, from 0.
     """
 
     def __init__(self, context: Context, layers: Mapping[Stack, Sequence[int]]) -> None:
@@ -42,5 +42,5 @@ class PrefixMemory(Method):
         )
 
     def counts(self) -> dict[str, int]:
-        """The matrices count as the prompt."""
+        """The matrices count as `prompt`."""
         return {"prompt": sum(memory.numel() for memory in self.memories), "reparam": 0}

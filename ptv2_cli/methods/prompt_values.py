@@ -1,6 +1,6 @@
-"""The modules that give prompt values [P, W]; W is the width of all sites together.
+"""Modules that return prompt values [P, W]; W is the width of all sites together.
 
-Every position has, for each site in turn, its keys and then its values.
+Each position has the keys and then the values of the first site, then of the second, and so on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ptv2_cli.rng import normal_
 
 
 class Direct(nn.Module):
-    """Prompt values that train as they are."""
+    """Prompt values that train directly."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -27,12 +27,12 @@ class Direct(nn.Module):
 
 
 class TwoRates(nn.Module):
-    """Prompt values that train as they are, keys and values at two learning rates.
+    """Prompt values that train directly, with different learning rates for keys and values.
 
     Args:
         values: [P, W].
-        widths: of the sites, W in all.
-        trains_keys: whether the keys train; else they stay as they are.
+        widths: widths of the sites, with the sum W.
+        trains_keys: whether the keys train.
     """
 
     def __init__(self, values: Tensor, widths: Sequence[int], *, trains_keys: bool) -> None:
@@ -73,8 +73,8 @@ class Residual(nn.Module):
     """values + LayerNorm(Linear(ReLU(Linear(values)))), one network for all positions.
 
     This is the reparameterization of Residual Prompt Tuning (arXiv 2305.03937), applied to the keys
-    and values of a position in place of its embedding. There the gain of the LayerNorm begins at 1,
-    here at 0, so that the prompt begins exactly at `values`.
+    and values of a position instead of its embedding. There the gain of the LayerNorm starts at 1,
+    here at 0, so the prompt starts exactly at `values`.
 
     Args:
         values: [P, W].

@@ -1,4 +1,4 @@
-"""What a method says before any weight is loaded: options, defaults and checks. No torch."""
+"""The spec of a method: options, defaults and checks, without torch and without weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OWN_SOFTMAX = "prompts with their own softmax"
 
 
 NORMS = "the norms"
-"""What `occupies` calls weights of norms."""
+"""The name that `occupies` gives to the weights and biases of norms."""
 
 
 @dataclass(frozen=True)
 class TrainDefaults:
-    """What `train:` says when the config does not; the source is each method's paper or ours.
+    """Defaults of `train:`, from each method's paper or from runs of this project.
 
     None: the key has no meaning, because nothing trains.
     """
@@ -36,7 +36,7 @@ class TrainDefaults:
     warmup: float | None = 0.0
     weight_decay: float | None = 0.0
     head_lr: float | None = None
-    """Of `head.lr`, for a head that begins untrained; None: train.lr."""
+    """Default of `head.lr` for a new head; None: train.lr."""
 
 
 def frozen_defaults(rates: Mapping[str, float], kind: KindSpec) -> TrainDefaults:
@@ -67,27 +67,27 @@ class MethodSpec(Section):
                 return GatedModule(self.gate, context)
 
     `defaults` and `build` must be defined, the rest has defaults. `ptv2 check`, `ptv2 schema`
-    and completion read specs without torch: import torch inside `build` alone, and keep the
-    module that it makes in another file.
+    and completion read specs without torch: import torch inside `build` alone, and keep
+    the module in another file.
     """
 
     uses_prompt: ClassVar[bool] = True
     """Whether `prompt_len` has a meaning."""
     uses_template: ClassVar[bool] = False
-    """Whether prompt vectors stand in a template, which has {p:N} for N vectors."""
+    """Whether prompt vectors stand in a template, where {p:N} stands for N vectors."""
     in_input: ClassVar[bool] = False
     """Whether prompt vectors take up positions of the model's input."""
     gated: ClassVar[bool] = False
-    """Whether prompts have a softmax of their own (`Prompts.gates`). Families with an attention of
-    their own cannot do that."""
+    """Whether prompts have a separate softmax (`Prompts.gates`). Families that compute attention
+    with code of their own cannot do that."""
     trains: ClassVar[bool] = True
-    """Whether a run takes any step at all."""
+    """Whether a run takes training steps."""
     in_peft: ClassVar[bool] = False
-    """Whether what trains is an adapter of PEFT inside the backbone (`peft_layers.PeftLayers`)."""
+    """Whether the method trains layers of PEFT inside the backbone (`peft_layers.PeftLayers`)."""
     adds: ClassVar[bool] = True
-    """Whether anything trains beside the head."""
+    """Whether the method trains anything besides the head."""
     package: ClassVar[str | None] = None
-    """An optional package that the method needs; the extra of ptv2 that brings it has its name."""
+    """An optional package that the method needs; the extra of ptv2 has the same name."""
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Training defaults for a kind of task."""
@@ -96,8 +96,8 @@ class MethodSpec(Section):
     def build(self, context: Context) -> Method:
         """The module that trains.
 
-        Its forward gives the prompts. A method that changes the backbone in place does so here,
-        through `context.model`, and says so with `changes_backbone`.
+        Its forward returns the prompts. A method that changes the backbone in place does so here,
+        through `context.model`, and sets `changes_backbone`.
         """
         raise NotImplementedError
 
@@ -108,15 +108,15 @@ class MethodSpec(Section):
 
     @property
     def changes_backbone(self) -> bool:
-        """Whether the backbone differs from its files, so that no other run can share it."""
+        """Whether the method changes the backbone itself, so that no other run can share it."""
         return self.trains_backbone
 
     def unshared(self, family: str, shared_tables: bool) -> str | None:
-        """Why no other run's rows can be in the same forward pass; None: they can.
+        """Why rows of other runs cannot be in the same forward pass; None: they can.
 
         Args:
             family: name of the backbone's family.
-            shared_tables: whether its layers project a table that belongs to no text.
+            shared_tables: whether its layers project a table that all rows share.
         """
         return None
 
@@ -127,46 +127,47 @@ class MethodSpec(Section):
 
     @property
     def takes_positions(self) -> bool:
-        """Whether the prompt uses up positions of the backbone."""
+        """Whether the prompt takes positions of the backbone, which the text cannot have."""
         return self.in_input or self.shifts_positions
 
     @property
     def inside_attention(self) -> str | None:
-        """What attention does with the prompts, where it is not the text's softmax alone.
+        """How the method changes attention, in words; None: only by prompt keys and values,
+        or not at all.
 
-        Families with an attention of their own cannot do that. Runs in which it differs share no
-        forward pass.
+        Families that compute attention with code of their own cannot do that. Runs with different
+        values do not share a forward pass.
         """
         return OWN_SOFTMAX if self.gated else None
 
     @property
     def given_template(self) -> str | None:
-        """The template that the config gives; None: it gives none."""
+        """The template in the config; None: there is none."""
         return None
 
     @property
     def may_have_mask(self) -> bool:
-        """Whether the template may hold {mask}; the default one does if the tokenizer can."""
+        """Whether the template may have {mask}; the default one has it if the tokenizer does."""
         given = self.given_template
         return self.uses_template and (given is None or "{mask}" in given)
 
     @property
     def causal_option(self) -> str | None:
-        """An option that is in use and that only causal models can have."""
+        """The name of an option that is set and needs a causal model; None: there is none."""
         return None
 
     @property
     def inherited_run(self) -> str | None:
-        """The folder of the run whose prompt this one begins with."""
+        """The folder of the run whose prompt is the initial value; None: there is none."""
         return None
 
     @property
     def input_column(self) -> int | None:
-        """The token column before which input vectors stand; None: there is none."""
+        """The token column before which input vectors are inserted; None: there is none."""
         return None
 
     def problems(self, config: RunConfig, stacks: Mapping[Stack, int]) -> Iterator[tuple[str, str]]:
-        """Options that cannot work, each with what is wrong.
+        """Options that cannot work, each with the reason.
 
         Args:
             config: the whole config.
@@ -177,14 +178,14 @@ class MethodSpec(Section):
     def misfits(self, model: nn.Module) -> Iterator[tuple[str, str, str]]:
         """Options that do not fit the model's modules: the option, what is wrong, what to do.
 
-        Only asked where `changes_backbone`. `model` is built from config.json, without weights.
+        Called only if `changes_backbone`. `model` is built from config.json, without weights.
         """
         yield from ()
 
     def occupies(self, stacks: Mapping[Stack, int]) -> tuple[str, ...]:
-        """What it trains or takes up, in words that messages show.
+        """The parts of the model that the method trains or uses, in words that messages show.
 
-        Two methods of which both name the same cannot be combined.
+        Two methods that name the same part cannot be combined.
         """
         if self.in_input:
             return ("vectors among the word embeddings",)
@@ -195,15 +196,15 @@ class MethodSpec(Section):
         return self
 
     def unprompted_layers(self, stacks: Mapping[Stack, int]) -> int:
-        """How many layers, from the lowest, compute the same throughout training."""
+        """Number of layers, from the lowest, whose outputs stay the same during training."""
         return 0
 
     def describe(self, prompt_len: int | None, stacks: Mapping[Stack, int]) -> str:
-        """One line that says where prompts enter."""
+        """One line on what trains and where."""
         return "no prompts"
 
     def peft_obstacles(self, layers: int) -> Iterator[tuple[str, str]]:
-        """Why PEFT cannot express the prompt, each with what to do, or "".
+        """Reasons why PEFT cannot hold the prompt, each with what to do, or "".
 
         Args:
             layers: number of layers of the model.

@@ -1,4 +1,4 @@
-"""Which modules of the backbone a method of PEFT changes, and what PEFT is told; no torch."""
+"""The modules that a method of PEFT changes, and its options for PEFT, without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALL_LINEAR = "all-linear"
 
 
 def _names(value: Any) -> Any:
-    """A list of names in one order, so that equal lists make equal runs."""
+    """A sorted list of names, so that the order does not change the fingerprint."""
     if not isinstance(value, list | tuple | set):
         return value
     if not value:
@@ -28,7 +28,7 @@ Targets = Annotated[
     BeforeValidator(_names),
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
 ]
-"""Names of modules, each the end of a dotted name; or one regular expression for whole names."""
+"""A list of ends of dotted module names, or one regular expression for whole names."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class PeftOptions:
     """A method of PEFT and its options."""
 
     kind: Literal["LORA", "IA3", "LN_TUNING"]
-    """PEFT's name of it."""
+    """PEFT's name of the method."""
     targets: Targets | None
-    """None: those that the method has by default."""
+    """None: the default of the method."""
     feedforward: Targets | None = None
-    """Of IA3: the targets whose input is scaled; None: those that it has by default."""
+    """IA3: the targets whose input is scaled; None: the default."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """Further options, by PEFT's names."""
 
 
 def is_named(name: str, targets: Targets) -> bool:
-    """Whether targets name a module, as PEFT reads them."""
+    """Whether `targets` match the name of a module, by PEFT's rules."""
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
     return any(name == end or name.endswith(f".{end}") for end in targets)
