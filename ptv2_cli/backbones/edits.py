@@ -1,4 +1,4 @@
-"""Let a method change the outputs of a backbone's modules, without a change of the backbone."""
+"""Let a method change the outputs of a backbone's modules but not the backbone itself."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ptv2_cli.backbones.sites import Edit
 
 
 class EditHooks:
-    """Forward hooks that look up what the present forward pass makes of a module's output.
+    """Forward hooks that apply the edits of the current forward pass to module outputs.
 
-    A hook stays on its module and does nothing in a pass without an edit for it. The edits stay
-    after the forward pass, because gradient checkpointing calls modules again during backward.
+    A hook stays on its module and does nothing in a pass without an edit for the module. The edits
+    are kept after the forward pass, because gradient checkpointing calls modules again in the
+    backward pass.
 
     Attributes:
-        wrap: put around every hook that is made from now on; compiled layers need it.
+        wrap: a function that is applied to every new hook; compiled layers need it.
     """
 
     def __init__(self) -> None:
@@ -30,11 +31,11 @@ class EditHooks:
         self._edits: Mapping[str, Edit] = {}
 
     def attach(self, model: nn.Module) -> None:
-        """Know the modules of `model` by name; weakly, so that dropped parts can be freed."""
+        """Register the modules of `model` by name, with weak references only."""
         self._modules.update(model.named_modules())
 
     def follow(self, model: nn.Module) -> None:
-        """Know modules that have taken the place and the name of others, which they hold."""
+        """Register modules that wrap others and have their names (layers of PEFT)."""
         outermost: dict[str, nn.Module] = {}
         for module in model.modules():  # outer modules come before inner ones
             site = getattr(module, "_ptv2_site", None)
@@ -43,7 +44,7 @@ class EditHooks:
         self._modules.update(outermost)
 
     def hold(self, edits: Mapping[str, Edit] | None) -> None:
-        """Take the edits of a forward pass.
+        """Set the edits of the next forward pass.
 
         Raises:
             KeyError: the model has no module of that name.
@@ -52,7 +53,7 @@ class EditHooks:
         for name in self._edits:
             if name not in self._hooked:
                 hook = self.wrap(partial(self._apply, name))
-                # First of all hooks: those of a family's adapter put prompts before the output.
+                # Before other hooks: a family's adapter may put prompts before the output.
                 self._modules[name].register_forward_hook(hook, prepend=True)
                 self._hooked.add(name)
 
@@ -62,7 +63,7 @@ class EditHooks:
 
 
 def chained(first: Mapping[str, Edit], then: Mapping[str, Edit]) -> dict[str, Edit]:
-    """The edits of two methods; a module that both change gets `first`'s, then `then`'s."""
+    """The edits of two methods; for a module that both change, `first` applies before `then`."""
 
     def both(one: Edit, other: Edit, inputs: Tensor, output: Tensor) -> Tensor:
         return other(inputs, one(inputs, output))
@@ -76,7 +77,7 @@ def combined_edits(
 ) -> dict[str, Edit] | None:
     """The edits of a pass whose first rows[0] rows belong to owned[0], and so on.
 
-    A module that only some owners change leaves the rows of the others as they are.
+    If only some owners change a module, the rows of the others stay as they are.
     """
     names = {name: None for edits in owned for name in edits}
     return {
@@ -88,12 +89,12 @@ def combined_edits(
 def _by_owner(
     edits: Sequence[Edit | None], rows: Sequence[int], inputs: Tensor, output: Tensor
 ) -> Tensor:
-    """Each owner's edit of its own rows.
+    """Apply each owner's edit to the rows of the owner.
 
     Raises:
-        ValueError: the output has no rows of its own for each text.
+        ValueError: the output is not divided into the rows of the batch.
     """
-    times, rest = divmod(output.shape[0], sum(rows))  # OPT has the tokens of all rows in one list
+    times, rest = divmod(output.shape[0], sum(rows))  # OPT joins the tokens of all rows
     if rest or not times:
         raise ValueError(f"an output {tuple(output.shape)} cannot be divided into rows {rows}")
     sizes = [times * count for count in rows]

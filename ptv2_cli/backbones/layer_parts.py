@@ -1,6 +1,6 @@
-"""Where the parts of a layer are: the linear modules at the ends of attention and feed-forward.
+"""The parts of a layer: the first and last linear modules of attention and feed-forward.
 
-They are told by the order of calls in one forward pass, so that no family needs a table of names.
+The order of calls in one forward pass identifies them, so no family needs a table of names.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from ptv2_cli.backbones.sites import Site
 
 LINEAR = (nn.Linear, Conv1D)
 TOKENS = 7
-"""Tokens of the text; an odd number, as no table of positions has."""
+"""Number of tokens in the forward pass; odd, unlike the size of any table of positions."""
 
 
 @dataclass(frozen=True)
 class LayerParts:
-    """The parts that follow one attention call, as names of modules."""
+    """The parts that follow one attention call, by module names."""
 
     site: Site
     attention_output: str
-    """The projection of what attention gives to the width of the layer."""
+    """The output projection of attention."""
     feed_forward: tuple[str, str] | None
     """The first and the last linear module of the feed-forward part; None: another attention call
-    follows first, as in a decoder that also attends to its encoder."""
+    comes before it, as in a decoder that also attends to its encoder."""
     width: int
-    """Width of the layer's hidden states, H; OPT's may differ from that of the model's output."""
+    """Width of the layer's hidden states; in OPT it may differ from that of the model's output."""
 
 
 @dataclass(frozen=True)
 class _LinearCall:
     attended: int
-    """Attention calls before it."""
+    """Number of attention calls before this call."""
     module: str
     outputs: int
 
@@ -48,9 +48,9 @@ class _LinearCall:
 def layer_parts(backbone: Backbone) -> tuple[LayerParts, ...]:
     """The parts after each site, from one forward pass.
 
-    The first linear module after an attention call is its output projection. What follows before
-    the next call, other than the projections inside of attention, is the feed-forward part: its
-    gate or first projection, ..., its last projection.
+    The first linear module after an attention call is its output projection. The linear modules
+    from there to the next attention call, without those inside attention modules, form the
+    feed-forward part: its gate or first projection first, its last projection last.
     """
     model: Any = backbone.model
     known: tuple[LayerParts, ...] | None = getattr(model, "_ptv2_parts", None)
@@ -80,7 +80,7 @@ def _linear_calls(backbone: Backbone) -> list[_LinearCall]:
             attended = backbone.injection.attended
             calls.append(_LinearCall(attended, injection_of(module)[1], outputs))
 
-    # Before other hooks: a family may count its attention in one of its value projection.
+    # Before other hooks: some families count attention calls in a hook of the value projection.
     hooks = [
         module.register_forward_hook(note, prepend=True)
         for layer in layers_with_sites(backbone.model)

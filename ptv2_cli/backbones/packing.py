@@ -1,7 +1,7 @@
-"""Short rows one after another in one sequence, so that less of a batch is padding.
+"""Packing: short rows one after another in one sequence, which leaves less padding.
 
-A row attends to itself and to the prompt alone, and its positions begin anew, so that the hidden
-states are those of the row by itself.
+A row attends only to itself and to the prompt, and its positions start again at the first one, so
+its hidden states are the same as without packing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from torch import Tensor
 
 Ints = npt.NDArray[np.int64]
 LEAST_GAIN = 0.03
-"""Share of the operations that packing must save to be worth it."""
+"""Share of the operations that packing must save."""
 ATTENTION = 2.0
-"""How much more time attention takes for an operation than a linear layer does, on a CPU."""
+"""Time of an operation in attention, as a multiple of one in a linear layer, on a CPU."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the B rows of a batch lie in S sequences of W tokens."""
+    """The places of the B rows of a batch in S sequences of W tokens."""
 
     sequences: Ints
     """The sequence of each row [B]."""
     starts: Ints
-    """The row's first position there [B]."""
+    """The first column of each row in its sequence [B]."""
     lengths: Ints
-    """The row's tokens [B]."""
+    """The number of tokens of each row [B]."""
     width: int
-    """W"""
+    """Tokens of a sequence, W."""
 
     @property
     def count(self) -> int:
-        """S"""
+        """Number of sequences, S."""
         return int(self.sequences.max()) + 1
 
     def inputs(self, ids: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,12 +60,12 @@ class Packing:
         )
 
     def rows(self, hidden: Tensor, width: int) -> Tensor:
-        """Hidden states [S, W, H] as those of rows [B, T, H]; zeros where a row is padded."""
+        """Unpack hidden states [S, W, H] to rows [B, T, H]; padding is 0."""
         flat = torch.nn.functional.pad(hidden.flatten(0, 1), (0, 0, 0, 1))
         return flat[self._places(width, hidden.device)]
 
     def _places(self, width: int, device: torch.device) -> Tensor:
-        """Where each position of the rows lies in flat sequences [B, T]; padding at their end."""
+        """The index of each token in the flattened sequences [B, T]; padding has their length."""
         columns = np.arange(width)
         first = self.sequences * self.width + self.starts
         places = np.where(
@@ -75,12 +75,12 @@ class Packing:
 
 
 def pack(lengths: Sequence[int], prompt_len: int, linear: float, hidden: int) -> Packing | None:
-    """The cheapest packing of rows, None if it saves too little.
+    """The packing with the lowest cost; None: it saves too little.
 
     Args:
         lengths: tokens of each row [B].
         prompt_len: P.
-        linear: operations of a layer's linear parts for a token.
+        linear: operations of a layer's linear modules for one token.
         hidden: H.
     """
     sizes = np.asarray(lengths, np.int64)
@@ -98,7 +98,7 @@ def pack(lengths: Sequence[int], prompt_len: int, linear: float, hidden: int) ->
 
 
 def _spread(sizes: Ints, sequences: int) -> Packing:
-    """Rows over sequences, the longest first, each into the one that is shortest so far."""
+    """Distribute rows, the longest first, each to the sequence that is shortest so far."""
     filled = np.zeros(sequences, np.int64)
     chosen, starts = np.empty_like(sizes), np.empty_like(sizes)
     for row in np.argsort(-sizes, kind="stable"):

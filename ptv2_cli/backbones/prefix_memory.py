@@ -1,4 +1,4 @@
-"""A prompt outside the softmax: phi(q) M beside what attention gives (arXiv 2506.13674)."""
+"""A prompt outside the softmax: elu(q) M, added to attention (arXiv 2506.13674)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor
 def read_memory(query: Tensor, memories: Tensor, rows: Sequence[int] | None) -> Tensor:
     """elu(q) M for each query [B, T, N, D].
 
-    A prompt in linear attention gives a query sum_j phi(q) phi(k_j)^T v_j; M stands for the sum of
-    the phi(k_j)^T v_j, so query heads that share keys and values share it too. phi is elu, as in
-    the paper's experiments. q is what attention gets: rotated, where the model rotates.
+    In linear attention, a prompt adds sum_j phi(q) phi(k_j)^T v_j to the output for a query q. M
+    takes the place of the sum of phi(k_j)^T v_j, so query heads that share keys and values share M.
+    phi is elu, as in the paper's experiments. q is the query that attention receives: in models
+    with rotary positions, after the rotation.
 
     Args:
         query: [B, N, T, D].
@@ -29,7 +30,7 @@ def read_memory(query: Tensor, memories: Tensor, rows: Sequence[int] | None) -> 
 
 
 def _of_owners(features: Tensor, memories: Tensor) -> Tensor:
-    """Features [B, N, T, D] times [R, K, D, D], where all owners have equally many rows."""
+    """Features [B, N, T, D] times [R, K, D, D], if all owners have the same number of rows."""
     (rows, heads, length, size), (owners, groups) = features.shape, memories.shape[:2]
     parts = features.reshape(owners, rows // owners, groups, heads // groups, length, size)
     return torch.einsum("rckgtd,rkde->rctkge", parts, memories).flatten(3, 4).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Factors on a prompt's keys and values that hidden states decide (arXiv 2305.15212)."""
+"""Factors on a prompt's keys and values, computed from hidden states (arXiv 2305.15212)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ptv2_cli.backbones.sites import StateGate
 
 
 class GateStates:
-    """Brings what an attention module reads to its call of attention, where gates need it.
+    """Keeps the input of an attention module until its attention call, for the gates.
 
-    Gates read the first token of a row: an encoder's first token stands for the row, and no token
-    of a causal model sees the tokens after it. A module's call of attention follows its hook, also
-    where gradient checkpointing computes a layer again.
+    Gates read the first token of a row. In an encoder it represents the row; in a causal model,
+    tokens must not depend on later ones. The hook of a module always runs before its attention
+    call, also when gradient checkpointing computes a layer again.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class GateStates:
         self._hidden: Tensor | None = None
 
     def turn_off(self) -> None:
-        """Note nothing in the passes to come."""
+        """Keep no inputs in the next passes."""
         self._on, self._hidden, self._kept = False, None, None
 
     def turn_on(
@@ -41,15 +41,15 @@ class GateStates:
         *,
         writes: bool,
     ) -> None:
-        """Note the input of these modules in the passes to come.
+        """Keep the inputs of these modules in the next passes.
 
         Args:
-            model: the backbone's.
+            model: the model of the backbone.
             names: dotted names of the attention modules with gates.
             first: column of each row's first token [B].
-            decoding: sites whose queries are a decoder's, which begin in column 0.
-            writes: whether the passes are those of one text, token by token. Then the first pass
-                decides, the only one that reads the first token.
+            decoding: sites whose queries come from a decoder; its first token is in column 0.
+            writes: whether the passes write texts token by token. Then all of them use the
+                factors of the first pass, the only one that reads the first token.
         """
         if not self._hooked.issuperset(names):
             for module in model.modules():
@@ -65,7 +65,7 @@ class GateStates:
 
         Args:
             site: the site's number.
-            gate: of its prompts.
+            gate: the gate of the site's prompts.
             rows: how many rows each of R owners has; None: R is 1 or B.
         """
         if self._kept is not None and site in self._kept:
@@ -92,8 +92,8 @@ class GateStates:
 def gate_factors(gate: StateGate, states: Tensor, rows: Sequence[int] | None) -> Tensor:
     """scale * sigmoid(h W / sqrt(H)) for states h of B rows [B, H]: [B, P].
 
-    The paper has sigmoid(h W). These are the same functions; divided by sqrt(H), one step of
-    training moves them by as much in wide and in narrow models.
+    The paper has sigmoid(h W). Both forms express the same functions; with 1 / sqrt(H), one
+    training step changes the gates equally in wide and in narrow models.
     """
     count, size = states.shape
     if rows is None:
@@ -107,7 +107,7 @@ def gate_factors(gate: StateGate, states: Tensor, rows: Sequence[int] | None) ->
 def stacked_gates(
     owned: Sequence[Mapping[int, StateGate] | None],
 ) -> dict[int, StateGate] | None:
-    """The gates of each owner by site [1, H, P] as [R, H, P]: shorter prompts are at the end."""
+    """Stack the owners' gates [1, H, P] to [R, H, P]; shorter prompts are padded in front."""
     sites = {site for gates in owned for site in gates or ()}
     return {site: _stacked([(gates or {}).get(site) for gates in owned]) for site in sites} or None
 

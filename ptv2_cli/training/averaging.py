@@ -1,4 +1,4 @@
-"""Averaged weights: the mean of what trains after each of a run's last steps."""
+"""Averaged weights: the mean of the trained values over the last steps of a run."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from torch import Tensor
 
 
 class WeightAverage:
-    """The mean of tensors over the last steps of a run, each step counting the same.
+    """The mean of tensors over the last steps of a run, with equal weights.
 
     With w_t the weights after step t of n and a share a, it is the mean of w_t over the last
-    m = max(1, round(a n)) steps: stochastic weight averaging (arXiv 1803.05407) with a mean that
-    begins late and is taken at every step (arXiv 2306.03241). It is a share of the run and no
-    exponential mean, whose decay would have to be fitted to the number of steps: 0.999 looks back
-    over 1,000 steps, which is more than a short run has.
+    m = max(1, round(a n)) steps: stochastic weight averaging (arXiv 1803.05407) that starts late
+    and averages at every step (arXiv 2306.03241). An exponential moving average would need a decay
+    that fits the number of steps: 0.999 looks back over 1,000 steps, more than a short run has.
 
-    Until the mean begins it takes no memory; from then on 4 bytes for each value that trains.
+    The mean takes 4 bytes for each trained value from its first step on, and no memory before.
     """
 
     def __init__(self, values: Sequence[Tensor], steps: int, share: float) -> None:
         self._values = values
         self._before = steps - max(1, round(share * steps))
-        """Steps that do not count."""
+        """Number of steps before the mean starts."""
         self._means: list[Tensor] = []
 
     def count(self, step: int) -> int:
-        """How many steps the mean is over when so many have been taken; 0: none yet."""
+        """The number of averaged steps after `step` steps; 0: the mean has not started."""
         return max(0, step - self._before)
 
     def add(self, step: int) -> None:
-        """Count the weights as they are after so many steps."""
+        """Add the weights after `step` steps to the mean."""
         count = self.count(step)
         if count == 1:
             self._means = [value.detach().float().clone() for value in self._values]
@@ -42,7 +41,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the tensors hold their means; without any yet, they stay as they are."""
+        """Replace the tensors by their means for a while; no change before the mean starts."""
         trained = [value.data for value in self._values] if self._means else []
         try:
             # Storages are exchanged, not copied: nothing is rounded, and no third copy is needed.
@@ -54,11 +53,11 @@ class WeightAverage:
                 value.data = own
 
     def state(self) -> dict[str, Tensor]:
-        """The means by number."""
+        """The means, by the number of the tensor."""
         return {str(number): mean for number, mean in enumerate(self._means)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from the result of `state`."""
         self._means = [
             state[str(number)].to(value.device, torch.float32, copy=True)
             for number, value in enumerate(self._values)

@@ -1,4 +1,4 @@
-"""The curve of a range test, and the learning rate that it speaks for. Knows no torch."""
+"""The curve of a range test, and the learning rate that follows from it. No torch."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from dataclasses import dataclass
 from typing import Any
 
 STEPS = 80
-"""Steps of a test."""
+"""Number of steps, one for each rate."""
 SPAN = 30.0
-"""The rates go from the method's default over this factor to the default times it."""
+"""The rates go from the method's default / SPAN to the default * SPAN."""
 NEIGHBOURS = 4
-"""Steps on either side over which a loss is averaged; the rate grows 1.4-fold over each side."""
+"""Losses on each side that smoothing averages; the rate grows by 1.4 over each side."""
 FLOOR = 0.2
-"""Share of the whole fall by which a loss may be above the least one and still be in the valley."""
+"""The valley has losses up to this share of the total fall above the minimum."""
 NOISE = 0.05
-"""Share of the first loss: by less, the smoothed loss of small batches moves by chance."""
+"""Share of the first loss; smaller changes of the smoothed loss are noise."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test has seen, and the rate that follows from it."""
+    """The result of a range test, and the rate that follows from it."""
 
     default: float
-    """The method's rate for the head kind, which is in the middle of the range."""
+    """The method's rate for the head kind, the middle of the range."""
     rates: tuple[float, ...]
-    """The learning rates of all steps, which grow by one factor; it may end before the last."""
+    """The learning rates of all steps, in equal factors; the test may end before the last."""
     losses: tuple[float, ...]
-    """The train loss after each step, as the next one measures it, while it was finite."""
+    """The train loss after each step, measured on the next batch, until the test ended."""
 
     @property
     def smoothed(self) -> list[float]:
-        """The means of the losses and their `NEIGHBOURS`, nearer ones counting more [steps]."""
+        """Weighted means of each loss and its neighbours; nearer ones weigh more [steps]."""
         return [
             _weighted_mean(self.losses, centre, NEIGHBOURS) for centre in range(len(self.losses))
         ]
 
     @property
     def valley(self) -> tuple[int, int] | None:
-        """The first and the last step of the rates that serve; None where no rate lowers the loss.
+        """The first and the last step of the valley; None: no rate lowers the loss.
 
-        The loss falls while steps at a rate still help and rises once they overshoot. Between the
-        two lies a valley: the rates around the least smoothed loss that are above it by no more
-        than a slack. What comes after the first rise beyond that counts no more: with few rows, a
-        later fall is that of rows learned by heart.
+        The loss falls as long as the rate is useful and rises when the steps become too large. The
+        valley has the rates around the minimum of the smoothed loss, up to a slack above it. The
+        curve after the first rise beyond the slack is ignored: with few rows, a later fall comes
+        from memorized rows.
         """
         smoothed = self.smoothed
         if len(smoothed) < 2 * NEIGHBOURS:
@@ -70,11 +70,11 @@ class RangeTest:
 
     @property
     def found(self) -> float | None:
-        """The rate that the losses speak for: the middle of the valley, on the log scale.
+        """The middle of the valley on the log scale; None: there is no valley.
 
-        The ends of the valley are those that Leslie Smith (arXiv 1506.01186) reads off the same
-        curve. The least loss itself lies anywhere between them by chance, and further to the right
-        the more the steps before have learned. None where there is no valley.
+        Leslie Smith (arXiv 1506.01186) reads the two ends of the valley off the same curve. The
+        position of the minimum between them is random, and moves to higher rates the more the
+        steps before it have learned.
         """
         if self.valley is None:
             return None
@@ -88,21 +88,22 @@ class RangeTest:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the run: the one found, else the default."""
+        """The learning rate of the run: `found`, or the default."""
         return self.default if self.found is None else self.found
 
     @property
     def failure(self) -> str | None:
-        """Why the losses say nothing; None if a rate was found."""
+        """The reason why no rate was found; None: one was found."""
         if self.found is not None:
             return None
         if len(self.losses) < 2 * NEIGHBOURS:
-            return f"the loss was not finite after {len(self.losses)} of {STEPS} steps"
+            taken = f"{len(self.losses)} of {STEPS} steps"
+            return f"the loss was not finite, or too high, after {taken}"
         low, high = self.tried
         return f"the train loss fell at no rate from {low:.1e} to {high:.1e}"
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """The result as plain data."""
         return {
             "rate": self.rate,
             "default": self.default,
@@ -120,7 +121,7 @@ def rates_around(default: float) -> list[float]:
 
 
 def _weighted_mean(values: Sequence[float], centre: int, reach: int) -> float:
-    """The mean around `centre` with weights that fall evenly to 0 beyond `reach`."""
+    """The mean around `centre` with weights that fall linearly to 0 beyond `reach`."""
     total = weights = 0.0
     for at in range(max(0, centre - reach), min(len(values), centre + reach + 1)):
         weight = 1 - abs(at - centre) / (reach + 1)
@@ -130,5 +131,5 @@ def _weighted_mean(values: Sequence[float], centre: int, reach: int) -> float:
 
 
 def _rounded(rate: float) -> float:
-    """Two significant digits, which a person can type."""
+    """The rate with two significant digits."""
     return float(f"{rate:.1e}")

@@ -1,4 +1,4 @@
-"""A range test: train a little with a rising learning rate, and put everything back."""
+"""The range test: a few steps with a rising learning rate, then everything is restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptv2_cli.training.loop import train_batch
 from ptv2_cli.training.lr_curve import RangeTest, rates_around
 
 BLOWN_UP = 4.0
-"""The test ends where the loss is so many times the first one: higher rates only make it worse."""
+"""The test ends at this multiple of the first loss: higher rates only make it worse."""
 
 Tick = Callable[[int], None]
 
@@ -24,14 +24,14 @@ Tick = Callable[[int], None]
 def range_test(
     lane: Lane, default: float, peaks: Callable[[float], Sequence[float]], tick: Tick
 ) -> RangeTest:
-    """Train with a rising learning rate, then put everything back as it was, bit for bit.
+    """Train with a rising learning rate, then restore everything bit for bit.
 
     Args:
-        lane: a run before its first step. The test takes its first batches, of train rows alone;
-            with fewer than it needs, it goes through them again, as the run's epochs do.
+        lane: a run before its first step. The test uses its first batches, which have only train
+            rows; if there are too few, it repeats them, as the run's epochs do.
         default: the rate in the middle of the range.
         peaks: learning rate -> the rates of the optimizer's groups.
-        tick: called after every step with 1; it may raise to stop.
+        tick: called with 1 after every step; it may raise an error to stop the test.
     """
     devices = [lane.device] if lane.device.type == "cuda" else []
     tensors, state = lane.state()
@@ -52,7 +52,7 @@ def range_test(
 def _losses(
     lane: Lane, rates: Sequence[float], peaks: Callable[[float], Sequence[float]], tick: Tick
 ) -> Iterator[float]:
-    """The loss after a step at each rate, as long as it is finite and has not blown up."""
+    """The loss after a step at each rate, until it is not finite or above BLOWN_UP."""
     first: float | None = None
     for rate in (*rates, rates[-1]):
         for group, peak in zip(lane.optimizer.param_groups, peaks(rate), strict=True):

@@ -1,4 +1,4 @@
-"""AdamW over the parts that train, each with its learning rate, and the schedules."""
+"""AdamW with a learning rate for each part that trains, and the schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim import AdamW, Optimizer
 from ptv2_cli.learner import Learner
 
 EPOCH_DECAY = 0.95
-"""Factor per epoch of the exponential schedule, as in the reference's NER, SRL and QA runs."""
+"""Factor per epoch of the exponential schedule, as in P-tuning v2's NER, SRL and QA runs."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class LearningRates:
 
 
 def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float) -> Optimizer:
-    """AdamW with a group for each part, and for each factor that the method has on its rate.
+    """AdamW with a parameter group for each part and for each factor on the method's rate.
 
-    Biases, norms and vectors are never decayed.
+    Parameters with one dimension, such as biases and norms, have no weight decay.
     """
     factors = learner.method.rate_factors()
     groups: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ def build_optimizer(learner: Learner, rates: LearningRates, weight_decay: float)
                 own = [p for p in chosen if factors.get(p, 1.0) == factor]
                 peak = rate * factor
                 groups.append({"params": own, "lr": peak, "peak_lr": peak, "weight_decay": decay})
-    if not groups:  # nothing trains, and AdamW wants a group
+    if not groups:  # nothing trains, but AdamW needs a group
         groups = [{"params": [], "lr": 0.0, "peak_lr": 0.0, "weight_decay": 0.0}]
     return AdamW(groups, fused=True)
 
@@ -64,11 +64,11 @@ def build_schedule(
     warmup: float,
     steps_per_epoch: int,
 ) -> Schedule:
-    """The schedule of a name; `warmup` is a share of all steps.
+    """The schedule `kind`; `warmup` is a share of all steps.
 
-    With s the share that is over of the steps after the warm-up, linear is 1 - s and cosine
-    (1 + cos(pi s)) / 2: half a period without restarts, equation 5 of arXiv 1608.03983 with its
-    least rate 0. Of n steps, both would reach 0 at step n, which is not taken.
+    Let s be the completed share of the steps after the warm-up. linear is 1 - s, and cosine is
+    (1 + cos(pi s)) / 2: half a period without restarts, equation 5 of arXiv 1608.03983 with a
+    minimum of 0. With n steps both reach 0 only at step n, which the run does not take.
     """
     warm = round(warmup * steps)
 

@@ -134,7 +134,7 @@ def test_a_loss_that_never_falls_gives_the_default() -> None:
 def test_a_loss_that_is_soon_not_finite_gives_the_default() -> None:
     short = curve(valley(1.0), steps=3)
     assert short.found is None
-    assert short.failure == f"the loss was not finite after 3 of {STEPS} steps"
+    assert short.failure == f"the loss was not finite, or too high, after 3 of {STEPS} steps"
 
 
 def test_the_range_is_around_the_default() -> None:
@@ -304,7 +304,7 @@ def test_a_loss_that_is_not_finite_ends_the_test(config: Path, tmp_path: Path) -
     session.learner.head.linear.weight.data.fill_(math.nan)
     test = session.range_test(lambda steps: None)
     assert test.losses == ()
-    assert test.failure == f"the loss was not finite after 0 of {STEPS} steps"
+    assert test.failure == f"the loss was not finite, or too high, after 0 of {STEPS} steps"
     assert test.plain()["curve"] == []
 
 
