@@ -45,8 +45,8 @@ class PTuningV2(MethodSpec):
     recipe: Literal["paper"] | None = Field(
         None,
         exclude=True,  # the fingerprint covers the options that it stands for
-        description="paper: every option that the config does not give has its published value "
-        "(init: normal, position_offset: shift, ...), and head.lr is train.lr",
+        description="paper: options that the config does not give have their published values "
+        "(init: normal, position_offset: shift, ...), and head.lr defaults to train.lr",
     )
     layers: Layers | None = Field(
         None, description="layers that get a prompt: 17-24, 1,3,5, first:8, last:8; default: all"
