@@ -38,8 +38,11 @@ class FinishedRun:
         """
         device = torch.device("cpu")
         config = self.resolved.config
-        plain = config.backbone.model_copy(update={"dtype": "fp32", "quantize": None})
-        resolved = replace(self.resolved, config=config.model_copy(update={"backbone": plain}))
+        plain = {
+            "backbone": config.backbone.model_copy(update={"dtype": "fp32", "quantize": None}),
+            "train": config.train.model_copy(update={"precision": "fp32"}),
+        }
+        resolved = replace(self.resolved, config=config.model_copy(update=plain))
         session, _ = open_best_session(self.directory, self.metrics, resolved, {}, device)
         session.learner.eval()
         return session

@@ -40,8 +40,7 @@ def make_run(
         data,
         method=method,
         task={"name": task, "data": str(data), "max_len": 24},
-        train=STEPS,
-        **changes,
+        **{"train": STEPS, **changes},
     )
     session, _ = tiny.trained(config, folder / "runs")
     return session.resolved_run.directory

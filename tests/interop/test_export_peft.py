@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from swapping import batch_of, by_readme, exported, logits_of, make_run, real, reopened
+from swapping import STEPS, batch_of, by_readme, exported, logits_of, make_run, real, reopened
 
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.interop.opened import open_finished
@@ -73,6 +73,14 @@ def test_prefix_logits_are_equal(
     changes: dict[str, Any],
 ) -> None:
     check(make_run(tmp_path, folder_of(family), task, **changes), tmp_path, stock)
+
+
+def test_a_run_in_bf16_is_written_in_fp32(tmp_path: Path, folder_of: FolderOf) -> None:
+    train = {**STEPS, "precision": "bf16"}
+    run = make_run(tmp_path, folder_of("bert"), train=train)
+    learner = open_finished(run, offline=True).session().learner
+    assert {weight.dtype for weight in learner.state_dict().values()} == {torch.float32}
+    assert "README.md" in exported(run, tmp_path / "adapter").files
 
 
 @pytest.mark.parametrize(
