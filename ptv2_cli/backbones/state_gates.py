@@ -53,8 +53,8 @@ class GateStates:
         """
         if not self._hooked.issuperset(names):
             for module in model.modules():
-                name = module._ptv2_site[1]  # type: ignore[index]
-                if name in names and name not in self._hooked:
+                site = getattr(module, "_ptv2_site", None)  # parts of layers of PEFT have none
+                if site is not None and site[1] in names and site[1] not in self._hooked:
                     module.register_forward_pre_hook(self._note, with_kwargs=True)
             self._hooked |= set(names)
         self._on, self._first, self._decoding = True, first, decoding
