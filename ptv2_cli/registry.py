@@ -157,7 +157,7 @@ class Registry:
             return self._hints[name]
         if not self._entries:
             return f"no {self.what} is installed; docs/extend.md says how to add one"
-        near = difflib.get_close_matches(name, self.spellings(), n=1)
+        near = difflib.get_close_matches(name.lower(), self.spellings(), n=1)
         known = f"{self._listing} {', '.join(self._entries)}"
         return f"did you mean {near[0]!r}? {known}" if near else known
 

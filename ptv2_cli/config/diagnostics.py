@@ -178,10 +178,10 @@ def _problem(group: list[Fault], scene: _Scene) -> Problem:
     parts = list(dict.fromkeys(wanted(member) for member in group))
     value = fault.details["input"]
     if fault.kind in RAISED and not parts[0].startswith("must be "):
-        return _with_advice(origin, _of(key, origin) + parts[0], fault, scene)
+        return _with_advice(origin, _of(key, origin) + parts[0], group, scene)
     text = " or ".join(part.removeprefix("must be ") for part in parts)
     what = f"{key or 'the config'} must be {text}, not {seen(value, text)}"
-    return _with_advice(origin, what, fault, scene)
+    return _with_advice(origin, what, group, scene)
 
 
 def _of(key: str, origin: str) -> str:
@@ -189,15 +189,16 @@ def _of(key: str, origin: str) -> str:
     return "" if origin.endswith(f" {key}") else f"{key}: "
 
 
-def _with_advice(origin: str, what: str, fault: Fault, scene: _Scene) -> Problem:
-    advice = _advice(fault, scene, fault.details["input"])
+def _with_advice(origin: str, what: str, group: list[Fault], scene: _Scene) -> Problem:
+    advice = _advice(group, scene, group[0].details["input"])
     if isinstance(advice, str):
         return Problem(origin, what, advice)
-    return Problem(origin, what, suggestions.worded(advice, scene.argument(fault)), advice)
+    return Problem(origin, what, suggestions.worded(advice, scene.argument(group[0])), advice)
 
 
-def _advice(fault: Fault, scene: _Scene, value: Any) -> Fix | str:
+def _advice(group: list[Fault], scene: _Scene, value: Any) -> Fix | str:
     """The change of a key, or else what to type next."""
+    fault = group[0]
     key = scene.key(fault)
     if fault.path == ("prompt_len",) and not scene.prefix and fault.kind == "greater_than":
         return Fix("method", "head_only", after="; head_only is the run without prompts")
@@ -207,7 +208,7 @@ def _advice(fault: Fault, scene: _Scene, value: Any) -> Fix | str:
     several = _several(key, str(value)) if key in FLAGS else None
     if several:
         return f"several values have commas between them: ptv2 sweep {FLAGS[key]} {several}"
-    meant = better(fault, value) or _SAMPLES.get(key)
+    meant = next(filter(None, (better(member, value) for member in group)), _SAMPLES.get(key))
     if meant:
         return Fix(key, meant)
     model = suggestions.model_at(scene.model, fault.path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
+from ptv2_cli.config.fields import impossible
 from ptv2_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def _check_init(value: Any) -> Any:
     if isinstance(value, dict) and len(value) == 1:
         ((kind, given),) = value.items()
         if kind == "normal" and isinstance(given, int | float) and not isinstance(given, bool):
-            if given > 0:
+            if 0 < given < float("inf"):
                 return value
+            what = f"the STD of {{normal: STD}} must be a finite number above 0, not {given}"
+            raise impossible(what, f"normal is {{normal: {PUBLISHED_STD}}}, as published")
         elif kind in {"text", "run"} and str(given).strip():
             return {kind: str(getattr(given, "source", given))}
     if isinstance(value, str):  # a word: the message then proposes the nearest

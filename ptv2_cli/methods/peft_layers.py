@@ -139,7 +139,7 @@ def misfits(options: PeftOptions, model: nn.Module) -> Iterator[tuple[str, str, 
             ("target_modules", given),
             ("feedforward_modules", options.feedforward),
         )
-        if targets is not None and targets != ALL_LINEAR
+        if targets is not None and not _all_linear(key, targets, options)
         for problem in _unmatched(key, targets, modules, model)
     ]
     yield from unmatched
@@ -153,6 +153,11 @@ def misfits(options: PeftOptions, model: nn.Module) -> Iterator[tuple[str, str, 
             yield "feedforward_modules", what, "name it in target_modules too"
     if options.kind == "LORA":
         yield from _too_small(options.others["r"], targets_of(options, model))
+
+
+def _all_linear(key: str, targets: Targets, options: PeftOptions) -> bool:
+    """Whether targets are the word for all linear layers, where it has this meaning."""
+    return targets == ALL_LINEAR and key == "target_modules" and options.kind != "LN_TUNING"
 
 
 def _candidates(options: PeftOptions, model: nn.Module) -> dict[str, nn.Module]:
@@ -176,6 +181,8 @@ def _unmatched(
     """Targets that name no module of the right kind."""
     known = list(dict.fromkeys(name.rpartition(".")[2] for name in modules))
     listed = f"the modules that it can change are called {', '.join(known)}"
+    linear = any(isinstance(module, LINEAR) for module in modules.values())
+    words = [ALL_LINEAR, *known] if linear and key == "target_modules" else known
     if isinstance(targets, str):
         try:
             if any(is_named(name, targets) for name in modules):
@@ -190,7 +197,7 @@ def _unmatched(
             yield (
                 key,
                 f"{targets!r} matches no module's whole name",
-                _nearest(targets, known, listed),
+                _nearest(targets, words, listed),
             )
         return
     for end in targets:

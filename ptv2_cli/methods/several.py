@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from ptv2_cli.config.diagnostics import problems_from
 from ptv2_cli.config.fields import Count, impossible
+from ptv2_cli.config.origins import Origins
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.kinds import KindSpec
@@ -130,7 +134,7 @@ class Several(MethodSpec):
         """Problems of the parts, and parts that exclude each other."""
         bad = not self.parts
         if bad:
-            yield "of", NOTHING
+            yield "of", f"{NOTHING}; write {EXAMPLE}"
         for part in self.parts:
             for key, what in part.spec.problems(config, stacks):
                 bad = True
@@ -189,16 +193,29 @@ def _part(value: Any) -> dict[str, Any]:
     except ConfigError as error:
         raise impossible(error.problems[0].what, error.problems[0].hint) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        what = f"{name}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-        raise impossible(what, "ptv2 list methods shows the options") from None
+        raise _explained(error, name, METHODS.load(name), options) from None
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not number or not 0 < factor < float("inf"):
         what = f"{name}: {FACTOR} must be a number above 0, not {factor}"
         raise impossible(what, "1 is the run's own train.lr")
     _check_alone(name, spec)
     return {"name": name, **spec.model_dump(), FACTOR: float(factor)}
+
+
+def _explained(
+    error: ValidationError, name: str, spec_class: type[MethodSpec], options: Mapping[str, Any]
+) -> PydanticCustomError:
+    """What is wrong with the options of a part, and what to write."""
+    for key in options:
+        if key not in spec_class.model_fields and (key == "lr" or get_close_matches(key, [FACTOR])):
+            hint = f"write {FACTOR}: its learning rate is train.lr times this"
+            return impossible(f"{name}: unknown key {key}", hint)
+    problem = problems_from(error, Origins(""), (name,), model=spec_class, data=options)[0]
+    hint, fix = problem.hint, problem.fix
+    if fix is not None and fix.value is not None and fix.key.startswith(f"{name}."):
+        option = fix.key.removeprefix(f"{name}.")
+        hint = f"{fix.before}write {{name: {name}, {option}: {fix.value}}}{fix.after}"
+    return impossible(problem.what, hint)
 
 
 def _check_alone(name: str, spec: MethodSpec) -> None:

@@ -33,7 +33,7 @@ from commandline import Material, Ptv2, Refused
         ),
         (
             {"method": {"name": "ptuning_v2", "layers": "2-9"}},
-            ["bad.yaml", "ptv2 list methods shows the options"],
+            ["bad.yaml", "leave method.layers out for its default"],
         ),
         ({"head": "token"}, ["superglue/rte needs a sequence head, not 'token'"]),
         ({"head": {"pooling": "mask"}}, ["pooling: mask reads a template's {mask}"]),

@@ -39,6 +39,7 @@ def only(problems: list[Problem]) -> Problem:
             "train.lr must be a number or the word auto, not true",
             "write train: {lr: 5e-3}",
         ),
+        ("train: {lr: Auto}", None, "write train: {lr: auto}"),
         ("train: {lr: 0}", "train.lr must be above 0 or the word auto, not 0", ""),
         ("train: {lr: -5e-3}", "train.lr must be above 0 or the word auto, not -5e-3", ""),
         ("train: {lr: .inf}", "train.lr must be a finite number or the word auto, not .inf", ""),
@@ -170,6 +171,7 @@ def test_sections_without_a_name(fail: Fail, value: str) -> None:
     ("name", "hint"),
     [
         ("ptunin_v2", "did you mean 'ptuning_v2'?"),
+        ("LoRA", "did you mean 'lora'?"),
         ("prefix_tuning", "method: {name: ptuning_v2, reparam: mlp}"),
         ("zzz", "ptv2 list methods"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
+from pydantic import ValidationError
 
 from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.errors import ConfigError
@@ -129,6 +130,12 @@ def test_the_network_refuses_a_computed_start() -> None:
         ((key, what),) = PTuningV2(init=init, reparam="mlp").problems(None, {"self": 3})
         assert key == "init"
         assert "with reparam: mlp the network sets them" in what
+
+
+@pytest.mark.parametrize("std", [0, -1, float("inf"), float("nan")])
+def test_an_impossible_deviation_is_named(std) -> None:
+    with pytest.raises(ValidationError, match=f"a finite number above 0, not {std}"):
+        PTuningV2(init={"normal": std})
 
 
 def test_a_vocabulary_tells_words_from_special_and_unused_tokens() -> None:

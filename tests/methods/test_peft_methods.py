@@ -209,6 +209,16 @@ def config(folder_of, tmp_path):
         (["method.target_modules=query"], "write a list for the ends of names: [query]"),
         (["method.target_modules=(("], "is no regular expression"),
         (["method.target_modules=[]"], "must name at least one module"),
+        (["method.target_modules=all_linear"], "did you mean all-linear?"),
+        (
+            [
+                "method.name=ia3",
+                "method.target_modules=[key]",
+                "method.feedforward_modules=all-linear",
+            ],
+            "method.feedforward_modules: 'all-linear' matches no module's whole name",
+        ),
+        (["method.name=ln_tuning", "method.target_modules=all-linear"], "called LayerNorm"),
         (["method.r=33"], "33 is more than the rank of encoder.layer.0.attention.self.query"),
         (["method.r=33"], "use r of at most 32"),
         (["method.alpha=8"], "did you mean method.lora_alpha?"),

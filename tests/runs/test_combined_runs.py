@@ -185,7 +185,17 @@ def test_the_written_config_is_the_same_run(folder_of: FolderOf, rte: Path, tmp_
         (["bitfit", "combined"], "of"),
         (["bitfit", "mam"], "mam consists of several methods itself"),
         (["bitfit", {"name": "bitfitt"}], "did you mean 'bitfit'"),
-        (["bitfit", {"name": "houlsby_adapter", "bottleneck": 0}], "houlsby_adapter: bottleneck"),
+        (
+            ["bitfit", {"name": "houlsby_adapter", "bottleneck": 0}],
+            "houlsby_adapter.bottleneck must be 1 or more, not 0",
+        ),
+        (["bitfit", {"name": "lora", "rank": 8}], "did you mean lora.r? write {name: lora, r: 8}"),
+        (["bitfit", {"name": "lora", "lr_factr": 8}], "unknown key lr_factr"),
+        (["bitfit", {"name": "lora", "lr": 1e-3}], "write lr_factor"),
+        (
+            ["bitfit", {"name": "ptuning_v2", "softmax": "separat"}],
+            "write {name: ptuning_v2, softmax: separate}",
+        ),
         (["bitfit", {"name": "houlsby_adapter", "lr_factor": 0}], "lr_factor must be a number"),
         (["bitfit", {"name": "houlsby_adapter", "layers": "9"}], "layer 9 does not exist"),
         (["bitfit", {"r": 8}], "a method's name or a section with one"),
@@ -223,7 +233,23 @@ def test_methods_of_peft_that_cannot_be_combined(
 
 def test_combined_without_parts_is_named(folder_of: FolderOf, rte: Path, tmp_path: Path) -> None:
     path = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), rte, method="combined")
-    assert "of names fewer than two methods" in tiny.problems(path)
+    assert "of names fewer than two methods; write method: {name: comb" in tiny.problems(path)
+
+
+@WITH_PEFT
+def test_gates_read_hidden_states_of_layers_that_lora_is_in(
+    folder_of: FolderOf, rte: Path, tmp_path: Path
+) -> None:
+    of = [LORA, {**PREFIX, "gates": "apt"}, "bitfit"]
+    path = tiny.write_config(
+        tmp_path / "c.yaml",
+        folder_of("bert"),
+        rte,
+        method={"name": "combined", "of": of},
+        train={"steps": 2, "batch_size": 4, "seed": 11},
+    )
+    session, _ = tiny.trained(path, tmp_path / "runs")
+    assert_read_again(session.resolved_run.directory)
 
 
 def test_prefixes_of_different_layers_can_be_combined(

@@ -11,7 +11,8 @@ from ptv2_cli.backbones.sites import Stack
 from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import RunConfig
-from ptv2_cli.errors import Problem
+from ptv2_cli.config.suggestions import shown, worded
+from ptv2_cli.errors import Fix, Problem
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.runs.resolve.config_rules import prompt_length
 from ptv2_cli.runs.resolve.generation_rules import generation_misfits
@@ -49,13 +50,24 @@ def backbone_problems(
     yield from _compile_problems(loaded, shape)
 
 
+def _way_out(loaded: LoadedConfig, method: MethodSpec, key: str) -> str:
+    """How to return to the default of an option, if it was given."""
+    field, given = type(method).model_fields.get(key), loaded.raw.get("method")
+    if field is None or not isinstance(given, Mapping) or key not in given or key == "of":
+        return "ptv2 list methods shows the options"
+    default = shown(field.default)
+    value = f" ({default})" if default not in (None, "null") else ""
+    argument = loaded.where("method", key).startswith("--")
+    return worded(Fix(f"method.{key}", None, after=value), argument)
+
+
 def _shape_problems(
     loaded: LoadedConfig, method: MethodSpec, task: Task, shape: Shape
 ) -> Iterator[Problem]:
     """Layers, stacks and positions that the model does not have."""
     config = loaded.config
     for key, what in method.problems(config, shape.prompted(decodes=task.kind_spec.decodes)):
-        yield Problem(loaded.where("method", key), what, "ptv2 list methods shows the options")
+        yield Problem(loaded.where("method", key), what, _way_out(loaded, method, key))
     inside = method.inside_attention
     if inside is not None and not shape.family.registry:
         what = f"{shape.family.name} has an attention of its own, which cannot do this: {inside}"
