@@ -42,7 +42,7 @@ def _check_init(value: Any) -> Any:
                 return value
             what = f"the STD of {{normal: STD}} must be a finite number above 0, not {given}"
             raise impossible(what, f"normal is {{normal: {PUBLISHED_STD}}}, as published")
-        elif kind in {"text", "run"} and str(given).strip():
+        if kind in {"text", "run"} and str(given).strip():
             return {kind: str(getattr(given, "source", given))}
     if isinstance(value, str):  # a word: the message then proposes the nearest
         raise PydanticKnownError("literal_error", {"expected": f"{WORDS}, {', '.join(FORMS)}"})
