@@ -226,7 +226,7 @@ def flatten(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str,
 
 
 def plain(value: Any) -> str:
-    """A config value as people write it: `0.006`, `none`, `a, b`."""
+    """A config value as people write it: `0.006`, `none`, `a, b`, `{name: lora, r: 8}`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -235,6 +235,9 @@ def plain(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return ", ".join(plain(inner) for inner in value)
+    if isinstance(value, Mapping):  # a part of `combined`; null is an option that is not given
+        given = (f"{key}: {plain(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{{', '.join(given)}}}"
     return str(value)
 
 

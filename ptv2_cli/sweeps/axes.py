@@ -253,7 +253,8 @@ def _variants(loaded: LoadedConfig, value: Any, problems: list[Problem]) -> Iter
     """The settings of `variants:`; adds what is wrong with them to the problems."""
     origin = loaded.origins.find(("sweep", VARIANTS))
     if not isinstance(value, dict) or not value:
-        what = f"sweep.variants must be a mapping of names, not {seen(value, 'a mapping')}"
+        given = "an empty one" if value == {} else seen(value, "a mapping")
+        what = f"sweep.variants must be a mapping of names, not {given}"
         problems.append(Problem(str(origin), what, _VARIANTS_SAMPLE))
         return
     base = Path.cwd() if origin.line is None else Path(origin.file).absolute().parent

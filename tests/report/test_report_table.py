@@ -12,7 +12,7 @@ from made import content, unfinished, write
 from ptv2_cli.errors import InputError, RunError
 from ptv2_cli.report.build import build_report
 from ptv2_cli.report.cells import Report
-from ptv2_cli.report.runs import find_runs
+from ptv2_cli.report.runs import find_runs, plain
 from ptv2_cli.report.table import caption, grid
 from ptv2_cli.report.text_table import Grid, blocks, escaped, markdown_table, seconds
 
@@ -286,3 +286,8 @@ def test_markdown_shows_text_as_it_stands() -> None:
 
 def test_times() -> None:
     assert [seconds(x) for x in (4.6, 153, 7200)] == ["5 s", "2.5 min", "2.0 h"]
+
+
+def test_parts_of_a_method_are_written_as_in_a_config() -> None:
+    parts = [{"name": "lora", "r": 8, "layers": None}, {"name": "bitfit", "lr_factor": 2.0}]
+    assert plain(parts) == "{name: lora, r: 8}, {name: bitfit, lr_factor: 2}"

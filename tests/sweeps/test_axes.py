@@ -85,7 +85,7 @@ def test_all_bad_flags_at_once() -> None:
         ("{lr: [1], grid: {train.lr: [2]}}", "train.lr is swept twice", "one list"),
         ("{variant: {a: {}}}", "unknown key sweep.variant", "did you mean variants? write sweep:"),
         ("{variants: [a]}", "sweep.variants must be a mapping of names, not a list", "{plain: {}"),
-        ("{variants: {}}", "sweep.variants must be a mapping of names", "{plain: {}"),
+        ("{variants: {}}", "must be a mapping of names, not an empty one", "{plain: {}"),
         ("{variants: {a: 5}}", "variant a must be a mapping of keys, not 5", "{plain: {}"),
         ("{variants: {a: {train.lr: 1}}, lr: [1]}", "train.lr is swept twice", "one list"),
         ("{variants: {a: {name: x}}}", "name cannot change a result", "leave it out"),
