@@ -29,7 +29,7 @@ def data(tmp_path_factory) -> dict[str, Path]:
 
 CASES: list[tuple[dict[str, Any], str, dict[str, Any], list[str]]] = [
     (BERT, "rte", {"method": {"name": V2, "layers": "30"}},
-     ["layer 30 does not exist: the model has layers 1 to 24", "ptv2 list methods"]),
+     ["layer 30 does not exist: the model has layers 1 to 24", "leave method.layers out"]),
     (BERT, "rte", {"method": {"name": V2, "layers": "20-30"}}, ["layer 30 does not exist"]),
     (T5, "rte", {"method": {"name": V2, "layers": "30"}}, ["has layers 1 to 24"]),
     (BART, "rte", {"method": {"name": V2, "layers": "3", "sites": "cross"}},

@@ -99,10 +99,16 @@ def test_init_zero(backbone_of) -> None:
     assert not method.source.prompt.any()
 
 
-@pytest.mark.parametrize("init", ["uniform", {"normal": 0}, {"normal": "x"}, {"std": 1}, 3])
+@pytest.mark.parametrize("init", ["uniform", {"normal": "x"}, {"std": 1}, 3])
 def test_init_that_means_nothing(init) -> None:
     with pytest.raises(ValidationError, match="normal, zero, vocab"):
         PTuningV2.model_validate({"init": init})
+
+
+@pytest.mark.parametrize("std", [0, -1.0, math.inf, math.nan])
+def test_init_with_an_impossible_deviation(std: float) -> None:
+    with pytest.raises(ValidationError, match="must be a finite number above 0, not"):
+        PTuningV2.model_validate({"init": {"normal": std}})
 
 
 def test_init_zero_behind_a_network_is_refused() -> None:
