@@ -86,14 +86,19 @@ def pack(lengths: Sequence[int], prompt_len: int, linear: float, hidden: int) ->
     sizes = np.asarray(lengths, np.int64)
     rows, longest = len(sizes), int(sizes.max())
 
-    def cost(sequences: int, width: int) -> float:
-        return sequences * width * (linear + ATTENTION * 4 * (width + prompt_len) * hidden)
+    tokens = int(sizes.sum())
 
-    best, least = None, cost(rows, longest) * (1 - LEAST_GAIN)
-    for each in range(2, rows + 1):
-        packing = _spread(sizes, -(-rows // each))
-        if cost(packing.count, packing.width) < least:
-            best, least = packing, cost(packing.count, packing.width)
+    def cost(count: int, width: int) -> float:
+        return count * (linear + ATTENTION * 4 * (width + prompt_len) * hidden)
+
+    best, least = None, cost(rows * longest, longest) * (1 - LEAST_GAIN)
+    for sequences in dict.fromkeys(-(-rows // each) for each in range(2, rows + 1)):
+        if cost(tokens, max(longest, -(-tokens // sequences))) >= least:
+            break  # even without padding; fewer sequences are longer still
+        packing = _spread(sizes, sequences)
+        found = cost(packing.count * packing.width, packing.width)
+        if found < least:
+            best, least = packing, found
     return best
 
 
