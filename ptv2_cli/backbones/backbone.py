@@ -20,6 +20,7 @@ from ptv2_cli.rng import RowDraws
 
 NO_PROMPTS = Prompts()
 LINEAR = (nn.Linear, Conv1D)
+"""Linear layers; GPT-2 has its own class."""
 
 
 class Backbone(nn.Module):

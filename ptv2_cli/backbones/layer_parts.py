@@ -11,14 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.backbone import LINEAR, Backbone
 from ptv2_cli.backbones.injection import injection_of
 from ptv2_cli.backbones.layer_split import layers_with_sites
 from ptv2_cli.backbones.sites import Site
 
-LINEAR = (nn.Linear, Conv1D)
 TOKENS = 7
 """Number of tokens in the forward pass; odd, unlike the size of any table of positions."""
 

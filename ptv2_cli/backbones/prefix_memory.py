@@ -13,8 +13,8 @@ def read_memory(query: Tensor, memories: Tensor, rows: Sequence[int] | None) -> 
 
     In linear attention, a prompt adds sum_j phi(q) phi(k_j)^T v_j to the output for a query q. M
     takes the place of the sum of phi(k_j)^T v_j, so query heads that share keys and values share M.
-    phi is elu, as in the paper's experiments. q is the query that attention receives: in models
-    with rotary positions, after the rotation.
+    phi is elu here; other feature maps are possible. q is the query that attention receives: in
+    models with rotary positions, after the rotation.
 
     Args:
         query: [B, N, T, D].

@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from ptv2_cli.backbones.backbone import LINEAR
 from ptv2_cli.backbones.injection import injection_of
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import BackboneError
@@ -59,5 +59,5 @@ def _biases(model: nn.Module) -> Iterator[tuple[str, int]]:
         if not isinstance(bias, nn.Parameter) or not hasattr(module, "_ptv2_site"):
             continue
         norm = isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("LayerNorm")
-        if norm or isinstance(module, nn.Linear | Conv1D):
+        if norm or isinstance(module, LINEAR):
             yield injection_of(module)[1], bias.numel()

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from ptv2_cli.backbones.backbone import LINEAR
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.methods.targets import ALL_LINEAR, PeftOptions, Targets, is_named
 
 NAME = "default"
 """PEFT's default name of an adapter; the names of its parameters contain it."""
-LINEAR = (nn.Linear, Conv1D)
 HOOKS = (
     *("_forward_hooks", "_forward_hooks_with_kwargs"),
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
