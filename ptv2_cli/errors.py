@@ -8,6 +8,8 @@ from typing import Any, Self
 
 EXIT_DEFECT = 1
 EXIT_INPUT = 2
+EXIT_RANK_ENDED = 3
+"""Of a process that ends because another one of the same run has ended, which tells why."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class Ptv2Error(Exception):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle needs to send it to another process; subclasses take other arguments."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[Ptv2Error], args: tuple[Any, ...], fields: dict[str, Any]) -> Ptv2Error:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class InputError(Ptv2Error):
@@ -104,6 +117,16 @@ class CheckpointError(RunError):
 
 class MachineError(Ptv2Error):
     """The machine failed: no memory, no disk. Exit code 1."""
+
+
+class RankEnded(Ptv2Error):
+    """Another process that trains the same run has ended, and says the reason itself."""
+
+    def __init__(self, rank: int | None, code: int = EXIT_RANK_ENDED) -> None:
+        """Name the rank that has ended and its exit code, where they are known."""
+        super().__init__()
+        self.rank = rank
+        self.exit_code = code
 
 
 class Interrupted(Ptv2Error):
