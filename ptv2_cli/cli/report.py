@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.options import split_option
 
 if TYPE_CHECKING:
+    from ptv2_cli.report.baseline import Baseline
     from ptv2_cli.report.cells import Report
     from ptv2_cli.report.detail import Detail
     from ptv2_cli.report.text_table import Grid
@@ -25,6 +27,7 @@ class TableFormat(StrEnum):
     markdown = "markdown"
     csv = "csv"
     json = "json"
+    latex = "latex"
 
 
 def report(
@@ -51,6 +54,12 @@ def report(
     detail: Annotated[
         bool, typer.Option("--detail", help="Add scores per class or type, and confusion matrices.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="ROW", help="Test every row against this method: finetune."
+        ),
+    ] = None,
     plots: Annotated[
         Path | None,
         typer.Option("--plots", metavar="DIR", help="Draw plots into this folder (PNG, SVG)."),
@@ -58,15 +67,12 @@ def report(
 ) -> None:
     """Show finished runs as one table: methods by tasks."""
     from ptv2_cli.config.suggestions import SPLITS
-    from ptv2_cli.errors import InputError
+    from ptv2_cli.report.baseline import against
     from ptv2_cli.report.build import build_report
     from ptv2_cli.report.detail import details
     from ptv2_cli.report.runs import find_runs
 
-    if detail and format_ is TableFormat.csv:
-        raise InputError.at(
-            "--detail", "does not fit into one csv file", "add --format json instead"
-        )
+    _require_room(format_, {"--detail": detail, "--baseline": baseline is not None})
     if plots is not None:
         # Before any work: the folder and matplotlib may be missing.
         from ptv2_cli.report.plots import require_matplotlib
@@ -74,11 +80,25 @@ def report(
         require_matplotlib()
     found = find_runs(folders or [Path("runs")])
     made = build_report(found, metric, None if split is None else SPLITS.get(split, split))
-    _WRITERS[format_](made, details(made) if detail else [])
+    tests = None if baseline is None else against(made, baseline)
+    _WRITERS[format_](made, details(made) if detail else [], tests)
     for text in made.notes:
         console.note(f"note: {text}")
     if plots is not None:
         _draw(made, plots)
+
+
+def _require_room(format_: TableFormat, asked: dict[str, bool]) -> None:
+    """Raise InputError for what a format of one table cannot hold."""
+    from ptv2_cli.errors import InputError
+
+    for flag, given in asked.items():
+        if given and (
+            format_ is TableFormat.csv or (format_ is TableFormat.latex and flag == "--detail")
+        ):
+            what = "csv file" if format_ is TableFormat.csv else "LaTeX table"
+            hint = "add --format json instead"
+            raise InputError.at(flag, f"does not fit into one {what}", hint)
 
 
 def _draw(made: Report, folder: Path) -> None:
@@ -88,7 +108,7 @@ def _draw(made: Report, folder: Path) -> None:
         console.note(f"wrote {path}")
 
 
-def _table(made: Report, more: list[Detail]) -> None:
+def _table(made: Report, more: list[Detail], tests: Baseline | None) -> None:
     from ptv2_cli.report import table as render
 
     sign = _plus_minus()
@@ -96,6 +116,8 @@ def _table(made: Report, more: list[Detail]) -> None:
     console.say()
     for text in render.caption(made, sign):
         console.say(text)
+    if tests is not None:
+        _tests(made, tests)
     for part in more:
         console.say()
         console.say(part.title)
@@ -105,28 +127,54 @@ def _table(made: Report, more: list[Detail]) -> None:
             _grid(table)
 
 
-def _markdown(made: Report, more: list[Detail]) -> None:
+def _tests(made: Report, tests: Baseline) -> None:
+    from ptv2_cli.report.baseline_table import tables
+
+    plain = {} if _encodable("†‡") else str.maketrans("†‡", "^v")
+    for table, caption in tables(tests, made):
+        console.say()
+        _grid(replace(table, rows=[[t.translate(plain) for t in row] for row in table.rows]))
+        console.say()
+        for text in caption:
+            console.say(text.translate(plain))
+
+
+def _markdown(made: Report, more: list[Detail], tests: Baseline | None) -> None:
     from ptv2_cli.report.table import markdown
     from ptv2_cli.report.text_table import escaped, markdown_table
 
     console.lines([markdown(made)])
+    if tests is not None:
+        from ptv2_cli.report.baseline_table import markdown as tests_markdown
+
+        console.lines(["", tests_markdown(tests, made)])
     for part in more:
         console.lines(["", f"### {escaped(part.title)}"])
         for table in part.grids():
             console.lines(["", markdown_table(table)])
 
 
-def _csv(made: Report, more: list[Detail]) -> None:
+def _csv(made: Report, more: list[Detail], tests: Baseline | None) -> None:
     from ptv2_cli.report.export import csv_text
 
     console.lines([csv_text(made).removesuffix("\n")])
 
 
-def _json(made: Report, more: list[Detail]) -> None:
+def _json(made: Report, more: list[Detail], tests: Baseline | None) -> None:
     from ptv2_cli.report.export import content
 
-    detail = {"detail": [part.plain() for part in more]} if more else {}
+    detail: dict[str, object] = {"detail": [part.plain() for part in more]} if more else {}
+    if tests is not None:
+        from ptv2_cli.report.baseline_table import content as tests_content
+
+        detail["baseline"] = tests_content(tests, made)
     console.as_json({**content(made), **detail})
+
+
+def _latex(made: Report, more: list[Detail], tests: Baseline | None) -> None:
+    from ptv2_cli.report.latex import latex
+
+    console.lines([latex(made, tests)])
 
 
 _WRITERS = {
@@ -134,6 +182,7 @@ _WRITERS = {
     TableFormat.markdown: _markdown,
     TableFormat.csv: _csv,
     TableFormat.json: _json,
+    TableFormat.latex: _latex,
 }
 
 
@@ -148,9 +197,13 @@ def _grid(table: Grid) -> None:
 
 
 def _plus_minus() -> str:
-    """The sign if standard output can encode it."""
+    return "±" if _encodable("±") else "+-"
+
+
+def _encodable(text: str) -> bool:
+    """Whether standard output can encode the text."""
     try:
-        "±".encode(sys.stdout.encoding or "ascii")
+        text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return "+-"
-    return "±"
+        return False
+    return True

@@ -118,9 +118,7 @@ def _best(cells: Sequence[Cell]) -> Cell | None:
     """The cell with the best mean, the first of equals; None if there are fewer than two."""
     if len(cells) < 2:
         return None
-    selection = cells[0].runs[0].metrics["selection"]
-    least = selection["metric"] == cells[0].column.metric and selection["mode"] == "min"
-    return (min if least else max)(cells, key=lambda cell: cell.mean or 0.0)
+    return (min if cells[0].lower_is_better else max)(cells, key=lambda cell: cell.mean or 0.0)
 
 
 def _order(key: RowKey) -> tuple[Any, ...]:

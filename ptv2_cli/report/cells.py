@@ -73,6 +73,12 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether its runs chose their epoch by the lowest value of its metric."""
+        selection = self.runs[0].metrics["selection"]
+        return bool(selection["metric"] == self.column.metric and selection["mode"] == "min")
+
+    @property
     def error(self) -> float | None:
         """Standard error of a run's score over rows, mean of the runs; None where not known."""
         split, metric = self.column.split, self.column.metric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
+from ptv2_cli.report.cells import Cell, Report, RowKey, TableRow, TaskColumn
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.text_table import Grid, escaped, markdown_table, percent, seconds
 
@@ -14,7 +14,7 @@ MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
 
 def grid(report: Report, sign: str = "±") -> Grid:
     """The table; `sign` stands between mean and standard deviation."""
-    names = _label_columns(report)
+    names = label_columns(report)
     headings = [name for name, _ in names]
     headings += [
         f"{report.names[column]} {column.metric}".replace(" ", "\n") for column in report.columns
@@ -24,11 +24,11 @@ def grid(report: Report, sign: str = "±") -> Grid:
     headings += ["trainable\n%", "time"]
     rows = []
     for line in report.lines:
-        row = [read(line) for _, read in names]
+        row = [read(line.key) for _, read in names]
         row += [_cell(line.cells.get(c), report, c, sign) for c in report.columns]
         row += [percent(line.average(report.common))] if report.averages else []
         row += [_kl(line.retention)] if report.texts else []
-        rows.append([*row, _share(line), seconds(line.seconds(report.common))])
+        rows.append([*row, share(line), seconds(line.seconds(report.common))])
     return Grid(headings, [*rows, *_beside(report, len(names))], len(names))
 
 
@@ -108,17 +108,17 @@ def _mark(cell: Cell) -> str:
     return f"{verdict}{'!' if cell.stuck else ''}"
 
 
-def _label_columns(report: Report) -> list[tuple[str, Callable[[TableRow], str]]]:
+def label_columns(report: Report) -> list[tuple[str, Callable[[RowKey], str]]]:
     """The columns of names that say something: those whose values are not all the same."""
     keys = [line.key for line in report.lines]
-    found: list[tuple[str, Callable[[TableRow], str]]] = []
+    found: list[tuple[str, Callable[[RowKey], str]]] = []
     if len({key.backbone for key in keys}) > 1:
-        found.append(("backbone", lambda line: short_backbone(line.key.backbone)))
-    found.append(("method", lambda line: line.key.method))
+        found.append(("backbone", lambda key: short_backbone(key.backbone)))
+    found.append(("method", lambda key: key.method))
     if any(key.prompt_len for key in keys):
-        found.append(("prompt", lambda line: str(line.key.prompt_len or "-")))
+        found.append(("prompt", lambda key: str(key.prompt_len or "-")))
     if any(key.keys for key in keys):
-        found.append(("setting", lambda line: line.key.setting or "-"))
+        found.append(("setting", lambda key: key.setting or "-"))
     return found
 
 
@@ -144,7 +144,7 @@ def _kl(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _share(line: TableRow) -> str:
+def share(line: TableRow) -> str:
     """`0.42`, `0.41-0.43`; four places for what would read 0.00."""
     low, high = (
         f"{value:.2f}" if value >= 0.01 else f"{value:.4f}" for value in line.trainable_percent

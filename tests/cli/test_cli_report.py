@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commandline import Ptv2, Refused
+from latex_check import tables
 from made import content, unfinished, write
 
 
@@ -156,3 +157,29 @@ def test_pictures_without_matplotlib(
 ) -> None:
     monkeypatch.setattr("ptv2_cli.report.plots.find_spec", lambda name: None)
     refused("report", "--plots", "out", says=["--plots", "pip install 'ptv2[plots]'"])
+
+
+def test_latex_with_a_baseline(runs: Path, ptv2: Ptv2) -> None:
+    result = ptv2("report", "--format", "latex", "--baseline", "finetune")
+    assert result.code == 0
+    cells, *_ = tables(result.out)
+    assert cells[0][:2] == ["method", "prompt"]
+    assert "than finetune" in result.out
+
+
+def test_a_baseline_in_every_format(runs: Path, ptv2: Ptv2) -> None:
+    plain = ptv2("report", "--baseline", "finetune")
+    assert "diff: points above finetune" in plain.out
+    assert "-35.0" in plain.out
+    (cell,) = json.loads(ptv2("report", "--baseline", "finetune", "--format", "json").out)[
+        "baseline"
+    ]["cells"]
+    assert cell["difference"] == pytest.approx(-0.35)
+    assert "| -35.0 |" in ptv2("report", "--baseline", "finetune", "--format", "markdown").out
+
+
+def test_what_one_table_cannot_hold(runs: Path, refused: Refused) -> None:
+    says = ["does not fit into one", "--format json"]
+    refused("report", "--detail", "--format", "latex", says=says)
+    refused("report", "--baseline", "finetune", "--format", "csv", says=says)
+    refused("report", "--baseline", "lora", says=["no row is 'lora'", "ptuning_v2 p20"])
