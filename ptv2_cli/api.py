@@ -153,7 +153,7 @@ def sweep(
     from ptv2_cli.runs.lock import locked
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.sweeps.engine import EngineContext
-    from ptv2_cli.sweeps.records import DONE
+    from ptv2_cli.sweeps.records import ENDED
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
@@ -179,7 +179,7 @@ def sweep(
     runs, failed = [], []
     for trial in store.plan.trials:
         outcome = store.outcomes[trial.record.fingerprint]
-        if outcome.status in DONE and outcome.run is not None:
+        if outcome.status in ENDED and outcome.run is not None:
             runs.append(
                 Run(RunDirectory(store.output / outcome.run), device=device, offline=offline)
             )
@@ -202,7 +202,7 @@ class Sweep:
     """A dict per setting (trials that differ only in their seed), the best first; earlier calls of
     the same sweep included. Keys: `task`, `split`, `metric`, `config`, the keys of the grid, `mean`
     and `deviation` over seeds, `seeds`, `best`, `verdict` and `p` of the test against the best,
-    `failed`, `diverged`, `unfinished`, `stuck`. `pandas.DataFrame(table)` works."""
+    `failed`, `diverged`, `pruned`, `unfinished`, `stuck`. `pandas.DataFrame(table)` works."""
     failed: list[dict[str, Any]]
     """The trials that failed: their values, `seed`, `reason` and `hint`."""
     summary: str

@@ -28,6 +28,7 @@ _STATES = {
     "finished": "finished",
     "early_stopped": "finished",
     "diverged": "diverged",
+    "pruned": "pruned",
     "failed": "failed before, to do again",
 }
 
@@ -136,6 +137,7 @@ def _remarks(setting: Setting, board: Leaderboard) -> list[str]:
     counts = {
         "failed": setting.failed,
         "diverged": setting.diverged,
+        "pruned": setting.pruned,
         "unfinished": setting.unfinished,
         "stuck on one answer": setting.stuck,
     }

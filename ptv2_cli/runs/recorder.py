@@ -56,8 +56,8 @@ UNSYNCED = (
     "the file system cannot sync folders: a kill loses nothing, a power cut may lose the last save"
 )
 
-StopAfter = Callable[[EvalDone], bool]
-"""Whether a run is to end early, with an evaluation that still counts."""
+Prune = Callable[[EvalDone], bool]
+"""Whether to save a run after an evaluation and set it aside, unfinished."""
 
 
 class RunRecorder:
@@ -67,9 +67,9 @@ class RunRecorder:
     `close` in any case.
     """
 
-    def __init__(self, session: Session, stop_after: StopAfter) -> None:
+    def __init__(self, session: Session, prune: Prune) -> None:
         self.session = session
-        self.stop_after = stop_after
+        self.prune = prune
         self.resolved_run = session.resolved_run
         self.directory = session.resolved_run.directory
         self.config = config = session.resolved.config

@@ -19,7 +19,7 @@ from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.directory import ELSEWHERE, writing
 from ptv2_cli.runs.evaluation import Evaluation, evaluate
 from ptv2_cli.runs.interrupts import Interrupts
-from ptv2_cli.runs.recorder import RunRecorder, StopAfter
+from ptv2_cli.runs.recorder import Prune, RunRecorder
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.threads import count_restored
@@ -43,8 +43,8 @@ The predictions, which are kept, then have the same bits as those of the run alo
 """
 
 _T = TypeVar("_T")
-Ended = tuple[Session, dict[str, Any]]
-"""A run that has ended, and the content of its metrics.json."""
+Ended = tuple[Session, dict[str, Any] | None]
+"""A run that has ended, and the content of its metrics.json; None if it was set aside."""
 
 
 def rows_of_a_pass(device: torch.device) -> int | None:
@@ -101,7 +101,7 @@ class Trainer:
         sinks: Sequence[MakeSink] = (),
         *,
         resume: bool,
-        stop_after: StopAfter = lambda event: False,
+        prune: Prune = lambda event: False,
     ) -> None:
         """Begin a run, or let it go on where it was, beside those that it trains already.
 
@@ -109,7 +109,7 @@ class Trainer:
             session: the run.
             sinks: make what follows it, beside its log file; closed when it ends.
             resume: whether to go on from the run's last checkpoint, if there is one.
-            stop_after: whether an evaluation, which still counts, ends the run early.
+            prune: whether to set the run aside after an evaluation; it can go on from there.
 
         Raises:
             RunError: another process writes its directory.
@@ -117,7 +117,7 @@ class Trainer:
             InputError: a sink refuses the run.
         """
         with self.generator_preserved():
-            run = RunRecorder(session, stop_after)
+            run = RunRecorder(session, prune)
         self._split_time()
         if not self._runs and self.sharing.lower is None:
             self.sharing.lower = session.lower_states()
@@ -193,13 +193,19 @@ class Trainer:
             run.after_step(event)
         elif isinstance(event, EvalDone):
             run.after_evaluation(event)
-            if run.record.exhausted or run.stop_after(event):
-                self._training.remove(run.lane)
-                patience = run.record.patience if run.record.exhausted else None
-                run.emit(Stopped("early_stopped", {"patience": patience}))
-                self._ended.append((run, "early_stopped"))
+            pruned = run.prune(event)
+            if run.record.exhausted:
+                self._stop(run, Stopped("early_stopped", {"patience": run.record.patience}))
+            elif pruned and run.lane.end() is None:
+                self._stop(run, Stopped("pruned", {}))
         else:
             self._ended.append((run, event.reason))
+
+    def _stop(self, run: RunRecorder, event: Stopped) -> None:
+        """Let a run take no further step."""
+        self._training.remove(run.lane)
+        run.emit(event)
+        self._ended.append((run, event.reason))
 
     def _evaluate(self, lanes: Sequence[Lane]) -> list[EvalDone]:
         """Called by the loop when evaluations are due."""
@@ -219,7 +225,11 @@ class Trainer:
         while self._ended:
             self._split_time()
             ended, self._ended = self._ended, []
-            for run, metrics in self._conclude(ended):
+            # Those set aside were saved after the evaluation that they ended with.
+            aside: list[tuple[RunRecorder, dict[str, Any] | None]]
+            aside = [(run, None) for run, reason in ended if reason == "pruned"]
+            others = [each for each in ended if each[1] != "pruned"]
+            for run, metrics in [*aside, *self._conclude(others)]:
                 del self._runs[run.lane]
                 run.close()
                 yield run.session, metrics
@@ -344,4 +354,5 @@ def train(
     with Trainer(session.device) as trainer:
         trainer.add(session, sinks, resume=resume)
         ((_, metrics),) = trainer.train()
+    assert metrics is not None  # nobody sets it aside
     return metrics

@@ -57,10 +57,10 @@ class Monitor(Protocol):
         """Call when a trial that had started goes back to the queue, to start again later."""
 
     def should_stop(self, trial: TrialSpec, evaluation: EvalDone) -> bool:
-        """Call after each evaluation of a trial; where it returns True, stop the trial there.
+        """Call after each evaluation of a trial; where it returns True, prune the trial there.
 
-        A trial stopped so keeps that evaluation, scores its reported splits and ends as
-        `early_stopped`, like one that ran out of patience.
+        A pruned trial is saved and set aside: its run is unfinished and has no metrics.json, and
+        its result is `Outcome.pruned`. One that has no step left is not pruned.
         """
 
 
@@ -149,7 +149,8 @@ class Engine(Protocol):
         """Run trials, yielding one result for each as soon as it has ended, in any order.
 
         - Take trials from the iterable only when there is room for them: a search decides on the
-          next trial when it is asked for it.
+          next trial when it is asked for it, by the results that were yielded until then. A
+          `Sequence` holds all trials of the sweep, which may be grouped before they start.
         - A run directory with a checkpoint is resumed. `ResolvedRun.started` tells.
         - One trial's failure is a result with status `failed`, a `reason` and a `hint`; it must
           not stop the others.

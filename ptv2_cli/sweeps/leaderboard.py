@@ -13,7 +13,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.report.noise import Contest, Verdict
 from ptv2_cli.report.runs import ReportedRun
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.sweeps.records import DONE, Outcome, TrialRecord
+from ptv2_cli.sweeps.records import ENDED, Outcome, TrialRecord
 
 WIDEST = {int: 2.0, float: 3.0}
 """Largest factor between the grid's edge and the value suggested beyond it."""
@@ -30,6 +30,8 @@ class Setting:
     """Trials that have yet to run."""
     failed: int
     diverged: int
+    pruned: int
+    """Trials that a search has given up."""
     verdict: Verdict | None = None
     """Its comparison with the best; None where nothing was compared."""
     stuck: int = 0
@@ -163,6 +165,7 @@ class Leaderboard:
                     "unfinished": s.unfinished,
                     "failed": s.failed,
                     "diverged": s.diverged,
+                    "pruned": s.pruned,
                     "best": s is best,
                     "verdict": s.verdict.word if s.verdict else None,
                     "p": s.verdict.p if s.verdict else None,
@@ -203,9 +206,10 @@ def _setting(records: Sequence[TrialRecord], outcomes: Mapping[str, Outcome]) ->
     ends = [outcomes[record.fingerprint] for record in records]
     scored = [o.value for o in ends if o.scored and o.value is not None]
     failed = sum(outcome.status == "failed" for outcome in ends)
-    diverged = sum(outcome.status in DONE and not outcome.scored for outcome in ends)
-    unfinished = len(ends) - len(scored) - failed - diverged
-    return Setting(tuple(records), tuple(scored), unfinished, failed, diverged)
+    pruned = sum(outcome.status == "pruned" for outcome in ends)
+    diverged = sum(outcome.status in ENDED and not outcome.scored for outcome in ends)
+    unfinished = len(ends) - len(scored) - failed - diverged - pruned
+    return Setting(tuple(records), tuple(scored), unfinished, failed, diverged, pruned)
 
 
 def short(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +19,12 @@ SCHEMA_VERSION = 1
 PLAN, RESULTS = "plan.json", "results.json"
 NO_SWEEP = "is no file of a ptv2 sweep"
 Status = Literal[
-    "waiting", "running", "interrupted", "finished", "early_stopped", "diverged", "failed"
+    "waiting", "running", "interrupted", "finished", "early_stopped", "diverged", "pruned", "failed"
 ]
-DONE = frozenset({"finished", "early_stopped", "diverged"})
-"""The run has ended; the same command does not train it again."""
+ENDED = frozenset({"finished", "early_stopped", "diverged"})
+"""The run has ended and has written its metrics.json."""
+DONE = ENDED | {"pruned"}
+"""The same command does not train it again: the run has ended, or a search has given it up."""
 SCORED = frozenset({"finished", "early_stopped"})
 """The run's score counts in the table; a diverged run is shown with its reason."""
 _T = TypeVar("_T")
@@ -91,6 +94,26 @@ class Outcome:
         hint = f"lower train.lr (now {lr:g})"
         return replace(outcome, reason="the loss is no longer finite", hint=hint)
 
+    @classmethod
+    def pruned(cls, run: RunDirectory, metric: str, mode: str) -> Outcome:
+        """The outcome of a run that was set aside: saved, unfinished and without metrics.json.
+
+        Its value is the best until then.
+
+        Raises:
+            RunError: its history.jsonl is missing or damaged.
+        """
+        lines = run.read_history()
+        values = [line["metrics"].get(metric, math.nan) for line in lines]
+        known = [value for value in values if not math.isnan(value)]
+        better = max if mode == "max" else min
+        return cls(
+            "pruned",
+            value=better(known, default=None),
+            run=run.path.name,
+            seconds=lines[-1]["train_seconds"] if lines else None,
+        )
+
     @property
     def scored(self) -> bool:
         """Whether its value counts in the table."""
@@ -127,7 +150,7 @@ def _outcome(output: Path, record: TrialRecord, written: Outcome) -> Outcome:
     run = find_by_fingerprint(output, record.fingerprint)
     if run is not None and run.finished:
         return replace(Outcome.of_run(run), attempts=written.attempts)
-    if written.status == "failed":
+    if written.status in {"failed", "pruned"}:
         return written
     if run is not None and resumable(run.checkpoints):
         return Outcome("interrupted", run=run.path.name, attempts=written.attempts)

@@ -17,7 +17,7 @@ from ptv2_cli.sweeps.trials import Trial
 from ptv2_cli.training.events import EvalDone
 
 ShouldStop = Callable[[Trial, EvalDone], bool]
-"""Whether to stop a trial after an evaluation."""
+"""Whether to prune a trial after an evaluation."""
 
 
 class View(Protocol):
@@ -39,7 +39,7 @@ def run_trials(
         store: the plan, and where results are recorded.
         engine: runs the trials.
         view: shows their progress; None: nothing does.
-        should_stop: stops a trial early; its best evaluation until then counts.
+        should_stop: whether to prune a trial after an evaluation.
 
     Raises:
         Interrupted: by a signal; the trials and the sweep are saved.
@@ -85,7 +85,7 @@ class _Recorder:
         self._note(trial.fingerprint, Outcome("waiting"))
 
     def should_stop(self, trial: TrialSpec, evaluation: EvalDone) -> bool:
-        """Whether to stop a trial after an evaluation."""
+        """Whether to prune a trial after an evaluation."""
         stop = self._should_stop
         return stop is not None and stop(self.trials[trial.fingerprint], evaluation)
 

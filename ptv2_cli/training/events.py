@@ -53,7 +53,8 @@ class Saved:
 class Stopped:
     """The loop ended."""
 
-    reason: Literal["finished", "early_stopped", "diverged"]
+    reason: Literal["finished", "early_stopped", "diverged", "pruned"]
+    """pruned: saved and set aside, unfinished; the others end the run."""
     detail: Mapping[str, Any]
 
 

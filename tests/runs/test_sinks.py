@@ -17,6 +17,7 @@ from ptv2_cli.runs.lock import locked
 from ptv2_cli.runs.recorder import RunRecorder
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import Trainer, train
+from ptv2_cli.runs.training_record import TrainingRecord
 from ptv2_cli.training.events import EvalDone, Finished, Started, StepDone, Stopped, Warned
 
 SHORT = ("train.epochs=1",)
@@ -133,10 +134,15 @@ def test_one_may_refuse_a_run_before_it_trains(config: Path, tmp_path: Path) -> 
 
 
 def stopped_early(session: Any, sink: Recording) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingRecord, "exhausted", True)
+        assert train(session, [sink])["status"] == "early_stopped"
+
+
+def pruned(session: Any, sink: Recording) -> None:
     with Trainer(session.device) as trainer:
-        trainer.add(session, [sink], resume=False, stop_after=lambda event: True)
-        ((_, metrics),) = trainer.train()
-    assert metrics["status"] == "early_stopped"
+        trainer.add(session, [sink], resume=False, prune=lambda event: True)
+        assert list(trainer.train()) == [(session, None)]
 
 
 def diverging(session: Any, sink: Recording) -> None:
@@ -191,14 +197,14 @@ def put_off(session: Any, sink: Recording) -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [stopped_early, diverging, interrupted, stopped_at_once, failing, failing_at_the_end,
+    [stopped_early, pruned, diverging, interrupted, stopped_at_once, failing, failing_at_the_end,
      failing_to_begin, put_off],
 )  # fmt: skip
 def test_it_is_closed_once_however_the_run_ends(
     end: Callable[[Any, Recording], None], config: Path, tmp_path: Path
 ) -> None:
     sink = Recording()
-    session = tiny.opened(config, tmp_path / "runs", *SHORT)
+    session = tiny.opened(config, tmp_path / "runs", *SHORT, "train.eval_every=1")
     end(session, sink)
     assert sink.run is not None
     assert sink.closed == 1

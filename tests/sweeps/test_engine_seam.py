@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +137,37 @@ def test_trials_are_taken_one_at_a_time(configs: list[Path], tmp_path: Path) -> 
         ended.append(result.fingerprint)
     assert len(taken) == 2
     assert ended == taken
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_search_fills_each_lane_as_it_gets_free(
+    lanes: int, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rte = tiny.write_rte(tmp_path / "rte", train=12, validation=6)
+    lengths = [{"prompt_len": length, "train": {"steps": 4}} for length in (2, 3, 4)]
+    # Its first step is its last, so its place is free before those of the others.
+    lengths[0]["train"] = {"steps": 2}
+    alone = {"method": "finetune", "prompt_len": None}
+    configs = laned.write(
+        tmp_path, folder_of("bert"), rte, *lengths, alone, {"prompt_len": 5},
+        train={"steps": 4, "eval_every": 2},
+    )  # fmt: skip
+    plan = laned.plan(configs, tmp_path / "runs")
+    ended: list[str] = []
+    seen: list[int] = []
+    """How many had ended when each trial was asked for."""
+
+    def search() -> Iterator[TrialSpec]:
+        for trial in plan.trials:
+            seen.append(len(ended))
+            yield trial.spec
+
+    for result in laned.engine(plan, lanes).run(search(), SilentMonitor()):
+        assert result.outcome.status == "finished"
+        ended.append(result.fingerprint)
+    # The fourth shares nothing with the others: it waits until they have ended, the fifth for it.
+    assert seen == {1: [0, 1, 2, 3, 4], 2: [0, 0, 1, 2, 3]}[lanes]
+    assert ended == [trial.spec.fingerprint for trial in plan.trials]
 
 
 def test_a_sweep_that_stops_closes_its_engine(configs: list[Path], tmp_path: Path) -> None:

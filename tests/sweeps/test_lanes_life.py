@@ -10,6 +10,7 @@ import laned
 import pytest
 import tiny
 from laned import Watch, assert_same
+from left_behind import assert_bit_equal
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.runs.lock import locked
@@ -111,28 +112,62 @@ def test_pruned_after_an_evaluation(configs: list[Path], tmp_path: Path) -> None
 
     grid = "prompt_len=2,3,4,5"
     swept = laned.sweep(configs, tmp_path / "runs", 2, grid=grid, should_stop=should_stop)
-    assert swept.statuses == ["finished", "early_stopped", "finished", "finished"]
+    assert swept.statuses == ["finished", "pruned", "finished", "finished"]
     _, pruned, later, _ = swept.runs
     assert steps(swept.watch, pruned.folder.name) == [1, 2, 3, 4]
-    assert pruned.metrics["status"] == "early_stopped"
-    assert pruned.metrics["evaluations"] == 2
-    assert len(pruned.predictions) == 6
-    assert pruned.metrics["selection"]["step"] in {2, 4}
+    assert swept.watch.of(pruned.folder.name, Stopped)[-1].reason == "pruned"
+    outcome = swept.watch.outcomes[pruned.folder.name]
+    assert outcome.value == max(line["metrics"]["accuracy"] for line in pruned.history)
+    assert len(pruned.history) == 2
+    assert not (pruned.folder / "metrics.json").exists()
     assert swept.watch.most == 2
     assert asked == [
         (2, 2), (3, 2), (2, 4), (3, 4), (2, 6), (4, 2), (4, 4), (5, 2), (4, 6), (5, 4), (5, 6),
     ]  # fmt: skip
     assert swept.watch.order.index(later.folder.name) == 2
-    # It has ended: the same command trains nothing.
+    board = next(iter(swept.store.leaderboards()))
+    assert [setting.pruned for setting in board.settings] == [0, 1, 0, 0]
+    assert [len(setting.scores) for setting in board.settings] == [1, 0, 1, 1]
+    # It was given up: the same command trains nothing.
     again = laned.sweep(configs, tmp_path / "runs", 2, grid=grid)
     assert again.watch.order == []
+    assert again.statuses == swept.statuses
+
+
+def test_a_pruned_run_goes_on_bit_equal(configs: list[Path], tmp_path: Path) -> None:
+    def third(trial: Trial, event: EvalDone) -> bool:
+        return trial.record.values["prompt_len"] == 3 and event.step == 4
+
+    grid, output = "prompt_len=2,3", tmp_path / "runs"
+    pruned = laned.sweep(configs, output, 1, grid=grid, should_stop=third).runs[1]
+    name = pruned.folder.name
+    # Another sweep, which has not pruned it, does not take it for a finished run.
+    watch = laned.Watch()
+    other = laned.sweep(configs, output, 1, grid="prompt_len=3 train.lr=0.01", watch=watch)
+    assert other.statuses == ["finished"]
+    assert watch.order == [name]
+    assert steps(watch, name) == [5, 6]
+    whole = laned.sweep(configs, tmp_path / "whole", 1, grid=grid).runs[1]
+    assert_bit_equal(whole.folder, pruned.folder)
+    # Its sweep has it as finished then.
+    again = laned.sweep(configs, output, 1, grid=grid)
+    assert again.statuses == ["finished", "finished"]
+    assert again.watch.order == []
+
+
+def test_the_last_evaluation_prunes_nothing(configs: list[Path], tmp_path: Path) -> None:
+    swept = laned.sweep(
+        configs, tmp_path / "runs", 1, grid="prompt_len=2,3",
+        should_stop=lambda trial, event: event.step == TRAIN["steps"],
+    )  # fmt: skip
+    assert swept.statuses == ["finished", "finished"]
 
 
 def test_a_pruned_single_trial(configs: list[Path], tmp_path: Path) -> None:
     swept = laned.sweep(
         configs, tmp_path / "runs", 1, grid="prompt_len=2,3", should_stop=lambda trial, event: True
     )
-    assert swept.statuses == ["early_stopped"] * 2
+    assert swept.statuses == ["pruned"] * 2
     assert [run.history[-1]["step"] for run in swept.runs] == [2, 2]
 
 

@@ -13,6 +13,7 @@ REASONS = {
     "finished": "finished",
     "early_stopped": "stopped early",
     "diverged": "diverged: the loss is no longer finite",
+    "pruned": "pruned: saved and set aside, because other settings do better",
 }
 
 

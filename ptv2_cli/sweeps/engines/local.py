@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ from ptv2_cli.sweeps.engine import (
     prepare_spec,
 )
 from ptv2_cli.sweeps.estimate import estimate
+from ptv2_cli.sweeps.options import Lanes
 from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.session_pool import SessionPool, free
 from ptv2_cli.threads import use_threads
@@ -65,19 +67,46 @@ class LocalEngine:
         return Forecast(lines, seconds)
 
     def run(self, trials: Iterable[TrialSpec], monitor: Monitor) -> Results:
-        """Train the trials, group by group."""
-        one_by_one = self._context.lanes.count == 1
-        for batch in ([trial] for trial in trials) if one_by_one else [list(trials)]:
-            specs = {trial.fingerprint: trial for trial in batch}
-            runs = []
-            for trial in batch:
-                try:
-                    runs.append(self._prepare(trial))
-                except InputError as error:
-                    yield TrialResult(trial.fingerprint, Outcome.failed(error.problems[0]))
-            for group in self._groups_of(runs):
-                members = [(specs[run.fingerprint], run) for run in group.runs]
-                yield from _GroupTraining(members, group.lanes, self.pool, monitor).results()
+        """Train the trials: a sequence group by group, others as they come."""
+        count = self._context.lanes.count
+        if count == 1 or not isinstance(trials, Sequence):
+            yield from self._as_they_come(trials, count, monitor)
+            return
+        specs = {trial.fingerprint: trial for trial in trials}
+        runs = []
+        for trial in trials:
+            run = self._prepared(trial)
+            if isinstance(run, TrialResult):
+                yield run
+            else:
+                runs.append(run)
+        for group in self._groups_of(runs):
+            members = [(specs[run.fingerprint], run) for run in group.runs]
+            yield from _GroupTraining(
+                _Queue(members, grouped=True), group.lanes, self.pool, monitor
+            ).results()
+
+    def _as_they_come(self, trials: Iterable[TrialSpec], count: Lanes, monitor: Monitor) -> Results:
+        """Take a trial whenever there is room; one that cannot join the others waits for its turn.
+
+        For `auto` there is room for as many as the forecast's groups have lanes.
+        """
+        if count == "auto":
+            count = max((group.lanes for group in self._groups), default=1)
+
+        def prepared() -> Iterator[Member | TrialResult]:
+            for trial in trials:
+                run = self._prepared(trial)
+                yield run if isinstance(run, TrialResult) else (trial, run)
+
+        if count == 1:
+            for member in prepared():
+                queue = _Queue([member], grouped=True)
+                yield from _GroupTraining(queue, 1, self.pool, monitor).results()
+            return
+        queue = _Queue(prepared())
+        while queue.joins(()):
+            yield from _GroupTraining(queue, int(count), self.pool, monitor).results()
 
     def lane_groups(self, runs: Sequence[ResolvedRun]) -> list[LaneGroup]:
         """The runs in groups, each with its number of lanes."""
@@ -85,6 +114,13 @@ class LocalEngine:
 
     def _prepare(self, trial: TrialSpec) -> ResolvedRun:
         return prepare_spec(trial, offline=self._context.offline, memo=self._context.memo)
+
+    def _prepared(self, trial: TrialSpec) -> ResolvedRun | TrialResult:
+        """The run of a trial, or the failure of one that cannot run."""
+        try:
+            return self._prepare(trial)
+        except InputError as error:
+            return TrialResult(trial.fingerprint, Outcome.failed(error.problems[0]))
 
     def _groups_of(self, runs: Sequence[ResolvedRun]) -> list[LaneGroup]:
         """The forecast's groups where it was made for these runs."""
@@ -150,12 +186,41 @@ def _monitoring() -> Iterator[None]:
 Member = tuple[TrialSpec, ResolvedRun]
 
 
+class _Queue:
+    """The trials that have not started; each is asked for when there is room for it."""
+
+    def __init__(self, members: Iterable[Member | TrialResult], *, grouped: bool = False) -> None:
+        """Take trials from `members`, which can all share one backbone if they are `grouped`."""
+        self._coming = iter(members)
+        self._next: deque[Member | TrialResult] = deque()
+        self._grouped = grouped
+
+    def joins(self, runs: Sequence[ResolvedRun]) -> bool:
+        """Whether a trial is left, and can share the backbone of these runs."""
+        if not self._next:
+            self._next.extend(itertools.islice(self._coming, 1))
+        if not self._next:
+            return False
+        following = self._next[0]
+        if self._grouped or not runs or isinstance(following, TrialResult):
+            return True
+        return len(groups([*runs, following[1]])) == 1
+
+    def take(self) -> Member | TrialResult:
+        """The next trial, or the result of one that cannot run."""
+        return self._next.popleft()
+
+    def put_back(self, member: Member) -> None:
+        """Let a trial be the next one."""
+        self._next.appendleft(member)
+
+
 class _GroupTraining:
     """Trains the runs of one group, over one backbone."""
 
     def __init__(
         self,
-        members: Sequence[Member],
+        queue: _Queue,
         lanes: int,
         pool: SessionPool,
         monitor: Monitor,
@@ -163,21 +228,23 @@ class _GroupTraining:
         self._most = self._lanes = lanes
         self._pool = pool
         self._monitor = monitor
-        self._queue = deque(members)
+        self._queue = queue
         self._running: dict[str, Member] = {}
         """By fingerprint: the trials that have started and not ended."""
+        self._first: ResolvedRun | None = None
+        """The run whose backbone the others share."""
 
     def results(self) -> Results:
-        """Train until the queue is empty."""
+        """Train until no trial of the queue can join."""
         try:
-            while self._queue:
+            while self._queue.joins(self._group()):
                 yield from self._train()
                 free(self._pool.device)
         except _MonitorFailed as failed:
             raise failed.error from None
 
     def _train(self) -> Results:
-        """Train until the queue is empty, or one of the running trials fails."""
+        """Train until no trial can join, or one of the running trials fails."""
         sharing = 0
         with Trainer(self._pool.device) as trainer:
             try:
@@ -187,7 +254,7 @@ class _GroupTraining:
                     else:
                         run = ended[0].resolved_run
                         del self._running[run.fingerprint]
-                        yield self._end(run, Outcome.of_run(run.directory))
+                        yield self._end(run, _outcome(run, pruned=ended[1] is None))
             except (Interrupted, MachineError, _MonitorFailed):
                 raise
             except Exception as error:
@@ -208,23 +275,31 @@ class _GroupTraining:
             # Fewer lanes show which trial is at fault; all resume from where they are.
             self._lanes = sharing // 2
 
+    def _group(self) -> list[ResolvedRun]:
+        """The runs that a further one would join: those that run, and the first of all."""
+        first = [] if self._first is None else [self._first]
+        return [*first, *(run for _, run in self._running.values() if run is not self._first)]
+
     def _refill(self, trainer: Trainer) -> Iterator[TrialResult]:
         """Start as many trials as there is room for; yields those that cannot start."""
-        while self._queue and len(trainer) < self._lanes:
-            result = self._start(*self._queue.popleft(), trainer)
-            if result is not None:
+        while len(trainer) < self._lanes and self._queue.joins(self._group()):
+            following = self._queue.take()
+            if isinstance(following, TrialResult):
+                yield following
+            elif (result := self._start(*following, trainer)) is not None:
                 yield result
 
     def _start(self, spec: TrialSpec, run: ResolvedRun, trainer: Trainer) -> TrialResult | None:
         """Open a trial and add it to the others; one that cannot start has failed."""
+        self._first = self._first or run
         with _monitoring():
             make_sink = self._monitor.started(spec)
         try:
             with trainer.generator_preserved():
                 session = self._pool.open(run)
             self._running[spec.fingerprint] = spec, run
-            stop_after = partial(self._should_stop, spec)
-            trainer.add(session, [make_sink], resume=True, stop_after=stop_after)
+            prune = partial(self._should_stop, spec)
+            trainer.add(session, [make_sink], resume=True, prune=prune)
         except (Interrupted, MachineError, KeyboardInterrupt, _MonitorFailed):
             raise
         except Exception as error:
@@ -249,7 +324,7 @@ class _GroupTraining:
         """Put a trial back, before those that have not started."""
         with _monitoring():
             self._monitor.requeued(spec)
-        self._queue.appendleft((spec, run))
+        self._queue.put_back((spec, run))
 
     def _requeue_all(self, trainer: Trainer) -> None:
         """Save the running trials and put them back in their order."""
@@ -257,6 +332,14 @@ class _GroupTraining:
         for spec, run in reversed(self._running.values()):
             self._requeue(spec, run)
         self._running.clear()
+
+
+def _outcome(run: ResolvedRun, *, pruned: bool) -> Outcome:
+    """The outcome of a trial that has ended or was set aside."""
+    if not pruned:
+        return Outcome.of_run(run.directory)
+    selection = run.resolved.config.selection
+    return Outcome.pruned(run.directory, selection.metric or "", selection.mode)
 
 
 def _failure(run: ResolvedRun, error: Exception) -> Outcome:
