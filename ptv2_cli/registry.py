@@ -227,5 +227,14 @@ TASKS = Registry("task", {}, group="ptv2.tasks")
 """Tasks from outside: a `tasks.base.Task` class with a `definition`, or the path of a YAML file
 as those of `tasks/definitions/`."""
 
-TRACKERS = Registry("tracker", {}, group="ptv2.trackers")
+TRACKERS = Registry(
+    "tracker",
+    {
+        "tensorboard": "ptv2_cli.runs.sinks.tensorboard:TensorBoard",
+        "mlflow": "ptv2_cli.runs.sinks.mlflow:Mlflow",
+        "trackio": "ptv2_cli.runs.sinks.trackio:Trackio",
+        "wandb": "ptv2_cli.runs.sinks.wandb:WandB",
+    },
+    group="ptv2.trackers",
+)
 """Sinks that `track:` names."""

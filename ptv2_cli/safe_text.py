@@ -38,6 +38,18 @@ def _spelled(sign: str) -> str:
     return _SHORT.get(sign) or "".join(f"\\u{pair}" for pair in pairs)
 
 
+_PASSWORD = re.compile(
+    r"(?<=://)[^\s/@]+(?=@)"  # user and password of an address
+    r"|(?<=[?&])((?:\w*_)?(?:token|key|password|secret))=[^\s&#]+",
+    re.IGNORECASE,
+)
+
+
+def without_passwords(text: str) -> str:
+    """The text with what may be secret in its addresses replaced by three asterisks."""
+    return _PASSWORD.sub(lambda match: f"{match[1]}=***" if match[1] else "***", text)
+
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

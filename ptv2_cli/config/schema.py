@@ -202,7 +202,9 @@ class HeadSection(Named):
 class TrackerSection(OpenNamed):
     """One tracker of `track:` - the rest of its keys is parsed by its own options model."""
 
-    name: Annotated[Text, registered(TRACKERS)] = Field(description="a tracker from a plug-in")
+    name: Annotated[Text, registered(TRACKERS)] = Field(
+        description="tensorboard, mlflow, trackio, wandb, or a tracker from a plug-in"
+    )
 
 
 class EarlyStopping(Section):
@@ -377,7 +379,11 @@ class RunConfig(Section):
         BeforeValidator(_listed),
         Field(strict=False),
         WithJsonSchema({"type": ["string", "object", "array"]}),
-    ] = Field((), description="trackers that follow the run, from plug-ins: a name, or a list")
+    ] = Field(
+        (),
+        description="trackers that follow the run: tensorboard, mlflow, trackio, wandb, or one "
+        "from a plug-in; a name, a section with options, or a list of both",
+    )
 
     @field_validator("report")
     @classmethod

@@ -89,7 +89,8 @@ class RunDirectory:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders in it that a run writes."""
-        return self.checkpoints, self.path / "predictions", self.path / "eval"
+        names = ("predictions", "eval", "trackers", "tensorboard")
+        return self.checkpoints, *(self.path / name for name in names)
 
     @property
     def finished(self) -> bool:

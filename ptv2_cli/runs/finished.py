@@ -47,13 +47,14 @@ def resolve_finished(
 ) -> ResolvedConfig:
     """The resolved config of a finished run, with the backbone that it was trained on.
 
-    `retention:` is left out: only what measures it needs its text.
+    `retention:` is left out: only what measures it needs its text. So is `track:`: the libraries
+    that followed the training are not needed.
 
     Raises:
         BackboneError: the backbone cannot be found.
         RunError: it is another one now.
     """
-    config = loaded.config.model_copy(update={"retention": None})
+    config = loaded.config.model_copy(update={"retention": None, "track": ()})
     resolved = resolve_config(replace(loaded, config=config), offline=offline)
     located = locate(resolved.config.backbone, offline=offline)
     _check_backbone(directory, metrics, located)

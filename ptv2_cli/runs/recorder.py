@@ -406,6 +406,7 @@ def _clear(directory: RunDirectory) -> None:
     stale += list(directory.path.glob("predictions/*.jsonl"))
     stale += list(directory.path.glob("*.bad.jsonl"))
     stale += list(directory.path.glob("eval/*.json"))
+    stale += list(directory.path.glob("trackers/*.json"))
     for path in stale:
         path.unlink(missing_ok=True)
 

@@ -29,6 +29,8 @@ class ResolvedRun:
     fingerprint: str
     directory: RunDirectory
     """Where the run is or will be; the folder is made when training starts."""
+    sweep: str = ""
+    """Name of the sweep's folder, if the run is trained as its trial."""
 
     @property
     def started(self) -> bool:

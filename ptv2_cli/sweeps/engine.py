@@ -32,6 +32,8 @@ class TrialSpec:
     """Absolute path of the folder that gets the run directory."""
     notes: tuple[str, ...] = ()
     """What resolving the config had to say; the run repeats it among its warnings."""
+    sweep: str = ""
+    """Name of the sweep's folder, by which trackers group its trials."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,8 @@ def prepare_spec(
         RunError: data, backbone or code here differ from those that the trial was planned with.
     """
     memo = memo or Memo()
-    return memo.get(("trial", spec.fingerprint), lambda: _prepared(spec, offline, memo))
+    run = memo.get(("trial", spec.fingerprint), lambda: _prepared(spec, offline, memo))
+    return replace(run, sweep=spec.sweep)
 
 
 def remember(run: ResolvedRun, memo: Memo) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,8 @@ class Store:
 
     def specs(self) -> list[TrialSpec]:
         """What is left for an engine to run."""
-        return [trial.spec for trial in self.left() if trial.resolved_run is not None]
+        able = [trial for trial in self.left() if trial.resolved_run is not None]
+        return [replace(trial.spec, sweep=self.folder.name) for trial in able]
 
     def leaderboards(self, *, tested: bool = False) -> list[Leaderboard]:
         """The tables of settings; `tested` compares each with the best by its predictions."""

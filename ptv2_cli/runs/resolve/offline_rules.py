@@ -9,6 +9,7 @@ from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import TaskSection
 from ptv2_cli.data.source import HubSource
 from ptv2_cli.errors import InputError, Problem, gather
+from ptv2_cli.runs.resolve.tracker_rules import sending_problems
 from ptv2_cli.tasks.catalog import SEVERAL, load_definition
 from ptv2_cli.tasks.multi import MultiOptions
 
@@ -26,6 +27,8 @@ def require_offline(loaded: LoadedConfig, *, offline: bool) -> None:
     if lacking is not None:
         problems.append(lacking)
     problems += _missing_data(loaded)
+    if offline:  # HF_HUB_OFFLINE is about the hub alone
+        problems += sending_problems(loaded)
     gather(problems, InputError)
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ptv2_cli.errors import Ptv2Error
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.safe_text import without_passwords
 from ptv2_cli.training.events import RunEvent
 
 
@@ -100,4 +101,6 @@ def _name(sink: object) -> str:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    # An error of a tracker may say with which password it was at its server.
+    first = without_passwords(text[0]) if text else ""
+    return f"{type(error).__name__}: {first}" if text else type(error).__name__
