@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from ptv2_cli.report.baseline import Baseline
     from ptv2_cli.report.cells import Report
     from ptv2_cli.report.detail import Detail
-    from ptv2_cli.report.text_table import Grid
 
 
 class TableFormat(StrEnum):
@@ -28,6 +26,13 @@ class TableFormat(StrEnum):
     csv = "csv"
     json = "json"
     latex = "latex"
+
+
+class Layout(StrEnum):
+    """What the tables look like."""
+
+    methods = "methods"
+    paper = "paper"
 
 
 def report(
@@ -60,6 +65,13 @@ def report(
             "--baseline", metavar="ROW", help="Test every row against this method: finetune."
         ),
     ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            "--layout",
+            help="methods by tasks, or the seed paper's tables 2 and 3, figures 1 and 3.",
+        ),
+    ] = Layout.methods,
     plots: Annotated[
         Path | None,
         typer.Option("--plots", metavar="DIR", help="Draw plots into this folder (PNG, SVG)."),
@@ -79,6 +91,12 @@ def report(
 
         require_matplotlib()
     found = find_runs(folders or [Path("runs")])
+    if layout is Layout.paper:
+        from ptv2_cli.cli.paper import show_paper
+
+        asked = {"--metric": metric, "--split": split, "--baseline": baseline, "--detail": detail}
+        show_paper(found, format_.value, plots, [flag for flag, given in asked.items() if given])
+        return
     made = build_report(found, metric, None if split is None else SPLITS.get(split, split))
     tests = None if baseline is None else against(made, baseline)
     _WRITERS[format_](made, details(made) if detail else [], tests)
@@ -109,10 +127,11 @@ def _draw(made: Report, folder: Path) -> None:
 
 
 def _table(made: Report, more: list[Detail], tests: Baseline | None) -> None:
+    from ptv2_cli.cli.table_output import plus_minus, show_grid
     from ptv2_cli.report import table as render
 
-    sign = _plus_minus()
-    _grid(render.grid(made, sign))
+    sign = plus_minus()
+    show_grid(render.grid(made, sign))
     console.say()
     for text in render.caption(made, sign):
         console.say(text)
@@ -124,16 +143,17 @@ def _table(made: Report, more: list[Detail], tests: Baseline | None) -> None:
         for number, table in enumerate(part.grids()):
             if number:
                 console.say()
-            _grid(table)
+            show_grid(table)
 
 
 def _tests(made: Report, tests: Baseline) -> None:
+    from ptv2_cli.cli.table_output import encodable, show_grid
     from ptv2_cli.report.baseline_table import tables
 
-    plain = {} if _encodable("†‡") else str.maketrans("†‡", "^v")
+    plain = {} if encodable("†‡") else str.maketrans("†‡", "^v")
     for table, caption in tables(tests, made):
         console.say()
-        _grid(replace(table, rows=[[t.translate(plain) for t in row] for row in table.rows]))
+        show_grid(replace(table, rows=[[t.translate(plain) for t in row] for row in table.rows]))
         console.say()
         for text in caption:
             console.say(text.translate(plain))
@@ -184,26 +204,3 @@ _WRITERS = {
     TableFormat.json: _json,
     TableFormat.latex: _latex,
 }
-
-
-def _grid(table: Grid) -> None:
-    """A grid at most as wide as the terminal: columns that do not fit are printed below."""
-    from ptv2_cli.report.text_table import blocks
-
-    for number, block in enumerate(blocks(table, console.width())):
-        if number:
-            console.say()
-        console.table("", block.headings, block.rows, right_from=block.labels)
-
-
-def _plus_minus() -> str:
-    return "±" if _encodable("±") else "+-"
-
-
-def _encodable(text: str) -> bool:
-    """Whether standard output can encode the text."""
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -98,14 +98,23 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
         }
         for kind, picture in made.items():
             if picture is not None and picture.series:
-                yield from _save(picture, kind, title, folder / f"{kind}-{task}")
+                yield from saved_picture(picture, kind, title, folder / f"{kind}-{task}")
         if points := tradeoffs(report, column):
             yield from _save_tradeoffs(points, column, title, folder / f"trained-{task}")
         if curves := range_curves(report, column):
             yield from _save_range_tests(curves, title, folder / f"range-test-{task}")
 
 
-def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]:
+def saved_picture(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]:
+    """Draw a picture and write it as PNG and SVG; yields the files.
+
+    Args:
+        picture: what to draw.
+        kind: what its x axis is: `learning-curves`, `loss`, `prompt-length`, `learning-rate` or
+            `depth`.
+        title: above it.
+        path: the files without their endings.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -128,8 +137,8 @@ def _save(picture: Picture, kind: str, title: str, path: Path) -> Iterator[Path]
         _x_axis(axes, picture, kind)
         _legend(figure, axes, picture, spread)
         if kind not in OVER_EPOCHS:
-            _stagger(figure, axes)
-        yield from _saved(figure, path)
+            stagger(figure, axes)
+        yield from saved(figure, path)
 
 
 def _save_tradeoffs(
@@ -147,7 +156,7 @@ def _save_tradeoffs(
         axes.set_ylabel(f"{column.metric} on {column.split} (%)")
         draw_tradeoffs(axes, figure, points)
         axes.legend(loc="lower right", title="bars: sd over seeds; one run: standard error")
-        yield from _saved(figure, path)
+        yield from saved(figure, path)
 
 
 def _save_range_tests(curves: list[RangeCurve], title: str, path: Path) -> Iterator[Path]:
@@ -162,10 +171,10 @@ def _save_range_tests(curves: list[RangeCurve], title: str, path: Path) -> Itera
         axes.set_title(title, loc="left", fontweight="bold")
         draw_range_tests(axes, curves, COLOURS)
         figure.legend(loc="outside right upper", title="learning rate chosen")
-        yield from _saved(figure, path)
+        yield from saved(figure, path)
 
 
-def _saved(figure: Figure, path: Path) -> Iterator[Path]:
+def saved(figure: Figure, path: Path) -> Iterator[Path]:
     """Write the figure as PNG and SVG; yields the files."""
     for suffix in SUFFIXES:
         file = path.with_name(path.name + suffix)
@@ -281,7 +290,7 @@ def _tick(value: float) -> str:
     return f"{float(digits):g}e{int(power)}"
 
 
-def _stagger(figure: Any, axes: Axes) -> None:
+def stagger(figure: Any, axes: Axes) -> None:
     """Put labels of the x axis that would touch the one before them into a line of their own."""
     figure.draw_without_rendering()
     labels = axes.get_xticklabels()

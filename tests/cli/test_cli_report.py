@@ -61,7 +61,7 @@ def test_a_wide_table_in_a_pipe_is_one_table(ptv2: Ptv2) -> None:
 def test_a_terminal_without_the_sign(
     runs: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptv2_cli.cli.report._plus_minus", lambda: "+-")
+    monkeypatch.setattr("ptv2_cli.cli.table_output.plus_minus", lambda: "+-")
     assert "55.0+-7.1 (2)" in ptv2("report").out
 
 
@@ -183,3 +183,17 @@ def test_what_one_table_cannot_hold(runs: Path, refused: Refused) -> None:
     refused("report", "--detail", "--format", "latex", says=says)
     refused("report", "--baseline", "finetune", "--format", "csv", says=says)
     refused("report", "--baseline", "lora", says=["no row is 'lora'", "ptuning_v2 p20"])
+
+
+def test_the_papers_layout_in_every_format(runs: Path, ptv2: Ptv2) -> None:
+    assert "Table 2 of arXiv 2110.07602" in ptv2("report", "--layout", "paper").out
+    assert json.loads(ptv2("report", "--layout", "paper", "--format", "json").out)["tables"]
+    assert ptv2("report", "--layout", "paper", "--format", "csv").out.startswith("table,backbone,")
+    assert len(tables(ptv2("report", "--layout", "paper", "--format", "latex").out)) == 1
+    assert ptv2("report", "--layout", "paper", "--format", "markdown").out.startswith("### Table 2")
+
+
+def test_what_the_papers_layout_does_not_take(runs: Path, refused: Refused) -> None:
+    for flag in (["--metric", "f1"], ["--split", "test"], ["--detail"], ["--baseline", "none"]):
+        says = [flag[0], "means nothing with --layout paper"]
+        refused("report", "--layout", "paper", *flag, says=says)
