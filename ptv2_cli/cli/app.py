@@ -26,6 +26,7 @@ from ptv2_cli.cli import (
     listing,
     predict,
     report,
+    serve,
     setup,
     sweep,
     train,
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.command("check")(check.check)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)

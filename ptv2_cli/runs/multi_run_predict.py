@@ -128,33 +128,41 @@ def _without_task(row: Row) -> Row:
 
 def _check_alike(first: Run, run: Run) -> None:
     """Raise ConfigError unless both use the same frozen weights in the same way."""
+    reason = unshared_reason(first, run)
+    if reason is not None:
+        raise ConfigError.at(f"--run {run.directory}", reason, HINT)
+
+
+def unshared_reason(first: Run, run: Run) -> str | None:
+    """Why a run cannot use the backbone of `first`; None: one copy serves both.
+
+    `first` may be the run itself: then the reason is what keeps it from sharing with any other.
+    """
     one, other = first.config, run.config
     family = run.resolved.shape.family
-    reason = run.resolved.method.unshared(family.name, family.shared_tables)
-    problem = ""
     if run.resolved.method.changes_backbone:
         verb = "trained" if run.resolved.method.trains_backbone else "has layers of its own"
-        problem = f"the backbone of a {other.method.name} run {verb}"
-    elif reason is not None:
-        problem = reason
-    elif run.resolved.verbalizes:
-        problem = "a verbalizer needs the backbone's own LM head beside it"
-    elif run.task.kind_spec.writes:
-        problem = "a text is written by the backbone's own LM head, which other runs lack"
-    elif first.resolved.located.identity != run.resolved.located.identity:
-        problem = (
+        return f"the backbone of a {other.method.name} run {verb}"
+    reason = run.resolved.method.unshared(family.name, family.shared_tables)
+    if reason is not None:
+        return reason
+    if run.resolved.verbalizes:
+        return "a verbalizer needs the backbone's own LM head beside it"
+    if run.task.kind_spec.writes:
+        return "a text is written by the backbone's own LM head, which other runs lack"
+    if first.resolved.located.identity != run.resolved.located.identity:
+        return (
             f"its backbone is {other.backbone.name}, that of {first.directory} is "
             f"{one.backbone.name}: one copy cannot serve both"
         )
-    elif (one.backbone.dtype, one.backbone.quantize) != (
+    if (one.backbone.dtype, one.backbone.quantize) != (
         other.backbone.dtype,
         other.backbone.quantize,
     ):
-        problem = f"its backbone is held in another type than that of {first.directory}"
-    elif one.train.precision != other.train.precision:
-        problem = f"computes in {other.train.precision}, {first.directory} in {one.train.precision}"
-    if problem:
-        raise ConfigError.at(f"--run {run.directory}", problem, HINT)
+        return f"its backbone is held in another type than that of {first.directory}"
+    if one.train.precision != other.train.precision:
+        return f"computes in {other.train.precision}, {first.directory} in {one.train.precision}"
+    return None
 
 
 def _names(runs: Sequence[Run]) -> dict[str, int]:

@@ -50,6 +50,12 @@ def test_every_option_has_help(ptv2: Ptv2, command: str) -> None:
         ),
         ("eval", "--split --data --json --device --threads --offline"),
         ("predict", "--run --output --format --skip-bad --batch-size --device --threads --offline"),
+        (
+            "serve",
+            "--run --host --port --token-file --add-from --max-batch --max-wait-ms --max-queue "
+            "--max-rows --max-chars --max-body --timeout --client-timeout --drain --device "
+            "--threads --offline",
+        ),
         ("import", "--from --config --device --threads --offline"),
         ("export", "--to --threads --offline"),
         ("report", "--format --metric --split --detail --plots"),
