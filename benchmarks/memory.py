@@ -7,8 +7,9 @@
 
 Weights are random and made on the spot; each line is measured in a process of its own, one after
 another. Loading and training are measured apart: the kernel's mark of the largest resident set is
-set back between them (Linux). All sizes are beyond what the imports alone take; times are seconds
-of all cores together, which other work on the machine blurs less than those of the clock.
+back between them (Linux). *Estimate* is the training peak that `ptv2 check` tells. Sizes are
+beyond what the imports alone take; times are seconds of all cores together, which other work on the
+machine blurs less than those of the clock.
 """
 
 from __future__ import annotations
@@ -119,34 +120,39 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps; the first is not timed")
     parser.add_argument("--only", help="lines whose name holds this")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--estimate", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.rows = args.rows or {"methods": 8, "held": 1, "language": 8}[args.table]
     if args.child is not None:
-        print(json.dumps(measure(args, json.loads(args.child))))
+        work = estimate if args.estimate else measure
+        print(json.dumps(work(args, json.loads(args.child))))
         return
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         run_apart(lambda: write_material(args))
-        columns = COLUMNS[args.table]
+        columns = (*COLUMNS[args.table], "estimate")
         print("| | " + " | ".join(f"{key}, MiB" for key in columns) + " | core s a step |")
         print("|" + " --- |" * (len(columns) + 2))
         for name, sets in LINES[args.table]:
             if args.only is None or args.only in name:
-                print(line(name, child(args, sets), columns), flush=True)
+                found = child(args, sets)
+                if "peft" not in sets:
+                    found |= child(args, sets, "--estimate")
+                print(line(name, found, columns), flush=True)
 
 
 def line(name: str, found: dict[str, Any], columns: tuple[str, ...]) -> str:
     """A row of the table, or why there is none."""
     if "refused" in found:
         return f"| {name} | refused: {found['refused']}" + " |" * (len(columns) + 1)
-    sizes = " | ".join(f"{found[key] / 2**20:,.0f}" for key in columns)
+    sizes = " | ".join(f"{found[key] / 2**20:,.0f}" if key in found else "" for key in columns)
     return f"| {name} | {sizes} | {found['step']:.2f} |"
 
 
-def child(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
+def child(args: argparse.Namespace, sets: list[str], *flags: str) -> dict[str, Any]:
     """Measure in a process of its own."""
-    command = [sys.executable, __file__, args.table, "--child", json.dumps(sets)]
+    command = [sys.executable, __file__, args.table, *flags, "--child", json.dumps(sets)]
     for name in ("rows", "tokens", "prompt_len", "steps", "folder"):
         command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -206,6 +212,22 @@ def measure(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
     except ValueError as error:
         return {"refused": str(error).split("\n")[0]}
     return {**found, "training peak": peak() - base, "step": statistics.median(seconds[1:])}
+
+
+def estimate(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
+    """What `ptv2 check` says of the training peak."""
+    import torch
+
+    from ptv2_cli.config.load import load_config, parse_set
+    from ptv2_cli.runs.encoding import encode, tokenizer_of
+    from ptv2_cli.runs.resolved_run import prepare
+    from ptv2_cli.runs.step_memory import step_memory
+
+    loaded = load_config(args.folder / "config.yaml", [parse_set(text) for text in sets])
+    run = prepare(loaded, args.folder / "runs", offline=True)
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    told = step_memory(run.resolved, data, torch.device("cpu"))
+    return {} if told is None else {"estimate": told.total}
 
 
 def import_all() -> None:

@@ -11,12 +11,13 @@ import torch
 from ptv2_cli.backbones import adapters
 from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.families import hidden_dropout, set_dropout, shape_of
+from ptv2_cli.backbones.families import Shape, hidden_dropout, set_dropout, shape_of
 from ptv2_cli.backbones.known_sites import probe_once
 from ptv2_cli.backbones.language_model import LanguageModel
 from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
 from ptv2_cli.backbones.locate import Located
-from ptv2_cli.backbones.model_code import AutoConfig, AutoModel
+from ptv2_cli.backbones.model_code import AutoConfig, AutoModel, no_init_weights
+from ptv2_cli.backbones.probe import find_sites
 from ptv2_cli.backbones.quantize import (
     DTYPES,
     check_machine,
@@ -40,7 +41,12 @@ COPY_AGAIN = "copy config.json and the weights again from where the model came f
 
 
 def load_backbone(
-    located: Located, section: BackboneSection, init: torch.Generator, device: torch.device = CPU
+    located: Located,
+    section: BackboneSection,
+    init: torch.Generator,
+    device: torch.device = CPU,
+    *,
+    on_paper: bool = False,
 ) -> Backbone:
     """Load the weights on the CPU in the type that the config says, frozen, and probe them.
 
@@ -49,13 +55,18 @@ def load_backbone(
         section: the config's `backbone:`.
         init: draws the values of a pooler that the pretrained weights lack.
         device: where the weights are quantized, and then stay, if the config says so.
+        on_paper: build the model from config.json alone, without reading, probing or quantizing
+            weights: its values mean nothing.
 
     Raises:
         BackboneError: unknown family, missing or incomplete weights, weights that contain more
             than tensors, the model's own code, or prompts without an effect.
         ConfigError: this machine cannot quantize as the config says.
     """
-    return _loaded(located, section, init, device, AutoModel, lambda whole, backbone: None)[0]
+
+    def no_head(whole: Any, backbone: Backbone) -> None: ...
+
+    return _loaded(located, section, init, device, AutoModel, no_head, on_paper)[0]
 
 
 def load_with_language(
@@ -64,6 +75,8 @@ def load_with_language(
     init: torch.Generator,
     words: Sequence[int],
     device: torch.device = CPU,
+    *,
+    on_paper: bool = False,
 ) -> tuple[Backbone, LanguageHead]:
     """Like `load_backbone`, with the model's own language-model head for these tokens.
 
@@ -75,11 +88,16 @@ def load_with_language(
     def head(whole: Any, backbone: Backbone) -> LanguageHead:
         return take_head(whole, words, backbone.injection, located.name)
 
-    return _loaded(located, section, init, device, _language_class(located), head)
+    return _loaded(located, section, init, device, _language_class(located), head, on_paper)
 
 
 def load_language_model(
-    located: Located, section: BackboneSection, init: torch.Generator, device: torch.device = CPU
+    located: Located,
+    section: BackboneSection,
+    init: torch.Generator,
+    device: torch.device = CPU,
+    *,
+    on_paper: bool = False,
 ) -> tuple[Backbone, LanguageModel]:
     """Like `load_backbone`, with the model's language-model head for the whole vocabulary.
 
@@ -91,7 +109,7 @@ def load_language_model(
     def head(whole: Any, backbone: Backbone) -> LanguageModel:
         return LanguageModel(whole, backbone.model)
 
-    return _loaded(located, section, init, device, _language_class(located), head)
+    return _loaded(located, section, init, device, _language_class(located), head, on_paper)
 
 
 def _language_class(located: Located) -> Any:
@@ -105,29 +123,55 @@ def _loaded(
     device: torch.device,
     load: Any,
     head: Callable[[Any, Backbone], T],
+    on_paper: bool,
 ) -> tuple[Backbone, T]:
     """The backbone, and what `head` makes of it and of the model that the class `load` loads.
 
     The head is made before anything is quantized or moved.
     """
-    check_machine(section, device)
     check_own_code(located, section)
     shape = shape_of(located.name, located.config)
-    located.check_sha256(section.sha256)
+    if on_paper:
+        model, dropout = _built(located, section, shape, load)
+        missing: list[str] = []
+    else:
+        check_machine(section, device)
+        located.check_sha256(section.sha256)
+        model, dropout, missing = _read(located, section, shape, load)
+    whole = model
+    if load is not AutoModel:
+        model, missing = _base(whole, missing, located)
+    backbone = Backbone(model, shape, dropout)
+    adapters.enter(shape.family, model, backbone.injection)
+    backbone.requires_grad_(False)
+    keep_fp32(backbone.pooler)
+    _fill_missing(backbone, located, missing, init)
+    made = head(whole, backbone)
+    if on_paper:
+        backbone.set_sites(find_sites(backbone.eval()))
+        return backbone, made
+    probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
+    if section.quantize is not None:
+        quantize(backbone.model, section.quantize, device, located.name)
+        backbone.injection.attach(backbone.model)  # some modules are new
+        release_memory(backbone)
+        backbone.to(device)
+    return backbone, made
+
+
+def _read(
+    located: Located, section: BackboneSection, shape: Shape, load: Any
+) -> tuple[Any, float, list[str]]:
+    """The model with its weights, its dropout, and the names of tensors that the weights lack."""
     files = located.weight_files
     try:
         # Building the model draws from the global generator, whose state must not change.
         with quiet(), torch.random.fork_rng(devices=[]):
-            config = AutoConfig.from_pretrained(
-                located.folder, trust_remote_code=section.trust_remote_code
-            )
-            set_dropout(config, section.dropout)
-            dropout = hidden_dropout(config)
-            adapters.configure(shape.family, config)
+            config = _config(located, section, shape)
             model, report = load.from_pretrained(
                 located.folder,
                 config=config,
-                attn_implementation=NAME if shape.family.registry else "eager",
+                attn_implementation=_attention(shape),
                 dtype=DTYPES[section.held_dtype(located.config)],
                 output_loading_info=True,
                 trust_remote_code=section.trust_remote_code,
@@ -138,22 +182,34 @@ def _loaded(
         if out_of_memory(error):
             raise
         raise unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
-    whole, missing = model, sorted(report["missing_keys"])
-    if load is not AutoModel:
-        model, missing = _base(whole, missing, located)
-    backbone = Backbone(model, shape, dropout)
-    adapters.enter(shape.family, model, backbone.injection)
-    backbone.requires_grad_(False)
-    keep_fp32(backbone.pooler)
-    _fill_missing(backbone, located, missing, init)
-    made = head(whole, backbone)
-    probe_once(backbone, located, f"{type(whole).__name__} {section.held_dtype(located.config)}")
-    if section.quantize is not None:
-        quantize(backbone.model, section.quantize, device, located.name)
-        backbone.injection.attach(backbone.model)  # some modules are new
-        release_memory(backbone)
-        backbone.to(device)
-    return backbone, made
+    return model, hidden_dropout(config), sorted(report["missing_keys"])
+
+
+def _built(
+    located: Located, section: BackboneSection, shape: Shape, load: Any
+) -> tuple[Any, float]:
+    """The model as config.json describes it, with values that mean nothing, and its dropout."""
+    with quiet(), torch.random.fork_rng(devices=[]), no_init_weights():
+        config = _config(located, section, shape)
+        model = load.from_config(
+            config,
+            attn_implementation=_attention(shape),
+            dtype=DTYPES[section.held_dtype(located.config)],
+            trust_remote_code=section.trust_remote_code,
+        )
+        model.tie_weights()  # a part of the initialization that is left out
+    return model, hidden_dropout(config)
+
+
+def _config(located: Located, section: BackboneSection, shape: Shape) -> Any:
+    config = AutoConfig.from_pretrained(located.folder, trust_remote_code=section.trust_remote_code)
+    set_dropout(config, section.dropout)
+    adapters.configure(shape.family, config)
+    return config
+
+
+def _attention(shape: Shape) -> str:
+    return NAME if shape.family.registry else "eager"
 
 
 def _base(whole: Any, missing: list[str], located: Located) -> tuple[Any, list[str]]:

@@ -53,6 +53,7 @@ with uncollected(), deferred():
         AutoConfig,
         AutoModel,
     )
+    from transformers.initialization import no_init_weights
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
     from transformers.modeling_layers import GradientCheckpointingLayer
@@ -63,6 +64,7 @@ __all__ = [
     "AutoConfig",
     "AutoModel",
     "GradientCheckpointingLayer",
+    "no_init_weights",
     "sdpa_attention_forward",
     "sdpa_mask",
 ]

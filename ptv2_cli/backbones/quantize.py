@@ -76,6 +76,20 @@ def quantize(model: nn.Module, kind: Kind, device: torch.device, name: str) -> i
     return len(layers)
 
 
+def saved_bytes(model: nn.Module, kind: Kind) -> int:
+    """How many bytes `quantize` would save of a model that is not quantized yet."""
+    layers: list[Any] = [module for module in model.modules() if _fits(module, kind)]
+    return sum(layer.weight.nbytes - _integer_bytes(layer, kind) for layer in layers)
+
+
+def _integer_bytes(layer: Any, kind: Kind) -> int:
+    """Integers, scales and zero points: of each output in int8, of each group (bf16) in int4."""
+    inputs, outputs, size = layer.in_features, layer.out_features, layer.weight.element_size()
+    if kind == "int8":
+        return int(outputs * (inputs + size + 1))
+    return int(outputs * (inputs // 2 + 4 * inputs // INT4_GROUP))
+
+
 class QuantizedLinear(nn.Linear):
     """A frozen Linear layer whose weight is a quantized tensor [out, in]."""
 

@@ -74,8 +74,9 @@ def check(
     encoded = encode(resolved, data, tokenizer)
     if trials is not None:
         console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
-    _facts(resolved, encoded)
-    warnings = [*resolved.notes, *data_warnings(resolved, encoded)]
+    memory, short_of = _memory(resolved, encoded)
+    _facts(resolved, encoded, memory)
+    warnings = [*resolved.notes, *data_warnings(resolved, encoded), *short_of]
     for text in warnings:
         console.warn(text)
     if show:
@@ -130,7 +131,30 @@ def _refused(config: Path, trials: TrialCheck) -> int:
     return EXIT_INPUT
 
 
-def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
+def _memory(resolved: ResolvedConfig, encoded: EncodedData) -> tuple[str, list[str]]:
+    """The memory that a training step needs, and a warning if there is less."""
+    from ptv2_cli.runs.environment import choose_device
+    from ptv2_cli.runs.memory_levers import NAMED, gib, levers, total_memory
+    from ptv2_cli.runs.step_memory import step_memory
+
+    device = choose_device("auto")
+    need = step_memory(resolved, encoded, device)
+    if need is None:
+        return "not known for this model", []
+    parts = [
+        f"{gib(need.backbone)} backbone",
+        f"{gib(need.step)} activations and gradients",
+        *([f"{gib(need.trained)} optimizer"] if need.trained else []),
+    ]
+    whole = total_memory(device)
+    line = f"about {gib(need.total)} of {gib(whole)} ({device}): {', '.join(parts)}"
+    if need.total < whole:
+        return line, []
+    helping = "".join(f"; {lever}" for lever in levers(resolved, encoded, device)[:NAMED])
+    return line, [f"a training step needs more memory than {device} has{helping}"]
+
+
+def _facts(resolved: ResolvedConfig, encoded: EncodedData, memory: str) -> None:
     """Print what the run would be."""
     from ptv2_cli.runs.data_warnings import unknown_tokens
     from ptv2_cli.runs.preview import answer_lengths, lengths
@@ -153,6 +177,7 @@ def _facts(resolved: ResolvedConfig, encoded: EncodedData) -> None:
             "training",
             f"{rate}batches of {size}, {train.precision}, seed {train.seed}",
         ),
+        ("memory", memory),
         (
             "selection",
             f"{config.selection.metric} on {config.selection.split}; reported: "

@@ -115,12 +115,14 @@ def train(
         return
     from ptv2_cli.cli.progress import Progress
     from ptv2_cli.cli.summary import run_summary
+    from ptv2_cli.runs.memory_levers import memory_explained
     from ptv2_cli.runs.session import open_session
     from ptv2_cli.runs.trainer import train as train_run
 
-    session = open_session(resolved_run, chosen)
-    with writing(resolved_run.directory, ELSEWHERE):
-        train_run(session, [Progress], resume=resume is Resume.auto)
+    with memory_explained(resolved_run, chosen):
+        session = open_session(resolved_run, chosen)
+        with writing(resolved_run.directory, ELSEWHERE):
+            train_run(session, [Progress], resume=resume is Resume.auto)
     run_summary(resolved_run.directory, command)
 
 

@@ -28,10 +28,11 @@ from ptv2_cli.tasks.base import Task
 from ptv2_cli.training.optim import LearningRates
 
 
-def load_for(resolved: ResolvedConfig, device: torch.device) -> Backbone:
+def load_for(resolved: ResolvedConfig, device: torch.device, *, on_paper: bool = False) -> Backbone:
     """The backbone that a config names, loaded and probed; see load_backbone."""
     init = generator(resolved.config.train.seed, "init/backbone")
-    backbone = load_backbone(resolved.located, resolved.config.backbone, init, device)
+    section = resolved.config.backbone
+    backbone = load_backbone(resolved.located, section, init, device, on_paper=on_paper)
     return _held(resolved, backbone)
 
 
@@ -55,11 +56,14 @@ def build_learner(
     data: EncodedData,
     device: torch.device,
     shared: Backbone | None = None,
+    *,
+    on_paper: bool = False,
 ) -> Learner:
     """Load, probe and assemble; all initial values come from the config's seed.
 
     Quantized weights are made on `device`, the rest waits on the CPU to be moved there. `shared`
-    is a view of a backbone that is loaded already, to be taken in place of a new one.
+    is a view of a backbone that is loaded already, to be taken in place of a new one. `on_paper`:
+    see load_backbone.
 
     Raises:
         BackboneError: the weights are missing or the prompts would do nothing.
@@ -71,18 +75,20 @@ def build_learner(
     init = generator(seed, "init/backbone")
     language: LanguageHead | LanguageModel | None = None
     if resolved.task.kind_spec.writes:
-        backbone, language = load_language_model(resolved.located, config.backbone, init, device)
+        backbone, language = load_language_model(
+            resolved.located, config.backbone, init, device, on_paper=on_paper
+        )
         _held(resolved, backbone)
         if config.train.precision == "bf16" and not resolved.method.trains_backbone:
             language.hold_in(torch.bfloat16)
     elif resolved.verbalizes:
         words = label_tokens(resolved, data.encoder)
         backbone, language = load_with_language(
-            resolved.located, config.backbone, init, words, device
+            resolved.located, config.backbone, init, words, device, on_paper=on_paper
         )
         _held(resolved, backbone)
     elif shared is None:
-        backbone = load_for(resolved, device)
+        backbone = load_for(resolved, device, on_paper=on_paper)
     else:
         backbone = shared
         draw_untrained(backbone, init)  # by this run's seed, whoever loaded it

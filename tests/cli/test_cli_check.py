@@ -35,6 +35,8 @@ def test_a_config_without_problems(rte: Path, ptv2: Ptv2, tmp_path: Path) -> Non
         "bert, 3 layers, hidden size 32, 40 positions",
         "superglue/rte, sequence head, max_len 24",
         "2 steps, learning rate 0.05, batches of 4, fp32, seed 11",
+        "memory",
+        " backbone, ",
         "accuracy on validation; reported: validation",
         "9 rows, ",
         "6 rows, ",
@@ -43,6 +45,15 @@ def test_a_config_without_problems(rte: Path, ptv2: Ptv2, tmp_path: Path) -> Non
     assert [line for line in result.out.splitlines() if line != line.rstrip()] == []
     assert "row 1" not in result.out
     assert tree(tmp_path) == before
+
+
+def test_too_little_memory_names_what_helps(
+    rte: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptv2_cli.runs.memory_levers.total_memory", lambda device: 1000)
+    result = ptv2("check")
+    assert result.code == 0
+    assert "needs more memory than cpu has; --set train." in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""What a run could change to need less memory, and how much each change saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+import torch
+
+from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.errors import LESS_MEMORY, MachineError, Problem, out_of_memory
+from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.step_memory import step_memory
+
+LEAST = 0.05
+"""Share of the whole that a change must save to be worth a word."""
+NAMED = 2
+"""Changes that a message names."""
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A change of the config that saves memory."""
+
+    sets: tuple[str, ...]
+    """`KEY=VALUE`, as --set takes them."""
+    cost: str
+    """What else it changes."""
+    saved: int = 0
+    """Bytes of a training step."""
+
+    def __str__(self) -> str:
+        flags = " ".join(f"--set {each}" for each in self.sets)
+        return f"{flags} saves about {gib(self.saved)} ({self.cost})"
+
+
+def levers(resolved: ResolvedConfig, data: EncodedData, device: torch.device) -> list[Lever]:
+    """The changes that save memory, the one that saves most first.
+
+    Empty where the memory of a step cannot be told.
+    """
+    now = step_memory(resolved, data, device)
+    if now is None:
+        return []
+    measured = []
+    for lever in _possible(resolved):
+        after = step_memory(_with(resolved, lever), data, device)
+        if after is not None:
+            measured.append(replace(lever, saved=now.total - after.total))
+    useful = [lever for lever in measured if lever.saved > LEAST * now.total]
+    return sorted(useful, key=lambda lever: -lever.saved)
+
+
+@contextmanager
+def memory_explained(run: ResolvedRun, device: torch.device) -> Iterator[None]:
+    """Say what would help most if memory gives out in the `with` block.
+
+    Raises:
+        MachineError: it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        what, hint = "out of memory", LESS_MEMORY
+        try:
+            resolved = run.resolved
+            data = encode(resolved, run.data, tokenizer_of(resolved))
+            helping = levers(resolved, data, device)
+            need = step_memory(resolved, data, device)
+        except Exception:  # of any type: where memory is short, anything may fail
+            raise error from None
+        if need is not None:
+            whole = gib(total_memory(device))
+            what += f": a training step needs about {gib(need.total)}, and {device} has {whole}"
+        if helping:
+            hint = "; or ".join(str(lever) for lever in helping[:NAMED])
+        raise MachineError(Problem(str(run.directory.path), what, hint)) from error
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the device's memory, free or not."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return int(psutil.virtual_memory().total)
+
+
+def gib(size: int) -> str:
+    """Bytes for people: 18 GiB, 1.7 GiB, 40 MiB."""
+    if size < 2**30:
+        return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**30:.{1 if size < 10 * 2**30 else 0}f} GiB"
+
+
+def _possible(resolved: ResolvedConfig) -> Iterator[Lever]:
+    """Changes that this config allows."""
+    config, method = resolved.config, resolved.method
+    train, backbone = config.train, config.backbone
+    if resolved.shape.family.checkpointing and not train.gradient_checkpointing:
+        yield Lever(("train.gradient_checkpointing=true",), "same result, more time")
+    twice = f"train.accumulate={2 * train.accumulate}"
+    if train.batch_tokens is not None:
+        yield Lever((f"train.batch_tokens={train.batch_tokens // 2}", twice), "other batches")
+    elif train.batch_size > 1:
+        half = f"train.batch_size={-(-train.batch_size // 2)}"
+        yield Lever((half, twice), "same result")
+    if train.precision == "fp32":
+        yield Lever(("train.precision=bf16",), "scores change a little")
+    if not method.trains_backbone and backbone.dtype == "fp32":
+        yield Lever(("backbone.dtype=bf16",), "scores change a little")
+    quantizes = find_spec("torchao") is not None and not train.compile
+    if quantizes and not method.changes_backbone and backbone.quantize is None:
+        yield Lever(("backbone.quantize=int8",), "scores change a little, more time")
+
+
+def _with(resolved: ResolvedConfig, lever: Lever) -> ResolvedConfig:
+    content: dict[str, Any] = resolved.config.model_dump()
+    for each in lever.sets:
+        key, value = each.split("=")
+        section, name = key.split(".")
+        whole = value if not value.isdigit() else int(value)
+        content[section][name] = whole if value != "true" else True
+    return replace(resolved, config=RunConfig.model_validate(content))

@@ -1,0 +1,129 @@
+"""The memory of a training step, told without weights, against what a real step saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ptv2_cli.errors import MachineError
+from ptv2_cli.runs.encoding import encode, tokenizer_of
+from ptv2_cli.runs.memory_levers import levers, memory_explained
+from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.step_memory import SLACK, StepMemory, step_memory
+from ptv2_cli.sweeps import memory_estimate
+from tests import tiny
+
+FOLDERS: dict[str, Callable[..., Path]] = {
+    "superglue/rte": tiny.write_rte,
+    "ner/conll2003": tiny.write_ner,
+    "qa/squad": tiny.write_squad,
+    "superglue/copa": tiny.write_choice,
+}
+
+
+@pytest.fixture
+def run_of(tmp_path: Path, folder_of: Callable[[str], Path]) -> Callable[..., ResolvedRun]:
+    """A run of a tiny model without dropout; its weights are there, for the real step."""
+
+    def run(family: str, task: str = "superglue/rte", **changes: Any) -> ResolvedRun:
+        data = FOLDERS[task](tmp_path / "data")
+        section = {"dropout": "off"} | changes.pop("backbone", {})
+        changes = {"task": {"name": task, "data": str(data)}, "train": {"steps": 1}} | changes
+        config = tiny.write_config(tmp_path / "config.yaml", folder_of(family), data, **changes)
+        sets = [f"backbone.{key}={value}" for key, value in section.items()]
+        return tiny.prepared(config, tmp_path / "runs", sets)
+
+    return run
+
+
+def told(run: ResolvedRun) -> StepMemory:
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    found = step_memory(run.resolved, data, tiny.CPU)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "method"),
+    [
+        ("bert", "superglue/rte", "ptuning_v2"),
+        ("bert", "superglue/rte", "finetune"),
+        ("roberta", "ner/conll2003", "ptuning_v2"),
+        ("albert", "superglue/rte", "prompt_tuning"),
+        ("bert", "qa/squad", "ptuning_v2"),
+        ("bert", "superglue/rte", "ptuning_v1"),
+        ("modernbert", "superglue/rte", "ptuning_v2"),
+        ("deberta-v2", "superglue/rte", "ptuning_v2"),
+        ("llama", "superglue/rte", "ptuning_v2"),
+        ("t5", "superglue/rte", "ptuning_v2"),
+    ],
+)
+def test_against_what_a_real_step_saves(
+    family: str, task: str, method: str, run_of: Callable[..., ResolvedRun]
+) -> None:
+    run = run_of(family, task, method=method)
+    memory = told(run)
+    session = tiny.open_session(run, tiny.CPU)
+    backbone = session.learner.backbone
+    tensors = [*backbone.parameters(), *backbone.buffers()]
+    assert memory.backbone == sum({id(each): each.nbytes for each in tensors}.values())
+    real = memory_estimate.need_of(session)
+    trained = real.own // memory_estimate.STATE
+    assert memory.trained == 8 * trained
+    saved = real.batch / memory_estimate.SLACK
+    beside = 0 if method == "finetune" else 4 * trained
+    assert saved + beside <= memory.step / SLACK <= 2 * saved + 8 * trained + 2**20
+
+
+def test_what_changes_it(run_of: Callable[..., ResolvedRun]) -> None:
+    plain = told(run_of("llama"))
+    checkpointed = told(run_of("llama", train={"steps": 1, "gradient_checkpointing": True}))
+    assert checkpointed.step < 0.7 * plain.step
+    half = told(run_of("llama", backbone={"dtype": "bf16"}))
+    assert half.backbone == pytest.approx(plain.backbone / 2, rel=0.05)
+    averaged = told(run_of("llama", train={"steps": 1, "average": 0.5}))
+    assert averaged.trained == 1.5 * plain.trained
+    accumulated = told(run_of("llama", method="finetune", train={"steps": 1, "accumulate": 4}))
+    alone = told(run_of("llama", method="finetune"))
+    assert accumulated.step > alone.step + 0.5 * alone.backbone
+
+
+def test_int8_as_it_is_held(run_of: Callable[..., ResolvedRun]) -> None:
+    pytest.importorskip("torchao")
+    run = run_of("llama", backbone={"quantize": "int8"})
+    backbone = tiny.open_session(run, tiny.CPU).learner.backbone
+    held = 0
+    for each in [*backbone.parameters(), *backbone.buffers()]:
+        names = getattr(each, "__tensor_flatten__", lambda: ([], None))()[0]
+        held += sum(getattr(each, name).nbytes for name in names) if names else each.nbytes
+    assert told(run).backbone == held
+
+
+def test_code_that_needs_values_is_not_known(
+    run_of: Callable[..., ResolvedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of("bert")
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    monkeypatch.setattr("ptv2_cli.learner.Learner.forward", lambda *_: 1 / 0)
+    assert step_memory(run.resolved, data, tiny.CPU) is None
+    assert levers(run.resolved, data, tiny.CPU) == []
+
+
+def test_out_of_memory_names_what_helps_most(run_of: Callable[..., ResolvedRun]) -> None:
+    run = run_of("llama", train={"steps": 1, "batch_size": 8})
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    first, second, *_ = levers(run.resolved, data, tiny.CPU)
+    assert first.saved >= second.saved > 0
+    assert first.sets == ("train.gradient_checkpointing=true",)
+    with pytest.raises(MachineError) as caught, memory_explained(run, tiny.CPU):
+        raise torch.OutOfMemoryError
+    (problem,) = caught.value.problems
+    assert "a training step needs about" in problem.what
+    assert problem.hint == f"{first}; or {second}"
+    assert "--set train.gradient_checkpointing=true saves about" in problem.hint
+    with pytest.raises(ZeroDivisionError), memory_explained(run, tiny.CPU):
+        _ = 1 / 0
