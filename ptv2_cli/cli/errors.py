@@ -170,33 +170,15 @@ def _row(found: RunPredictions, one: Mistake) -> None:
 
 def _inputs(found: RunPredictions, one: Mistake) -> None:
     """The row's columns, without those that hold the gold answer."""
-    hidden = found.task.gold_columns
-    for key, value in one.row.items():
-        if key not in hidden:
-            text = " ".join(one.words) if one.words and value == list(one.words) else value
-            text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
-            console.say(f"  {key}: {_excerpt(text, _place(one, text))}", hang=4)
+    from ptv2_cli.report.excerpts import columns_of
 
-
-def _place(one: Mistake, text: str) -> int:
-    """Where the gold answer stands in a text; 0 where it does not."""
-    golds = one.gold if isinstance(one.gold, list) and not one.words else []
-    return next((at for gold in golds if gold and (at := text.find(gold)) >= 0), 0)
+    for key, text in columns_of(one, found.task.gold_columns, LONGEST).items():
+        console.say(f"  {key}: {text}", hang=4)
 
 
 def _whole(text: str) -> str:
     """All of a text to compare with another, on one line."""
     return " ".join(text.split())
-
-
-def _excerpt(text: str, at: int) -> str:
-    """At most LONGEST characters, with those at `at`."""
-    text = text.replace("\n", " ")
-    if len(text) <= LONGEST:
-        return text
-    start = max(0, min(at - LONGEST // 2, len(text) - LONGEST))
-    cut = text[start : start + LONGEST]
-    return f"{'... ' if start else ''}{cut}{' ...' if start + LONGEST < len(text) else ''}"
 
 
 def _content(one: Mistake) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`ptv2 report`: finished runs as one table, and as pictures."""
+"""`ptv2 report`: finished runs as one table, as pictures, and as one HTML file."""
 
 from __future__ import annotations
 
@@ -76,8 +76,16 @@ def report(
         Path | None,
         typer.Option("--plots", metavar="DIR", help="Draw plots into this folder (PNG, SVG)."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one HTML file with tables, plots, configs and wrong rows.",
+        ),
+    ] = None,
 ) -> None:
-    """Show finished runs as one table: methods by tasks."""
+    """Show finished runs as one table, or as a page: methods by tasks."""
     from ptv2_cli.config.suggestions import SPLITS
     from ptv2_cli.report.baseline import against
     from ptv2_cli.report.build import build_report
@@ -90,11 +98,16 @@ def report(
         from ptv2_cli.report.plots import require_matplotlib
 
         require_matplotlib()
+    if html is not None:
+        from ptv2_cli.cli.page import require_page
+
+        require_page(html)
     found = find_runs(folders or [Path("runs")])
     if layout is Layout.paper:
         from ptv2_cli.cli.paper import show_paper
 
-        asked = {"--metric": metric, "--split": split, "--baseline": baseline, "--detail": detail}
+        asked: dict[str, object] = {"--metric": metric, "--split": split, "--baseline": baseline}
+        asked |= {"--detail": detail, "--html": html}
         show_paper(found, format_.value, plots, [flag for flag, given in asked.items() if given])
         return
     made = build_report(found, metric, None if split is None else SPLITS.get(split, split))
@@ -104,6 +117,10 @@ def report(
         console.note(f"note: {text}")
     if plots is not None:
         _draw(made, plots)
+    if html is not None:
+        from ptv2_cli.cli.page import write_page
+
+        write_page(made, found, html)
 
 
 def _require_room(format_: TableFormat, asked: dict[str, bool]) -> None:

@@ -192,7 +192,7 @@ def _tests(
 
 def differences(a: Sequence[ReportedRun], b: Sequence[ReportedRun]) -> tuple[Difference, ...]:
     """Config keys, the backbone's weights and the environment, where the sides differ."""
-    first, second = ([_facts(run) for run in side] for side in (a, b))
+    first, second = ([facts_of(run) for run in side] for side in (a, b))
     keys = dict.fromkeys(key for facts in [*first, *second] for key in facts)
     found = (Difference(key, _values(first, key), _values(second, key)) for key in keys)
     return tuple(item for item in found if item.a != item.b)
@@ -204,7 +204,7 @@ def _values(side: Sequence[Mapping[str, Any]], key: str) -> str | None:
     return "; ".join(values) if values else None
 
 
-def _facts(run: ReportedRun) -> dict[str, Any]:
+def facts_of(run: ReportedRun) -> dict[str, Any]:
     """Config, weights, origin and environment, as dotted keys."""
     environment = {f"environment.{k}": v for k, v in run.metrics["environment"].items()}
     identity = str(run.metrics["backbone"]["identity"])[:12]

@@ -30,6 +30,8 @@ class Tradeoff:
     """A fraction."""
     spread: float | None
     """Sample standard deviation over seeds; of one run, the standard error over rows."""
+    percent: float
+    """Trained values in percent of all values."""
 
 
 def tradeoffs(report: Report, column: TaskColumn) -> list[Tradeoff]:
@@ -51,7 +53,9 @@ def tradeoffs(report: Report, column: TaskColumn) -> list[Tradeoff]:
         trained = max(int(run.metrics["parameters"]["trainable"]) for run in cell.scored)
         if trained:
             spread = cell.error if cell.sd is None else cell.sd
-            points.append(Tradeoff(row_name(report, line), trained, cell.mean or 0.0, spread))
+            name, score = row_name(report, line), cell.mean or 0.0
+            share = max(float(r.metrics["parameters"]["trainable_percent"]) for r in cell.scored)
+            points.append(Tradeoff(name, trained, score, spread, share))
     points.sort(key=lambda point: (point.trained, -point.mean))
     return points if len({point.trained for point in points}) > 1 else []
 

@@ -183,6 +183,15 @@ def find_runs(folders: Sequence[Path]) -> FoundRuns:
         RunError: a folder is missing or holds no run, none has finished, or a metrics.json is
             damaged or of another schema version; all of these at once.
     """
+    found, problems = scan_runs(folders)
+    if not problems and not found.runs:
+        problems.append(_none_finished(folders, found.unfinished))
+    gather(problems, RunError)
+    return found
+
+
+def scan_runs(folders: Sequence[Path]) -> tuple[FoundRuns, list[Problem]]:
+    """As `find_runs`, but with what is wrong beside the runs that can be read."""
     problems: list[Problem] = []
     directories: dict[Path, RunDirectory] = {}
     for folder in folders:
@@ -207,10 +216,7 @@ def find_runs(folders: Sequence[Path]) -> FoundRuns:
             runs[mark], kept, run = run, run, kept
         if kept is not run:
             copies.append(run.directory)
-    if not problems and not runs:
-        problems.append(_none_finished(folders, unfinished))
-    gather(problems, RunError)
-    return FoundRuns(tuple(runs.values()), tuple(unfinished), tuple(copies))
+    return FoundRuns(tuple(runs.values()), tuple(unfinished), tuple(copies)), problems
 
 
 def flatten(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -132,7 +132,12 @@ class RunDirectory:
     @property
     def repeat_hint(self) -> str:
         """The command that repeats a run whose files are damaged."""
-        return f"{self._command} --resume never trains it again"
+        return f"{self.repeat_command} trains it again"
+
+    @property
+    def repeat_command(self) -> str:
+        """The command that trains the run again from its config."""
+        return f"{self._command} --resume never"
 
     @property
     def _command(self) -> str:

@@ -194,6 +194,27 @@ def test_the_papers_layout_in_every_format(runs: Path, ptv2: Ptv2) -> None:
 
 
 def test_what_the_papers_layout_does_not_take(runs: Path, refused: Refused) -> None:
-    for flag in (["--metric", "f1"], ["--split", "test"], ["--detail"], ["--baseline", "none"]):
+    for flag in (["--metric", "f1"], ["--split", "test"], ["--detail"], ["--baseline", "none"],
+                 ["--html", "report.html"]):  # fmt: skip
         says = [flag[0], "means nothing with --layout paper"]
         refused("report", "--layout", "paper", *flag, says=says)
+
+
+def test_a_page(runs: Path, ptv2: Ptv2) -> None:
+    result = ptv2("report", "--html", "out/report.html")
+    assert result.code == 0
+    assert result.err.splitlines()[-1] == "wrote out/report.html"
+    assert "ptuning_v2" in result.out  # the table is printed too
+    text = Path("out/report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "superglue/rte" in text
+
+
+def test_a_page_that_cannot_be_written(runs: Path, ptv2: Ptv2, refused: Refused) -> None:
+    refused(
+        "report", "--html", "runs", says=["--html: runs is a folder", "--html runs/report.html"]
+    )
+    Path("file").write_text("")
+    result = ptv2("report", "--html", "file/report.html")
+    assert result.code == 2
+    assert "file/report.html cannot be written" in result.err
