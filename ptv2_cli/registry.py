@@ -202,7 +202,10 @@ METHODS = Registry(
 
 ENGINES = Registry(
     "engine",
-    {"local": "ptv2_cli.sweeps.engines.local:LocalEngine"},
+    {
+        "local": "ptv2_cli.sweeps.engines.local:LocalEngine",
+        "ray": "ptv2_cli.sweeps.engines.ray:RayEngine",
+    },
     group="ptv2.engines",
     listing="known engines:",
 )

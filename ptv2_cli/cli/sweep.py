@@ -64,6 +64,30 @@ def sweep(
             "--engine", metavar="NAME", help="Engine that runs the trials; default: local."
         ),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Ray cluster; default: RAY_ADDRESS, or this machine alone.",
+        ),
+    ] = None,
+    cpus: Annotated[
+        float | None,
+        typer.Option(
+            "--cpus-per-trial", metavar="N", help="CPUs, and threads, of a task; default: 1."
+        ),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-trial", metavar="X", help="GPUs of a task, such as 0.5; default: 0."
+        ),
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Share the trials with other commands that have --join."),
+    ] = False,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     includes: IncludeOption = None,
@@ -78,7 +102,7 @@ def sweep(
     """Train every combination of values, or continue the sweep."""
     from ptv2_cli.sweeps.axes import from_flags
     from ptv2_cli.sweeps.grid import make_combinations
-    from ptv2_cli.sweeps.options import requested_engine, requested_lanes
+    from ptv2_cli.sweeps.options import requested_cluster, requested_engine, requested_lanes
 
     base = read_overrides(sets, unsets, {}, includes)
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
@@ -88,6 +112,7 @@ def sweep(
     combinations = make_combinations(paths, base, flags)
     request = requested_lanes(lanes, paths, base)
     name = requested_engine(engine, paths, base)
+    cluster = requested_cluster(name, address, cpus, gpus)
     settle(offline, threads)
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
@@ -95,12 +120,14 @@ def sweep(
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
     from ptv2_cli.runs.lock import locked, unlocked_warning
     from ptv2_cli.sweeps.engine import EngineContext
+    from ptv2_cli.sweeps.join import run_joined
+    from ptv2_cli.sweeps.membership import refuse_others
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
     from ptv2_cli.threads import use_threads
 
-    context = EngineContext(device=device, offline=offline, lanes=request, threads=threads)
+    context = EngineContext(device, offline, threads, request, cluster)
     use_threads(threads)
     runner = ENGINES.load(name)(context)
     plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
@@ -109,7 +136,8 @@ def sweep(
     again = "free some space; the same command continues"
     if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
         with writing_at(store.folder, ELSEWHERE, again, RunError), locked(store.folder):
-            pass
+            if not join:
+                refuse_others(store.folder)
     forecast = runner.forecast(store.specs())
     show_forecast(forecast, store, every=dry_run)
     if dry_run:
@@ -117,10 +145,18 @@ def sweep(
         return 0
     with writing_at(store.folder, ELSEWHERE, again, RunError):
         store.begin()
+        if join:
+            store.write_plan(alone=False)
+            with view(store, None, prefix=True) as shown:
+                run_joined(store, runner, shown, lanes=request.count)
+            store.write_plan(alone=False)
+            return show_results(store, offline=offline)
         with locked(store.folder) as alone:
             if not alone:
                 console.warn(unlocked_warning(store.folder))
+            refuse_others(store.folder)
             store.write_plan()
-            with view(store, forecast.seconds, prefix=request.count != 1) as shown:
+            several = request.count != 1 or name != "local"
+            with view(store, forecast.seconds, prefix=several) as shown:
                 run_trials(store, runner, shown)
             return show_results(store, offline=offline)

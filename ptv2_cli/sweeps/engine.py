@@ -12,7 +12,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.runs.data import Memo
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.sinks.base import MakeSink
-from ptv2_cli.sweeps.options import LaneRequest
+from ptv2_cli.sweeps.options import ClusterRequest, LaneRequest
 from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.training.events import EvalDone, RunEvent
 
@@ -113,6 +113,8 @@ class EngineContext:
     """Processor threads of every process that computes; None: see `ptv2_cli.threads`."""
     lanes: LaneRequest = field(default_factory=LaneRequest)
     """How many trials may share one backbone."""
+    cluster: ClusterRequest = field(default_factory=ClusterRequest)
+    """Where an engine for several machines runs them."""
     memo: Memo = field(default_factory=Memo)
     """What this process has read and prepared; see `prepare_spec`. Useless on another machine."""
 
@@ -128,7 +130,7 @@ class Engine(Protocol):
     `ptv2_cli.sweeps.engines.local.run_trial(spec)` on that machine with `output` replaced by a
     folder of that machine, copies the run directory back to `output/name`, and yields the result.
     The other machine needs the same data and backbone files at the same paths: where they differ,
-    the trial fails and says so.
+    the trial fails and says so. `engines/ray.py` is such an engine, which sends the files too.
     """
 
     def __init__(self, context: EngineContext) -> None:

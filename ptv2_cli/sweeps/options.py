@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,41 @@ class LaneRequest:
     """The flag, or the line of a config; empty where neither says it."""
     auto: str = f"{LANES} auto"
     """How to write `auto` in the same place."""
+
+
+@dataclass(frozen=True)
+class ClusterRequest:
+    """Which cluster runs the trials, and what each of its tasks takes of a node."""
+
+    address: str | None = None
+    """HOST:PORT, or `auto`: the cluster that this machine belongs to; None: the engine decides."""
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+def requested_cluster(
+    engine: str, address: str | None, cpus: float | None, gpus: float | None
+) -> ClusterRequest:
+    """The flags about a cluster.
+
+    Raises:
+        ConfigError: the local engine has no use for them, or a number is impossible.
+    """
+    flags = {"--address": address, "--cpus-per-trial": cpus, "--gpus-per-trial": gpus}
+    typed = [flag for flag, value in flags.items() if value is not None]
+    if engine == "local" and typed:
+        what = "the local engine runs all trials in this process"
+        raise ConfigError.at(typed[0], what, f"add {ENGINE} ray, or leave out {typed[0]}")
+    if cpus is not None and not 0 < cpus < math.inf:
+        raise ConfigError.at("--cpus-per-trial", f"{cpus:g} CPUs cannot train", "type 1 or more")
+    if gpus is not None and not 0 <= gpus < math.inf:
+        hint = "type 1, a part such as 0.5, or 0 to train on the CPU"
+        raise ConfigError.at("--gpus-per-trial", f"{gpus:g} is no number of GPUs", hint)
+    # Ray takes a part of a GPU, or whole ones.
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        hint = f"type {int(gpus)}, or a part of one GPU such as 0.5"
+        raise ConfigError.at("--gpus-per-trial", f"{gpus:g} is neither a part nor whole", hint)
+    return ClusterRequest(address, cpus or 1.0, gpus or 0.0)
 
 
 def parse_lanes(text: str) -> Lanes:

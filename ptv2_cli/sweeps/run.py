@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -31,7 +31,11 @@ class View(Protocol):
 
 
 def run_trials(
-    store: Store, engine: Engine, view: View | None = None, should_stop: ShouldStop | None = None
+    store: Store,
+    engine: Engine,
+    view: View | None = None,
+    should_stop: ShouldStop | None = None,
+    batches: Iterable[Iterable[TrialSpec]] | None = None,
 ) -> None:
     """Run every trial that has not ended; one that fails does not stop the others.
 
@@ -40,6 +44,7 @@ def run_trials(
         engine: runs the trials.
         view: shows their progress; None: nothing does.
         should_stop: whether to prune a trial after an evaluation.
+        batches: what the engine gets, one after another; None: all that have not ended, at once.
 
     Raises:
         Interrupted: by a signal; the trials and the sweep are saved.
@@ -51,9 +56,10 @@ def run_trials(
         if trial.resolved_run is None:
             recorder.end(trial, Outcome.failed(trial.refusal[0]))
     try:
-        with closing(engine.run(store.specs(), recorder)) as results:
-            for result in results:
-                recorder.end(recorder.trials[result.fingerprint], result.outcome)
+        for batch in batches or [store.specs()]:
+            with closing(engine.run(batch, recorder)) as results:
+                for result in results:
+                    recorder.end(recorder.trials[result.fingerprint], result.outcome)
     except (Interrupted, KeyboardInterrupt, StoppedAtOnce) as error:
         raise recorder.interrupted(error) from None
 

@@ -79,9 +79,25 @@ class Store:
         make_folder(self.folder.parent)
         make_folder(self.folder)
 
-    def write_plan(self) -> None:
-        """Write plan.json, with the trials of earlier commands. Lock the folder before."""
-        remove_temporary(self.folder)
+    def read_again(self) -> None:
+        """Add what processes that share the sweep have written since.
+
+        Raises:
+            RunError: a file of the sweep's folder is damaged or of another version.
+        """
+        self.records = _merged(read_records(self.folder), self.records)
+        written = read_outcomes(self.folder, self.output, self.records)
+        self.outcomes = {**written, **self.outcomes}
+
+    def write_plan(self, *, alone: bool = True) -> None:
+        """Write plan.json, with the trials of earlier commands. Lock the folder before.
+
+        Args:
+            alone: whether nobody else writes in the folder, so that what a killed process has left
+                there can be removed.
+        """
+        if alone:
+            remove_temporary(self.folder)
         content = {
             "schema_version": SCHEMA_VERSION,
             "name": self.plan.name,
