@@ -82,7 +82,7 @@ def show_forecast(forecast: Forecast, store: Store, *, every: bool) -> None:
     if not trials:
         return
     if forecast.seconds is None:
-        console.note("no estimate of the time: no trial could be timed")
+        console.note("no estimate of the time: no trial was timed")
         return
     text = f"about {duration(sum(forecast.seconds.values()))}: an estimate from a few timed steps"
     if any(trial.combination.loaded.config.train.early_stopping for trial in trials):

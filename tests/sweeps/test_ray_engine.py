@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import laned
 import psutil
 import pytest
@@ -156,7 +157,7 @@ def same(swept: laned.Swept, whole: laned.Swept) -> None:
     assert swept.statuses == ["finished"] * 4
     for one, other in zip(swept.runs, whole.runs, strict=True):
         assert_bit_equal(one.folder, other.folder)
-        assert not list(one.folder.glob("**/.*"))
+        assert not list(one.folder.glob("**/.*.tmp"))
 
 
 def at_step(step: int, act: Callable[[str], None]) -> laned.Watch:
@@ -348,7 +349,40 @@ def test_the_forecast_says_what_is_sent(
 def test_a_trial_that_fits_on_no_machine(
     request_: ClusterRequest, says: str, machines: Machines, configs: list[Path], output: Path
 ) -> None:
-    plan = laned.plan(configs, output)
+    plan = laned.plan(configs, output, grid=GRID)
     engine = RayEngine(EngineContext("cpu", True, cluster=request_))
     with pytest.raises(ConfigError, match=says):
         engine.forecast([plan.trials[0].spec])
+
+
+# A driver that is killed when it has taken note of two trials that have ended.
+KILLED = """
+import os
+from ptv2_cli.sweeps.engines import ray_tasks
+end, ended = ray_tasks.Driver._end, []
+def end_and_die(self, result, files):
+    known = end(self, result, files)
+    ended.append(result)
+    if len(ended) == 2:
+        os.kill(os.getpid(), 9)
+    return known
+ray_tasks.Driver._end = end_and_die
+from ptv2_cli.cli.app import main
+main()
+"""
+
+
+def test_a_killed_driver_and_the_same_command_again(
+    machines: Machines, configs: list[Path], whole: laned.Swept, output: Path
+) -> None:
+    words = ["sweep", str(configs[0]), "--grid", GRID, "--output", str(output), "--offline"]
+    words += ["--engine", "ray", "--address", machines.cluster.address, "--device", "cpu"]
+    done = forked.finish(*words, "--threads", "1", code=KILLED)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    finished = {path: path.stat().st_mtime_ns for path in output.glob("*/metrics.json")}
+    assert len(finished) >= 2
+    after = laned.Watch()
+    swept = sweep(configs, output, after)
+    same(swept, whole)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert len(after.order) == 4 - len(finished)

@@ -77,6 +77,8 @@ def connect(request: ClusterRequest) -> None:
     options: dict[str, Any] = {"address": request.address} if request.address else {}
     if not request.address and not os.environ.get("RAY_ADDRESS"):
         options["include_dashboard"] = False
+    # Ray prints there that a process has died, among the results; a warning says it anyway.
+    ray._private.worker.print_to_stdstream = lambda *words, **options: None
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:

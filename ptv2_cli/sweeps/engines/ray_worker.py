@@ -175,7 +175,7 @@ class NodeFailed:
     node: str
     problem: Problem
     shared: bool
-    """Whether the disk is the driver's too."""
+    """Whether it is about a disk that the driver writes too."""
 
 
 def train_trials(
@@ -189,10 +189,13 @@ def train_trials(
         trials: at the task's first start; those that have ended since are left out.
         sent: by fingerprint, what this node can fetch if it lacks data or backbone.
     """
+    node = ray.get_runtime_context().get_node_id()
+    differing = _other_versions(job.versions)
+    if differing is not None:
+        return NodeFailed(node, differing, shared=False)
     shared = job.shared
     monitor = _Remote(job, shared)
     try:
-        _require_versions(job.versions)
         use_threads(job.threads)
         left = job.ask(Begun(task))
         lanes = LaneRequest() if len(left) == 1 else job.lanes
@@ -214,7 +217,7 @@ def train_trials(
     except (MachineError, OSError) as error:
         problem = _problem(error)
         monitor.copy_all()
-        return NodeFailed(ray.get_runtime_context().get_node_id(), problem, shared)
+        return NodeFailed(node, problem, shared)
     return None
 
 
@@ -228,17 +231,14 @@ def missing_here(trial: TrialSpec, sent: Sequence[SentMaterial], offline: bool) 
     return None
 
 
-def _require_versions(versions: Mapping[str, str | None]) -> None:
-    """A node may join while the sweep runs, after the others were checked.
-
-    Raises:
-        MachineError: it has other versions than the driver.
-    """
+def _other_versions(versions: Mapping[str, str | None]) -> Problem | None:
+    """What differs from the driver on a node that has joined after the others were checked."""
     here = installed()
-    if here != versions:
-        told = ", ".join(f"{name} {here[name]}" for name in here if here[name] != versions[name])
-        what = f"this node differs from the driver's machine: {told}"
-        raise MachineError(Problem(platform.node(), what, "install the same versions everywhere"))
+    if here == versions:
+        return None
+    told = ", ".join(f"{name} {here[name]}" for name in here if here[name] != versions[name])
+    what = f"this node differs from the driver's machine: {told}"
+    return Problem(platform.node(), what, "install the same versions everywhere")
 
 
 def _problem(error: MachineError | OSError) -> Problem:
