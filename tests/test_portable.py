@@ -19,7 +19,7 @@ from pathlib import Path
 
 # Other packages are loaded first: they look at sys.platform and find what this system has.
 import datasets, evaluate, filelock, matplotlib.figure, openpyxl, psutil, rouge_score, sacrebleu
-import sklearn, transformers
+import ray, sklearn, transformers
 import torch.utils.data, torchao.quantization
 for name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"):
     sys.modules[name] = None

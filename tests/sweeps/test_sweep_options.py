@@ -115,6 +115,6 @@ def test_an_engine_by_flag_or_section(tmp_path: Path) -> None:
         (problem,) = raised.value.problems
         assert problem.where == f"{wrong}:5"
         assert problem.what == "unknown engine 'lokal'"
-        assert problem.hint == "did you mean 'local'? known engines: local"
-    with pytest.raises(ConfigError, match="--engine: unknown engine 'ray'"):
-        requested_engine("ray", [path], [])
+        assert problem.hint == "did you mean 'local'? known engines: local, ray"
+    with pytest.raises(ConfigError, match="--engine: unknown engine 'slurm'"):
+        requested_engine("slurm", [path], [])
