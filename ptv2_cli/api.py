@@ -287,7 +287,8 @@ def load(
     """Open a finished run: its metrics, history, config and predictions; predict with it.
 
     Args:
-        run: its folder, or a sweep's for its best trial; None: the newest finished run.
+        run: its folder, a sweep's for its best trial, or `hub:OWNER/NAME`; None: the newest
+            finished run.
         output: the folder in which the newest run is looked for.
         device: auto, cpu, cuda or cuda:N.
         threads: processor threads; None: `OMP_NUM_THREADS`, else as many as there are free cores.

@@ -25,6 +25,7 @@ from ptv2_cli.cli import (
     interop,
     listing,
     predict,
+    push,
     report,
     serve,
     setup,
@@ -70,6 +71,7 @@ app.command("errors")(errors.errors)
 app.command("inspect")(inspect.inspect)
 app.command("export")(interop.export)
 app.command("import")(interop.import_run)
+app.command("push")(push.push)
 app.command("list")(listing.list_)
 app.command("clean")(clean.clean)
 app.command("init")(setup.init)

@@ -26,7 +26,7 @@ RunArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="RUN",
-        help="A run, or a sweep (its best trial); default: the newest run.",
+        help="A run, a sweep (its best trial) or hub:OWNER/NAME; default: the newest run.",
         autocompletion=complete.runs,
     ),
 ]

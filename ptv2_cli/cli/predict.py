@@ -59,8 +59,8 @@ def predict(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="A run, or a sweep (its best trial); default: the newest run. Repeat it for "
-            "several runs; each row then names its run.",
+            help="A run, a sweep (its best trial) or hub:OWNER/NAME; default: the newest run. "
+            "Repeat it for several runs; each row then names its run.",
             autocompletion=complete.runs,
         ),
     ] = None,

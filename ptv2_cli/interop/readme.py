@@ -40,6 +40,15 @@ class Assembly:
     """The form of attention of the run, if the model has several."""
     merged: bool = False
     """Whether the folder holds a whole model, and not an adapter."""
+    repo: str | None = None
+    """The repository on the hub that gets the folder; None: none."""
+
+    @property
+    def fetching(self) -> str:
+        """The line of code that says where the folder is."""
+        if self.repo is None:
+            return f"folder = {_quoted(self.folder)}"
+        return f"folder = huggingface_hub.snapshot_download({_quoted(self.repo)})"
 
     @property
     def library(self) -> str:
@@ -75,6 +84,7 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
     two_stacks = "decoder_start_token_id" in settings
     auto = "AutoModelForSeq2SeqLM" if two_stacks else "AutoModelForCausalLM"
     begin = "1" if two_stacks else 'batch["input_ids"].shape[1]'
+    hub = "" if assembly.repo is None else "import huggingface_hub\n"
     peft = "" if assembly.merged else "from peft import PeftModel\n"
     model = "base" if assembly.merged else "PeftModel.from_pretrained(base, folder)"
     special = ", add_special_tokens=False" if chat else ""
@@ -90,10 +100,10 @@ def writing_readme(assembly: Assembly, settings: Mapping[str, Any], *, chat: boo
 {form}.
 {drawn}
 ```python
-import torch
+{hub}import torch
 {peft}from transformers import {auto}, AutoTokenizer, GenerationConfig
 
-folder = {_quoted(assembly.folder)}
+{assembly.fetching}
 name = {_quoted(assembly.base)}
 tokenizer = AutoTokenizer.from_pretrained(name{revision})
 base = {auto}.from_pretrained(name{revision}, dtype=torch.float32)
@@ -123,6 +133,8 @@ def _shape_of_logits(assembly: Assembly) -> str:
 
 def _code(assembly: Assembly) -> Iterator[str]:
     auto = "AutoModel" if assembly.stock is None else assembly.stock.model
+    if assembly.repo is not None:
+        yield "import huggingface_hub"
     yield "import torch"
     if not assembly.merged:
         yield "from peft import PeftModel"
@@ -131,7 +143,7 @@ def _code(assembly: Assembly) -> Iterator[str]:
         yield "from torch.nn.functional import linear"
     yield f"from transformers import {auto}, AutoTokenizer"
     yield ""
-    yield f"folder = {_quoted(assembly.folder)}"
+    yield assembly.fetching
     yield f"name = {_quoted(assembly.base)}"
     if assembly.labels:
         yield f"labels = [{', '.join(map(_quoted, assembly.labels))}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +199,8 @@ class Written:
     notes: tuple[str, ...]
 
 
-def export_peft(run: FinishedRun, folder: Path) -> Written:
-    """Write a run as a PEFT adapter.
+def export_peft(run: FinishedRun, folder: Path, repo: str | None = None) -> Written:
+    """Write a run as a PEFT adapter; its README.md loads it from `repo` on the hub, if given.
 
     The folder gets `adapter_config.json`, `adapter_model.safetensors` and a README.md with the
     Python code that loads it. A head without a class in transformers gets its own file.
@@ -243,7 +243,7 @@ def export_peft(run: FinishedRun, folder: Path) -> Written:
         if separate:
             data = save(plain(separate), {"format": "pt", **about})
             (partial / HEAD_FILE).write_bytes(data)
-        assembly = assembly_of(run, session, folder, adapter, stock)
+        assembly = replace(assembly_of(run, session, folder, adapter, stock), repo=repo)
         text = described(session, assembly)
         (partial / "README.md").write_text(text, encoding="utf-8")
         files = tuple(sorted(path.name for path in partial.iterdir()))

@@ -15,6 +15,7 @@ from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import InputError, MachineError, Problem, RunError
 from ptv2_cli.files import DISK_FAILED, write_atomic
 from ptv2_cli.plugins import keep_copies
+from ptv2_cli.runs.hub import fetched, is_on_hub
 from ptv2_cli.runs.run_files import read_history, read_metrics
 
 DEFAULT_OUTPUT = Path("runs")
@@ -168,11 +169,13 @@ def find_by_fingerprint(output: Path, fingerprint: str) -> RunDirectory | None:
 
 
 def open_run(path: Path) -> RunDirectory:
-    """The run at `path`.
+    """The run at `path`, or that of a repository on the hub: `hub:OWNER/NAME`.
 
     Raises:
-        RunError: no such folder, or no run's folder.
+        RunError: no such folder, or no run's folder; or it cannot be fetched.
     """
+    if is_on_hub(path):
+        return RunDirectory(fetched(path))
     if path.name == "config.yaml" and path.is_file():
         path = path.parent
     run = RunDirectory(path)

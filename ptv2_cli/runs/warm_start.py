@@ -13,6 +13,7 @@ from ptv2_cli.methods.base import Context
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory
+from ptv2_cli.runs.hub import fetched, is_on_hub
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.training.checkpoint import Checkpoint, load_checkpoint, load_tensors
 
@@ -84,6 +85,8 @@ def _best(directory: RunDirectory) -> Checkpoint:
 
 
 def _finished(folder: str) -> RunDirectory:
+    if is_on_hub(folder):
+        return RunDirectory(fetched(folder))
     directory = RunDirectory(Path(folder))
     if not directory.metrics.is_file():
         raise RunError.at(
