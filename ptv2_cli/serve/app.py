@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ptv2_cli.runs.results import plain
 from ptv2_cli.serve import messages
 from ptv2_cli.serve.access import Access, below
 from ptv2_cli.serve.bodies import UnreadBodies, gone, read_body
@@ -70,7 +69,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         service.check_room()
         try:
             async with asyncio.timeout(service.limits.timeout):
-                body = await read_body(request, service.limits)
+                body = await read_body(request, service.limits, service.bodies)
                 rows = checked_rows(body, served.model, service.limits)
                 lines = await _unless_gone(service.predict(served, rows), request)
         except TimeoutError:
@@ -116,7 +115,7 @@ def _add_runs(app: FastAPI, service: Service, access: Access) -> None:
             hint = "send the header Content-Type: application/json"
             raise Refusal.of(415, "the body", "is not said to be JSON", hint)
         such_as = 'such as {"directory": "runs/NAME"}'
-        body = await read_body(request, service.limits)
+        body = await read_body(request, service.limits, service.bodies)
         content = json_body(body, {"directory": True, "name": False}, such_as)
         for key, value in content.items():
             if not isinstance(value, str) and not (key == "name" and value is None):
@@ -190,7 +189,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    body = json.dumps(plain(content), ensure_ascii=False, default=str).encode()
+    body = json.dumps(content, ensure_ascii=False, default=str).encode()
     return Response(body, status, media_type="application/json")
 
 

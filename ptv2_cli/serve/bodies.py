@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,12 +13,20 @@ from ptv2_cli.serve.limits import Limits
 from ptv2_cli.serve.refusal import Refusal
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+@dataclass
+class BodiesUnderWay:
+    """The bytes of all bodies that are being read: clients that are slow must not fill memory."""
+
+    size: int = 0
+
+
+async def read_body(request: Request, limits: Limits, under_way: BodiesUnderWay) -> bytes:
     """The body of a request.
 
     Raises:
         Refusal: 413, it has more bytes than the limit: of a length that its header says, nothing
-            is read, of others no more than the limit; 408, it does not come in time.
+            is read, of others no more than the limit; 408, it does not come in time; 503, the
+            bodies that are being read have together more bytes than `Limits.max_bodies`.
         ClientDisconnect: the client has gone.
     """
     length = request.headers.get("content-length", "")
@@ -28,11 +37,17 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.client_timeout):
             async for part in request.stream():
                 body += part
+                under_way.size += len(part)
                 if len(body) > limits.max_body:
                     raise _too_large(limits)
+                if under_way.size > limits.max_bodies:
+                    what, hint = "reads too many bodies at once", "try again in 1 s"
+                    raise Refusal.of(503, "the server", what, hint, Retry_After="1")
     except TimeoutError:
         what = f"did not arrive in {limits.client_timeout:g} s"
         raise Refusal.of(408, "the body", what, "send it at once") from None
+    finally:
+        under_way.size -= len(body)
     return bytes(body)
 
 

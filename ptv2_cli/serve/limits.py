@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a server; `ptv2 serve` has an option for each but the last."""
+    """The bounds of a server; `ptv2 serve` has an option for each but the last two."""
 
     max_batch: int = 64
     """Rows of one batch of several requests; a request that has more is a batch of its own."""
@@ -27,5 +27,7 @@ class Limits:
     """Seconds in which a client must send its headers, then its body, and read its answer."""
     drain: float = 30.0
     """Seconds in which a server that stops answers the requests that it has."""
+    max_bodies: int = 256 << 20
+    """Bytes of all bodies that are being read."""
     linger: float = 2.0
     """Seconds for which the rest of a refused body is discarded, so that the client reads why."""

@@ -17,6 +17,7 @@ from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.predict import Run
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.serve.batching import Answers, Batcher, Closed, Job, QueueFull
+from ptv2_cli.serve.bodies import BodiesUnderWay
 from ptv2_cli.serve.limits import Limits
 from ptv2_cli.serve.measures import Measures
 from ptv2_cli.serve.models import CheckedRows, Models, OpenModel
@@ -67,6 +68,7 @@ class Service:
         self.measures = Measures()
         self.runs: dict[str, ServedRun] = {}
         self.draining = False
+        self.bodies = BodiesUnderWay()
         self.roots = tuple(root.resolve() for root in roots)
         self._open_directory = open_directory
         self._device, self._offline = device, offline

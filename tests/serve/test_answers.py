@@ -45,13 +45,18 @@ def test_a_request_gets_what_predict_writes(
         pytest.importorskip("peft")
     rows = rows_of(name)
 
-    async def answers() -> list[dict[str, Any]]:
+    async def answers() -> tuple[list[dict[str, Any]], Any]:
         async with serving({"r": run_of(name)}) as server:
-            return await server.predict("r", rows)
+            listed = (await server.client.get("/runs")).json()["runs"]
+            return await server.predict("r", rows), listed
 
     expected = [json.loads(as_line(line)) for line in opened(name).predict(rows)]
+    lines, (listed,) = asyncio.run(answers())
     assert len(expected) >= 2
-    assert asyncio.run(answers()) == expected
+    assert lines == expected
+    run = opened(name)
+    assert (listed["task"], listed["kind"]) == (run.metrics["task"]["name"], run.task.kind)
+    assert listed["score"] == run.metrics["selection"]["value"]
 
 
 def test_rows_of_several_runs_share_forward_passes(

@@ -130,6 +130,25 @@ def test_a_body_that_does_not_come_in_time(rte: Path) -> None:
     assert found.headers["connection"] == "close"
 
 
+def test_bodies_that_are_read_at_once_have_a_limit_together(rte: Path) -> None:
+    async def steps(server: Serving) -> Any:
+        slow = Sender([b" " * 3000], {"Transfer-Encoding": "chunked"})
+        slow.waits = True
+        reading = asyncio.ensure_future(server.app(slow.scope, slow.receive, slow.send))
+        while server.service.bodies.size < 3000:
+            await asyncio.sleep(0.001)
+        body = json.dumps({"rows": [ROW] * 40}).encode()
+        (error,) = await server.refused("/predict/r", body, 503)
+        reading.cancel()
+        await asyncio.wait([reading])
+        lines = await server.predict("r", [ROW] * 40)
+        return error, len(lines), server.service.bodies.size
+
+    error, lines, left = scenario(rte, steps, max_bodies=4000, max_body=4000)
+    assert error["what"] == "reads too many bodies at once"
+    assert (lines, left) == (40, 0)
+
+
 @pytest.mark.parametrize("path", ["/predict/r", "/predict/other", "/nowhere", "/runs"])
 def test_without_the_token_no_body_is_read(rte: Path, path: str) -> None:
     sender = Sender([b"x" * 1000] * 3, {"Transfer-Encoding": "chunked"}, path)
