@@ -11,7 +11,10 @@ import pytest
 from ptv2_cli.backbones import locate
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.runs.resolve import resolved_config
+from ptv2_cli.sweeps.grid import make_combinations
+from ptv2_cli.sweeps.trials import check_names
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
@@ -62,7 +65,8 @@ def test_config_is_a_whole_recipe(
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_its_command(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    verb = "sweep" if path.stem.startswith(("ablation", "grid", "levers")) else "train"
+    swept = "\nsweep:" in path.read_text(encoding="utf-8") or path.stem.startswith("levers")
+    verb = "sweep" if swept else "train"
     command = f"# ptv2 {verb} configs/{path.relative_to(FOLDER)}"
     assert any(line.startswith(command) for line in lines[:3])
 
@@ -78,3 +82,27 @@ def test_readme_quotes_a_valid_config(tmp_path: Path) -> None:
     block = readme.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "config.yaml").write_text(block)
     assert load_config(tmp_path / "config.yaml").config.prompt_len == 20
+
+
+def test_the_published_recipes_are_those_of_the_shipped_configs() -> None:
+    """configs/paper/published.yaml trains exactly what configs/*-ptuning_v2.yaml train."""
+
+    def content(config: RunConfig) -> str:
+        plain = config.model_dump(mode="json")
+        return json.dumps({**plain, "name": None, "extends": None, "sweep": None}, sort_keys=True)
+
+    single = {
+        content(load_config(path).config)
+        for path in FOLDER.glob("*-ptuning_v2.yaml")
+        if "b1520c9" in path.read_text(encoding="utf-8")
+    }
+    combined = make_combinations([FOLDER / "paper" / "published.yaml"], [], [])
+    assert len(single) == 19
+    assert {content(item.loaded.config) for item in combined} == single
+
+
+def test_every_trial_of_the_paper_is_valid() -> None:
+    paths = sorted((FOLDER / "paper").glob("*.yaml"))
+    combined = make_combinations(paths, [], [])
+    check_names(combined)
+    assert len({item.name for item in combined}) == len(paths)

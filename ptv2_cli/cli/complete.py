@@ -56,10 +56,9 @@ def runs(incomplete: str) -> Completions:
 
 def configs(incomplete: str) -> Completions:
     """Names of the configs that come with ptv2."""
-    from ptv2_cli.setup.packaged_files import shipped_configs
+    from ptv2_cli.setup.packaged_files import shipped_names
 
-    names = sorted(path.stem for path in shipped_configs().glob("*.yaml"))
-    return _offered([(name, "") for name in names], incomplete)
+    return _offered([(name, "") for name in shipped_names()], incomplete)
 
 
 def _offered(found: Iterable[tuple[str, str]], incomplete: str) -> Completions:

@@ -14,7 +14,7 @@ from ptv2_cli.cli import console
 from ptv2_cli.cli.options import IncludeOption
 from ptv2_cli.errors import InputError
 from ptv2_cli.registry import BUILT_IN, TASKS, Registry
-from ptv2_cli.setup.packaged_files import shipped_configs
+from ptv2_cli.setup.packaged_files import shipped_configs, shipped_names
 
 
 class What(StrEnum):
@@ -122,8 +122,8 @@ def _backbones() -> None:
 
 
 def _configs() -> None:
-    folder = shipped_configs()
-    rows = [(path.stem, config_title(path), str(path)) for path in sorted(folder.glob("*.yaml"))]
+    paths = [(name, shipped_configs() / f"{name}.yaml") for name in shipped_names()]
+    rows = [(name, config_title(path), str(path)) for name, path in paths]
     console.table("", ("config", "what it does", "file"), rows)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import require_config
+from ptv2_cli.cli.gpu_hours import show_gpu_hours
 from ptv2_cli.cli.options import (
     DeviceOption,
     IncludeOption,
@@ -98,6 +99,15 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and a time estimate, then stop.")
     ] = False,
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            "--tflops",
+            metavar="N",
+            min=1e-3,
+            help="Sustained TFLOP/s of a GPU, for --dry-run's GPU hours; default: 94.",
+        ),
+    ] = None,
 ) -> int:
     """Train every combination of values, or continue the sweep."""
     from ptv2_cli.sweeps.axes import from_flags
@@ -114,6 +124,8 @@ def sweep(
     name = requested_engine(engine, paths, base)
     cluster = requested_cluster(name, address, cpus, gpus)
     settle(offline, threads)
+    if dry_run:  # before planning, which needs the data and the backbones
+        show_gpu_hours(combinations, tflops)
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.registry import ENGINES

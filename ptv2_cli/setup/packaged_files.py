@@ -20,5 +20,8 @@ def shipped_configs() -> Path:
 
 
 def shipped_names() -> list[str]:
-    """Names of these configs, as `ptv2 list configs` shows them."""
-    return sorted(path.stem for path in shipped_configs().glob("*.yaml"))
+    """Names of these configs, as `ptv2 list configs` shows them: `cb-minilm`, `paper/published`."""
+    folder = shipped_configs()
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )

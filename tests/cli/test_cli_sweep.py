@@ -352,3 +352,26 @@ def test_trials_of_a_section_are_runs_without_it(material: Material, ptv2: Ptv2)
     again = ptv2("train", run / "config.yaml")
     assert again.code == 0, again.err
     assert "this run is finished already" in again.err
+
+
+def test_a_dry_run_shows_gpu_hours_before_it_needs_anything(ptv2: Ptv2) -> None:
+    """Backbone and data are out of reach: the estimate comes first, then what is missing."""
+    text = "method: ptuning_v2\nbackbone: roberta-large\ntask: superglue/rte\nprompt_len: 4\n"
+    Path("config.yaml").write_text(text)
+    command = ["sweep", "--lr", "1e-2,5e-3", "--dry-run", "--offline"]
+    result = ptv2(*command)
+    assert result.code == 2
+    assert "is not in the local cache" in result.err
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["config", "trials", "GPU", "hours"]
+    name, trials, hours = lines[1].split()
+    assert (name, trials) == ("config", "2")
+    assert "94 TFLOP/s" in result.out
+    slower = ptv2(*command, "--tflops", "9.4").out.splitlines()[1].split()[2]
+    assert float(slower) == pytest.approx(10 * float(hours), rel=0.06)
+
+
+def test_gpu_hours_of_own_tasks_are_not_known(material: Material, ptv2: Ptv2) -> None:
+    material.write(Path("config.yaml"), backbone="nobody/knows")
+    result = ptv2("sweep", "--seed", "1,2", "--dry-run", "--offline")
+    assert "GPU hours" not in result.out
