@@ -31,6 +31,7 @@ from ptv2_cli.cli import (
     setup,
     sweep,
     train,
+    watch,
 )
 from ptv2_cli.errors import (
     EXIT_DEFECT,
@@ -66,6 +67,7 @@ app.command("serve")(serve.serve)
 app.command("check")(check.check)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("errors")(errors.errors)
 app.command("inspect")(inspect.inspect)

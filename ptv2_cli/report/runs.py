@@ -195,7 +195,7 @@ def scan_runs(folders: Sequence[Path]) -> tuple[FoundRuns, list[Problem]]:
     problems: list[Problem] = []
     directories: dict[Path, RunDirectory] = {}
     for folder in folders:
-        found = list(_directories(folder))
+        found = list(run_directories(folder))
         if not found:
             problems.append(_empty(folder))
         directories |= {run.path.resolve(): run for run in found}
@@ -252,14 +252,14 @@ def _ignored(key: str) -> bool:
     return key in ignored | {"prompt_len", "selection.mode"} or key.split(".")[0] in ignored
 
 
-def _directories(folder: Path, depth: int = DEPTH) -> Iterator[RunDirectory]:
+def run_directories(folder: Path, depth: int = DEPTH) -> Iterator[RunDirectory]:
     """The run that `folder` is, else the runs below it, by name."""
     run = RunDirectory(folder)
     if run.is_run:
         yield run
     elif depth:
         for inner in _folders(folder):
-            yield from _directories(inner, depth - 1)
+            yield from run_directories(inner, depth - 1)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ function kept() {
   return {
     fields: [...document.querySelectorAll('select[id], input[id]')].map((field) =>
       [field.id, field.type === 'checkbox' ? field.checked : field.value]),
+    task: byId('filter-task') && byId('filter-task').selectedOptions[0].text, // its place may change
     open: [...document.querySelectorAll('details[open] > summary')].map((one) => one.textContent),
     sorting: Object.entries(sorting),
     focus: focused && focused.id,
@@ -27,8 +28,10 @@ function restore(state) {
     const field = byId(id);
     if (field) field.value = value;
   });
-  setFields(['filter-task', 'filter-method', 'filter-text', 'run-a', 'run-b']);
+  setFields(['filter-method', 'filter-text', 'run-a', 'run-b']);
   if (byId('filters')) {
+    const task = [...byId('filter-task').options].find((one) => one.text === state.task);
+    if (task) task.selected = true;
     filter();
     show(false);
   }
