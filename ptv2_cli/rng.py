@@ -32,6 +32,16 @@ def normal_(tensor: torch.Tensor, std: float, source: torch.Generator) -> None:
 
 
 @dataclass(frozen=True)
+class RowShare:
+    """The rows of a batch that one of several processes computes."""
+
+    first: int
+    count: int
+    total: int
+    """B of the whole batch."""
+
+
+@dataclass(frozen=True)
 class RowDraws:
     """What determines the backbone's dropout for one trial's rows of a forward pass."""
 
@@ -44,6 +54,8 @@ class RowDraws:
     """B, the trial's rows."""
     width: int
     """T of the trial's own batch, without the padding that other trials' batches need."""
+    first: int = 0
+    """Number of the first of the rows in its batch; other processes compute those before it."""
 
     def widened(self, columns: int) -> RowDraws:
         """The same with more columns, which prompt vectors among the inputs take."""
@@ -53,13 +65,18 @@ class RowDraws:
         """Which values of one call of dropout stay, each with a chance of 1 - drop / 65536.
 
         `call` is the number of the call in the forward pass, from 0. The draws of different seeds,
-        steps, batches and calls are independent.
+        steps, batches and calls are independent. A row has the same draws whether its process
+        computes the whole batch or a part of it.
         """
         count = int(np.prod(shape))
         # Its states come from a hash of all four numbers (numpy's SeedSequence).
         source = np.random.SFC64([self.seed, self.step, self.batch, call])
-        bits = source.random_raw((count + 3) // 4).view(np.uint16)[:count]
-        keep: npt.NDArray[np.bool_] = bits >= drop
+        skipped = 0
+        if self.first and shape[0] in (self.rows, self.rows * self.width):
+            whole, skipped = divmod(count // self.rows * self.first, 4)
+            source.random_raw(whole, output=False)
+        bits = source.random_raw((skipped + count + 3) // 4).view(np.uint16)
+        keep: npt.NDArray[np.bool_] = bits[skipped : skipped + count] >= drop
         return keep.reshape(shape)
 
 
@@ -69,9 +86,16 @@ class SeededDropout(nn.Module):
     The generator lives on the device of its first input; its state is saved with checkpoints.
     """
 
-    def __init__(self, probability: float, seed: int, purpose: str) -> None:
+    share: RowShare | None = None
+    """The rows that this process computes, where the inputs are rows of a batch; None: all."""
+
+    def __init__(
+        self, probability: float, seed: int, purpose: str, *, by_row: bool = False
+    ) -> None:
+        """Drop values with `probability`; `by_row`: the inputs are the rows of a batch [B, ...]."""
         super().__init__()
         self.probability = probability
+        self.by_row = by_row
         self._seed = derive(seed, purpose)
         self._generator: torch.Generator | None = None
         self._pending: torch.Tensor | None = None
@@ -81,7 +105,13 @@ class SeededDropout(nn.Module):
         if not self.training or self.probability == 0.0:
             return inputs
         keep = 1.0 - self.probability
-        mask = torch.empty_like(inputs).bernoulli_(keep, generator=self._source(inputs.device))
+        if self.share is None:
+            mask = torch.empty_like(inputs)
+        else:  # drawn for the whole batch, so that every row and the next draw stay the same
+            mask = inputs.new_empty((self.share.total, *inputs.shape[1:]))
+        mask.bernoulli_(keep, generator=self._source(inputs.device))
+        if self.share is not None:
+            mask = mask[self.share.first : self.share.first + self.share.count]
         return inputs * mask.div_(keep)
 
     def state(self) -> torch.Tensor | None:

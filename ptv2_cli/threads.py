@@ -92,8 +92,8 @@ def require_count(threads: int | None, where: str) -> None:
         raise ConfigError.at(where, what, f"{example} uses all cores of this process")
 
 
-def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads from now on.
+def use_threads(threads: int | None, processes: int = 1) -> None:
+    """Let torch compute with so many threads from now on, split among processes of one command.
 
     None: with `OMP_NUM_THREADS`, else with as many as there are free cores, at least one and no
     more than torch takes by itself. They are counted once per process: later calls take the same.
@@ -107,14 +107,15 @@ def use_threads(threads: int | None) -> None:
             _standing = max(1, min(_standing, free_cores()))
     _typed = threads is not None
     # Also where the count stays: it keeps MKL from taking fewer, which would change bits.
-    torch.set_num_threads(threads or _standing)
+    torch.set_num_threads(_standing if threads is None else max(1, threads // processes))
 
 
-def go_on_with(threads: int, *, alone: bool = True) -> str | None:
+def go_on_with(threads: int, processes: int = 1, *, alone: bool = True) -> str | None:
     """Compute with the count that a run began with, unless the user typed `--threads`.
 
     Args:
-        threads: what the run began with.
+        threads: what the run began with, all its processes together.
+        processes: how many train it now; each gets an equal part of the threads.
         alone: whether no other run of this process trains, with a count of its own.
 
     Returns:
@@ -122,6 +123,7 @@ def go_on_with(threads: int, *, alone: bool = True) -> str | None:
     """
     import torch
 
+    threads = max(1, threads // processes)
     if alone and not _typed:
         torch.set_num_threads(threads)
     now = torch.get_num_threads()

@@ -23,6 +23,7 @@ from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.sites import KeysValues, Prompts
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.config.schema import BackboneSection
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.heads.base import HeadContext
 from ptv2_cli.inputs.batch import Batch
@@ -432,9 +433,9 @@ def prepared(config: Path, output: Path, sets: Iterable[str] = ()) -> ResolvedRu
     return prepare(loaded, output, offline=True)
 
 
-def opened(config: Path, output: Path, *sets: str) -> Session:
+def opened(config: Path, output: Path, *sets: str, group: ProcessGroup = ALONE) -> Session:
     """A session ready to train on the CPU."""
-    return open_session(prepared(config, output, sets), CPU)
+    return open_session(prepared(config, output, sets), CPU, group=group)
 
 
 @dataclass
@@ -457,7 +458,8 @@ def trained(
     *sets: str,
     resume: bool = False,
     listen: Callable[[Any], None] = lambda event: None,
+    group: ProcessGroup = ALONE,
 ) -> tuple[Session, dict[str, Any]]:
     """Train a config; the session and metrics.json's content."""
-    session = opened(config, output, *sets)
+    session = opened(config, output, *sets, group=group)
     return session, train(session, [lambda run: Follower(listen)], resume=resume)

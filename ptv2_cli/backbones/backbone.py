@@ -41,6 +41,7 @@ class Backbone(nn.Module):
         self.shape = shape
         self.dropout = dropout
         self.injection = Injection()
+        self.injection.dropout.tables = shape.family.shared_tables
         self.injection.attach(model)
         self.sites: tuple[Site, ...] = ()
         self.untrained: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class PassDropout:
     def __init__(self) -> None:
         self.prompts: Sequence[int] | None = None
         """Each trial's prompt length P at the present site; None: equal, or no prompts."""
+        self.tables = False
+        """Whether the model drops values of tables that have no rows of texts."""
         self._draws: Sequence[RowDraws] | None = None
         self._calls = 0
 
@@ -81,6 +84,8 @@ class PassDropout:
         if len(whole) == 2 and whole[0] == rows * widest:  # OPT's tokens in one list
             whole = (rows, widest, whole[1])
         # A tensor without rows serves all trials: DeBERTa's table of relative positions.
+        if self._is_table(shape, widest):
+            return torch.from_numpy(replace(self._draws[0], first=0).keep(call, tuple(shape), drop))
         if len(self._draws) == 1 or whole[0] != rows:
             return torch.from_numpy(self._draws[0].keep(call, tuple(shape), drop))
         keep = np.ones(whole, np.bool_)
@@ -90,6 +95,11 @@ class PassDropout:
             begin += own.rows
             keep[part] = own.keep(call, keep[part].shape, drop)
         return torch.from_numpy(keep.reshape(tuple(shape)))
+
+    def _is_table(self, shape: Sequence[int], widest: int) -> bool:
+        """Whether a tensor is a table [n, H] or [1, n, H], not tokens [B, T, H]."""
+        wide = len(shape) == 3 and shape[0] == 1 and shape[1] != widest
+        return self.tables and (len(shape) == 2 or wide)
 
     def _columns(self, shape: Sequence[int], widest: int) -> Iterator[list[slice]]:
         """The part of each axis after the first that each trial has alone, without padding.

@@ -26,6 +26,7 @@ from ptv2_cli.cli import (
     listing,
     predict,
     push,
+    ranks,
     report,
     serve,
     setup,
@@ -89,6 +90,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _global(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -100,6 +102,7 @@ def _global(
     except FileNotFoundError:
         what = "the working folder was deleted"
         raise InputError.at("", what, "cd to a folder that exists") from None
+    ranks.begin(context.invoked_subcommand)
 
 
 def main() -> None:
@@ -123,6 +126,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
     try:
         return _code(app(arguments, prog_name="ptv2", standalone_mode=False))
     except Ptv2Error as error:
+        ranks.tell(error)
         if debug:
             console.show_traceback()
         console.problems(error.problems)
@@ -140,6 +144,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DEFECT
     except Exception as error:
+        ranks.tell(error)
         return _defect(error, debug)
 
 

@@ -44,6 +44,23 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_head = ""
+"""Begins every problem: which of several processes has it."""
+
+
+def mute(head: str) -> None:
+    """Discard all that this process prints until `unmute`; `head` then begins its problems."""
+    global _head
+    _head = f"{head}: "
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def unmute() -> None:
+    """Print again."""
+    if _head:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+
 def in_terminal(console: Console) -> bool:
     """Whether the output goes to a terminal, not to a program or a file."""
     return console.file.isatty()
@@ -96,6 +113,7 @@ def problems(found: Iterable[Problem]) -> None:
     """Print every problem: where, what, and the hint below it."""
     for problem in found:
         where = Text.assemble((visible(problem.where), "bold"), ": ") if problem.where else Text()
+        where = Text.assemble(_head, where)
         _show(err, Text.assemble(("error:", "red"), " ", where, plain(problem.what)))
         _hint(problem.hint)
 

@@ -7,7 +7,7 @@ GPU), objects and decisions by gloo, so that a GPU's queue never waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -113,6 +113,14 @@ class ProcessGroup:
         received: T = values[0]
         return received
 
+    def by_first(self, call: Callable[[], T]) -> T:
+        """What `call` returns in rank 0, which alone calls it: to read or write a file once.
+
+        Raises:
+            RankEnded: it raised an error in rank 0.
+        """
+        return self.from_first(call() if self.first else None)  # type: ignore[return-value]
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Leave the block with all ranks: an error in one of them ends it in all.
@@ -152,6 +160,18 @@ ALONE = ProcessGroup()
 
 _Report = tuple[int, bool, tuple[Problem, ...]]
 """An error's exit code, whether it is an interruption, and its problems."""
+
+
+@contextmanager
+def joined(rank: Rank | None, device: torch.device) -> Iterator[ProcessGroup]:
+    """The group of the ranks of a run; without a rank this process alone. See `join`."""
+    if rank is None:
+        yield ALONE
+        return
+    try:
+        yield join(rank, device)
+    finally:
+        leave()
 
 
 def join(rank: Rank, device: torch.device) -> ProcessGroup:

@@ -115,7 +115,7 @@ class Head(nn.Module):
         self.linear = nn.Linear(context.hidden_size, outputs)
         normal_(self.linear.weight, INIT_STD, context.init)
         nn.init.zeros_(self.linear.bias)
-        self.dropout = SeededDropout(context.dropout, context.seed, "dropout/head")
+        self.dropout = SeededDropout(context.dropout, context.seed, "dropout/head", by_row=True)
 
     def logits(self, states: Tensor) -> Tensor:
         """[..., H] -> [..., C] in fp32, whatever the autocast around it."""

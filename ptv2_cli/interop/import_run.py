@@ -19,6 +19,7 @@ from ptv2_cli.interop.opened import new_folder, require_new
 from ptv2_cli.methods.ptuning_v2 import PAPER
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory, directory_name, write_config
+from ptv2_cli.runs.environment import peak_bytes
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import build_metrics, write_history, write_json, write_predictions
@@ -88,6 +89,7 @@ def import_checkpoint(
         final={name: evaluation.scores.metrics for name, evaluation in scores.items()},
         fingerprint=fingerprint,
         warnings=warnings,
+        peak=peak_bytes(device),
     )
     metrics["origin"] = {
         "kind": f"imported from {foreign.program}",

@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from ptv2_cli.config.schema import RunConfig
+from ptv2_cli.distributed.rank import Rank
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.version import __version__
 
@@ -34,11 +35,14 @@ _GIT = (
 )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, rank: Rank | None = None) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
+    Of several processes each has the GPU of its number on the machine, which becomes its current
+    one.
+
     Raises:
-        ConfigError: no such device on this machine.
+        ConfigError: no such device on this machine, or fewer GPUs than processes.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -55,11 +59,27 @@ def choose_device(name: str) -> torch.device:
             f"{torch.cuda.device_count()} CUDA devices",
             "--device cpu",
         )
+    if device.type == "cuda" and rank is not None:
+        device = _own_gpu(device, rank)
     return device
 
 
-def environment(device: torch.device, config: RunConfig) -> dict[str, Any]:
-    """Versions, device, threads, and how the run computed."""
+def _own_gpu(device: torch.device, rank: Rank) -> torch.device:
+    """The GPU of one of several processes."""
+    count = torch.cuda.device_count()
+    if device.index is not None:
+        what = f"{device} is one GPU, and {rank.size} processes train"
+        raise ConfigError.at("--device", what, "--device cuda, or --devices 1")
+    if rank.local_size > count:
+        what = f"{rank.local_size} GPUs are not on this machine: torch sees {count}"
+        raise ConfigError.at("--devices", what, f"--devices {count}, or --device cpu")
+    own = torch.device("cuda", rank.local)
+    torch.cuda.set_device(own)
+    return own
+
+
+def environment(device: torch.device, config: RunConfig, devices: int = 1) -> dict[str, Any]:
+    """Versions, device, threads of each process, and how the run computed."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "ptv2": __version__,
@@ -68,6 +88,7 @@ def environment(device: torch.device, config: RunConfig) -> dict[str, Any]:
         "platform": sys.platform,
         "device": device.type,
         "device_name": name,
+        "devices": devices,
         "dtype": computed_in(config),
         "compile": config.train.compile,
         "threads": torch.get_num_threads(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.data.rows import Row
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.calibration import Calibration, calibrated
 from ptv2_cli.scoring.scores import Prediction, Scores
@@ -73,7 +74,10 @@ class EvaluationRequest:
 
 
 def evaluate(
-    requests: Sequence[EvaluationRequest], rows: int | None = None, lower: LowerStates | None = None
+    requests: Sequence[EvaluationRequest],
+    rows: int | None = None,
+    lower: LowerStates | None = None,
+    group: ProcessGroup = ALONE,
 ) -> list[Evaluation]:
     """Predict and score; several over one backbone share forward passes, see `predict`.
 
@@ -81,7 +85,7 @@ def evaluate(
     """
     began = time.perf_counter()
     wanted = [PredictionRequest(item.predictor, item.features, item.tick) for item in requests]
-    predicted = predict(wanted, rows, lower)
+    predicted = predict(wanted, rows, lower, group)
     evaluations = [_scored(*pair) for pair in zip(requests, predicted, strict=True)]
     seconds = (time.perf_counter() - began) / len(requests)
     return [replace(evaluation, seconds=seconds) for evaluation in evaluations]

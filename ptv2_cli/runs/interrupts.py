@@ -36,19 +36,19 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def check(self, directory: str, runs: int = 1) -> None:
+    def check(self, directory: str, runs: int = 1, signum: int | None = None) -> None:
         """Raise Interrupted if a signal has come.
 
         Args:
             directory: the folder of the run, or of the runs, that are saved.
             runs: how many they are.
+            signum: a signal that came to another process of the run; None: look at this one's.
         """
-        if self.signum is not None:
+        signum = signum or self.signum
+        if signum is not None:
             saved = "the run is" if runs == 1 else f"{runs} runs are"
             what = f"interrupted; {saved} saved"
-            raise Interrupted(
-                self.signum, Problem(directory, what, "the same command continues it")
-            )
+            raise Interrupted(signum, Problem(directory, what, "the same command continues it"))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         _leave_closed_terminal()

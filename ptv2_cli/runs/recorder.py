@@ -64,11 +64,13 @@ class RunRecorder:
     """The records of a run while it trains: its directory, its scores so far and its sinks.
 
     `Trainer` drives it: `begin`, then the `after_...` methods as its lane goes on, then `conclude`;
-    `close` in any case.
+    `close` in any case. Where several processes train the run, all of them record its scores, and
+    rank 0 alone reads and writes its directory and has sinks.
     """
 
     def __init__(self, session: Session, prune: Prune) -> None:
         self.session = session
+        self.group = session.group
         self.prune = prune
         self.resolved_run = session.resolved_run
         self.directory = session.resolved_run.directory
@@ -126,29 +128,15 @@ class RunRecorder:
         """
         notes = [*self.session.resolved.notes, *self.session.learner.method.notes]
         notes += self._about_data()  # encodes the text, before anything is written
-        about_folder = self._take_hold()
-        checkpoint = None
-        if resume and self.resolved_run.started:
-            mark = self.resolved_run.fingerprint
-            checkpoint = load_checkpoint(self.directory.checkpoints, "last", mark)
-        else:
-            _clear(self.directory)
-        self._sinks.add(LogFile(self.directory.log))
-        for make in (*make_sinks, *make_trackers(self.config)):
-            self._sinks.make(make, self.resolved_run, self.warn)
-        for text in about_folder:
-            self.emit(Warned(text))
+        checkpoint = self.group.by_first(lambda: self._open(make_sinks, resume=resume))
         for text in notes:
             self.warn(text)
         if checkpoint is None:
             self.record.started = now()
         else:
             self._restore(checkpoint, alone=alone)
-        git_state()  # as it is now; what is edited while the run goes on is not in it
-        write_config(self.directory.config, self.config.model_dump(mode="json"))
-        write_history(self.directory.history, self.record.history)
-        for name, split in self.resolved_run.data.splits.items():
-            write_bad_rows(self.directory.bad_rows(name), split.bad)
+        if self.group.first:
+            self._write_beginning()
         if checkpoint is None and self.session.resolved.finds_lr:
             self._find_lr(check)
         lane = self.lane
@@ -216,7 +204,8 @@ class RunRecorder:
             self._best_evaluation = self._evaluation
         self._evaluation = None
         self.loss.zero_()
-        write_history(self.directory.history, self.record.history)
+        if self.group.first:
+            write_history(self.directory.history, self.record.history)
         if self.record.newly_collapsed:
             self.warn(_collapse_advice(event, self.lr, writes=self._writes))
 
@@ -226,7 +215,7 @@ class RunRecorder:
         tensors, state = self.lane.state()
         state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
-        state["threads"] = torch.get_num_threads()
+        state["threads"] = torch.get_num_threads() * self.group.size
         save.add(folder, "last", mark, tensors, state)
         if self._best_evaluation is not None and self.record.best is not None:
             save.add(folder, "best", mark, *self._best(self.record.best))
@@ -280,6 +269,7 @@ class RunRecorder:
         final: dict[str, dict[str, float]],
         chosen: dict[str, Evaluation],
         retention: dict[str, Any] | None,
+        peak: int,
     ) -> dict[str, Any]:
         """Write predictions and metrics.json, whose content it returns.
 
@@ -288,6 +278,7 @@ class RunRecorder:
             final: scores of splits at the last epoch.
             chosen: evaluations of splits at the chosen epoch.
             retention: what `retention` gave.
+            peak: bytes, see `peak_bytes`.
         """
         for split in self.config.report or ():
             if split in chosen:
@@ -307,11 +298,36 @@ class RunRecorder:
             fingerprint=self.resolved_run.fingerprint,
             warnings=self.session.warnings,
             retention=retention,
+            peak=peak,
         )
         drop_evaluation(self.directory.checkpoints)  # nobody would clear up after metrics.json
         write_json(self.directory.metrics, metrics)
         self.emit(Finished(metrics))
         return metrics
+
+    def _open(self, make_sinks: Sequence[MakeSink], *, resume: bool) -> Checkpoint | None:
+        """Take hold of the directory and open the sinks; returns the checkpoint to go on from."""
+        about_folder = self._take_hold()
+        checkpoint = None
+        if resume and self.resolved_run.started:
+            mark = self.resolved_run.fingerprint
+            checkpoint = load_checkpoint(self.directory.checkpoints, "last", mark)
+        else:
+            _clear(self.directory)
+        self._sinks.add(LogFile(self.directory.log))
+        for make in (*make_sinks, *make_trackers(self.config)):
+            self._sinks.make(make, self.resolved_run, self.warn)
+        for text in about_folder:
+            self.emit(Warned(text))
+        return checkpoint
+
+    def _write_beginning(self) -> None:
+        """Write what the directory holds from the beginning."""
+        git_state()  # as it is now; what is edited while the run goes on is not in it
+        write_config(self.directory.config, self.config.model_dump(mode="json"))
+        write_history(self.directory.history, self.record.history)
+        for name, split in self.resolved_run.data.splits.items():
+            write_bad_rows(self.directory.bad_rows(name), split.bad)
 
     def _take_hold(self) -> list[str]:
         """Make the directory, lock it, and put in order what a killed process has left there.
@@ -348,7 +364,8 @@ class RunRecorder:
         seconds = time.perf_counter() - began
         if test.failure is not None:
             self.warn(f"train.lr: auto: {test.failure}; the default {test.default:g} is taken")
-        write_json(self.directory.lr_range, {**test.plain(), "seconds": round(seconds, 3)})
+        if self.group.first:
+            write_json(self.directory.lr_range, {**test.plain(), "seconds": round(seconds, 3)})
         self.record.lr = test.rate
         self.lane = self.session.new_lane(test.rate)
         self.emit(RateFound(test.rate, len(test.losses), test.tried, seconds))
@@ -363,7 +380,7 @@ class RunRecorder:
         warnings = self.session.warnings
         warnings += [text for text in checkpoint.state["warnings"] if text not in warnings]
         threads = checkpoint.state.get("threads")  # earlier versions did not keep it
-        note = None if threads is None else go_on_with(threads, alone=alone)
+        note = None if threads is None else go_on_with(threads, self.group.size, alone=alone)
         if note is not None:
             self.warn(note)
 

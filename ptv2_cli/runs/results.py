@@ -13,7 +13,7 @@ from ptv2_cli.data.rows import Row, source_of
 from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.registry import Source
 from ptv2_cli.runs.data import RunData
-from ptv2_cli.runs.environment import environment, peak_bytes, provenance
+from ptv2_cli.runs.environment import environment, provenance
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.prediction_stream import bad_line
 from ptv2_cli.runs.run_files import PREDICTIONS_SCHEMA, SCHEMA_VERSION
@@ -33,6 +33,7 @@ def build_metrics(
     final: Mapping[str, Mapping[str, float]],
     fingerprint: str,
     warnings: Sequence[str],
+    peak: int,
     retention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All of metrics.json.
@@ -45,6 +46,7 @@ def build_metrics(
         final: scores at the last one.
         fingerprint: the run's.
         warnings: what the user was told.
+        peak: bytes, see `peak_bytes`; of several processes the largest.
         retention: what was measured of the chosen epoch; None: nothing, and the key is left out.
     """
     resolved, data, device = session.resolved, session.resolved_run.data, session.device
@@ -92,14 +94,14 @@ def build_metrics(
         "parameters": session.learner.counts(),
         "timing": _timing(record),
         "lanes": record.lanes,
-        "memory": {"peak_bytes": peak_bytes(device)},
+        "memory": {"peak_bytes": peak},
         "data": session.data.summary(),
         "data_note": data.note,
         "class_weights": _by_label(task, data.class_weights(train.class_weights)),
         "seed": train.seed,
         "config": config.model_dump(mode="json"),
         "plugins": [_described(source) for source in resolved.plugins],
-        "environment": environment(device, config),
+        "environment": environment(device, config, session.group.size),
         "provenance": provenance(record.started),
         "warnings": list(warnings),
     }

@@ -14,6 +14,7 @@ from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.compiling import check_compiler
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.backbones.quantize import check_machine
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.build import build_learner, learning_rates
@@ -44,6 +45,8 @@ class Session:
     learner: Learner
     predictor: Predictor
     warnings: list[str] = field(default_factory=list)
+    group: ProcessGroup = ALONE
+    """The processes that train the run together."""
 
     @property
     def resolved(self) -> ResolvedConfig:
@@ -81,8 +84,8 @@ class Session:
         Raises:
             CheckpointError: it is missing, damaged or of another model.
         """
-        folder = self.resolved_run.directory.checkpoints
-        checkpoint = load_checkpoint(folder, "best", self.resolved_run.fingerprint)
+        folder, mark = self.resolved_run.directory.checkpoints, self.resolved_run.fingerprint
+        checkpoint = self.group.by_first(lambda: load_checkpoint(folder, "best", mark))
         load_tensors(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 
@@ -141,6 +144,7 @@ class Session:
             precision=train.precision,
             scaler=torch.amp.GradScaler(self.device.type, enabled=half),
             average=train.average,
+            group=self.group,
         )
 
     def lower_states(self) -> LowerStates | None:
@@ -186,11 +190,18 @@ def _writer(resolved: ResolvedConfig, data: EncodedData, learner: Learner) -> Wr
 
 
 def open_session(
-    resolved_run: ResolvedRun, device: torch.device, shared: Backbone | None = None
+    resolved_run: ResolvedRun,
+    device: torch.device,
+    shared: Backbone | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Session:
     """Load tokenizer and backbone, probe it, assemble the learner on the device.
 
-    `shared` is a view of a backbone that is loaded already.
+    Args:
+        resolved_run: the run.
+        device: where this process trains.
+        shared: a view of a backbone that is loaded already.
+        group: the processes that train the run together.
 
     Raises:
         BackboneError: the backbone cannot be loaded or prompted.
@@ -213,4 +224,4 @@ def open_session(
         prompt=0 if resolved.method.uses_template else resolved.config.prompt_len or 0,
         class_weights=resolved_run.data.class_weights(resolved.config.train.class_weights),
     )
-    return Session(resolved_run, device, data, learner, predictor)
+    return Session(resolved_run, device, data, learner, predictor, group=group)

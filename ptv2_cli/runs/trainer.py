@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.directory import ELSEWHERE, writing
+from ptv2_cli.runs.environment import peak_bytes
 from ptv2_cli.runs.evaluation import Evaluation, evaluate
 from ptv2_cli.runs.interrupts import Interrupts
 from ptv2_cli.runs.recorder import Prune, RunRecorder
@@ -59,8 +62,10 @@ class Trainer:
     global generator and the number of threads back.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, group: ProcessGroup = ALONE) -> None:
+        """Train on a device; of several processes, each computes a share of the rows."""
         self.device = device
+        self.group = group
         self.interrupts = Interrupts()
         self.sharing = Sharing(rows_of_a_pass(device))
         """How the runs share forward passes."""
@@ -127,6 +132,10 @@ class Trainer:
         try:
             with writing(run.directory, ELSEWHERE):
                 run.begin(sinks, resume=resume, alone=alone, check=self._checking(run))
+            if not self.group.first and self.device.type == "cuda":
+                # The processes must not drop the same values of different rows.
+                purpose = f"{BACKBONE_DROPOUT}/rank {self.group.rank}/step {run.lane.step}"
+                torch.cuda.manual_seed(derive(run.config.train.seed, purpose))
         except BaseException:
             run.close()
             raise
@@ -164,8 +173,8 @@ class Trainer:
                 if not all(isinstance(event, StepDone) for _, event in events):
                     self._save_all()
                 if any(isinstance(event, StepDone | EvalDone) for _, event in events):
-                    self._raise_if_interrupted()
-                    if time.perf_counter() - self._saved > SAVE_SECONDS:
+                    late = time.perf_counter() - self._saved > SAVE_SECONDS
+                    if self._agreed(late):
                         self._save_all()
                 yield from self._concluded(refill)
         except Interrupted:
@@ -216,7 +225,7 @@ class Trainer:
         with ExitStack() as averaged:
             for lane in lanes:
                 averaged.enter_context(lane.averaged())
-            evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
+            evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower, self.group)
         self._clock = time.perf_counter()
         return [run.scored(done) for run, done in zip(runs, evaluations, strict=True)]
 
@@ -246,7 +255,7 @@ class Trainer:
         other splits are evaluated once.
         """
         final: dict[RunRecorder, dict[str, dict[str, float]]] = {run: {} for run, _ in ended}
-        chosen = {run: run.best_evaluations() for run, _ in ended}
+        chosen = {run: self.group.by_first(run.best_evaluations) for run, _ in ended}
         well = [run for run, status in ended if run.record.history and status != "diverged"]
         for run in well:
             final[run][run.config.selection.split] = run.record.history[-1]["metrics"]
@@ -271,9 +280,14 @@ class Trainer:
                 final[run] |= {name: found.scores.metrics for name, found in chosen[run].items()}
         concluded = []
         for run, status in ended:
-            retention = run.retention(self._raise_if_interrupted)
+            retention = None
+            with self.group.together():
+                if self.group.first:
+                    retention = run.retention(self._raise_if_interrupted)
+            peak = max(self.group.gather(peak_bytes(self.device)))
             with writing(run.directory, ELSEWHERE):
-                metrics = run.conclude(status, final[run], chosen[run], retention)
+                conclude = partial(run.conclude, status, final[run], chosen[run], retention, peak)
+                metrics = self.group.by_first(conclude)
             concluded.append((run, metrics))
         return concluded
 
@@ -289,7 +303,9 @@ class Trainer:
             for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
                 check = self._raise_if_interrupted
                 requests = [run.request(split, states[run], check) for run in group]
-                evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower)
+                evaluations = evaluate(
+                    requests, self._evaluated_rows, self.sharing.lower, self.group
+                )
                 yield from zip(group, [split] * len(group), evaluations, strict=True)
 
     def _save_all(self) -> None:
@@ -297,27 +313,47 @@ class Trainer:
         runs = [run for run in self._runs.values() if run.unsaved]
         if runs:
             self._split_time()
-            save = Save()
-            for run in runs:
-                with writing(run.directory, ELSEWHERE):
-                    run.add_to(save)
-            with writing(runs[0].directory, ELSEWHERE):
-                save.commit()
+            with self.group.together():  # nobody goes on, or ends, before the files are there
+                if self.group.first:
+                    self._write(runs)
             for run in runs:
                 run.saved()
         self._saved = self._clock = time.perf_counter()
 
-    def _raise_if_interrupted(self) -> None:
-        """Raise Interrupted if a signal has come."""
+    def _write(self, runs: Sequence[RunRecorder]) -> None:
+        """Write the checkpoints of these runs."""
+        save = Save()
+        for run in runs:
+            with writing(run.directory, ELSEWHERE):
+                run.add_to(save)
+        with writing(runs[0].directory, ELSEWHERE):
+            save.commit()
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process wishes it; raises Interrupted if a signal has come to any of them.
+
+        All processes of the run must call it at the same step.
+        """
+        signum, wished = self.group.largest([self.interrupts.signum or 0, int(wish)])
+        self._raise_if_interrupted(signum or None)
+        return bool(wished)
+
+    def _raise_if_interrupted(self, signum: int | None = None) -> None:
+        """Raise Interrupted if a signal has come, to this process or, with `signum`, to another."""
         paths = [run.directory.path for run in self._runs.values()]
         if len(paths) == 1:
-            self.interrupts.check(str(paths[0]))
+            self.interrupts.check(str(paths[0]), signum=signum)
         elif paths:
-            self.interrupts.check(str(paths[0].parent), runs=len(paths))
+            self.interrupts.check(str(paths[0].parent), runs=len(paths), signum=signum)
 
     def _checking(self, run: RunRecorder) -> Callable[[], None]:
-        """What raises Interrupted if a signal has come while a run begins."""
-        return lambda: self.interrupts.check(str(run.directory.path))
+        """What raises Interrupted if a signal has come to any process while a run begins."""
+
+        def check() -> None:
+            (signum,) = self.group.largest([self.interrupts.signum or 0])
+            self.interrupts.check(str(run.directory.path), signum=signum or None)
+
+        return check
 
     def _split_time(self) -> None:
         """Add to every run its share of the time since the clock was started."""
@@ -351,7 +387,7 @@ def train(
         CheckpointError: the checkpoint to go on from is damaged.
         InputError: a sink refuses the run.
     """
-    with Trainer(session.device) as trainer:
+    with Trainer(session.device, session.group) as trainer:
         trainer.add(session, sinks, resume=resume)
         ((_, metrics),) = trainer.train()
     assert metrics is not None  # nobody sets it aside

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch, collate
 from ptv2_cli.inputs.feature_sizes import FeatureSizes, Indices
@@ -84,7 +85,10 @@ class PredictionResult:
 
 
 def predict(
-    requests: Sequence[PredictionRequest], rows: int | None = None, lower: LowerStates | None = None
+    requests: Sequence[PredictionRequest],
+    rows: int | None = None,
+    lower: LowerStates | None = None,
+    group: ProcessGroup = ALONE,
 ) -> list[PredictionResult]:
     """Answer requests in as few forward passes as they fit into, see `Sharing`.
 
@@ -92,39 +96,55 @@ def predict(
         requests: all of one backbone, device and precision.
         rows: most rows of a pass that several requests share; None: no limit.
         lower: keeps outputs of the layers below the lowest prompt.
+        group: processes that share the batches; all of them get all results, which have the same
+            bits as those of one process.
     """
     sharing = Sharing(rows, lower)
-    pending = [_Pending(request) for request in requests]
+    pending = [_Pending(request, group) for request in requests]
     for request in requests:
         request.predictor.learner.eval()
-    with torch.inference_mode():
+    with group.together(), torch.inference_mode():
         while left := [each for each in pending if each.waiting]:
             batches = [each.next_batch() for each in left]
             learners = [each.request.predictor.learner for each in left]
-            for group in sharing.passes(learners, [len(batch.input_ids) for batch in batches]):
-                _forward(sharing, [left[at] for at in group], [batches[at] for at in group])
+            for shared in sharing.passes(learners, [len(batch.input_ids) for batch in batches]):
+                _forward(sharing, [left[at] for at in shared], [batches[at] for at in shared])
+    for each in pending:
+        each.exchange(group)
+    with group.together():
+        for each in pending:
+            each.tick_the_rest()
     return [each.predicted() for each in pending]
 
 
 class _Pending:
     """A request under way: its features, longest first, and their outputs so far."""
 
-    def __init__(self, request: PredictionRequest) -> None:
+    def __init__(self, request: PredictionRequest, group: ProcessGroup) -> None:
         self.request = request
         self.outputs: Outputs = [{} for _ in request.features]
-        self.waiting = list(_batches(request))
-        """The batches that are left, as indices of features; the next one is the last."""
+        batches = enumerate(_batches(request))
+        self.waiting = [batch for batch in batches if batch[0] % group.size == group.rank]
+        """The batches that are left for this process: their numbers and the indices of their
+        features; the next one is the last."""
         self.waiting.reverse()
+        self._number = 0
+        """That of the last batch."""
         self._batch: list[int] = []
         """Indices of the features in the last batch."""
         self._features: tuple[Feature, ...] = ()
         """These features."""
-        self._losses: dict[int, _Mean] = {}
+        self._done: list[int] = []
+        """Indices of all features whose outputs are there."""
+        self._ticked = 0
+        """Features that `tick` was told of."""
+        self._losses: list[_BatchLoss] = []
 
     def next_batch(self) -> Batch:
         """The next features, a batch of one task."""
         predictor, features = self.request.predictor, self.request.features
-        self._batch = self.waiting.pop().tolist()
+        self._number, indices = self.waiting.pop()
+        self._batch = indices.tolist()
         self._features = tuple(features[at] for at in self._batch)
         weights = predictor.class_weights
         batch = collate(self._features, predictor.pad_id, predictor.kind, weights)
@@ -133,7 +153,8 @@ class _Pending:
     def put(self, batch: Batch, output: Output) -> None:
         """Keep the output of the last batch."""
         if output.loss is not None and batch.targets:
-            self._losses.setdefault(batch.task, _Mean()).add(float(output.loss), batch.targets)
+            loss = _BatchLoss(self._number, batch.task, float(output.loss), batch.targets)
+            self._losses.append(loss)
         arrays = {name: v.float().cpu().numpy() for name, v in output.predictions.items()}
         predictor = self.request.predictor
         if predictor.writer is not None:
@@ -142,16 +163,53 @@ class _Pending:
         kind = predictor.kind
         for row, (at, feature) in enumerate(zip(self._batch, self._features, strict=True)):
             self.outputs[at] = unpadded(arrays, row, feature, kind)
-        if self.request.tick is not None:
-            self.request.tick(len(self._batch))
+        self._done += self._batch
+        self._tick(len(self._batch))
+
+    def exchange(self, group: ProcessGroup) -> None:
+        """Give all processes the outputs and losses of all batches."""
+        if group.size == 1:
+            return
+        outputs = {at: self.outputs[at] for at in self._done}
+        parts = group.gather((outputs, self._losses))
+        for outputs, _ in parts:
+            for at, output in outputs.items():
+                self.outputs[at] = output
+        # In the order of the batches, so that the mean has the same bits as that of one process.
+        losses = (loss for _, part in parts for loss in part)
+        self._losses = sorted(losses, key=lambda loss: loss.batch)
+
+    def tick_the_rest(self) -> None:
+        """Tell `tick` of the features that other processes predicted."""
+        if rest := len(self.outputs) - self._ticked:
+            self._tick(rest)
 
     def predicted(self) -> PredictionResult:
         """The result, once nothing waits."""
+        means: dict[int, _Mean] = {}
+        for loss in self._losses:
+            means.setdefault(loss.task, _Mean()).add(loss.value, loss.targets)
         overall = _Mean()
-        for mean in self._losses.values():
+        for mean in means.values():
             overall.add(mean.value, mean.weight)
-        losses = {task: mean.value for task, mean in sorted(self._losses.items())}
+        losses = {task: mean.value for task, mean in sorted(means.items())}
         return PredictionResult(self.outputs, losses, overall.value if losses else None)
+
+    def _tick(self, count: int) -> None:
+        self._ticked += count
+        if self.request.tick is not None:
+            self.request.tick(count)
+
+
+@dataclass(frozen=True)
+class _BatchLoss:
+    """The mean loss of a batch over its targets."""
+
+    batch: int
+    """Number of the batch in its split."""
+    task: int
+    value: float
+    targets: float
 
 
 @dataclass

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.inputs.batch_share import share_of
 from ptv2_cli.inputs.feature_sizes import Indices
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import RowDraws, SeededDropout
@@ -69,6 +71,8 @@ class Lane:
     """Scales the loss of fp16; does nothing unless it is enabled."""
     average: float | None = None
     """Share of the steps, at the end, whose weights are averaged; None: the last ones count."""
+    group: ProcessGroup = ALONE
+    """The processes that compute its steps together, each some rows of every batch."""
     step: int = 0
     """Steps taken."""
     evaluated: int = -1
@@ -128,13 +132,18 @@ class Lane:
         return nullcontext() if self._average is None else self._average.in_place()
 
     def next_batch(self) -> Batch:
-        """The next batch of its step, on the device."""
+        """The next batch of its step, on the device; of several processes this one's rows of it."""
         if not self._step.waiting:
             self._begin_step()
         self._whole = False
-        batch = self._step.waiting.pop(0)
+        batch, first = self._step.waiting.pop(0), 0
+        if self.group.size > 1:
+            batch, share = share_of(batch, self.batches.kind, self.group.rank, self.group.size)
+            first = share.first
+            for dropout in self._dropouts.values():
+                dropout.share = share if dropout.by_row else None
         rows, width = batch.input_ids.shape
-        draws = RowDraws(self.dropout_seed, self.step, self._step.done, rows, width)
+        draws = RowDraws(self.dropout_seed, self.step, self._step.done, rows, width, first)
         return replace(batch, draws=(draws,)).to(self.device)
 
     def loss(self, batch: Batch, output: Output) -> Tensor:
@@ -150,6 +159,12 @@ class Lane:
         self._whole = True
         self._step.done += 1
         return not self._step.waiting
+
+    def shared_sums(self) -> list[Tensor]:
+        """What is summed over the processes before a step: its loss and the gradients."""
+        values = trained_values(self.optimizer)
+        gradients = [value.grad for value in values if value.grad is not None]
+        return [self._step.loss, *gradients]
 
     def clip_gradients(self) -> None:
         """Limit the norm of all gradients together."""

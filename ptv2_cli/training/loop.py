@@ -67,10 +67,12 @@ def train_batch(lanes: Sequence[Lane], sharing: Sharing) -> list[tuple[Lane, Ste
             lanes[at].loss(batches[at], output) for at, output in zip(group, outputs, strict=True)
         ]
         torch.autograd.backward(losses)  # no lane's parameters are in another's loss
+    complete = [lane for lane in lanes if lane.batch_done()]
+    if complete:  # all lanes have the same processes
+        complete[0].group.sum([tensor for lane in complete for tensor in lane.shared_sums()])
     stepped = []
-    for lane in lanes:
-        if lane.batch_done():
-            lane.clip_gradients()
-            lane.set_learning_rates()
-            stepped.append((lane, lane.take_step()))
+    for lane in complete:
+        lane.clip_gradients()
+        lane.set_learning_rates()
+        stepped.append((lane, lane.take_step()))
     return stepped
