@@ -136,7 +136,7 @@ def test_a_second_signal_stops_at_once(
 def test_a_signal_before_training(
     material: Material, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(name: str) -> None:
+    def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ptv2_cli.runs.environment.choose_device", interrupted)
