@@ -116,7 +116,7 @@ class _Shared:
                 taken = self._member.take(mark)
             # It may have ended between the look and the claim.
             if taken and not self._ended_elsewhere(trial, None):
-                yield trial.spec
+                yield self._store.spec(trial)
 
     def _left(self) -> list[Trial]:
         """The trials that have not ended; takes note of those that have ended elsewhere."""

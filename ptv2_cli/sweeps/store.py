@@ -61,8 +61,11 @@ class Store:
 
     def specs(self) -> list[TrialSpec]:
         """What is left for an engine to run."""
-        able = [trial for trial in self.left() if trial.resolved_run is not None]
-        return [replace(trial.spec, sweep=self.folder.name) for trial in able]
+        return [self.spec(trial) for trial in self.left() if trial.resolved_run is not None]
+
+    def spec(self, trial: Trial) -> TrialSpec:
+        """A trial as an engine gets it, with the name of this sweep."""
+        return replace(trial.spec, sweep=self.folder.name)
 
     def leaderboards(self, *, tested: bool = False) -> list[Leaderboard]:
         """The tables of settings; `tested` compares each with the best by its predictions."""

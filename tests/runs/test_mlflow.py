@@ -84,7 +84,7 @@ def test_a_run_its_config_its_curves_and_its_files(
     config: Path, client: Any, tmp_path: Path
 ) -> None:
     session, metrics = tiny.trained(config, tmp_path / "runs")
-    assert [text for text in session.warnings if "sink" in text] == []
+    assert [text for text in session.warnings if "the tracker " in text] == []
     (run,) = runs(client, tmp_path)
     directory = session.resolved_run.directory
     assert run.info.run_name == directory.path.name
@@ -143,5 +143,5 @@ def test_a_server_that_is_gone_costs_a_warning(config: Path, tmp_path: Path) -> 
         config, tmp_path / "runs", "track={name: mlflow, uri: 'http://127.0.0.1:9'}"
     )
     assert metrics["status"] == "finished"
-    (text,) = [text for text in session.warnings if "sink" in text]
-    assert "the sink mlflow cannot follow the run" in text
+    (text,) = [text for text in session.warnings if "the tracker " in text]
+    assert "the tracker mlflow cannot follow the run" in text

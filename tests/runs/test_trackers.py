@@ -17,7 +17,7 @@ from ptv2_cli.registry import TRACKERS
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.finished import load_run_config, resolve_finished
 from ptv2_cli.runs.predict import Run
-from ptv2_cli.runs.sinks import worker
+from ptv2_cli.runs.sinks import tracker, worker
 from ptv2_cli.runs.sinks.tracker import TrackedRun, Tracker
 from ptv2_cli.training.events import EvalDone, StepDone
 
@@ -29,6 +29,7 @@ class Library:
         self.calls: list[tuple[str, Any]] = []
         self.threads: set[str] = set()
         self.act: Callable[[str], None] = lambda call: None
+        self.load_count = 0
 
     def take(self, call: str, value: Any = None) -> None:
         self.threads.add(threading.current_thread().name)
@@ -46,6 +47,9 @@ class Kept(Tracker):
     """A tracker that keeps what it gets."""
 
     name = "kept"
+
+    def load(self) -> None:
+        LIBRARY.load_count += 1
 
     def open(self, known: TrackedRun | None) -> TrackedRun:
         LIBRARY.take("open", known)
@@ -65,6 +69,7 @@ class Kept(Tracker):
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setitem(TRACKERS._entries, "kept", Kept)
     monkeypatch.setitem(TRACKERS._sources, "kept", "a test")
+    monkeypatch.setattr(tracker, "_SILENT", set())
     LIBRARY.__init__()  # type: ignore[misc]
     return LIBRARY
 
@@ -84,7 +89,7 @@ def stop_at(step: int) -> Callable[[Any], None]:
 
 
 def told(metrics: Mapping[str, Any]) -> list[str]:
-    return [text for text in metrics["warnings"] if "sink" in text]
+    return [text for text in metrics["warnings"] if "the tracker " in text]
 
 
 def test_it_gets_the_history_and_the_result(config: Path, library: Library, tmp_path: Path) -> None:
@@ -168,7 +173,7 @@ def test_one_that_fails_costs_one_warning(
     session, metrics = tiny.trained(config, tmp_path / "runs")
     assert metrics["status"] == "finished"
     assert metrics["evaluations"] == 3
-    warned = [line for line in session.warnings if "sink kept" in line]
+    warned = [line for line in session.warnings if "tracker kept" in line]
     assert len(warned) == 1
     assert "no route" in warned[0] or "SystemExit" in warned[0]
     assert warned[0] in session.resolved_run.directory.log.read_text()
@@ -184,9 +189,29 @@ def test_one_that_hangs_costs_one_warning(
     session, metrics = tiny.trained(config, tmp_path / "runs")
     forever.set()
     assert metrics["status"] == "finished"
-    warned = [line for line in session.warnings if "sink kept" in line]
+    warned = [line for line in session.warnings if "tracker kept" in line]
     assert len(warned) == 1
     assert "TimeoutError: kept has not answered for 0.5 seconds" in warned[0]
+
+
+def test_a_server_that_is_silent_is_waited_for_once(
+    config: Path, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forever = threading.Event()
+    opened: list[str] = []
+
+    def hang(call: str) -> None:
+        opened.append(call)
+        forever.wait()
+
+    library.act = hang
+    monkeypatch.setattr(worker, "LIMIT", 0.3)
+    for seed in (1, 2):
+        session, _ = tiny.trained(config, tmp_path / "runs", f"train.seed={seed}")
+        (text,) = [line for line in session.warnings if "tracker kept" in line]
+        assert ("did not answer an earlier run" in text) == (seed == 2)
+    forever.set()
+    assert opened == ["open"]
 
 
 def test_training_does_not_wait_for_it(config: Path, library: Library, tmp_path: Path) -> None:
@@ -231,7 +256,7 @@ def test_a_password_in_an_error_is_not_told(config: Path, library: Library, tmp_
 
     library.act = fail
     session, _ = tiny.trained(config, tmp_path / "runs")
-    (text,) = [line for line in session.warnings if "sink kept" in line]
+    (text,) = [line for line in session.warnings if "tracker kept" in line]
     assert "https://***@host/api?token=***&x=1 failed" in text
 
 

@@ -41,7 +41,7 @@ def test_a_run_its_config_and_its_curves(
     from trackio.sqlite_storage import SQLiteStorage
 
     session, metrics = tiny.trained(config, tmp_path / "runs")
-    assert not [text for text in session.warnings if "sink" in text]
+    assert not [text for text in session.warnings if "the tracker " in text]
     assert capsys.readouterr().out == ""
     directory = session.resolved_run.directory
     name = directory.path.name
@@ -52,8 +52,9 @@ def test_a_run_its_config_and_its_curves(
     assert SQLiteStorage.get_run_config("tests", name)["train"]["lr"] == 0.05
 
 
+@pytest.mark.parametrize("noted", [-1, 2, 4])
 def test_a_resumed_run_continues_the_same_run(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noted: int, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -64,6 +65,9 @@ def test_a_resumed_run_continues_the_same_run(
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         tiny.trained(config, tmp_path / "runs", listen=stop)
+    # As if the process had been killed before or after it noted what the database has.
+    (state,) = tmp_path.glob("runs/*/trackers/trackio.json")
+    state.write_text(state.read_text().replace('"step": 2', f'"step": {noted}'))
     session, _ = tiny.trained(config, tmp_path / "runs", resume=True)
     directory = session.resolved_run.directory
     assert len(SQLiteStorage.get_runs("tests")) == 1

@@ -67,7 +67,7 @@ def _maker(section: TrackerSection) -> Callable[[Any], Any]:
     def make(run: Any) -> Any:
         return tracker(run, options)
 
-    make.__name__ = section.name
+    make.tracker = section.name  # type: ignore[attr-defined]
     return make
 
 

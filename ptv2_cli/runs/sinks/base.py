@@ -95,7 +95,10 @@ def _close(sink: Sink, warn: Warn) -> None:
 
 
 def _name(sink: object) -> str:
-    """What to call it: the name of a class or a function, else of the class."""
+    """What to call it: a tracker by its name in the config, others by their function or class."""
+    tracker = getattr(sink, "tracker", None)
+    if tracker is not None:
+        return f"the tracker {tracker}"
     return f"the sink {getattr(sink, '__name__', type(sink).__name__)}"
 
 

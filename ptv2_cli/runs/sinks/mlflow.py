@@ -25,8 +25,9 @@ LONGEST = 500
 """Most characters of a parameter that all versions of MLflow's servers take."""
 PARAMETERS = 100
 """Most parameters of one request."""
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-"""By default MLflow asks a server that is down for four minutes."""
+SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+"""MLflow's own, where the user has none: by default it asks a server that is down for four minutes.
+"""
 
 
 class Options(TrackerOptions):
@@ -65,9 +66,14 @@ class Mlflow(Tracker):
     Options = Options
     name = "mlflow"
 
+    def load(self) -> None:
+        """Import MLflow."""
+        for key, value in SETTINGS.items():
+            os.environ.setdefault(key, value)
+        import mlflow.tracking  # noqa: F401
+
     def open(self, known: TrackedRun | None) -> TrackedRun:
         """Make a run in the experiment, or continue one behind the last point of its curves."""
-        os.environ.setdefault(RETRIES, "2")
         from mlflow.tracking import MlflowClient
 
         self._client = MlflowClient(self.options.uri)

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from ptv2_cli.config.fields import Text
 from ptv2_cli.runs.sinks.confusion import confusion_pictures
-from ptv2_cli.runs.sinks.tracker import TrackedRun, Tracker, TrackerOptions, flat, results
-
-
-class Options(TrackerOptions):
-    """Options of `track: {name: tensorboard, ...}`."""
-
-    folder: Text | None = Field(
-        None,
-        description="folder that gets one folder of event files for each run; default: tensorboard "
-        "in the run's own folder",
-    )
+from ptv2_cli.runs.sinks.tracker import TrackedRun, Tracker, flat, results
 
 
 class TensorBoard(Tracker):
     """Scores, hyperparameters and confusion matrices as TensorBoard's event files."""
 
-    Options = Options
     name = "tensorboard"
+
+    def load(self) -> None:
+        """Import TensorBoard."""
+        import torch.utils.tensorboard  # noqa: F401
 
     def open(self, known: TrackedRun | None) -> TrackedRun:
         """Add an event file to the run's folder; the reader then drops what is sent twice."""
         from torch.utils.tensorboard import SummaryWriter
 
+        folder = self.run.directory.path / "tensorboard"
         if known is None:
-            folder = self._folder()
             for file in folder.glob("events.out.tfevents.*"):  # of a run that starts anew
                 file.unlink()
-            known = TrackedRun(str(folder))
-        else:
-            folder = Path(known.id)
-        self._writer = SummaryWriter(
-            str(folder), purge_step=None if known.step < 0 else known.step + 1
-        )
+            known = TrackedRun(folder.name)
+        purge = None if known.step < 0 else known.step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge)
         return known
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -72,12 +58,6 @@ class TensorBoard(Tracker):
     def end(self, *, finished: bool) -> None:
         """Close the event file."""
         self._writer.close()
-
-    def _folder(self) -> Path:
-        run = self.run.directory.path.absolute()
-        if self.options.folder is None:
-            return run / "tensorboard"
-        return Path(self.options.folder).absolute() / run.name
 
     def _parameters(self) -> dict[str, Any]:
         """The config's values by dotted key, and the sweep."""

@@ -22,6 +22,10 @@ from ptv2_cli.training.events import Finished, RunEvent, Saved, Started
 _NO_NAME = re.compile(r"[^\w\-. /]")
 """What MLflow, which is the strictest, does not take in the name of a score."""
 
+_SILENT: set[tuple[str, str]] = set()
+"""Trackers, with their options, that did not answer when a run began: a sweep waits for each once.
+"""
+
 
 class TrackerOptions(Section):
     """Options of a tracker."""
@@ -61,7 +65,7 @@ class Tracker(ABC):
         Raises:
             Exception: of the library; TimeoutError: it does not answer.
         """
-        self.__name__ = self.name  # in warnings
+        self.tracker = self.name  # in warnings
         self.run = run
         self.options = options
         self._file = run.directory.path / "trackers" / f"{self.name}.json"
@@ -69,9 +73,22 @@ class Tracker(ABC):
         self._lines = 0
         """Lines of the history that were sent or need not be."""
         self._finished = False
+        key = (self.name, repr(options))
+        if key in _SILENT:
+            raise TimeoutError(f"{self.name} did not answer an earlier run")
+        with uncollected():
+            self.load()
         self._worker = Worker(self.name)
-        with self.quiet():
-            self._worker.call(self._begin)
+        try:
+            with self.quiet():
+                self._worker.call(self._begin)
+        except TimeoutError:
+            _SILENT.add(key)
+            raise
+
+    @abstractmethod
+    def load(self) -> None:
+        """Import the library, which is no part of the time that it may take to answer."""
 
     @abstractmethod
     def open(self, known: TrackedRun | None) -> TrackedRun:
@@ -125,8 +142,7 @@ class Tracker(ABC):
         known = None
         if self._file.is_file():
             known = TrackedRun(**json.loads(self._file.read_text(encoding="utf-8")))
-        with uncollected():
-            self._tracked = self.open(known)
+        self._tracked = self.open(known)
         self._keep()
 
     def _keep(self) -> None:

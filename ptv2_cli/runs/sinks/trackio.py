@@ -41,6 +41,10 @@ class Trackio(Tracker):
         """Trackio says on stdout what it does."""
         return contextlib.redirect_stdout(io.StringIO())
 
+    def load(self) -> None:
+        """Import Trackio."""
+        import trackio  # noqa: F401
+
     def open(self, known: TrackedRun | None) -> TrackedRun:
         """Make a run, or continue the one of this name."""
         import trackio
@@ -54,7 +58,11 @@ class Trackio(Tracker):
             resume="never" if known is None else "must",
             embed=False,
         )
-        return known or TrackedRun(str(self._run.id))
+        if known is None:
+            return TrackedRun(str(self._run.id))
+        # It writes in a thread of its own: a kill may have come between our note and its write.
+        following = getattr(self._run, "_next_step", known.step + 1)
+        return TrackedRun(known.id, following - 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""

@@ -38,6 +38,10 @@ class WandB(Tracker):
     Options = Options
     name = "wandb"
 
+    def load(self) -> None:
+        """Import W&B."""
+        import wandb  # noqa: F401
+
     def open(self, known: TrackedRun | None) -> TrackedRun:
         """Make a run, or continue one."""
         import wandb

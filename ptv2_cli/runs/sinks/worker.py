@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds that one call may take, and that the end of a run waits for all that are left."""
 
 
