@@ -113,7 +113,9 @@ def sweep(
         found = sweep("config.yaml", {"prompt_len": [20, 100], "lr": [5e-3, 1e-2]}, lanes="auto")
         print(found.best, found.table)
 
-    Runs that are finished are not trained again. A trial that fails does not stop the others.
+    Runs that are finished are not trained again. A trial that fails does not stop the others. A
+    search is described by the config's `sweep:`, such as `{"search": "tpe", "trials": 20, "space":
+    {"train.lr": {"log": [1e-3, 1e-1]}}}`.
 
     Args:
         config: see `train`; or several YAML files.
@@ -139,12 +141,16 @@ def sweep(
     from ptv2_cli.registry import ENGINES
     from ptv2_cli.sweeps.axes import from_grid
     from ptv2_cli.sweeps.grid import make_combinations
-    from ptv2_cli.sweeps.options import requested_engine, requested_lanes
+    from ptv2_cli.sweeps.options import requested_engine, requested_lanes, requested_search
+    from ptv2_cli.sweeps.search_options import search_options
 
     several = config if isinstance(config, list | tuple) else [config]
     sources = [_source(one) for one in several]
     base = _overrides(set, unset, keys)
-    combinations = make_combinations(sources, base, from_grid(grid or {}))
+    flags = from_grid(grid or {})
+    said = requested_search({}, sources, base)
+    options = search_options(said)
+    combinations = [] if options else make_combinations(sources, base, flags)
     request = requested_lanes(None if lanes is None else str(lanes), sources, base)
     name = requested_engine(engine, sources, base)
     from ptv2_cli.cli.sweep_view import view
@@ -155,6 +161,7 @@ def sweep(
     from ptv2_cli.sweeps.engine import EngineContext
     from ptv2_cli.sweeps.records import ENDED
     from ptv2_cli.sweeps.run import run_trials
+    from ptv2_cli.sweeps.search import plan_search
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
     from ptv2_cli.threads import use_threads
@@ -162,17 +169,24 @@ def sweep(
     use_threads(threads)
     context = EngineContext(device=device, offline=offline, lanes=request, threads=threads)
     runner = ENGINES.load(name)(context)
-    plan = plan_trials(combinations, Path(output), offline=offline, memo=context.memo)
+    search = None
+    if options is not None:
+        search = plan_search(sources, base, flags, said, options, Path(output), context)
+        plan = search.plan
+    else:
+        plan = plan_trials(combinations, Path(output), offline=offline, memo=context.memo)
     store = Store(plan, Path(output))
-    runner.forecast(store.specs(), timed=False)
+    runner.forecast(store.specs() if search is None else search.samples, timed=False)
     full = "free some space; the same call continues"
     with writing_at(store.folder, ELSEWHERE, full, RunError):
         store.begin()
         with locked(store.folder), ExitStack() as stack:
             store.write_plan()
+            if search is not None:
+                search.begin(store)
             prefix = request.count != 1
             shown = stack.enter_context(view(store, None, prefix=prefix)) if progress else None
-            run_trials(store, runner, shown)
+            run_trials(store, runner, shown, search=search)
             boards = store.leaderboards(tested=True)
             store.save(boards)
             store.write_best(boards)

@@ -53,10 +53,10 @@ def check(
     short = shortcuts(prompt_len, lr, seed, epochs, batch_size)
     loaded = read_config(config, sets=sets, unsets=unsets, short=short, includes=includes)
     settle(offline)
-    trials = None
-    if _lists_values(loaded):
+    trials, searched = None, bool(loaded.config.sweep and "search" in loaded.config.sweep)
+    if _lists_values(loaded) or searched:
         base = read_overrides(sets, unsets, short, includes)
-        trials = _checked_trials(config, base, offline)
+        trials = _checked_trials(config, loaded, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded
     from ptv2_cli.runs.data import read_data
@@ -73,7 +73,8 @@ def check(
     tokenizer = tokenizer_of(resolved)
     encoded = encode(resolved, data, tokenizer)
     if trials is not None:
-        console.say(f"sweep: {_counted(trials)} of {trials.lists}; the first that can run:")
+        head = "sweep:" if not searched else "search: the ends of its space are"
+        console.say(f"{head} {_counted(trials)} of {trials.lists}; the first that can run:")
     memory, short_of = _memory(resolved, encoded)
     _facts(resolved, encoded, memory)
     warnings = [*resolved.notes, *data_warnings(resolved, encoded), *short_of]
@@ -102,15 +103,28 @@ def _lists_values(loaded: LoadedConfig) -> bool:
     return bool(from_section(loaded))
 
 
-def _checked_trials(config: Path, base: list[Override], offline: bool) -> TrialCheck:
-    """All trials of the config's `sweep:`, checked.
+def _checked_trials(
+    config: Path, loaded: LoadedConfig, base: list[Override], offline: bool
+) -> TrialCheck:
+    """All trials of the config's `sweep:`, checked; of a search those at the ends of its space.
 
     Raises:
         InputError: a list or a value is wrong, or no trial can run.
     """
+    from ptv2_cli.sweeps.axes import from_section
     from ptv2_cli.sweeps.grid import make_combinations
+    from ptv2_cli.sweeps.options import requested_search
+    from ptv2_cli.sweeps.search_options import check_search, search_options
+    from ptv2_cli.sweeps.search_space import corners_of, without_seed
     from ptv2_cli.sweeps.trials import check_trials
 
+    said = requested_search({}, [config], base)
+    options = search_options(said)
+    if options is not None:
+        axes = from_section(loaded)
+        check_search(options, said, axes, 1)
+        corners = corners_of(config, base, *without_seed(axes))
+        return check_trials(corners, offline=offline)
     return check_trials(make_combinations([config], base, []), offline=offline)
 
 

@@ -1,4 +1,4 @@
-"""`ptv2 sweep`: a grid of runs, one after another or as lanes of one backbone."""
+"""`ptv2 sweep`: a grid of runs, or a search, one after another or as lanes of one backbone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptv2_cli.cli.options import (
     read_overrides,
     settle,
 )
-from ptv2_cli.errors import RunError
+from ptv2_cli.errors import ConfigError, RunError
 
 
 def sweep(
@@ -89,6 +89,35 @@ def sweep(
         bool,
         typer.Option("--join", help="Share the trials with other commands that have --join."),
     ] = False,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search", metavar="NAME", help="Let tpe, random or grid propose the settings."
+        ),
+    ] = None,
+    trials: Annotated[
+        str | None, typer.Option("--trials", metavar="N", help="Settings that a search tries.")
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space", metavar="KEY=RANGE", help="A range to search, e.g. train.lr={log: [a, b]}."
+        ),
+    ] = None,
+    prune: Annotated[
+        str | None,
+        typer.Option(
+            "--prune", metavar="NAME", help="Give up settings that do badly: hyperband or median."
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", metavar="T", help="Start no setting after this time, such as 2h."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="URL", help="Database of a search; default: a file."),
+    ] = None,
     sets: SetOption = None,
     unsets: UnsetOption = None,
     includes: IncludeOption = None,
@@ -109,23 +138,37 @@ def sweep(
         ),
     ] = None,
 ) -> int:
-    """Train every combination of values, or continue the sweep."""
+    """Train every combination of values, or search for the best."""
     from ptv2_cli.sweeps.axes import from_flags
     from ptv2_cli.sweeps.grid import make_combinations
-    from ptv2_cli.sweeps.options import requested_cluster, requested_engine, requested_lanes
+    from ptv2_cli.sweeps.options import (
+        requested_cluster,
+        requested_engine,
+        requested_lanes,
+        requested_search,
+    )
+    from ptv2_cli.sweeps.search_options import search_options
 
     base = read_overrides(sets, unsets, {}, includes)
-    flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size)
+    flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size, space or [])
     paths = configs or [Path("config.yaml")]
     for path in paths:
         require_config(path)
-    combinations = make_combinations(paths, base, flags)
+    words = {"search": search, "trials": trials, "prune": prune, "time": time, "storage": storage}
+    said = requested_search(words, paths, base)
+    options = search_options(said)
+    if join and options is not None:
+        what = "shares trials that are planned before, and a search decides on them as it goes"
+        hint = "leave --join out; several machines search together with --storage URL"
+        raise ConfigError.at("--join", what, hint)
+    combinations = [] if options else make_combinations(paths, base, flags)
     request = requested_lanes(lanes, paths, base)
     name = requested_engine(engine, paths, base)
     cluster = requested_cluster(name, address, cpus, gpus)
     settle(offline, threads)
     if dry_run:  # before planning, which needs the data and the backbones
         show_gpu_hours(combinations, tflops)
+    from ptv2_cli.cli.search_table import show_search, show_search_end, show_search_forecast
     from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.registry import ENGINES
@@ -135,6 +178,7 @@ def sweep(
     from ptv2_cli.sweeps.join import run_joined
     from ptv2_cli.sweeps.membership import refuse_others
     from ptv2_cli.sweeps.run import run_trials
+    from ptv2_cli.sweeps.search import plan_search
     from ptv2_cli.sweeps.store import Store
     from ptv2_cli.sweeps.trials import plan_trials
     from ptv2_cli.threads import use_threads
@@ -142,16 +186,27 @@ def sweep(
     context = EngineContext(device, offline, threads, request, cluster)
     use_threads(threads)
     runner = ENGINES.load(name)(context)
-    plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
+    proposer = None
+    if options is not None:
+        proposer = plan_search(paths, base, flags, said, options, output, context)
+        plan = proposer.plan
+    else:
+        plan = plan_trials(combinations, output, offline=offline, memo=context.memo)
     store = Store(plan, output)
-    show_plan(store, every=dry_run)
+    if proposer is not None:
+        show_search(proposer, store, every=dry_run)
+    else:
+        show_plan(store, every=dry_run)
     again = "free some space; the same command continues"
     if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
         with writing_at(store.folder, ELSEWHERE, again, RunError), locked(store.folder):
             if not join:
                 refuse_others(store.folder)
-    forecast = runner.forecast(store.specs())
-    show_forecast(forecast, store, every=dry_run)
+    forecast = runner.forecast(store.specs() if proposer is None else proposer.samples)
+    if proposer is not None:
+        show_search_forecast(forecast, proposer, store, every=dry_run)
+    else:
+        show_forecast(forecast, store, every=dry_run)
     if dry_run:
         console.note(f"dry run: nothing written; the sweep would be {store.folder}")
         return 0
@@ -169,6 +224,12 @@ def sweep(
             refuse_others(store.folder)
             store.write_plan()
             several = request.count != 1 or name != "local"
-            with view(store, forecast.seconds, prefix=several) as shown:
-                run_trials(store, runner, shown)
-            return show_results(store, offline=offline)
+            if proposer is not None:
+                proposer.begin(store)
+            seconds = None if proposer is not None else forecast.seconds
+            with view(store, seconds, prefix=several) as shown:
+                run_trials(store, runner, shown, search=proposer)
+            code = show_results(store, offline=offline)
+            if proposer is not None:
+                show_search_end(proposer, store)
+            return code

@@ -53,10 +53,10 @@ def show_plan(store: Store, *, every: bool) -> None:
     plan = store.plan
     counts = Counter(state(store, trial) for trial in plan.trials)
     parts = ", ".join(f"{count} {what}" for what, count in counts.items())
-    merged = _plural(plan.merged, "duplicate")
+    merged = plural(plan.merged, "duplicate")
     note = f" ({merged} merged: equal runs)" if plan.merged else ""
     say = console.say if every else console.note
-    say(f"sweep {store.folder}: {_plural(len(plan.trials), 'trial')}{note}: {parts}")
+    say(f"sweep {store.folder}: {plural(len(plan.trials), 'trial')}{note}: {parts}")
     several = several_configs([trial.record for trial in plan.trials])
     if every:
         rows = [
@@ -71,7 +71,7 @@ def show_plan(store: Store, *, every: bool) -> None:
     if others:
         left = sum(store.outcomes[record.fingerprint].status not in DONE for record in others)
         note = f", {left} of them not finished; this command does not run them" if left else ""
-        say(f"plus {_plural(len(others), 'trial')} of earlier commands{note}")
+        say(f"plus {plural(len(others), 'trial')} of earlier commands{note}")
 
 
 def show_forecast(forecast: Forecast, store: Store, *, every: bool) -> None:
@@ -99,7 +99,7 @@ def show_results(store: Store, *, offline: bool = False) -> int:
         _show_board(board)
     failed = _show_failures(store)
     for board in boards:
-        for edge in board.edges():
+        for edge in () if store.plan.searched else board.edges():
             _warn_edge(edge, board, store)
     _next(store, boards, written, " --offline" if offline else "")
     return EXIT_DEFECT if failed else 0
@@ -160,7 +160,7 @@ def _show_failures(store: Store) -> int:
             text = f"{named(trial, several)} {outcome.status}: {outcome.reason}"
             console.warn(text, outcome.hint or "")
     if failed:
-        console.note(f"{_plural(failed, 'trial')} failed; the same command tries again")
+        console.note(f"{plural(failed, 'trial')} failed; the same command tries again")
     return failed
 
 
@@ -208,5 +208,6 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
-def _plural(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
+    """A number with its word: `1 trial`, `3 trials`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

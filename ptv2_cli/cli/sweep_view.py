@@ -53,7 +53,7 @@ class PlainView:
         trials = store.plan.trials
         self._prefix = prefix
         self._several = several_configs([trial.record for trial in trials])
-        self._count = len(trials)
+        self._store = store
 
     def started(self, trial: Trial) -> MakeSink:
         """A trial starts or resumes."""
@@ -73,7 +73,8 @@ class PlainView:
         console.note(text)
 
     def _head(self, trial: Trial) -> str:
-        return f"trial {trial.number} of {self._count}"
+        count = self._store.plan.count
+        return f"trial {trial.number} of {count}" if count else f"trial {trial.number}"
 
 
 @dataclass
@@ -111,8 +112,7 @@ class LiveView:
 
     def __init__(self, store: Store, seconds: Mapping[str, float] | None) -> None:
         self._store = store
-        self._trials = store.plan.trials
-        self._several = several_configs([trial.record for trial in self._trials])
+        self._several = several_configs([trial.record for trial in store.plan.trials])
         self._seconds = dict(seconds or {})
         self._started: dict[str, _Running] = {}
         self._rows = [0]
@@ -122,9 +122,14 @@ class LiveView:
 
     def started(self, trial: Trial) -> MakeSink:
         """A trial starts or resumes; others may be running."""
-        running = _Running(trial.number - 1, trial.record.metric or "", self._warn)
+        running = _Running(self._trials.index(trial), trial.record.metric or "", self._warn)
         self._started[trial.record.fingerprint] = running
         return lambda run: running
+
+    @property
+    def _trials(self) -> tuple[Trial, ...]:
+        """The trials of the plan; those of a search become more."""
+        return self._store.plan.trials
 
     def _warn(self, text: str) -> None:
         """Show a warning once, whichever trials give it."""
@@ -142,7 +147,7 @@ class LiveView:
         outcomes, running = self._store.outcomes, self._running()
         done = sum(outcomes[t.record.fingerprint].status in DONE for t in self._trials)
         at_once = f", {len(running)} running" if len(running) > 1 else ""
-        title = f"{done} of {len(self._trials)} trials{at_once}{self._left()}"
+        title = f"{done} of {self._store.plan.count} trials{at_once}{self._left()}"
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "values", "state", "score"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)

@@ -372,7 +372,10 @@ class RunConfig(Section):
         None,
         description="values to try, for ptv2 sweep: {prompt_len: [20, 100], seed: [11, 12]}; "
         "variants: {NAME: {KEY: VALUE, ...}} names settings of several keys; "
-        "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials",
+        "lanes: N or auto trains several trials on one backbone; engine: NAME runs the trials; "
+        "search: tpe, random or grid proposes settings from space: {KEY: {log: [A, B]}, ...} "
+        "(log, uniform, int, choice), up to trials: N and time: 2h, and prune: hyperband or median "
+        "gives up bad ones; storage: URL of a database for the search",
     )
     track: Annotated[
         tuple[TrackerSection, ...],

@@ -15,7 +15,8 @@ from ptv2_cli.config.origins import Origins, dotted
 from ptv2_cli.config.overrides import FLAGS, KEYWORDS, Override, parse_key
 from ptv2_cli.config.yaml import Document, from_python, parse_value
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweeps.options import OPTIONS
+from ptv2_cli.sweeps.options import OPTIONS, SAMPLES
+from ptv2_cli.sweeps.ranges import Scale, read_range
 
 SHORT = {"prompt_len": "prompt_len", "lr": "train.lr", "seed": "train.seed"}
 """Keys of `sweep:` that need no `grid:` -> the config's keys."""
@@ -27,7 +28,8 @@ _SAMPLES = {
     "train.epochs": "10,20",
     "train.batch_size": "16,32",
 }
-VARIANTS = "variants"
+VARIANTS, SPACE = "variants", "space"
+_SPACE_SAMPLE = "write sweep: {search: tpe, trials: 20, space: {train.lr: {log: [1e-3, 1e-1]}}}"
 _VARIANTS_SAMPLE = "write sweep: {variants: {plain: {}, words: {method.init: vocab}}}"
 _FIXED = ("name", "extends", "sweep", "track")
 """Sections that cannot change the result of a run."""
@@ -44,6 +46,8 @@ class Axis:
     text: str
     """The list as it was typed."""
     in_file: bool = False
+    scale: Scale | None = None
+    """How a search draws from a range, whose ends are the values; None: the values are choices."""
 
     @property
     def key(self) -> str:
@@ -88,8 +92,9 @@ def from_flags(
     grid: Sequence[str],
     epochs: str | None = None,
     batch_size: str | None = None,
+    space: Sequence[str] = (),
 ) -> list[Axis]:
-    """The axes of the command line: keys with their own flag first, then those of --grid.
+    """The axes of the command line: keys with their own flag first, then --grid, then --space.
 
     Raises:
         ConfigError: with every list that is empty, broken or given twice.
@@ -109,6 +114,17 @@ def from_flags(
     for flag, key, values in texts:
         try:
             axes.append(_typed(flag, key, values))
+        except ConfigError as error:
+            problems += error.problems
+    for text in space:
+        key, equals, values = text.partition("=")
+        flag = f"--space {key.strip()}"
+        try:
+            if not equals:
+                hint = "type --space 'train.lr={log: [1e-3, 1e-1]}'"
+                raise ConfigError.at("--space", f"{text!r} has no = between key and values", hint)
+            value = parse_value(values, flag)
+            axes.append(_ranged(key.strip(), value, flag, Path.cwd(), in_file=False))
         except ConfigError as error:
             problems += error.problems
     problems += _misplaced(axes)
@@ -166,6 +182,8 @@ def from_section(loaded: LoadedConfig) -> list[Axis]:
             )
         elif key == VARIANTS:
             axes += _variants(loaded, value, problems)
+        elif key == SPACE:
+            axes += _space(loaded, value, problems)
         elif key in OPTIONS:
             try:
                 OPTIONS[key](value, where)
@@ -275,6 +293,34 @@ def _variants(loaded: LoadedConfig, value: Any, problems: list[Problem]) -> Iter
         )
 
 
+def _space(loaded: LoadedConfig, value: Any, problems: list[Problem]) -> Iterator[Axis]:
+    """The keys of `space:`; adds what is wrong with them to the problems."""
+    origin = loaded.origins.find(("sweep", SPACE))
+    if not isinstance(value, dict) or not value:
+        given = "an empty one" if value == {} else seen(value, "a mapping")
+        what = f"sweep.space must be a mapping of keys, not {given}"
+        problems.append(Problem(str(origin), what, _SPACE_SAMPLE))
+        return
+    base = Path.cwd() if origin.line is None else Path(origin.file).absolute().parent
+    for key, item in value.items():
+        where = str(loaded.origins.find(("sweep", SPACE, key)))
+        try:
+            yield _ranged(key, item, where, base, in_file=True)
+        except ConfigError as error:
+            problems += error.problems
+
+
+def _ranged(key: str, value: Any, where: str, base: Path, *, in_file: bool) -> Axis:
+    """One key of a search space."""
+    path = parse_key(key, where)
+    if path == tuple(SEED.split(".")):
+        what = "train.seed is no setting: a search averages over seeds, it does not choose one"
+        raise ConfigError.at(where, what, "write sweep: {seed: [11, 12, 13]}, or type --seed 11,12")
+    scale, values = read_range(key, value, where)
+    anchored = tuple(_anchored(path, item, base) for item in values)
+    return Axis(path, anchored, where, "", in_file=in_file, scale=scale)
+
+
 def in_section(key: str, values: Sequence[Any]) -> str:
     """A list as a config writes it: `sweep: {lr: [5e-3, 1e-2]}`."""
     items = ", ".join(str(getattr(value, "source", value)) for value in values)
@@ -315,11 +361,14 @@ def _meant(key: str, value: Any) -> str:
     items = value if isinstance(value, list) and value else ["A", "B"]
     if key in FLAGS:
         return f"write {in_section(key, items)}"
-    near = difflib.get_close_matches(key, [*SHORT, *OPTIONS, VARIANTS], n=1, cutoff=0.6)
+    known = [*SHORT, *OPTIONS, VARIANTS, SPACE]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if near == [VARIANTS]:
         return f"did you mean {VARIANTS}? {_VARIANTS_SAMPLE}"
+    if near == [SPACE]:
+        return f"did you mean {SPACE}? {_SPACE_SAMPLE}"
     if near and near[0] in OPTIONS:
-        sample = {"lanes": "auto", "engine": "local"}[near[0]]
+        sample = SAMPLES[near[0]]
         return f"did you mean {near[0]}? write sweep: {{{near[0]}: {sample}}}"
     if near and "." not in key:
         return f"did you mean {near[0]}? write {in_section(SHORT[near[0]], items)}"

@@ -16,6 +16,7 @@ from ptv2_cli.config.overrides import FLAGS
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
 from ptv2_cli.sweeps.axes import SEED, Axis, from_section, in_section, joined
+from ptv2_cli.sweeps.search_options import require_no_ranges
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
 
@@ -53,23 +54,38 @@ def make_combinations(
     grids = [joined(from_section(loaded), flags) for loaded in read]
     if len(configs) == 1 and not grids[0]:
         raise _nothing(read[0].path, base)
+    for axes in grids:
+        require_no_ranges(axes)
     combinations: list[Combination] = []
     problems: list[Problem] = []
     for path, axes in zip(configs, grids, strict=True):
         for values in itertools.product(*(axis.values for axis in axes)):
-            fixed = [
-                override
-                for axis, value in zip(axes, values, strict=True)
-                for override in axis.overrides(value)
-            ]
             try:
-                loaded = load_config(path, [*base, _WITHOUT_SWEEP, *fixed])
+                combinations.append(combination_of(path, base, axes, values))
             except ConfigError as error:
-                problems += told(error.problems, axes)
-            else:
-                combinations.append(Combination(loaded, tuple(axes), values))
+                problems += error.problems
     gather(dict.fromkeys(problems), ConfigError)
     return combinations
+
+
+def combination_of(
+    config: ConfigSource, base: Sequence[Override], axes: Sequence[Axis], values: Sequence[Any]
+) -> Combination:
+    """One combination of values, read as a config.
+
+    Raises:
+        ConfigError: with all that is wrong with it, in terms of the sweep's flags and lists.
+    """
+    fixed = [
+        override
+        for axis, value in zip(axes, values, strict=True)
+        for override in axis.overrides(value)
+    ]
+    try:
+        loaded = load_config(config, [*base, _WITHOUT_SWEEP, *fixed])
+    except ConfigError as error:
+        raise ConfigError(*told(error.problems, axes)) from None
+    return Combination(loaded, tuple(axes), tuple(values))
 
 
 def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
@@ -94,6 +110,12 @@ def _told(problem: Problem, axis: Axis) -> Problem:
 
 def _listed(axis: Axis, key: str, text: str) -> str:
     """How to give `key` the values `text`, or those of the axis, where the axis was given."""
+    if axis.scale is not None:
+        ends = ", ".join(str(getattr(end, "source", end)) for end in axis.values)
+        values = f"{{{axis.scale}: [{ends}]}}"
+        if axis.in_file:
+            return f"write sweep: {{space: {{{key}: {values}}}}}"
+        return f"type --space {shlex.quote(f'{key}={values}')}"
     if axis.in_file:
         return f"write {in_section(key, [text] if text else axis.values)}"
     flag = f"{FLAGS[key]} {text}" if key in FLAGS else f"--grid {shlex.quote(f'{key}={text}')}"

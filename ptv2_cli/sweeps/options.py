@@ -1,10 +1,13 @@
-"""Options of a sweep beside its lists: how many lanes, and which engine."""
+"""Options of a sweep beside its lists: lanes, the engine, and those of a search."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ptv2_cli.config.faults import seen
@@ -110,11 +113,117 @@ def engine_of_section(value: Any, where: str) -> str:
     return ENGINES.canonical(str(getattr(value, "source", value)), where)
 
 
+def word_of(key: str, words: Sequence[str], value: Any, where: str) -> str:
+    """The value of an option that is one of a few words.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    word = str(getattr(value, "source", value))
+    if word in words:
+        return word
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.4)
+    what = f"{key} must be one of {', '.join(words)}, not {seen(value, 'one of')}"
+    hint = f"{'did you mean' if near else 'choose'} {(near or words)[0]}?"
+    raise ConfigError.at(where, what, hint if near else hint.rstrip("?"))
+
+
+def trials_of(value: Any, where: str) -> int:
+    """The value of `trials`: how many settings a search tries.
+
+    Raises:
+        ConfigError: no whole number, 1 or more.
+    """
+    text = str(getattr(value, "source", value)).strip()
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
+        what = f"trials must be a whole number, 1 or more, not {seen(value, 'a number')}"
+        raise ConfigError.at(where, what, "write trials: 20, or type --trials 20")
+    return int(text)
+
+
+def duration_of(value: Any, where: str) -> float:
+    """The value of `time` in seconds: `90s`, `45m`, `2h`, `1h30m`.
+
+    Raises:
+        ConfigError: it is no duration.
+    """
+    text = str(getattr(value, "source", value)).strip()
+    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?) *([dhms])", text)
+    whole = re.fullmatch(r"(?: *\d+(?:\.\d+)? *[dhms])+", text)
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not whole or seconds <= 0:
+        what = f"time must be a duration such as 2h or 1h30m, not {seen(value, 'a duration')}"
+        raise ConfigError.at(where, what, "write time: 2h, or type --time 2h (d, h, m, s)")
+    return seconds
+
+
+def storage_of(value: Any, where: str) -> str:
+    """The value of `storage`: the URL of a database.
+
+    Raises:
+        ConfigError: it is no such URL.
+    """
+    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9+]*://\S+", value):
+        return value
+    hint = "write storage: postgresql://USER:PASSWORD@HOST/DATABASE; leave it out for a file"
+    raise ConfigError.at(where, "storage must be the URL of a database", hint)
+
+
+SEARCHES = ("tpe", "random", "grid")
+PRUNERS = ("hyperband", "median")
+SEARCH_OPTIONS: dict[str, Callable[[Any, str], Any]] = {
+    "search": partial(word_of, "search", SEARCHES),
+    "trials": trials_of,
+    "prune": partial(word_of, "prune", PRUNERS),
+    "time": duration_of,
+    "storage": storage_of,
+}
 OPTIONS: dict[str, Callable[[Any, str], Any]] = {
     "lanes": lanes_of_section,
     "engine": engine_of_section,
+    **SEARCH_OPTIONS,
 }
 """The keys of `sweep:` that are not lists of values, and how to read them."""
+SAMPLES = {
+    "lanes": "auto",
+    "engine": "local",
+    "search": "tpe",
+    "trials": "20",
+    "prune": "hyperband",
+    "time": "2h",
+    "storage": "postgresql://USER:PASSWORD@HOST/DATABASE",
+}
+"""A value of each, for messages."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """The value of an option, and who said it."""
+
+    value: Any
+    where: str
+    """The flag, or the line of a config."""
+
+
+def requested_search(
+    flags: Mapping[str, str | None], configs: Sequence[ConfigSource], base: Sequence[Override]
+) -> dict[str, Said]:
+    """The options of a search that were given: by flags, else by the configs.
+
+    Raises:
+        ConfigError: a value is wrong, or the configs differ.
+    """
+    said: dict[str, Said] = {}
+    for key, read in SEARCH_OPTIONS.items():
+        text = flags.get(key)
+        if text is not None:
+            said[key] = Said(read(text, f"--{key}"), f"--{key}")
+            continue
+        value, where = _from_configs(key, configs, base)
+        if where:
+            said[key] = Said(value, where)
+    return said
 
 
 def requested_lanes(

@@ -115,6 +115,11 @@ class Outcome:
         )
 
     @property
+    def done(self) -> bool:
+        """Whether the same command does not train it again."""
+        return self.status in DONE
+
+    @property
     def scored(self) -> bool:
         """Whether its value counts in the table."""
         return self.status in SCORED and self.value is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -30,12 +30,26 @@ class View(Protocol):
         """A trial has ended."""
 
 
+class Proposer(Protocol):
+    """Decides on the trials of a search; see `search.Search`."""
+
+    def specs(self, refuse: Callable[[Trial], None]) -> Iterator[TrialSpec]:
+        """The trials, each decided on when it is asked for."""
+
+    def should_stop(self, trial: Trial, evaluation: EvalDone) -> bool:
+        """Whether to prune a trial after an evaluation."""
+
+    def ended(self, trial: Trial, outcome: Outcome) -> None:
+        """A trial has ended."""
+
+
 def run_trials(
     store: Store,
     engine: Engine,
     view: View | None = None,
     should_stop: ShouldStop | None = None,
     batches: Iterable[Iterable[TrialSpec]] | None = None,
+    search: Proposer | None = None,
 ) -> None:
     """Run every trial that has not ended; one that fails does not stop the others.
 
@@ -45,18 +59,22 @@ def run_trials(
         view: shows their progress; None: nothing does.
         should_stop: whether to prune a trial after an evaluation.
         batches: what the engine gets, one after another; None: all that have not ended, at once.
+        search: decides on the trials and prunes them; None: those of the store's plan are run.
 
     Raises:
         Interrupted: by a signal; the trials and the sweep are saved.
         MachineError: the disk is full.
         OSError: the sweep's folder cannot be written.
     """
-    recorder = _Recorder(store, view, should_stop)
+    recorder = _Recorder(store, view, search.should_stop if search else should_stop, search)
+    specs: Iterable[TrialSpec] = store.specs()
+    if search is not None:
+        specs = search.specs(lambda trial: recorder.end(trial, Outcome.failed(trial.refusal[0])))
     for trial in store.left():
         if trial.resolved_run is None:
             recorder.end(trial, Outcome.failed(trial.refusal[0]))
     try:
-        for batch in batches or [store.specs()]:
+        for batch in batches or [specs]:
             with closing(engine.run(batch, recorder)) as results:
                 for result in results:
                     recorder.end(recorder.trials[result.fingerprint], result.outcome)
@@ -67,15 +85,26 @@ def run_trials(
 class _Recorder:
     """Writes down what an engine tells, and passes it on to the view."""
 
-    def __init__(self, store: Store, view: View | None, should_stop: ShouldStop | None) -> None:
-        self.trials = {trial.record.fingerprint: trial for trial in store.plan.trials}
+    def __init__(
+        self,
+        store: Store,
+        view: View | None,
+        should_stop: ShouldStop | None,
+        search: Proposer | None,
+    ) -> None:
         self._store = store
         self._view = view
         self._should_stop = should_stop
+        self._search = search
         self._before = dict(store.outcomes)
         """The outcomes of earlier commands."""
         self._running: dict[str, str] = {}
         """Fingerprint -> run directory of the trials that have started and not ended."""
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """The trials of the plan by fingerprint; those of a search become more."""
+        return {trial.record.fingerprint: trial for trial in self._store.plan.trials}
 
     def started(self, trial: TrialSpec) -> MakeSink:
         """A trial starts or resumes."""
@@ -101,6 +130,8 @@ class _Recorder:
         outcome = self._note(trial.record.fingerprint, outcome)
         if self._view is not None:
             self._view.ended(trial, outcome)
+        if self._search is not None:
+            self._search.ended(trial, outcome)
 
     def interrupted(self, error: BaseException) -> Interrupted:
         """Record the trials that were running; returns what to tell the user."""
@@ -114,13 +145,14 @@ class _Recorder:
             problems = tuple(replace(problem, hint="") for problem in error.problems)
         elif isinstance(error, StoppedAtOnce):
             signum = error.signum
-        what = f"interrupted; {done} of {len(self.trials)} trials are done and kept"
+        what = f"interrupted; {done} of {self._store.plan.count} trials are done and kept"
         hint = "the same command continues it"
         return Interrupted(signum, *problems, Problem(str(self._store.folder), what, hint))
 
     def _note(self, fingerprint: str, outcome: Outcome) -> Outcome:
         """Write an outcome; counts the starts that failed, over all commands."""
-        attempts = self._before[fingerprint].attempts + (outcome.status == "failed")
+        before = self._before.setdefault(fingerprint, self._store.outcomes[fingerprint])
+        attempts = before.attempts + (outcome.status == "failed")
         outcome = replace(outcome, attempts=attempts)
         self._store.note(fingerprint, outcome)
         return outcome

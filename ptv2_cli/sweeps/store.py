@@ -67,6 +67,18 @@ class Store:
         """A trial as an engine gets it, with the name of this sweep."""
         return replace(trial.spec, sweep=self.folder.name)
 
+    def extend(self, trials: Sequence[Trial]) -> None:
+        """Add trials to the plan, on the disk too; those that it has already stay."""
+        known = {trial.record.fingerprint for trial in self.plan.trials}
+        new = [trial for trial in trials if trial.record.fingerprint not in known]
+        if new:
+            records = [trial.record for trial in new]
+            self.plan = replace(self.plan, trials=(*self.plan.trials, *new))
+            self.records = _merged(self.records, records)
+            found = read_outcomes(self.folder, self.output, records)
+            self.outcomes = {**found, **self.outcomes}
+            self.write_plan()
+
     def leaderboards(self, *, tested: bool = False) -> list[Leaderboard]:
         """The tables of settings; `tested` compares each with the best by its predictions."""
         boards = make_leaderboards(self.records, self.outcomes)

@@ -63,6 +63,15 @@ class Plan:
     trials: tuple[Trial, ...]
     merged: int
     """How many combinations were the same run as another one."""
+    expected: int = 0
+    """How many trials a search has at its end; 0: unknown, or no search."""
+    searched: bool = False
+    """Whether a search decides on the trials, one by one."""
+
+    @property
+    def count(self) -> int:
+        """How many trials there are, or will be, as far as is known."""
+        return max(self.expected, len(self.trials))
 
 
 def plan_trials(
@@ -80,11 +89,11 @@ def plan_trials(
     memo = memo or Memo()
     trials: dict[str, Trial] = {}
     for combination in combinations:
-        trial = _trial(combination, len(trials) + 1, output, offline, memo)
+        trial = make_trial(combination, len(trials) + 1, output, offline, memo)
         trials.setdefault(trial.record.fingerprint, trial)
     if all(trial.resolved_run is None for trial in trials.values()):
         gather(dict.fromkeys(p for trial in trials.values() for p in trial.refusal))
-    name, mark = _identity(list(trials.values()))
+    name, mark = identity(list(trials.values()))
     return Plan(name, mark, tuple(trials.values()), len(combinations) - len(trials))
 
 
@@ -162,7 +171,10 @@ def _shown(value: Any) -> str:
     return str(value["name"]) if isinstance(value, dict) and set(value) == {"name"} else show(value)
 
 
-def _trial(combination: Combination, number: int, output: Path, offline: bool, memo: Memo) -> Trial:
+def make_trial(
+    combination: Combination, number: int, output: Path, offline: bool, memo: Memo
+) -> Trial:
+    """The trial of a combination, its data read; refused if it cannot run."""
     try:
         run = prepare(combination.loaded, output, offline=offline, memo=memo)
     except InputError as error:
@@ -222,7 +234,7 @@ def _resolved(data: Any, path: tuple[str, ...]) -> Any:
     return data["name"] if isinstance(data, Mapping) and path[-1] in NAMED else data
 
 
-def _identity(trials: Sequence[Trial]) -> tuple[str, str]:
+def identity(trials: Sequence[Trial]) -> tuple[str, str]:
     """The sweep's name, and the fingerprint of what its trials share, config by config."""
     first: dict[Path, Trial] = {}
     # One that can run knows its data, so it comes before the refused ones of its config.
