@@ -33,9 +33,10 @@ def run_of(
     made: dict[str, Path] = {}
 
     def content(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-        if name == "generation":
+        if name in {"generation", "drawn"}:
             task = {"name": "text/generation", "data": str(lm.write_texts(folder / "data"))}
-            changes = {"generate": {"max_new_tokens": 6}, "task": {**task, "max_len": 30}}
+            drawn = {"do_sample": True, "num_beams": 2} if name == "drawn" else {}
+            changes = {"generate": {"max_new_tokens": 6, **drawn}, "task": {**task, "max_len": 30}}
             return lm.save_writer(folder / "writer", "gpt2"), changes
         if name == "verbalizer":
             task = {"name": "text/classification", "data": str(lm.write_rows(folder / "data"))}

@@ -133,6 +133,23 @@ def test_runs_that_cannot_share_are_served_beside_each_other(
     assert "written by the backbone's own LM head" in listed[2]["own_backbone_because"]
 
 
+def test_what_is_drawn_for_a_batch_does_not_depend_on_other_requests(
+    run_of: RunOf, rows_of: RowsOf, opened: Callable[[str], Run]
+) -> None:
+    """Beams that draw take one generator for all rows of a batch."""
+    rows = rows_of("drawn")[:4]
+
+    async def answers() -> Any:
+        async with serving({"r": run_of("drawn")}, max_wait=0.2) as server:
+            found = await asyncio.gather(*(server.predict("r", [row]) for row in rows))
+            return found, (await server.client.get("/metrics")).text
+
+    found, text = asyncio.run(answers())
+    run = opened("drawn")
+    assert found == [[json.loads(as_line(line)) for line in run.predict([row])] for row in rows]
+    assert "ptv2_batch_rows_count 4.0\n" in text
+
+
 def test_texts_and_lists_of_texts_are_rows(run_of: RunOf) -> None:
     async def answers() -> Any:
         async with serving({"rte": run_of("classification"), "ner": run_of("tagging")}) as server:
