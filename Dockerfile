@@ -1,7 +1,8 @@
 # ptv2 serve with torch for CPUs. docs/serve.md says how to run it.
 FROM python:3.11-slim
 
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+  PIP_ROOT_USER_ACTION=ignore
 
 # Torch by itself first: it is the largest layer, and changes of the package keep it.
 # TORCH_INDEX is the package index of torch's builds for CPUs; its installation page names it.
