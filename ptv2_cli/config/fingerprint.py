@@ -36,6 +36,7 @@ IGNORED = frozenset(
         "backbone.sha256",
         "method.init.run",
         "train.cache",
+        "train.shard",
         "retention",
     }
 )

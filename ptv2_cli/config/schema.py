@@ -287,6 +287,12 @@ class TrainSection(Section):
         "if lanes share them",
     )
 
+    shard: Literal["full"] | None = Field(
+        None,
+        description="full: several devices share the frozen weights of every layer between them "
+        "(FSDP2, arXiv 2304.11277), for backbones that are larger than one device; default: each "
+        "device holds the whole backbone",
+    )
     compile: Flag = Field(
         False,
         description="compile the backbone's layers with torch.compile, for long runs on a GPU; the "

@@ -55,6 +55,11 @@ class ProcessGroup:
         """Whether this is rank 0, which writes and prints."""
         return self.rank == 0
 
+    @property
+    def tensors(self) -> Any:
+        """torch's group for tensors on the run's device; None: this process alone."""
+        return self._tensors
+
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all ranks: the same bits in every rank.
 

@@ -15,6 +15,7 @@ from ptv2_cli.backbones.compiling import check_compiler
 from ptv2_cli.backbones.frozen_cache.lower_layers import LowerStates
 from ptv2_cli.backbones.quantize import check_machine
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
+from ptv2_cli.distributed.shard import shard_layers
 from ptv2_cli.learner import Learner
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.build import build_learner, learning_rates
@@ -47,6 +48,11 @@ class Session:
     warnings: list[str] = field(default_factory=list)
     group: ProcessGroup = ALONE
     """The processes that train the run together."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether processes share the backbone, and so have to compute the same passes."""
+        return self.group.size > 1 and self.resolved.config.train.shard is not None
 
     @property
     def resolved(self) -> ResolvedConfig:
@@ -158,7 +164,7 @@ class Session:
         resolved = self.resolved
         config, folder = resolved.config, self.resolved_run.directory.path.parent
         tunes = resolved.method.changes_backbone
-        if config.backbone.dropout != "off" or tunes:
+        if config.backbone.dropout != "off" or tunes or self.sharded:
             return None
         keep = config.train.cache
         if keep is not None:
@@ -211,7 +217,10 @@ def open_session(
     check_machine(resolved.config.backbone, device)
     check_compiler(resolved.config, device)
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
-    learner = build_learner(resolved, data, device, shared).to(device)
+    learner = build_learner(resolved, data, device, shared)
+    if resolved.config.train.shard is not None:
+        shard_layers(learner.backbone, group, device)
+    learner = learner.to(device)
     predictor = Predictor(
         writer=_writer(resolved, data, learner),
         learner=learner,

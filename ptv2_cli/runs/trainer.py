@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
+from ptv2_cli.distributed.shard import losses_noticed
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
@@ -62,10 +63,18 @@ class Trainer:
     global generator and the number of threads back.
     """
 
-    def __init__(self, device: torch.device, group: ProcessGroup = ALONE) -> None:
-        """Train on a device; of several processes, each computes a share of the rows."""
+    def __init__(
+        self, device: torch.device, group: ProcessGroup = ALONE, *, sharded: bool = False
+    ) -> None:
+        """Train on a device; of several processes, each computes a share of the rows.
+
+        Those that share the backbone (`sharded`) evaluate together: all compute all rows.
+        """
         self.device = device
         self.group = group
+        self._evaluators = ALONE if sharded else group
+        """The processes among which the batches of an evaluation are shared out."""
+        self._evaluated_alike = sharded
         self.interrupts = Interrupts()
         self.sharing = Sharing(rows_of_a_pass(device))
         """How the runs share forward passes."""
@@ -220,12 +229,14 @@ class Trainer:
         """Called by the loop when evaluations are due."""
         self._split_time()
         runs = [self._runs[lane] for lane in lanes]
-        check = self._raise_if_interrupted
+        check = self._evaluation_check
         requests = [run.request(run.config.selection.split, None, check) for run in runs]
         with ExitStack() as averaged:
             for lane in lanes:
                 averaged.enter_context(lane.averaged())
-            evaluations = evaluate(requests, self._evaluated_rows, self.sharing.lower, self.group)
+            evaluations = evaluate(
+                requests, self._evaluated_rows, self.sharing.lower, self._evaluators
+            )
         self._clock = time.perf_counter()
         return [run.scored(done) for run, done in zip(runs, evaluations, strict=True)]
 
@@ -301,10 +312,10 @@ class Trainer:
             runs = [run for run, names in splits.items() if split in names]
             # On a CPU, where passes are not shared, the outputs of one run at a time are enough.
             for group in [[run] for run in runs] if self.device.type == "cpu" else [runs]:
-                check = self._raise_if_interrupted
+                check = self._evaluation_check
                 requests = [run.request(split, states[run], check) for run in group]
                 evaluations = evaluate(
-                    requests, self._evaluated_rows, self.sharing.lower, self.group
+                    requests, self._evaluated_rows, self.sharing.lower, self._evaluators
                 )
                 yield from zip(group, [split] * len(group), evaluations, strict=True)
 
@@ -337,6 +348,13 @@ class Trainer:
         signum, wished = self.group.largest([self.interrupts.signum or 0, int(wish)])
         self._raise_if_interrupted(signum or None)
         return bool(wished)
+
+    def _evaluation_check(self) -> None:
+        """Raise Interrupted if a signal has come; in all processes if they evaluate together."""
+        if self._evaluated_alike:
+            self._agreed(False)
+        else:
+            self._raise_if_interrupted()
 
     def _raise_if_interrupted(self, signum: int | None = None) -> None:
         """Raise Interrupted if a signal has come, to this process or, with `signum`, to another."""
@@ -387,7 +405,8 @@ def train(
         CheckpointError: the checkpoint to go on from is damaged.
         InputError: a sink refuses the run.
     """
-    with Trainer(session.device, session.group) as trainer:
+    group, sharded = session.group, session.sharded
+    with losses_noticed(group), Trainer(session.device, group, sharded=sharded) as trainer:
         trainer.add(session, sinks, resume=resume)
         ((_, metrics),) = trainer.train()
     assert metrics is not None  # nobody sets it aside

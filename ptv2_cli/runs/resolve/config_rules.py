@@ -71,6 +71,7 @@ def config_problems(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Ite
             "write selection: {split: holdout, fraction: 0.1}",
         )
     yield from _batching(loaded)
+    yield from _sharding(loaded, method)
     yield from _weighting(loaded, method, task)
     yield from _naming(loaded)
     yield from _tuning(loaded, task)
@@ -105,6 +106,28 @@ def _batching(loaded: LoadedConfig) -> Iterator[Problem]:
             "keep train.batch_size or train.batch_tokens; --unset train.batch_size drops what a "
             "file says",
         )
+
+
+def _sharding(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
+    """What several devices cannot do while they share the frozen weights."""
+    config, where = loaded.config, loaded.where("train", "shard")
+    if config.train.shard is None:
+        return
+    if method.trains_backbone:
+        what = f"{config.method.name} trains the backbone, and only frozen weights can be shared"
+        yield Problem(where, what, "leave shard out, or choose a method that freezes the backbone")
+    others = {
+        "backbone.quantize": config.backbone.quantize is not None,
+        "train.compile": config.train.compile,
+        "train.cache": config.train.cache is not None,
+    }
+    for key, said in others.items():
+        if said:
+            what = f"weights that devices share do not work with {key}"
+            yield Problem(where, what, f"leave out train.shard or {key}")
+    if config.retention is not None:
+        what = "retention is measured by one device, and shard leaves it a part of the backbone"
+        yield Problem(where, what, "leave retention out; ptv2 eval RUN --retention measures it")
 
 
 def _weighting(loaded: LoadedConfig, method: MethodSpec, task: Task) -> Iterator[Problem]:
