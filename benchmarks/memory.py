@@ -7,7 +7,7 @@
 
 Weights are random and made on the spot; each line is measured in a process of its own, one after
 another. Loading and training are measured apart: the kernel's mark of the largest resident set is
-back between them (Linux). *Estimate* is the training peak that `ptv2 check` tells. Sizes are
+set back between them (Linux). *Estimate* is the training peak that `ptv2 check` tells. Sizes are
 beyond what the imports alone take; times are seconds of all cores together, which other work on the
 machine blurs less than those of the clock.
 """
