@@ -65,6 +65,10 @@ def report(
             "--baseline", metavar="ROW", help="Test every row against this method: finetune."
         ),
     ] = None,
+    describe: Annotated[
+        bool,
+        typer.Option("--describe", help="Describe the runs in prose instead: a methods paragraph."),
+    ] = False,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -93,6 +97,8 @@ def report(
     from ptv2_cli.report.runs import find_runs
 
     _require_room(format_, {"--detail": detail, "--baseline": baseline is not None})
+    if describe:
+        _require_prose(format_, detail)
     if plots is not None:
         # Before any work: the folder and matplotlib may be missing.
         from ptv2_cli.report.plots import require_matplotlib
@@ -107,12 +113,15 @@ def report(
         from ptv2_cli.cli.paper import show_paper
 
         asked: dict[str, object] = {"--metric": metric, "--split": split, "--baseline": baseline}
-        asked |= {"--detail": detail, "--html": html}
+        asked |= {"--detail": detail, "--html": html, "--describe": describe}
         show_paper(found, format_.value, plots, [flag for flag, given in asked.items() if given])
         return
     made = build_report(found, metric, None if split is None else SPLITS.get(split, split))
     tests = None if baseline is None else against(made, baseline)
-    _WRITERS[format_](made, details(made) if detail else [], tests)
+    if describe:
+        _prose(made, tests, format_)
+    else:
+        _WRITERS[format_](made, details(made) if detail else [], tests)
     for text in made.notes:
         console.note(f"note: {text}")
     if plots is not None:
@@ -134,6 +143,32 @@ def _require_room(format_: TableFormat, asked: dict[str, bool]) -> None:
             what = "csv file" if format_ is TableFormat.csv else "LaTeX table"
             hint = "add --format json instead"
             raise InputError.at(flag, f"does not fit into one {what}", hint)
+
+
+def _require_prose(format_: TableFormat, detail: bool) -> None:
+    """Raise InputError for what prose cannot be."""
+    from ptv2_cli.errors import InputError
+
+    if detail:
+        raise InputError.at("--detail", "has no prose", "leave --detail or --describe out")
+    if format_ in (TableFormat.csv, TableFormat.json):
+        hint = "leave --format out, or take markdown or latex"
+        raise InputError.at("--describe", f"prose is no {format_.value}", hint)
+
+
+def _prose(made: Report, tests: Baseline | None, format_: TableFormat) -> None:
+    from ptv2_cli.cli.table_output import plus_minus
+    from ptv2_cli.report.describe import describe
+    from ptv2_cli.report.latex import escaped as for_latex
+    from ptv2_cli.report.text_table import escaped as for_markdown
+
+    for number, text in enumerate(describe(made, tests)):
+        if number:
+            console.say()
+        if format_ is TableFormat.table:
+            console.say(text.replace("±", plus_minus()), hang=0)
+        else:
+            console.lines([for_latex(text) if format_ is TableFormat.latex else for_markdown(text)])
 
 
 def _draw(made: Report, folder: Path) -> None:

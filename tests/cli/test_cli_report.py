@@ -218,3 +218,11 @@ def test_a_page_that_cannot_be_written(runs: Path, ptv2: Ptv2, refused: Refused)
     result = ptv2("report", "--html", "file/report.html")
     assert result.code == 2
     assert "file/report.html cannot be written" in result.err
+
+
+def test_the_runs_in_prose(runs: Path, ptv2: Ptv2, refused: Refused) -> None:
+    assert ptv2("report", "--describe").out.startswith("We report five runs on two tasks, CB and")
+    assert "\\%" in ptv2("report", "--describe", "--format", "latex").out
+    assert "We report" in ptv2("report", "--describe", "--format", "markdown").out
+    refused("report", "--describe", "--format", "json", says=["prose is no json"])
+    refused("report", "--describe", "--detail", says=["has no prose"])
