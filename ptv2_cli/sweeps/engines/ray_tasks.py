@@ -49,6 +49,8 @@ RETRIES = 3
 """How often a task is begun again whose process or node has died."""
 LOOK_SECONDS = 0.5
 """Between two looks at signals and ended tasks while no message comes."""
+COUNT_SECONDS = 5.0
+"""Between two looks at how many nodes there are."""
 SAVE_SECONDS = 120.0
 """How long running tasks may take to save after an interrupt."""
 
@@ -96,6 +98,10 @@ class Driver:
         self._failed_nodes: dict[str, Problem] = {}
         self._interrupts = Interrupts()
         self._count = 0
+        """Tasks until now."""
+        self._slots = 1
+        """Tasks that the cluster takes at once, when it was last looked at."""
+        self._counted = -math.inf
 
     def __enter__(self) -> Self:
         self._interrupts.__enter__()
@@ -128,10 +134,11 @@ class Driver:
 
     def _submit(self, tasks: Iterator[list[TrialSpec]]) -> None:
         """Begin tasks while there is room for them."""
-        while True:
-            slots = sum(one.slots for one in ray_cluster.nodes(self._request, self._failed_nodes))
-            if len(self._running) >= max(1, slots):
-                return
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            able = ray_cluster.nodes(self._request, self._failed_nodes)
+            self._slots = max(1, sum(node.slots for node in able))
+            self._counted = time.monotonic()
+        while len(self._running) < self._slots:
             trials = self._again.popleft() if self._again else next(tasks, None)
             if trials is None:
                 return
