@@ -122,7 +122,8 @@ def sweep(
         grid: keys and the values to try of each; `lr`, `seed`, `epochs` and `batch_size` stand for
             `train.lr` and so on. None: the lists of the config's own `sweep:`.
         lanes: how many trials share one backbone at once, as far as they can.
-        engine: what runs the trials: `local`, or an engine from a plug-in.
+        engine: what runs the trials: `local`, `ray`, or an engine from a plug-in. `ray` takes the
+            cluster that this process is connected to (`ray.init`), or that of RAY_ADDRESS.
         set: dotted keys that have one value in all trials.
         unset: see `train`.
         output: see `train`.
@@ -156,9 +157,9 @@ def sweep(
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.directory import ELSEWHERE, RunDirectory, writing_at
-    from ptv2_cli.runs.lock import locked
     from ptv2_cli.runs.predict import Run
     from ptv2_cli.sweeps.engine import EngineContext
+    from ptv2_cli.sweeps.membership import writing_alone
     from ptv2_cli.sweeps.records import ENDED
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.search import plan_search
@@ -180,7 +181,7 @@ def sweep(
     full = "free some space; the same call continues"
     with writing_at(store.folder, ELSEWHERE, full, RunError):
         store.begin()
-        with locked(store.folder), ExitStack() as stack:
+        with writing_alone(store.folder), ExitStack() as stack:
             store.write_plan()
             if search is not None:
                 search.begin(store)

@@ -176,7 +176,7 @@ def sweep(
     from ptv2_cli.runs.lock import locked, unlocked_warning
     from ptv2_cli.sweeps.engine import EngineContext
     from ptv2_cli.sweeps.join import run_joined
-    from ptv2_cli.sweeps.membership import refuse_others
+    from ptv2_cli.sweeps.membership import writing_alone
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.search import plan_search
     from ptv2_cli.sweeps.store import Store
@@ -199,9 +199,9 @@ def sweep(
         show_plan(store, every=dry_run)
     again = "free some space; the same command continues"
     if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
-        with writing_at(store.folder, ELSEWHERE, again, RunError), locked(store.folder):
-            if not join:
-                refuse_others(store.folder)
+        writing = locked(store.folder) if join else writing_alone(store.folder)
+        with writing_at(store.folder, ELSEWHERE, again, RunError), writing:
+            pass
     forecast = runner.forecast(store.specs() if proposer is None else proposer.samples)
     if proposer is not None:
         show_search_forecast(forecast, proposer, store, every=dry_run)
@@ -218,10 +218,9 @@ def sweep(
                 run_joined(store, runner, shown, lanes=request.count)
             store.write_plan(alone=False)
             return show_results(store, offline=offline)
-        with locked(store.folder) as alone:
-            if not alone:
+        with writing_alone(store.folder) as has_locks:
+            if not has_locks:
                 console.warn(unlocked_warning(store.folder))
-            refuse_others(store.folder)
             store.write_plan()
             several = request.count != 1 or name != "local"
             if proposer is not None:

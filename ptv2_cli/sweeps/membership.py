@@ -20,7 +20,8 @@ import re
 import secrets
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -194,12 +195,21 @@ def living(sweep: Path) -> list[dict[str, Any]]:
     return found
 
 
-def refuse_others(sweep: Path) -> None:
-    """Check that no processes share a sweep that this one is to write alone.
+@contextmanager
+def writing_alone(sweep: Path) -> Iterator[bool]:
+    """Hold the lock of a sweep that this process writes alone, which nobody may share.
+
+    Yields False where the file system has no locks.
 
     Raises:
-        RunError: some do; with their numbers.
+        RunError: another process holds the lock, or some share the sweep's trials.
     """
+    with locked(sweep) as has_locks:
+        _refuse_others(sweep)
+        yield has_locks
+
+
+def _refuse_others(sweep: Path) -> None:
     others = living(sweep)
     if others:
         named = ", ".join(f"pid {other['pid']} on {other['host']}" for other in others)

@@ -17,7 +17,7 @@ from ptv2_cli.errors import Interrupted, MachineError, RunError
 from ptv2_cli.runs.lock import locked
 from ptv2_cli.sweeps import join, membership
 from ptv2_cli.sweeps.join import run_joined
-from ptv2_cli.sweeps.membership import Membership, living, refuse_others
+from ptv2_cli.sweeps.membership import Membership, living, writing_alone
 from ptv2_cli.sweeps.records import Outcome
 from ptv2_cli.sweeps.store import Store
 from ptv2_cli.training.events import Started
@@ -107,9 +107,10 @@ def test_sharing_and_writing_alone_exclude_each_other(tmp_path: Path) -> None:
     assert "--join" in raised.value.problems[0].hint
     assert living(tmp_path) == []
     with Membership(tmp_path), pytest.raises(RunError, match=f"pid {os.getpid()}") as raised:
-        refuse_others(tmp_path)
+        writing_alone(tmp_path).__enter__()
     assert "--join" in raised.value.problems[0].hint
-    refuse_others(tmp_path)
+    with writing_alone(tmp_path) as has_locks:
+        assert has_locks
 
 
 @pytest.fixture

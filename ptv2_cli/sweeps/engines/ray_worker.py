@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -233,12 +234,18 @@ def missing_here(trial: TrialSpec, sent: Sequence[SentMaterial], offline: bool) 
 
 def _other_versions(versions: Mapping[str, str | None]) -> Problem | None:
     """What differs from the driver on a node that has joined after the others were checked."""
-    here = installed()
+    here = _loaded()
     if here == versions:
         return None
     told = ", ".join(f"{name} {here[name]}" for name in here if here[name] != versions[name])
     what = f"this node differs from the driver's machine: {told}"
     return Problem(platform.node(), what, "install the same versions everywhere")
+
+
+@cache
+def _loaded() -> dict[str, str | None]:
+    """What this process has loaded: its files may change while it runs."""
+    return installed()
 
 
 def _problem(error: MachineError | OSError) -> Problem:
