@@ -71,12 +71,15 @@ def test_sentences(report: Report, baseline: Baseline | None) -> Iterator[str]:
     cells = [cell for column in report.columns for cell in report.cells(column)]
     tested = [cell.verdict for cell in cells if cell.verdict and cell.verdict.p is not None]
     if tested:
-        over = ["over rows by McNemar's exact test or the paired bootstrap"]
+        over = []
+        if any(verdict.rows is not None for verdict in tested):
+            over.append("over rows by McNemar's exact test or the paired bootstrap")
         if any(verdict.seeds is not None for verdict in tested):
-            over.append("over seeds by Welch's t-test, of which the larger p counts")
+            over.append("over seeds by Welch's t-test")
+        larger = ", of which the larger p counts," if len(over) > 1 else ","
         yield (
-            f"differences from the best of a task are tested {listed(over)}, "
-            "with Holm's correction for the rows of the task"
+            f"differences from the best of a task are tested {listed(over)}{larger} "
+            "with Holm's correction for all settings of the task"
         )
     if baseline is None:
         return

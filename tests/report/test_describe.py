@@ -74,10 +74,11 @@ def test_many_runs(tmp_path: Path) -> None:
     text = text_of(tmp_path, "finetune")
     correct(text)
     assert text.startswith("We report 19 runs on three tasks, cb 6, cb 1 and RTE.")
-    assert "The backbones are tiny (10,000 parameters) and large (10,000 parameters)." in text
+    assert "The backbones are large (10,000 parameters) and tiny (10,000 parameters)." in text
     assert "at learning rates of 1e-05 and 2e-05" in text
-    assert "fine-tuning reaches 81.2 ± 0.1 (the best of two settings; three runs)" in text
+    assert "fine-tuning on tiny reaches 81.2 ± 0.1 (the best of two settings; three runs)" in text
     assert "one to three seeds (11, 12 and 13)" in text
+    assert "of a task are tested over seeds by Welch's t-test, with Holm's" in text
     assert "Over two settings, P-tuning v2 with 20 tokens is on average 20.0 points below" in text
     assert "with Holm's correction for one row" in text
 
