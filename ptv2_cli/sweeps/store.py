@@ -75,8 +75,9 @@ class Store:
             records = [trial.record for trial in new]
             self.plan = replace(self.plan, trials=(*self.plan.trials, *new))
             self.records = _merged(self.records, records)
-            found = read_outcomes(self.folder, self.output, records)
-            self.outcomes = {**found, **self.outcomes}
+            unknown = [record for record in records if record.fingerprint not in self.outcomes]
+            found = read_outcomes(self.folder, self.output, unknown)
+            self.outcomes = {**self.outcomes, **found}
             self.write_plan()
 
     def leaderboards(self, *, tested: bool = False) -> list[Leaderboard]:

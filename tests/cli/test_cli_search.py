@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from commandline import Material, Ptv2, Refused, tree
-from killing import sweep_folder, sweep_results
+from killing import signalled, sweep_folder, sweep_results
 
 pytest.importorskip("optuna")
 
@@ -53,6 +55,26 @@ def test_flags_and_a_section_are_the_same_search(
     assert "known from earlier commands: 3 finished" in again.err
     assert tree(Path("runs")).keys() == before.keys()
     assert ptv2("train", sweep_folder() / "best.yaml").code == 0
+
+
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
+    step: int, config: Path, ptv2: Ptv2
+) -> None:
+    """Each trial has two steps: killed after the first step, the second trial, in the third."""
+    killed = signalled(step, signal.SIGKILL, *SEARCH)
+    assert killed.returncode == -signal.SIGKILL
+    trained = {path: path.read_bytes() for path in Path("runs").glob("*/metrics.json")}
+    assert ptv2("sweep", *SEARCH).code == 0
+    assert ptv2("sweep", *SEARCH, "--output", "whole").code == 0
+
+    def found(output: Path) -> tuple[list[Any], list[Any]]:
+        plan = json.loads((sweep_folder(output) / "plan.json").read_text())["trials"]
+        ends = sweep_results(output)["trials"]
+        return plan, [(end["status"], end["value"]) for end in ends.values()]
+
+    assert found(Path("runs")) == found(Path("whole"))
+    assert all(path.read_bytes() == content for path, content in trained.items())
 
 
 def test_check_looks_at_the_ends_of_the_space(material: Material, ptv2: Ptv2) -> None:
