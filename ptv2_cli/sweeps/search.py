@@ -198,7 +198,7 @@ class Search:
             elif self._store.outcomes[mark].status in DONE:
                 self.ended(trial, self._store.outcomes[mark])
             elif mark not in before:  # else another setting of the same run trains it
-                yield trial.spec
+                yield self._store.spec(trial)
 
     def _planned(self, values: Sequence[Any]) -> list[Trial]:
         """The trials of a setting, in the plan; those that are there already as they are."""

@@ -329,15 +329,25 @@ def test_offline_refuses_trackers_that_send(
     assert prepare(loaded, tmp_path / "runs", offline=True)
 
 
-@pytest.mark.parametrize("lanes", ["1", "2"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        ["--seed", "11,12", "--lanes", "1"],
+        ["--seed", "11,12", "--lanes", "2"],
+        ["--search", "random", "--trials", "2", "--space", "train.lr={log: [1e-3, 1e-1]}"],
+    ],
+    ids=["one by one", "lanes", "search"],
+)
 def test_trials_of_a_sweep_know_it(
-    lanes: str, config: Path, library: Library, tmp_path: Path
+    plan: list[str], config: Path, library: Library, tmp_path: Path
 ) -> None:
     """As lanes too every trial has its own tracker."""
     from ptv2_cli.cli.app import run as ptv2
 
-    words = ["sweep", str(config), "--seed", "11,12", "--output", str(tmp_path / "runs")]
-    words += ["--lanes", lanes, "--device", "cpu", "--set", "train.epochs=1"]
+    if "--search" in plan:
+        pytest.importorskip("optuna")
+    words = ["sweep", str(config), *plan, "--output", str(tmp_path / "runs")]
+    words += ["--device", "cpu", "--set", "train.epochs=1"]
     assert ptv2(words) == 0
     assert len(library.of("open")) == len(library.of("log")) == len(library.of("finish")) == 2
     states = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/trackers/*.json")]
