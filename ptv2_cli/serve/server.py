@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from ptv2_cli.errors import EXIT_DEFECT, ConfigError, InputError, StoppedAtOnce
+from ptv2_cli.errors import EXIT_DEFECT, ConfigError, InputError, Ptv2Error, StoppedAtOnce
 from ptv2_cli.runs.interrupts import SIGNALS
 from ptv2_cli.serve.access import Access, is_local
 from ptv2_cli.serve.app import build_app
@@ -90,6 +90,7 @@ def serve(
 
     Raises:
         InputError: a run cannot be served.
+        MachineError: there is no memory for one.
     """
     _more_files()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application reports
@@ -132,7 +133,9 @@ async def _serve(
             try:
                 await service.add(path, name)
             except Refusal as error:
-                raise InputError(*error.problems) from error
+                cause = error.__cause__
+                known = cause if isinstance(cause, Ptv2Error) else InputError(*error.problems)
+                raise known from error
         server.loaded = True
         await server.serve(sockets=[listening])
     ended = service.batcher.close(limits.drain if not server.left else 0.0)

@@ -213,6 +213,18 @@ def test_arguments_that_cannot_be(
     assert (result.code, "PTV2_TOKEN: holds no token" in result.err) == (2, True)
 
 
+def test_no_memory_for_a_run(finished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ptv2_cli.runs.predict import Run
+
+    def failing(self: Any, shared: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Run, "open", failing)
+    result = ptv2("serve", "--run", finished, "--port", "0", "--offline")
+    assert result.code == 1
+    assert f"no memory to load {finished}" in result.err
+
+
 def test_without_the_extra(ptv2: Ptv2, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ptv2_cli.cli import serve
 

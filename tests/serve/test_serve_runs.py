@@ -61,7 +61,20 @@ def test_a_run_is_added_over_the_backbone_that_is_loaded(
     assert len(loaded) == 1
 
 
-def test_a_removed_run_answers_what_it_has_and_gives_its_memory_back(run_of: RunOf) -> None:
+def test_a_removed_run_answers_what_it_has_and_gives_its_memory_back(
+    run_of: RunOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ptv2_cli.serve.models import Models
+
+    events: list[str] = []
+    for name in ("predict", "close"):
+
+        def noted(*arguments: Any, name: str = name, own: Any = getattr(Models, name)) -> Any:
+            events.append(name)
+            return own(*arguments)
+
+        monkeypatch.setattr(Models, name, noted)
+
     async def steps(server: Serving) -> Any:
         backbone = server.service.runs["classification"].model.group.backbone
         other = weakref.ref(server.service.runs["own-finetune"].model.session.learner)
@@ -96,6 +109,7 @@ def test_a_removed_run_answers_what_it_has_and_gives_its_memory_back(run_of: Run
     found, memory, again = adding(run_of, steps, names)
     assert found == ("no such run is served", False, 1, 204)
     assert memory == (None, None, 1, True)
+    assert events == ["predict", "close", "close", "predict", "predict"]
     assert again == (201, True, True)
 
 
