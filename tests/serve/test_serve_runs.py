@@ -67,13 +67,13 @@ def test_a_removed_run_answers_what_it_has_and_gives_its_memory_back(
     from ptv2_cli.serve.models import Models
 
     events: list[str] = []
-    for name in ("predict", "close"):
+    predict, close = Models.predict, Models.close
 
-        def noted(*arguments: Any, name: str = name, own: Any = getattr(Models, name)) -> Any:
-            events.append(name)
-            return own(*arguments)
+    def noted(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: events.append(name) or own(*arguments)
 
-        monkeypatch.setattr(Models, name, noted)
+    monkeypatch.setattr(Models, "predict", noted("predict", predict))
+    monkeypatch.setattr(Models, "close", noted("close", close))
 
     async def steps(server: Serving) -> Any:
         backbone = server.service.runs["classification"].model.group.backbone
