@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import ranks
 import tiny
+import torch
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.errors import Interrupted, RankEnded
@@ -141,6 +142,27 @@ def test_it_is_time_to_save_when_one_process_says_so(
 
     first, second = ranks.in_ranks(2, call)
     assert first == second > TRAIN["steps"]
+
+
+def test_one_message_of_tensors_a_step(config: Path, tmp_path: Path) -> None:
+    def call(group: ProcessGroup) -> Any:
+        values: list[int] = []
+        steps: list[int] = []
+        reduce = torch.distributed.all_reduce
+
+        def counted(tensor: torch.Tensor, **options: Any) -> Any:
+            values.append(tensor.numel())
+            return reduce(tensor, **options)
+
+        torch.distributed.all_reduce = counted
+        found = trained(config, tmp_path / "out", group, steps.append)
+        return values, len(steps), found["metrics"]["parameters"]["trainable"]
+
+    for values, steps, trainable in ranks.in_ranks(2, call):
+        evaluations = 2  # after each of them, as after a step, the processes agree on signals
+        assert values.count(trainable + 1) == steps == TRAIN["steps"]  # the gradients and the loss
+        assert values.count(2) == steps + evaluations
+        assert len(values) == 2 * steps + evaluations
 
 
 def test_only_the_first_process_opens_files(config: Path, tmp_path: Path) -> None:
