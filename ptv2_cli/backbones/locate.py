@@ -165,7 +165,9 @@ def locate(section: BackboneSection, *, offline: bool, weights: bool = True) -> 
         raise BackboneError.at(
             f"backbone {name}",
             "is neither a folder nor a hub id (NAME or OWNER/NAME)",
-            "ptv2 list backbones shows the ways to name a backbone",
+            f"write backbone: {name[4:]}; hub: is for runs (--run hub:OWNER/NAME)"
+            if name.startswith("hub:")
+            else "ptv2 list backbones shows the ways to name a backbone",
         )
     return _from_hub(section, offline=offline, weights=weights)
 

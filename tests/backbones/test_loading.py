@@ -169,6 +169,8 @@ def test_usable_positions(folder_of) -> None:
 def test_neither_folder_nor_hub_id() -> None:
     with pytest.raises(BackboneError, match="is neither a folder nor a hub id"):
         locate(section("./no/such/folder"), offline=True)
+    with pytest.raises(BackboneError, match="write backbone: ann/x; hub: is for runs"):
+        locate(section("hub:ann/x"), offline=True)
 
 
 # package:NAME/FOLDER
