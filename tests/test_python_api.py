@@ -291,6 +291,17 @@ def test_sweep(config: Callable[[], Content], tmp_path: Path) -> None:
     assert [log.stat().st_mtime_ns for log in logs] == before
 
 
+def test_a_search(config: Callable[[], Content], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    space = {"train.lr": {"log": [1e-3, 1e-1]}, "prompt_len": [2, 3]}
+    content = {**config(), "sweep": {"search": "tpe", "trials": 3, "space": space}}
+    found = sweep(content, output=tmp_path, device="cpu", epochs=1)
+    assert len(found.runs) == 3
+    assert [row["pruned"] for row in found.table] == [0, 0, 0]
+    assert all(1e-3 <= row["train.lr"] <= 1e-1 for row in found.table)
+    assert found.best.config.train.lr == found.table[0]["train.lr"]
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [

@@ -73,7 +73,8 @@ def _fault(kind: str, ends: list[Any]) -> str:
     """What is wrong with the ends of a range; empty if nothing is."""
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
     if len(ends) != 2 or not numbers:
-        return "must have two numbers, the lowest and the highest"
+        given = ", ".join(seen(end, "a number") for end in ends) or "none"
+        return f"must have two numbers, the lowest and the highest, not {given}"
     low, high = ends
     if kind == "int" and not all(isinstance(end, int) for end in ends):
         return f"must have two whole numbers, not {low} and {high}"
