@@ -151,6 +151,9 @@ def sweep(
 
     base = read_overrides(sets, unsets, {}, includes)
     flags = from_flags(prompt_len, lr, seed, grid or [], epochs, batch_size, space or [])
+    if tflops is not None and not dry_run:
+        what = "means nothing without --dry-run, which prints GPU hours"
+        raise ConfigError.at("--tflops", what, "add --dry-run, or leave --tflops out")
     paths = configs or [Path("config.yaml")]
     for path in paths:
         require_config(path)

@@ -19,6 +19,7 @@ from ptv2_cli.errors import InputError
 from ptv2_cli.methods.spec import MethodSpec
 from ptv2_cli.runs.resolve.resolved_config import resolve_names
 from ptv2_cli.sweeps.grid import Combination
+from ptv2_cli.sweeps.trials import check_names
 from ptv2_cli.tasks.base import Task
 
 FILE = Path(__file__).with_name("gpu_hours.yaml")
@@ -96,7 +97,11 @@ def gpu_hours(combinations: Sequence[Combination], tflops: float) -> list[Config
     Args:
         combinations: of all configs.
         tflops: sustained operations a second, times 10^12.
+
+    Raises:
+        ConfigError: the options of a method or task are wrong, with every problem of all trials.
     """
+    check_names(combinations)
     groups: dict[str, dict[str, Combination]] = {}
     for item in combinations:
         groups.setdefault(item.name, {}).setdefault(_same_run(item.loaded), item)

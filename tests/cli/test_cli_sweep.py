@@ -371,6 +371,21 @@ def test_a_dry_run_shows_gpu_hours_before_it_needs_anything(ptv2: Ptv2) -> None:
     assert float(slower) == pytest.approx(10 * float(hours), rel=0.06)
 
 
+def test_tflops_belongs_to_a_dry_run(material: Material, refused: Refused) -> None:
+    material.write(Path("config.yaml"))
+    says = ["--tflops: means nothing without --dry-run", "add --dry-run"]
+    refused("sweep", "--seed", "1,2", "--tflops", "50", says=says)
+
+
+def test_a_dry_run_still_names_every_wrong_option(material: Material, refused: Refused) -> None:
+    material.write(Path("config.yaml"))
+    for option in ("method.reparam=fancy", "method.colour=red"):
+        says = ["fancy" if "fancy" in option else "colour"]
+        refused("sweep", "--seed", "1,2", "--set", option, "--dry-run", says=says)
+    both = ["--grid", "method.reparam=fancy,mlp", "--set", "method.colour=red"]
+    refused("sweep", *both, "--dry-run", says=["fancy", "colour"])
+
+
 def test_gpu_hours_of_own_tasks_are_not_known(material: Material, ptv2: Ptv2) -> None:
     material.write(Path("config.yaml"), backbone="nobody/knows")
     result = ptv2("sweep", "--seed", "1,2", "--dry-run", "--offline")
