@@ -79,6 +79,15 @@ def test_the_tables_stand_in_the_file_itself(tmp_path: Path) -> None:
     assert "killed" in elements.texts
 
 
+def test_every_link_leads_to_a_run(tmp_path: Path) -> None:
+    a_few(tmp_path)
+    elements = Elements(page_of(tmp_path))
+    ids = {own["id"] for _, own in elements.elements if "id" in own}
+    links = {str(own["href"]) for own in elements.all("a")}
+    assert len(links) > 8
+    assert {link.removeprefix("#") for link in links} <= ids
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     a_few(tmp_path)
     text = page_of(tmp_path)
@@ -297,3 +306,50 @@ def test_the_page_draws_without_matplotlib(tmp_path: Path, monkeypatch: pytest.M
     a_few(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert "By share that trains" in page_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "lines", "gold", "answer", "columns"),
+    [
+        (
+            {"task": "ner/conll2003"},
+            [
+                {"tokens": ["Ann", "Lee", "left"], "tags": ["B-LOC", "O", "O"], "entities": [],
+                 "gold": ["B-PER", "I-PER", "O"]},
+            ],
+            "PER “Ann Lee”", ["LOC “Ann”", None, None], {"tokens": "Ann Lee left"},
+        ),
+        (
+            {"task": "qa/squad_v2", "selection__metric": "f1"},
+            [{"id": "1", "answer": "", "probability": 0.5, "nbest": [], "gold": ["a dog", "dog"]}],
+            "a dog | dog", ["(no answer)", 0.5, None], {"id": "1"},
+        ),
+        (
+            {"task": "text/generation"},
+            [{"input": "x", "written": {"text": "no", "log_probability": -2.5}, "gold": "a mat"}],
+            "a mat", ["no", -2.5, None], {"input": "x"},
+        ),
+        (
+            {"task": "text/regression", "selection__metric": "pearson", "task__text": ["text"],
+             "task__label": "label", "task__mean": 2.5, "task__deviation": 1.0},
+            [{"text": "x", "prediction": 2.5, "label": 2.0, "gold": 2.0}],
+            "2", ["2.5", None, None], {"text": "x"},
+        ),
+        (
+            {"task": "text/choice", "task__choices": ["choices"], "task__label_is": "index"},
+            [{"text": "x", "choices": ["a", "b"], "probabilities": {"0": 0.1, "1": 0.9},
+              "label": 1, "gold": 0}],
+            "0", ["1", 0.9, 0.1], {"text": "x", "choices": '["a", "b"]'},
+        ),
+    ],
+    ids=["tags", "text", "writing", "number", "choice"],
+)  # fmt: skip
+def test_a_wrong_row_of_each_kind(
+    tmp_path: Path, made: Any, lines: Any, gold: str, answer: list[Any], columns: dict[str, str]
+) -> None:
+    write(tmp_path, lines=lines, rows=1, **made)
+    data = data_of(page_of(tmp_path))
+    ((row,), texts) = (data["sets"][0]["rows"], data["sets"][0]["answers"])
+    assert (row["gold"], row["columns"]) == (gold, columns)
+    ((place, *chances),) = data["runs"][0]["answers"]
+    assert [texts[place], *chances] == answer

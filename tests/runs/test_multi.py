@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(
 def test_a_report_sets_it_beside_runs_of_one_task(folder_of, data, tmp_path) -> None:
     from ptv2_cli.report.build import build_report
     from ptv2_cli.report.curves import learning_curves
+    from ptv2_cli.report.html.page import page
     from ptv2_cli.report.runs import find_runs
 
     runs = tmp_path / "runs"
@@ -185,6 +187,13 @@ def test_a_report_sets_it_beside_runs_of_one_task(folder_of, data, tmp_path) -> 
     assert second not in cells["ptuning_v2"]
     labels = {series.label for series in learning_curves(report, first).series}
     assert labels == {"ptuning_v2 p3", "ptuning_v2, 2 tasks p3"}
+    text = page(report)
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["runs"]
+    # The run of both tasks is shown once for each, with rows of its own.
+    views = [run for run in shown if run["title"].startswith("ptuning_v2, 2 tasks")]
+    assert [run["column"] for run in views] == [0, 1]
+    assert len({run["mark"] for run in shown}) == len({run["set"] for run in views}) + 1 == 3
+    assert all(run["history"][0][1] is not None for run in views)
     own = build_report(find_runs([runs]), metric="mean")
     assert [column.metric for column in own.columns] == ["mean"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ptv2_cli.report.build import values_of
 from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
+from ptv2_cli.report.html.shown_runs import mark_of
 from ptv2_cli.report.table import MARKS, short_backbone
 from ptv2_cli.report.text_table import percent
 
@@ -23,7 +24,7 @@ class Shaded:
     shade: int | None = None
     best: bool = False
     run: str = ""
-    """The fingerprint of the run behind it."""
+    """What names the run behind it in the page."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _shaded(cell: Cell | None, low: float, high: float) -> Shaded:
     share = (cell.mean - low) / (high - low) if high > low else 1.0
     word = cell.verdict.word if cell.verdict else ""
     text = f"{percent(cell.mean)}{MARKS.get(word, '')}"
-    run = str(cell.scored[0].metrics["fingerprint"])
+    run = mark_of(cell.scored[0])
     return Shaded(text, round(share * (SHADES - 1)), word == "best", run)
 
 

@@ -27,7 +27,7 @@ function table(caption, headings, rows, name = 'plain pair', figures = false) {
   const head = headings.map((text, at) => make('th',
     { scope: 'col', ...(figures && at ? { class: 'figure' } : {}) }, text));
   return make('div', { class: 'wide', role: 'region', 'aria-label': caption, tabindex: '0' },
-    make('table', { class: name }, make('caption', {}, caption),
+    make('table', { class: name }, make('caption', {}, make('span', {}, caption)),
       make('thead', {}, make('tr', {}, head)),
       make('tbody', {}, rows.map((row) => make('tr', {}, row.map(cell))))));
 }

@@ -55,12 +55,14 @@ def shown_runs(report: Report) -> list[ShownRun]:
         for at, column in enumerate(report.columns):
             if column in line.cells:
                 cell = line.cells[column]
-                entries += [ShownRun(_mark(run), run, column, at, line, cell) for run in cell.runs]
+                entries += [
+                    ShownRun(mark_of(run), run, column, at, line, cell) for run in cell.runs
+                ]
     return entries
 
 
-def _mark(run: ReportedRun) -> str:
-    """The fingerprint; of one of several tasks with the task's number."""
+def mark_of(run: ReportedRun) -> str:
+    """What names a run in the page: its fingerprint, of several tasks with the task's number."""
     mark = str(run.metrics.get("fingerprint"))
     if not run.prefix:
         return mark
