@@ -46,6 +46,10 @@ def check(
     sets: SetOption = None,
     unsets: UnsetOption = None,
     includes: IncludeOption = None,
+    devices: Annotated[
+        int,
+        typer.Option("--devices", metavar="N", min=1, help="Tell the memory of each of N devices."),
+    ] = 1,
     offline: OfflineOption = False,
 ) -> int:
     """Check a config and its data without loading weights."""
@@ -75,7 +79,7 @@ def check(
     if trials is not None:
         head = "sweep:" if not searched else "search: the ends of its space are"
         console.say(f"{head} {_counted(trials)} of {trials.lists}; the first that can run:")
-    memory, short_of = _memory(resolved, encoded)
+    memory, short_of = _memory(resolved, encoded, devices)
     _facts(resolved, encoded, memory)
     warnings = [*resolved.notes, *data_warnings(resolved, encoded), *short_of]
     for text in warnings:
@@ -145,14 +149,14 @@ def _refused(config: Path, trials: TrialCheck) -> int:
     return EXIT_INPUT
 
 
-def _memory(resolved: ResolvedConfig, encoded: EncodedData) -> tuple[str, list[str]]:
-    """The memory that a training step needs, and a warning if there is less."""
+def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tuple[str, list[str]]:
+    """The memory that a training step needs on a device, and a warning if there is less."""
     from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.memory_levers import NAMED, gib, levers, total_memory
     from ptv2_cli.runs.step_memory import step_memory
 
     device = choose_device("auto")
-    need = step_memory(resolved, encoded, device)
+    need = step_memory(resolved, encoded, device, devices)
     if need is None:
         return "not known for this model", []
     parts = [
@@ -161,10 +165,13 @@ def _memory(resolved: ResolvedConfig, encoded: EncodedData) -> tuple[str, list[s
         *([f"{gib(need.trained)} optimizer"] if need.trained else []),
     ]
     whole = total_memory(device)
-    line = f"about {gib(need.total)} of {gib(whole)} ({device}): {', '.join(parts)}"
+    each = f"each of {devices} devices" if devices > 1 else device
+    line = f"about {gib(need.total)} of {gib(whole)} ({each}): {', '.join(parts)}"
+    if need.gathered:
+        line += f"; a step gathers {gib(need.gathered)}"
     if need.total < whole:
         return line, []
-    helping = "".join(f"; {lever}" for lever in levers(resolved, encoded, device)[:NAMED])
+    helping = "".join(f"; {lever}" for lever in levers(resolved, encoded, device, devices)[:NAMED])
     return line, [f"a training step needs more memory than {device} has{helping}"]
 
 

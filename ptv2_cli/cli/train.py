@@ -151,7 +151,7 @@ def _train(
     from ptv2_cli.runs.trainer import train as train_run
 
     require_same_run(group, resolved_run)
-    with memory_explained(resolved_run, device):
+    with memory_explained(resolved_run, device, group.size):
         with group.together():
             session = open_session(resolved_run, device, group=group)
         with writing(resolved_run.directory, ELSEWHERE):

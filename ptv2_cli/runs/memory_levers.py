@@ -40,17 +40,19 @@ class Lever:
         return f"{flags} saves about {gib(self.saved)} ({self.cost})"
 
 
-def levers(resolved: ResolvedConfig, data: EncodedData, device: torch.device) -> list[Lever]:
-    """The changes that save memory, the one that saves most first.
+def levers(
+    resolved: ResolvedConfig, data: EncodedData, device: torch.device, devices: int = 1
+) -> list[Lever]:
+    """The changes that save memory on each of several devices, the one that saves most first.
 
     Empty where the memory of a step cannot be told.
     """
-    now = step_memory(resolved, data, device)
+    now = step_memory(resolved, data, device, devices)
     if now is None:
         return []
     measured = []
-    for lever in _possible(resolved):
-        after = step_memory(_with(resolved, lever), data, device)
+    for lever in _possible(resolved, devices):
+        after = step_memory(_with(resolved, lever), data, device, devices)
         if after is not None:
             measured.append(replace(lever, saved=now.total - after.total))
     useful = [lever for lever in measured if lever.saved > LEAST * now.total]
@@ -58,8 +60,8 @@ def levers(resolved: ResolvedConfig, data: EncodedData, device: torch.device) ->
 
 
 @contextmanager
-def memory_explained(run: ResolvedRun, device: torch.device) -> Iterator[None]:
-    """Say what would help most if memory gives out in the `with` block.
+def memory_explained(run: ResolvedRun, device: torch.device, devices: int = 1) -> Iterator[None]:
+    """Say what would help most if memory gives out in the `with` block, on one of the devices.
 
     Raises:
         MachineError: it did.
@@ -73,8 +75,8 @@ def memory_explained(run: ResolvedRun, device: torch.device) -> Iterator[None]:
         try:
             resolved = run.resolved
             data = encode(resolved, run.data, tokenizer_of(resolved))
-            helping = levers(resolved, data, device)
-            need = step_memory(resolved, data, device)
+            helping = levers(resolved, data, device, devices)
+            need = step_memory(resolved, data, device, devices)
         except Exception:  # of any type: where memory is short, anything may fail
             raise error from None
         if need is not None:
@@ -99,7 +101,7 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.{1 if size < 10 * 2**30 else 0}f} GiB"
 
 
-def _possible(resolved: ResolvedConfig) -> Iterator[Lever]:
+def _possible(resolved: ResolvedConfig, devices: int) -> Iterator[Lever]:
     """Changes that this config allows."""
     config, method = resolved.config, resolved.method
     train, backbone = config.train, config.backbone
@@ -115,7 +117,11 @@ def _possible(resolved: ResolvedConfig) -> Iterator[Lever]:
         yield Lever(("train.precision=bf16",), "scores change a little")
     if not method.trains_backbone and backbone.dtype == "fp32":
         yield Lever(("backbone.dtype=bf16",), "scores change a little")
-    quantizes = find_spec("torchao") is not None and not train.compile
+    kept = train.compile or train.cache is not None or config.retention is not None
+    whole = train.shard is None and backbone.quantize is None and not kept
+    if devices > 1 and whole and not method.trains_backbone:
+        yield Lever(("train.shard=full",), "same result, and the devices send weights")
+    quantizes = find_spec("torchao") is not None and not train.compile and train.shard is None
     if quantizes and not method.changes_backbone and backbone.quantize is None:
         yield Lever(("backbone.quantize=int8",), "scores change a little, more time")
 

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ptv2_cli.backbones.layer_split import layers_with_sites
 from ptv2_cli.backbones.quantize import saved_bytes
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
@@ -30,6 +31,8 @@ MOMENTS = 8
 """Bytes of AdamW's two moments for a trained fp32 value."""
 MEAN = 4
 """Bytes of `train.average` for a trained value."""
+GATHERED = 3
+"""Layers that FSDP2 has room for at a time: the present one, the next one, and what comes in."""
 SLACK = 1.3
 """Factor on what comes and goes in a step: an allocator cannot use all gaps again."""
 
@@ -43,7 +46,9 @@ class StepMemory:
     trained: int
     """What the optimizer and the average keep of the values that train."""
     step: int
-    """The rest at its peak: new parameters, activations and gradients."""
+    """The rest at its peak: new parameters, activations, gradients and gathered layers."""
+    gathered: int = 0
+    """What each of several devices gets from the others in a step, with `train.shard`."""
 
     @property
     def total(self) -> int:
@@ -52,9 +57,9 @@ class StepMemory:
 
 
 def step_memory(
-    resolved: ResolvedConfig, data: EncodedData, device: torch.device
+    resolved: ResolvedConfig, data: EncodedData, device: torch.device, devices: int = 1
 ) -> StepMemory | None:
-    """The memory of a step on `device`, whose kernels it counts; None: it cannot be told.
+    """The memory of a step on each of several devices like `device`; None: it cannot be told.
 
     It cannot for a model with code of its own, and for code that looks at values in a way that
     has no answer without them.
@@ -63,14 +68,16 @@ def step_memory(
         return None
     plain = replace(resolved, method=resolved.method.without_init())
     try:
-        return _simulated(plain, data, device)
+        return _simulated(plain, data, device, devices)
     except Exception:  # of any type: it is a guess, and the run itself says what is wrong with it
         return None
 
 
-def _simulated(resolved: ResolvedConfig, data: EncodedData, device: torch.device) -> StepMemory:
+def _simulated(
+    resolved: ResolvedConfig, data: EncodedData, device: torch.device, devices: int
+) -> StepMemory:
     train = resolved.config.train
-    batch = _largest_batch(resolved, data).to(device)
+    batch = _largest_batch(resolved, data, devices).to(device)
     fakes = FakeTensorMode(allow_non_fake_inputs=True)
     with fakes, LiveBytes() as live:
         with device:  # fake tensors cannot be moved to it afterwards
@@ -88,12 +95,16 @@ def _simulated(resolved: ResolvedConfig, data: EncodedData, device: torch.device
         peak = live.peak
         if trained and held < dense:
             peak += _largest_layer(learner)
+        layers = _layers(learner) if train.shard is not None and devices > 1 else [0]
     kept = trained * (MOMENTS + (MEAN if train.average is not None else 0))
-    return StepMemory(held, kept, int(SLACK * (peak - dense)))
+    others = sum(layers) * (devices - 1) // devices
+    step = int(SLACK * (peak - dense)) + GATHERED * max(layers)
+    passes = 2 if trained else 1
+    return StepMemory(held - others, kept, step, passes * others)
 
 
-def _largest_batch(resolved: ResolvedConfig, data: EncodedData) -> Batch:
-    """The batch of training that has most tokens."""
+def _largest_batch(resolved: ResolvedConfig, data: EncodedData, devices: int) -> Batch:
+    """A device's rows of the batch of training that has most tokens."""
     train = resolved.config.train
     plan = BatchPlan(
         features=data.features("train"),
@@ -105,7 +116,16 @@ def _largest_batch(resolved: ResolvedConfig, data: EncodedData) -> Batch:
         tokens=train.batch_tokens,
         prompt=0 if resolved.method.uses_template else resolved.config.prompt_len or 0,
     )
-    return plan.collate(plan.largest)
+    rows = plan.largest
+    return plan.collate(rows[: -(-len(rows) // devices)])
+
+
+def _layers(learner: Learner) -> list[int]:
+    """Bytes of the frozen weights of each layer."""
+    return [
+        sum(value.nbytes for value in layer.parameters() if not value.requires_grad)
+        for layer in layers_with_sites(learner.backbone.model)
+    ]
 
 
 def _weights(resolved: ResolvedConfig, learner: Learner) -> tuple[int, int]:

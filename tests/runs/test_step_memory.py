@@ -11,7 +11,7 @@ import torch
 
 from ptv2_cli.errors import MachineError
 from ptv2_cli.runs.encoding import encode, tokenizer_of
-from ptv2_cli.runs.memory_levers import levers, memory_explained
+from ptv2_cli.runs.memory_levers import _possible, _with, levers, memory_explained
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.step_memory import SLACK, StepMemory, step_memory
 from ptv2_cli.sweeps import memory_estimate
@@ -127,3 +127,24 @@ def test_out_of_memory_names_what_helps_most(run_of: Callable[..., ResolvedRun])
     assert "--set train.gradient_checkpointing=true saves about" in problem.hint
     with pytest.raises(ZeroDivisionError), memory_explained(run, tiny.CPU):
         _ = 1 / 0
+
+
+def test_devices_share_the_batch_and_the_layers(run_of: Callable[..., ResolvedRun]) -> None:
+    train = {"steps": 1, "batch_size": 8}
+    run = run_of("llama", train=train)
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    alone, half = (step_memory(run.resolved, data, tiny.CPU, count) for count in (1, 2))
+    assert alone is not None
+    assert half is not None
+    assert (half.backbone, half.gathered) == (alone.backbone, 0)
+    assert 0.4 * alone.step < half.step < 0.6 * alone.step
+    (lever,) = [each for each in _possible(run.resolved, 2) if "shard" in each.sets[0]]
+    assert lever.sets == ("train.shard=full",)
+    assert all("shard" not in each.sets[0] for each in _possible(run.resolved, 1))
+    shared = step_memory(_with(run.resolved, lever), data, tiny.CPU, 2)
+    assert shared is not None
+    backbone = tiny.open_session(run, tiny.CPU).learner.backbone
+    layers = [sum(value.nbytes for value in each.parameters()) for each in backbone.model.layers]
+    assert alone.backbone - shared.backbone == sum(layers) // 2
+    assert shared.gathered == sum(layers)  # half of them, forward and backward
+    assert shared.step - half.step == 3 * max(layers)
