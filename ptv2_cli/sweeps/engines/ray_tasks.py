@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ptv2_cli.errors import LESS_MEMORY, MachineError, Problem
@@ -229,22 +235,28 @@ class Driver:
     def _end(self, result: TrialResult, files: Files | None) -> TrialResult | None:
         """Take note of a trial that has ended; None: that was known."""
         spec = self._specs.get(result.fingerprint)
-        if spec is None:
+        if spec is None or not self._unpack(spec, files):
             return None
-        self._unpack(spec, files)
         del self._specs[result.fingerprint]
         sinks = self._sinks.pop(result.fingerprint, None)
         if sinks is not None:
             sinks.close(_ignored)
         return result
 
-    def _unpack(self, spec: TrialSpec, files: Files | None) -> None:
-        """Write the files of a trial that a node has trained on a disk of its own."""
+    def _unpack(self, spec: TrialSpec, files: Files | None) -> bool:
+        """Write the files of a trial that a node has trained on a disk of its own.
+
+        False: the process that sent them has died meanwhile; its task begins again.
+        """
         if files:
             directory = self._directory(spec)
             with writing(directory, ELSEWHERE):
                 make_folder(directory.path)
-                unpack(files, directory.path)
+                try:
+                    unpack(files, directory.path)
+                except ObjectLostError:
+                    return False
+        return True
 
     def _directory(self, spec: TrialSpec) -> RunDirectory:
         output = Path(spec.output)
