@@ -33,7 +33,8 @@ def flat_keys(schema: Schema) -> list[Key]:
 
 
 def _below(schema: Schema, prefix: str) -> Iterator[Key]:
-    needed = schema.get("required") or schema.get("then", {}).get("required", [])
+    usual, *_ = schema.get("then", {}).get("oneOf", [schema])
+    needed = usual.get("required", [])
     for name, node in schema["properties"].items():
         path = f"{prefix}{name}"
         body = _body(node)

@@ -28,6 +28,13 @@ def config_schema() -> Schema:
     properties = whole["properties"]
     properties["method"] = _method(properties["method"])
     properties["task"] = _task(properties["task"])
+    several = {
+        "description": "instead of task: several of one kind that share a prompt",
+        "type": "array",
+        "items": {"$ref": "#/properties/task"},
+        "minItems": 2,
+    }
+    whole["properties"] = properties = _after(properties, "task", {"tasks": several})
     for section in NAMED:
         properties[section] = _or_its_name(properties[section])
     properties["retention"] = _or_switched(properties["retention"])
@@ -37,9 +44,21 @@ def config_schema() -> Schema:
         "title": "A config of ptv2",
         # Another file may say what this one leaves out.
         "if": {"not": {"required": ["extends"]}},
-        "then": {"required": ["method", "backbone", "task"]},
+        "then": {
+            "oneOf": [
+                {"required": ["method", "backbone", "task"]},
+                {"required": ["method", "backbone", "tasks"]},
+            ]
+        },
     }
     return whole
+
+
+def _after(properties: Schema, name: str, added: Schema) -> Schema:
+    """The properties with others after one of them."""
+    place = list(properties).index(name) + 1
+    items = list(properties.items())
+    return dict([*items[:place], *added.items(), *items[place:]])
 
 
 def schema_text(schema: Schema) -> str:

@@ -65,7 +65,7 @@ def test_sections_options_and_needs() -> None:
             "b": {"type": ["object", "null"], "properties": {"c": {"type": "integer"}},
                   "required": ["c"]},
         },
-        "then": {"required": ["a"]},
+        "then": {"oneOf": [{"required": ["a"]}]},
     }  # fmt: skip
     found = {item.path: item for item in flat_keys(schema)}
     assert list(found) == ["a", "a.name", "a.o", "b", "b.c"]
