@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -41,7 +42,10 @@ def in_ranks(size: int, call: Callable[[ProcessGroup], Any]) -> list[Any]:
     try:
         return [_received(pipe, until) for pipe, _ in pipes]
     finally:
-        for process in processes:
+        for rank, process in enumerate(processes):
+            process.join(0.0)
+            if process.exitcode:  # pytest shows it with a test that fails
+                sys.stderr.write(f"rank {rank} ended with {process.exitcode}\n")
             process.kill()
             process.join()
 

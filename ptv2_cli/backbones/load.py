@@ -176,13 +176,14 @@ def _read(
                 output_loading_info=True,
                 trust_remote_code=section.trust_remote_code,
             )
+        dropout = hidden_dropout(config)
     except UnpicklingError:
         raise _no_tensors(located) from None
     except Exception as error:  # of any type: damaged files fail in many places
         if out_of_memory(error):
             raise
         raise unusable(located, f"weights ({files[0].name})", error, COPY_AGAIN) from error
-    return model, hidden_dropout(config), sorted(report["missing_keys"])
+    return model, dropout, sorted(report["missing_keys"])
 
 
 def _built(

@@ -20,6 +20,8 @@ from ptv2_cli.runs.step_memory import step_memory
 
 LEAST = 0.05
 """Share of the whole that a change must save to be worth a word."""
+SMALL = 0.1
+"""Share of a device's memory below which a step does not explain why memory gave out."""
 NAMED = 2
 """Changes that a message names."""
 
@@ -75,13 +77,14 @@ def memory_explained(run: ResolvedRun, device: torch.device, devices: int = 1) -
         try:
             resolved = run.resolved
             data = encode(resolved, run.data, tokenizer_of(resolved))
-            helping = levers(resolved, data, device, devices)
             need = step_memory(resolved, data, device, devices)
+            if need is None or need.total < SMALL * total_memory(device):
+                raise error from None  # something else fills the memory
+            helping = levers(resolved, data, device, devices)
         except Exception:  # of any type: where memory is short, anything may fail
             raise error from None
-        if need is not None:
-            whole = gib(total_memory(device))
-            what += f": a training step needs about {gib(need.total)}, and {device} has {whole}"
+        whole = gib(total_memory(device))
+        what += f": a training step needs about {gib(need.total)}, and {device} has {whole}"
         if helping:
             hint = "; or ".join(str(lever) for lever in helping[:NAMED])
         raise MachineError(Problem(str(run.directory.path), what, hint)) from error

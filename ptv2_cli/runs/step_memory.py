@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from ptv2_cli.backbones.layer_split import layers_with_sites
 from ptv2_cli.backbones.quantize import saved_bytes
+from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner
@@ -68,7 +69,8 @@ def step_memory(
         return None
     plain = replace(resolved, method=resolved.method.without_init())
     try:
-        return _simulated(plain, data, device, devices)
+        with quiet():
+            return _simulated(plain, data, device, devices)
     except Exception:  # of any type: it is a guess, and the run itself says what is wrong with it
         return None
 
