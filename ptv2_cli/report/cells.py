@@ -23,6 +23,11 @@ class TaskColumn(NamedTuple):
     rows: int | None
 
 
+LEFT_OUT = ("method.", "train.", "task.")
+"""Sections that a setting does not name; `head.lr` without its section would be taken for
+`train.lr`."""
+
+
 class RowKey(NamedTuple):
     """A method, its prompt length, and the settings in which it differs from similar rows."""
 
@@ -34,8 +39,8 @@ class RowKey(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """`lr 0.01, limit.train 300`: keys without their section unless two would be equal."""
-        short = [key.partition(".")[2] or key for key in self.keys]
+        """`lr 0.01, limit.train 300`: keys without their section where that is clear."""
+        short = [key.partition(".")[2] if key.startswith(LEFT_OUT) else key for key in self.keys]
         names = [
             key if short.count(own) > 1 else own for own, key in zip(short, self.keys, strict=True)
         ]

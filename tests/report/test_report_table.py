@@ -111,6 +111,11 @@ def test_keys_that_go_together_are_named_once(report_of: Any) -> None:
     assert [line.key.setting for line in report.lines] == ["lr 0.1", "lr 0.2"]
 
 
+def test_the_rate_of_the_head_keeps_its_section(report_of: Any) -> None:
+    report = report_of({"head__lr": 0.1}, {"head__lr": 0.2})
+    assert [line.key.setting for line in report.lines] == ["head.lr 0.1", "head.lr 0.2"]
+
+
 def test_another_train_set_is_another_row(report_of: Any) -> None:
     report = report_of({}, {"seed": 12, "task__limit__train": 100})
     assert [line.key.setting for line in report.lines] == ["limit.train 100", "limit.train none"]
