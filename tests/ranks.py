@@ -16,6 +16,7 @@ import tiny
 
 from ptv2_cli.distributed.group import ProcessGroup, join, leave
 from ptv2_cli.distributed.rank import Rank
+from ptv2_cli.threads import count_restored
 
 SECONDS = 120.0
 """When ranks that have not ended are killed."""
@@ -23,7 +24,13 @@ _FORK: Any = multiprocessing.get_context("fork")
 
 
 def in_ranks(size: int, call: Callable[[ProcessGroup], Any]) -> list[Any]:
-    """What `call` returns in each of `size` ranks, or the exception that it raises, by rank."""
+    """What `call` returns in each of `size` ranks, or the exception that it raises, by rank.
+
+    A single one is this process: a forked one would crash in OpenMP's threads, which it lacks, if
+    it goes on with more than one.
+    """
+    if size == 1:
+        return [_alone(call)]
     variables = {
         "WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
@@ -48,6 +55,14 @@ def in_ranks(size: int, call: Callable[[ProcessGroup], Any]) -> list[Any]:
                 sys.stderr.write(f"rank {rank} ended with {process.exitcode}\n")
             process.kill()
             process.join()
+
+
+def _alone(call: Callable[[ProcessGroup], Any]) -> Any:
+    with count_restored():
+        try:
+            return call(ProcessGroup())
+        except Exception as error:
+            return error
 
 
 def free_port() -> int:
@@ -76,8 +91,7 @@ def _call(
 ) -> None:
     os.environ.update(variables, RANK=str(rank), LOCAL_RANK=str(rank))
     try:
-        group = ProcessGroup() if size == 1 else join(Rank(rank, size, rank, size), tiny.CPU)
-        answer = call(group)
+        answer = call(join(Rank(rank, size, rank, size), tiny.CPU))
     except Exception as error:
         traceback.print_exc()
         answer = error

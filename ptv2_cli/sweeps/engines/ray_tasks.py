@@ -314,7 +314,7 @@ class Driver:
             Interrupted: always.
         """
         for reference in self._running:
-            ray.cancel(reference)
+            ray.cancel(reference, recursive=False)  # what it asks the board is still answered
         until = time.monotonic() + SAVE_SECONDS
         while self._running and time.monotonic() < until:
             yield from self._messages()
