@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Memory of a training step on each of 1 to 8 cards, for frozen backbones of 10 B and 70 B.
+"""Memory of a training step on each of 1 to 8 cards, for backbones of 10 B and 70 B.
 
     python benchmarks/cards.py               # on paper, by the estimate of `ptv2 check`
     python benchmarks/cards.py measured      # a 0.3 B model in two processes of this machine's CPU
 
 P-tuning v2, prompts of 20, batches of 8 rows of 512 tokens, weights in bf16, `train.shard: full`
-with more than one card. *Gathered* is what each card gets from the others in a step; the seconds
-are those of a link of so many GB/s, if nothing else were to wait for (64: PCIe 5.0 x16, 450:
-NVLink 4). No weights are needed: folders with config.json and a tokenizer are enough.
+with more than one card; with `--method finetune` the backbone trains, in fp32. *Gathered* is what
+each card gets from the others in a step; the seconds are those of a link of so many GB/s, if
+nothing else were to wait for (64: PCIe 5.0 x16, 450: NVLink 4). No weights are needed: folders with
+config.json and a tokenizer are enough.
 
 *Measured* starts ptv2's own training step with gloo, and compares the largest anonymous memory of a
 process (Linux) with the estimate. *Mapped* is what it has of files besides: the weights of one
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("what", choices=("paper", "measured"), nargs="?", default="paper")
     parser.add_argument("--tokens", type=int, default=512, help="tokens of a row")
     parser.add_argument("--rows", type=int, default=8, help="rows of a batch")
+    parser.add_argument("--method", choices=("ptuning_v2", "finetune"), default="ptuning_v2")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
@@ -110,8 +112,10 @@ def write_config(folder: Path, shape: dict[str, Any], args: argparse.Namespace) 
         transformers.BertTokenizerFast(vocab=vocab).save_pretrained(model)
     write_rows(folder, 2 * args.rows, args.tokens)
     path = folder / "config.yaml"
+    tunes = args.method == "finetune"
     path.write_text(
-        f"method: ptuning_v2\nbackbone: {{name: {model}, dtype: bf16}}\nprompt_len: 20\n"
+        f"method: {args.method}\nprompt_len: {'null' if tunes else 20}\n"
+        f"backbone: {{name: {model}, dtype: {'fp32' if tunes else 'bf16'}}}\n"
         f"task: {{name: text/classification, data: {folder}, text: [text], label: label, "
         f"max_len: {args.tokens}}}\n"
         f"train: {{lr: 1e-3, steps: 4, batch_size: {args.rows}, shard: full, eval_every: 1000}}\n"

@@ -106,12 +106,15 @@ def states(
 
 
 def _without_shared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor once: an encoder-decoder's word embeddings have three names."""
+    """Each tensor once: an encoder-decoder's word embeddings have three names.
+
+    A weight that processes share is a wrapper without an address, and has one name.
+    """
     seen: set[tuple[int, torch.Size]] = set()
     unique: dict[str, Tensor] = {}
     for name, tensor in state.items():
         memory = (tensor.data_ptr(), tensor.shape)
-        if not tensor.numel() or memory not in seen:
+        if not tensor.numel() or not tensor.data_ptr() or memory not in seen:
             unique[name] = tensor
             seen.add(memory)
     return unique

@@ -168,7 +168,7 @@ def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tup
     each = f"each of {devices} devices" if devices > 1 else device
     line = f"about {gib(need.total)} of {gib(whole)} ({each}): {', '.join(parts)}"
     if need.gathered:
-        line += f"; a step gathers {gib(need.gathered)}"
+        line += f"; a step gets {gib(need.gathered)} from the others"
     if need.total < whole:
         return line, []
     helping = "".join(f"; {lever}" for lever in levers(resolved, encoded, device, devices)[:NAMED])

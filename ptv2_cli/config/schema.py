@@ -289,9 +289,9 @@ class TrainSection(Section):
 
     shard: Literal["full"] | None = Field(
         None,
-        description="full: several devices share the frozen weights of every layer between them "
-        "(FSDP2, arXiv 2304.11277), for backbones that are larger than one device; default: each "
-        "device holds the whole backbone",
+        description="full: several devices share the weights of every layer between them, and of a "
+        "backbone that trains its gradients and optimizer states too (FSDP2, arXiv 2304.11277), "
+        "for models that are larger than one device; default: each device holds the whole backbone",
     )
     compile: Flag = Field(
         False,

@@ -126,6 +126,42 @@ class ProcessGroup:
         """
         return self.from_first(call() if self.first else None)  # type: ignore[return-value]
 
+    def gather_rows(self, rows: Tensor, count: int) -> Tensor | None:
+        """All rows of a tensor, in rank 0; None in the others.
+
+        Args:
+            rows: those of this rank, on the run's device: ceil(count / size), fewer in the last.
+            count: of all ranks together.
+
+        Raises:
+            RankEnded: another rank has ended.
+        """
+        mine = _padded(rows, -(-count // self.size))
+        parts = [torch.empty_like(mine) for _ in range(self.size)] if self.first else None
+        with _noticing():
+            dist.gather(mine, parts, dst=0, group=self._tensors)
+        return None if parts is None else torch.cat(parts)[:count]
+
+    def scatter_rows(self, rows: Tensor | None, mine: Tensor, count: int) -> None:
+        """Give each rank its rows of a tensor that rank 0 has: the reverse of `gather_rows`.
+
+        Args:
+            rows: all of them, on the run's device, in rank 0; the others give None.
+            mine: takes the rows of this rank.
+            count: of all ranks together.
+
+        Raises:
+            RankEnded: another rank has ended.
+        """
+        most = -(-count // self.size)
+        parts = None
+        if rows is not None:
+            parts = list(torch.split(_padded(rows, most * self.size), most))
+        received = mine.new_empty(most, *mine.shape[1:])
+        with _noticing():
+            dist.scatter(received, parts, src=0, group=self._tensors)
+        mine.copy_(received[: len(mine)])
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Leave the block with all ranks: an error in one of them ends it in all.
@@ -227,6 +263,13 @@ def _report(error: Exception | None) -> _Report | None:
     if isinstance(error, Ptv2Error):
         return error.exit_code, isinstance(error, Interrupted), error.problems
     return EXIT_DEFECT, False, ()
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    """The rows, and zeros up to `count`."""
+    padded = rows.new_zeros(count, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return padded
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -69,6 +69,18 @@ class RunDirectory:
         """Folder of the checkpoints `last` and `best`."""
         return self.path / "checkpoints"
 
+    def clear(self) -> None:
+        """Remove what an earlier start of the same run left."""
+        stale = [self.metrics, self.history, self.log]
+        stale += list(self.path.glob(self.lr_range.name))
+        stale += list(self.checkpoints.glob("*"))
+        stale += list(self.path.glob("predictions/*.jsonl"))
+        stale += list(self.path.glob("*.bad.jsonl"))
+        stale += list(self.path.glob("eval/*.json"))
+        stale += list(self.path.glob("trackers/*.json"))
+        for path in stale:
+            path.unlink(missing_ok=True)
+
     def predictions(self, split: str) -> Path:
         """Predictions of a reported split, a line per row."""
         return self.path / "predictions" / f"{split}.jsonl"

@@ -122,7 +122,8 @@ def _possible(resolved: ResolvedConfig, devices: int) -> Iterator[Lever]:
         yield Lever(("backbone.dtype=bf16",), "scores change a little")
     kept = train.compile or train.cache is not None or config.retention is not None
     whole = train.shard is None and backbone.quantize is None and not kept
-    if devices > 1 and whole and not method.trains_backbone:
+    scaled = method.trains_backbone and train.precision == "fp16"
+    if devices > 1 and whole and not scaled:
         yield Lever(("train.shard=full",), "same result, and the devices send weights")
     quantizes = find_spec("torchao") is not None and not train.compile and train.shard is None
     if quantizes and not method.changes_backbone and backbone.quantize is None:

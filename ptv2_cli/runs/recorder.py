@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,7 +18,7 @@ from ptv2_cli.files import (
     sync_folder,
 )
 from ptv2_cli.runs.data_warnings import data_warnings
-from ptv2_cli.runs.directory import RunDirectory, write_config
+from ptv2_cli.runs.directory import write_config
 from ptv2_cli.runs.environment import git_state, now
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
 from ptv2_cli.runs.kept_evaluation import drop_evaluation, keep_evaluation, kept_evaluation
@@ -38,7 +38,7 @@ from ptv2_cli.runs.sinks.base import MakeSink, Sinks
 from ptv2_cli.runs.sinks.log import LogFile
 from ptv2_cli.runs.training_record import TrainingRecord
 from ptv2_cli.threads import go_on_with
-from ptv2_cli.training.checkpoint import Checkpoint, Save, load_checkpoint, recover
+from ptv2_cli.training.checkpoint import Checkpoint, Role, Save, load_checkpoint, recover
 from ptv2_cli.training.events import (
     EvalDone,
     Finished,
@@ -51,6 +51,7 @@ from ptv2_cli.training.events import (
     Warned,
 )
 from ptv2_cli.training.lr_curve import STEPS
+from ptv2_cli.training.shared_checkpoint import gathered, received
 
 UNSYNCED = (
     "the file system cannot sync folders: a kill loses nothing, a power cut may lose the last save"
@@ -128,7 +129,8 @@ class RunRecorder:
         """
         notes = [*self.session.resolved.notes, *self.session.learner.method.notes]
         notes += self._about_data()  # encodes the text, before anything is written
-        checkpoint = self.group.by_first(lambda: self._open(make_sinks, resume=resume))
+        read = self._open(make_sinks, resume=resume) if self.group.first else None
+        checkpoint = received(read, self.lane.shared(), self.group)
         for text in notes:
             self.warn(text)
         if checkpoint is None:
@@ -209,16 +211,28 @@ class RunRecorder:
         if self.record.newly_collapsed:
             self.warn(_collapse_advice(event, self.lr, writes=self._writes))
 
-    def add_to(self, save: Save) -> None:
-        """Write what the run needs to go on from here; it counts once `save` is committed."""
-        folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
+    def checkpoints(self) -> dict[Role, Checkpoint]:
+        """What the run needs to go on from here, and the weights that are the best so far if new.
+
+        All processes must call it; rank 0 has all of the weights that they share.
+        """
         tensors, state = self.lane.state()
         state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
         state["threads"] = torch.get_num_threads() * self.group.size
-        save.add(folder, "last", mark, tensors, state)
+        contents: dict[Role, Checkpoint] = {
+            "last": Checkpoint(gathered(tensors, self.group), state)
+        }
         if self._best_evaluation is not None and self.record.best is not None:
-            save.add(folder, "best", mark, *self._best(self.record.best))
+            contents["best"] = self._best(self.record.best)
+        return contents
+
+    def add_to(self, save: Save, contents: Mapping[Role, Checkpoint]) -> None:
+        """Write what `checkpoints` gave; it counts once `save` is committed."""
+        folder, mark = self.directory.checkpoints, self.resolved_run.fingerprint
+        for role, content in contents.items():
+            save.add(folder, role, mark, content.tensors, content.state)
+        if self._best_evaluation is not None and self.record.best is not None:
             step = self.record.best["step"]
             keep_evaluation(save, folder, mark, self._best_evaluation, step)
 
@@ -313,7 +327,7 @@ class RunRecorder:
             mark = self.resolved_run.fingerprint
             checkpoint = load_checkpoint(self.directory.checkpoints, "last", mark)
         else:
-            _clear(self.directory)
+            self.directory.clear()
         self._sinks.add(LogFile(self.directory.log))
         for make in (*make_sinks, *make_trackers(self.config)):
             self._sinks.make(make, self.resolved_run, self.warn)
@@ -384,15 +398,16 @@ class RunRecorder:
         if note is not None:
             self.warn(note)
 
-    def _best(self, record: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and state of the checkpoint `best`."""
+    def _best(self, record: dict[str, Any]) -> Checkpoint:
+        """The checkpoint `best`."""
         with self.lane.averaged():
             tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
+            tensors = gathered(tensors, self.group)
         best = {k: v for k, v in record.items() if k != "state"}
         state = {**best, "task_state": record["state"]}
         if self.resolved_run.data.demonstrations:
             state["demonstrations"] = plain(self.resolved_run.data.demonstrations)
-        return tensors, state
+        return Checkpoint(tensors, state)
 
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
         if status == "diverged":
@@ -413,19 +428,6 @@ class RunRecorder:
         data.features("train")
         data.features(self.config.selection.split)
         return data_warnings(self.session.resolved, data)
-
-
-def _clear(directory: RunDirectory) -> None:
-    """Remove what an earlier start of the same run left."""
-    stale = [directory.metrics, directory.history, directory.log]
-    stale += list(directory.path.glob(directory.lr_range.name))
-    stale += list(directory.checkpoints.glob("*"))
-    stale += list(directory.path.glob("predictions/*.jsonl"))
-    stale += list(directory.path.glob("*.bad.jsonl"))
-    stale += list(directory.path.glob("eval/*.json"))
-    stale += list(directory.path.glob("trackers/*.json"))
-    for path in stale:
-        path.unlink(missing_ok=True)
 
 
 def _collapse_advice(event: EvalDone, lr: float | None, *, writes: bool) -> str:

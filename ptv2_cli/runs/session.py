@@ -33,6 +33,7 @@ from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.lr_curve import RangeTest
 from ptv2_cli.training.lr_range import range_test
 from ptv2_cli.training.optim import build_optimizer, build_schedule
+from ptv2_cli.training.shared_checkpoint import received, shared_weights
 from ptv2_cli.training.writer import Writer
 
 
@@ -91,7 +92,9 @@ class Session:
             CheckpointError: it is missing, damaged or of another model.
         """
         folder, mark = self.resolved_run.directory.checkpoints, self.resolved_run.fingerprint
-        checkpoint = self.group.by_first(lambda: load_checkpoint(folder, "best", mark))
+        read = load_checkpoint(folder, "best", mark) if self.group.first else None
+        checkpoint = received(read, shared_weights(self.learner), self.group)
+        assert checkpoint is not None
         load_tensors(self.learner, checkpoint.part("learner"), folder / "best.json")
         return checkpoint.state
 
@@ -219,7 +222,7 @@ def open_session(
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
     learner = build_learner(resolved, data, device, shared)
     if resolved.config.train.shard is not None:
-        shard_layers(learner.backbone, group, device)
+        shard_layers(learner, group, device)
     learner = learner.to(device)
     predictor = Predictor(
         writer=_writer(resolved, data, learner),

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from ptv2_cli.backbones.layer_split import layers_with_sites
 from ptv2_cli.backbones.quantize import saved_bytes
 from ptv2_cli.backbones.quiet import quiet
+from ptv2_cli.distributed.shard import shared_values
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner
@@ -28,12 +29,16 @@ from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.loop import autocast
 
+FP32 = 4
+"""Bytes of a value that trains."""
 MOMENTS = 8
 """Bytes of AdamW's two moments for a trained fp32 value."""
 MEAN = 4
 """Bytes of `train.average` for a trained value."""
 GATHERED = 3
 """Layers that FSDP2 has room for at a time: the present one, the next one, and what comes in."""
+REDUCED = 3
+"""Layers whose gradients it has room for: the present one, what it sends, and what is under way."""
 SLACK = 1.3
 """Factor on what comes and goes in a step: an allocator cannot use all gaps again."""
 
@@ -49,7 +54,8 @@ class StepMemory:
     step: int
     """The rest at its peak: new parameters, activations, gradients and gathered layers."""
     gathered: int = 0
-    """What each of several devices gets from the others in a step, with `train.shard`."""
+    """What each of several devices gets from the others in a step, with `train.shard`: weights, and
+    gradients of those that train."""
 
     @property
     def total(self) -> int:
@@ -86,6 +92,10 @@ def _simulated(
             learner = build_learner(resolved, data, device, on_paper=True).train()
         dense, held = _weights(resolved, learner)
         trained = sum(value.numel() for value in learner.parameters() if value.requires_grad)
+        shared = _shared(learner) if train.shard is not None and devices > 1 else []
+        for value in (value for layer in shared for value in layer if value.requires_grad):
+            # Each device keeps its part of the gradient, which is counted below.
+            value.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
         live.start()
         # Gradients wait beside the second batch of a step.
         for _ in range(min(train.accumulate, 2) if trained else 1):
@@ -97,12 +107,17 @@ def _simulated(
         peak = live.peak
         if trained and held < dense:
             peak += _largest_layer(learner)
-        layers = _layers(learner) if train.shard is not None and devices > 1 else [0]
-    kept = trained * (MOMENTS + (MEAN if train.average is not None else 0))
+        layers = [sum(value.nbytes for value in layer) for layer in shared] or [0]
+        tuned = learner.method.trains_backbone
     others = sum(layers) * (devices - 1) // devices
     step = int(SLACK * (peak - dense)) + GATHERED * max(layers)
     passes = 2 if trained else 1
-    return StepMemory(held - others, kept, step, passes * others)
+    if tuned and shared:
+        trained -= others // FP32
+        step += sum(layers) - others + REDUCED * max(layers)
+        passes += 1  # the gradients
+    kept = trained * (MOMENTS + (MEAN if train.average is not None else 0))
+    return StepMemory(held - others, kept, step, train.accumulate * passes * others)
 
 
 def _largest_batch(resolved: ResolvedConfig, data: EncodedData, devices: int) -> Batch:
@@ -122,12 +137,15 @@ def _largest_batch(resolved: ResolvedConfig, data: EncodedData, devices: int) ->
     return plan.collate(rows[: -(-len(rows) // devices)])
 
 
-def _layers(learner: Learner) -> list[int]:
-    """Bytes of the frozen weights of each layer."""
-    return [
-        sum(value.nbytes for value in layer.parameters() if not value.requires_grad)
-        for layer in layers_with_sites(learner.backbone.model)
-    ]
+def _shared(learner: Learner) -> list[list[nn.Parameter]]:
+    """The weights of each layer that devices share."""
+    shared = shared_values(learner)
+    layers = layers_with_sites(learner.backbone.model)
+    return [[value for value in layer.parameters() if value in shared] for layer in layers]
+
+
+def _drop_gradient(value: Tensor) -> None:
+    value.grad = None
 
 
 def _weights(resolved: ResolvedConfig, learner: Learner) -> tuple[int, int]:

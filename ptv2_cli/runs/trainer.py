@@ -27,7 +27,7 @@ from ptv2_cli.runs.recorder import Prune, RunRecorder
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.threads import count_restored
-from ptv2_cli.training.checkpoint import Save
+from ptv2_cli.training.checkpoint import Checkpoint, Role, Save
 from ptv2_cli.training.events import EvalDone, Event, StepDone, Stopped, Warned
 from ptv2_cli.training.lane import Lane
 from ptv2_cli.training.loop import fit
@@ -324,19 +324,23 @@ class Trainer:
         runs = [run for run in self._runs.values() if run.unsaved]
         if runs:
             self._split_time()
+            contents = [run.checkpoints() for run in runs]
             with self.group.together():  # nobody goes on, or ends, before the files are there
                 if self.group.first:
-                    self._write(runs)
+                    self._write(runs, contents)
+            del contents
             for run in runs:
                 run.saved()
         self._saved = self._clock = time.perf_counter()
 
-    def _write(self, runs: Sequence[RunRecorder]) -> None:
+    def _write(
+        self, runs: Sequence[RunRecorder], contents: Sequence[Mapping[Role, Checkpoint]]
+    ) -> None:
         """Write the checkpoints of these runs."""
         save = Save()
-        for run in runs:
+        for run, content in zip(runs, contents, strict=True):
             with writing(run.directory, ELSEWHERE):
-                run.add_to(save)
+                run.add_to(save, content)
         with writing(runs[0].directory, ELSEWHERE):
             save.commit()
 

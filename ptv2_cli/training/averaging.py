@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ptv2_cli.distributed.shard import is_shared
+
 
 class WeightAverage:
     """The mean of tensors over the last steps of a run, with equal weights.
@@ -42,15 +44,14 @@ class WeightAverage:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Replace the tensors by their means for a while; no change before the mean starts."""
-        trained = [value.data for value in self._values] if self._means else []
+        trained = [_kept(value) for value in self._values] if self._means else []
         try:
-            # Storages are exchanged, not copied: nothing is rounded, and no third copy is needed.
             for value, mean in zip(self._values, self._means, strict=bool(self._means)):
-                value.data = mean.to(value.dtype)
+                _put(value, mean.to(value.dtype))
             yield
         finally:
             for value, own in zip(self._values, trained, strict=bool(trained)):
-                value.data = own
+                _put(value, own)
 
     def state(self) -> dict[str, Tensor]:
         """The means, by the number of the tensor."""
@@ -63,3 +64,20 @@ class WeightAverage:
             for number, value in enumerate(self._values)
             if state
         ]
+
+
+def _kept(value: Tensor) -> Tensor:
+    """What `_put` puts back later."""
+    return value.detach().clone() if is_shared(value) else value.data
+
+
+def _put(value: Tensor, new: Tensor) -> None:
+    """Give a tensor other values.
+
+    Storages are exchanged, not copied: nothing is rounded, and no third copy is needed. Parts of
+    weights that processes share are copied, because they are gathered from where they lie.
+    """
+    if is_shared(value):
+        value.detach().copy_(new)
+    else:
+        value.data = new

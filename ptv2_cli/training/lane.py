@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
+from ptv2_cli.distributed.shard import is_shared, part_of
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.inputs.batch_share import share_of
@@ -23,9 +24,18 @@ from ptv2_cli.training.averaging import WeightAverage
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import Checkpoint, load_tensors
 from ptv2_cli.training.events import StepDone, Stopped
-from ptv2_cli.training.optim import Schedule, clip_gradients, set_rates, trained_values
+from ptv2_cli.training.optim import (
+    Schedule,
+    clip_gradients,
+    set_rates,
+    take_step,
+    trained_values,
+)
+from ptv2_cli.training.shared_checkpoint import shared_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a value, by torch's names."""
 FINITE_EVERY = 50
 """Steps between two checks that the loss is still finite (each waits for the device)."""
 
@@ -161,15 +171,18 @@ class Lane:
         return not self._step.waiting
 
     def shared_sums(self) -> list[Tensor]:
-        """What is summed over the processes before a step: its loss and the gradients."""
-        values = trained_values(self.optimizer)
+        """What is summed over the processes before a step: its loss and the gradients.
+
+        Those of weights that the processes share are summed in the backward pass.
+        """
+        values = [value for value in trained_values(self.optimizer) if not is_shared(value)]
         gradients = [value.grad for value in values if value.grad is not None]
         return [self._step.loss, *gradients]
 
     def clip_gradients(self) -> None:
         """Limit the norm of all gradients together."""
         self.scaler.unscale_(self.optimizer)
-        clip_gradients(self.optimizer, self.clip)
+        clip_gradients(self.optimizer, self.clip, self.group)
 
     def set_learning_rates(self) -> None:
         """Set the learning rates of the step that is taken next."""
@@ -177,8 +190,7 @@ class Lane:
 
     def take_step(self) -> StepDone:
         """Move the weights."""
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        take_step(self.optimizer, self.scaler)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self._average is not None:
@@ -192,7 +204,8 @@ class Lane:
 
         A step under way is saved with the gradients of the batches that have been through: lanes
         that train together need not end their steps together. If its last batch has failed, the
-        step begins again.
+        step begins again. Of weights that processes share, and of what belongs to them, each has
+        its part: see `shared_checkpoint`.
         """
         tensors = {f"learner.{name}": value for name, value in self.learner.own_state().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
@@ -218,6 +231,15 @@ class Lane:
             "scaler": self.scaler.state_dict(),
             "taken": taken,
         }
+
+    def shared(self) -> dict[str, Tensor]:
+        """Name in `state` -> the weight it belongs to, for weights that processes share."""
+        names = shared_weights(self.learner)
+        for at, value in enumerate(trained_values(self.optimizer)):
+            if is_shared(value):
+                of_value = ("average.{}", "gradient.{}", *(f"optimizer.{{}}.{m}" for m in MOMENTS))
+                names |= {name.format(at): value for name in of_value}
+        return names
 
     def restore(self, checkpoint: Checkpoint, path: Path, *, alone: bool = True) -> None:
         """Go on from what `state` gave.
@@ -255,11 +277,14 @@ class Lane:
         self._begin_step()
         del self._step.waiting[:taken]
         self._step.done = taken
-        self._step.loss = checkpoint.tensors["lane.step_loss"].to(self.device)
+        # What all processes add up comes from the first; the others add nothing to it.
+        share = int(self.group.first)
+        self._step.loss = checkpoint.tensors["lane.step_loss"].to(self.device) * share
         self._before = checkpoint.part("before")
         for at, parameter in enumerate(trained_values(self.optimizer)):
             if (gradient := checkpoint.tensors.get(f"gradient.{at}")) is not None:
-                parameter.grad = gradient.to(parameter)
+                gradient = gradient.to(parameter)
+                parameter.grad = gradient if is_shared(parameter) else gradient * share
 
     def _begin_step(self) -> None:
         self._before = self._dropout_states()
@@ -283,9 +308,13 @@ class Lane:
         return {name: state for name, state in states if state is not None}
 
     def _weights_finite(self) -> bool:
-        """Whether everything that trains is finite."""
-        checks = [value.isfinite().all() for value in trained_values(self.optimizer)]
-        return not checks or bool(torch.stack(checks).all())
+        """Whether everything that trains is finite; all processes agree."""
+        values = trained_values(self.optimizer)
+        checks = [part_of(value).isfinite().all().to(self.device) for value in values]
+        finite = not checks or bool(torch.stack(checks).all())
+        if any(is_shared(value) for value in values):
+            finite = not self.group.largest([int(not finite)])[0]
+        return finite
 
 
 def _by_index(flat: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

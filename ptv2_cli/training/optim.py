@@ -1,4 +1,4 @@
-"""AdamW with a learning rate for each part that trains, and the schedules."""
+"""AdamW with a learning rate for each part that trains, its schedules, clipping and steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from ptv2_cli.distributed.group import ProcessGroup
+from ptv2_cli.distributed.shard import is_shared, part_of, plain_beside_shared
 from ptv2_cli.learner import Learner
 
 EPOCH_DECAY = 0.95
@@ -98,7 +101,30 @@ def trained_values(optimizer: Optimizer) -> list[Tensor]:
     return [value for group in optimizer.param_groups for value in group["params"]]
 
 
-def clip_gradients(optimizer: Optimizer, largest: float | None) -> None:
-    """Scale all gradients together so that their norm is at most `largest`; None: leave them."""
-    if largest is not None:
-        nn.utils.clip_grad_norm_(trained_values(optimizer), largest)
+def clip_gradients(optimizer: Optimizer, largest: float | None, group: ProcessGroup) -> None:
+    """Scale all gradients together so that their norm is at most `largest`; None: leave them.
+
+    Of weights that the processes share each adds the squares of its part to the norm.
+    """
+    if largest is None:
+        return
+    values = trained_values(optimizer)
+    if not any(is_shared(value) for value in values):
+        nn.utils.clip_grad_norm_(values, largest)
+        return
+    gradients = [value.grad for value in values if value.grad is not None]
+    parts = [part_of(gradient) for gradient in gradients if is_shared(gradient)]
+    whole = [gradient for gradient in gradients if not is_shared(gradient)]
+    squares = nn.utils.get_total_norm(parts).square().to(whole[0].device)
+    group.sum([squares])
+    norm = (nn.utils.get_total_norm(whole).square() + squares).sqrt()
+    factor = torch.clamp(largest / (norm + 1e-6), max=1.0)  # as in clip_grad_norm_
+    for gradient in (*whole, *parts):
+        gradient.mul_(factor.to(gradient.device))
+
+
+def take_step(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
+    """Move the weights, whole ones and parts of those that processes share."""
+    with plain_beside_shared(any(is_shared(value) for value in trained_values(optimizer))):
+        scaler.step(optimizer)
+    scaler.update()

@@ -16,6 +16,7 @@ import tiny
 import yaml
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
+from ptv2_cli.distributed.shard import part_of
 from ptv2_cli.training.events import EvalDone, StepDone
 
 FolderOf = Callable[[str], Path]
@@ -135,12 +136,13 @@ def trained(config: Path, output: Path, group: ProcessGroup) -> dict[str, Any]:
     events: list[Any] = []
     session, metrics = tiny.trained(config, output, listen=events.append, group=group)
     steps = [event for event in events if isinstance(event, StepDone)]
+    own = session.learner.own_state()
     return {
         "losses": [float(step.loss) for step in steps],
         "rows": [(step.rows, step.tokens) for step in steps],
         "validation": [event.loss for event in events if isinstance(event, EvalDone)],
         "metrics": metrics,
-        "weights": {name: v.numpy() for name, v in session.learner.own_state().items()},
+        "weights": {name: part_of(v).numpy() for name, v in own.items()},
     }
 
 

@@ -144,7 +144,7 @@ def _end() -> None:
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
-        (("method=finetune", "prompt_len=null"), "finetune trains the backbone"),
+        (("method=finetune", "prompt_len=null", "train.precision=fp16"), "the loss of fp16"),
         (("backbone.quantize=int8",), "do not work with backbone.quantize"),
         (("train.compile=true", "backbone.dropout=off"), "do not work with train.compile"),
         (("backbone.dropout=off", "train.cache=memory", "method=head_only"), "with train.cache"),

@@ -16,6 +16,7 @@ import tiny
 import torch
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
+from ptv2_cli.distributed.shard import part_of
 from ptv2_cli.errors import Interrupted, RankEnded
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.recorder import RunRecorder
@@ -45,7 +46,8 @@ def trained(config: Path, output: Path, group: ProcessGroup, act: Any = None) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunRecorder, "after_step", after)
         session, metrics = tiny.trained(config, output, resume=True, group=group)
-    weights = {name: value.numpy() for name, value in session.learner.own_state().items()}
+    state = session.learner.own_state()
+    weights = {name: part_of(value).numpy() for name, value in state.items()}
     return {"losses": losses, "metrics": metrics, "weights": weights}
 
 

@@ -153,3 +153,23 @@ def test_devices_share_the_batch_and_the_layers(run_of: Callable[..., ResolvedRu
     assert alone.backbone - shared.backbone == sum(layers) // 2
     assert shared.gathered == sum(layers)  # half of them, forward and backward
     assert shared.step - half.step == 3 * max(layers)
+
+
+def test_devices_share_what_trains(run_of: Callable[..., ResolvedRun]) -> None:
+    train = {"steps": 1, "batch_size": 8, "accumulate": 2, "shard": "full"}
+    run = run_of("llama", method="finetune", prompt_len=None, train=train)
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    alone, two, four = (step_memory(run.resolved, data, tiny.CPU, count) for count in (1, 2, 4))
+    assert alone is not None
+    assert two is not None
+    assert four is not None
+    backbone = tiny.open_session(run, tiny.CPU).learner.backbone
+    layers = [sum(value.nbytes for value in each.parameters()) for each in backbone.model.layers]
+    for count, shared in ((2, two), (4, four)):
+        others = sum(layers) - sum(layers) // count
+        assert alone.backbone - shared.backbone == others
+        assert alone.trained - shared.trained == 2 * others  # two moments
+        assert shared.gathered == 2 * 3 * others  # two batches: forward, backward, gradients
+    assert alone.gathered == 0
+    # Beside a part of the gradients there is room for those of three layers, and for its weights.
+    assert four.step < two.step < alone.step - sum(layers) // 2 + 6 * max(layers)

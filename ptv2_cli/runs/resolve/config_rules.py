@@ -109,13 +109,13 @@ def _batching(loaded: LoadedConfig) -> Iterator[Problem]:
 
 
 def _sharding(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
-    """What several devices cannot do while they share the frozen weights."""
+    """What several devices cannot do while they share the backbone's weights."""
     config, where = loaded.config, loaded.where("train", "shard")
     if config.train.shard is None:
         return
-    if method.trains_backbone:
-        what = f"{config.method.name} trains the backbone, and only frozen weights can be shared"
-        yield Problem(where, what, "leave shard out, or choose a method that freezes the backbone")
+    if method.trains_backbone and config.train.precision == "fp16":
+        what = "the loss of fp16 cannot be scaled where devices share weights that train"
+        yield Problem(where, what, "write train.precision: bf16, or leave out train.shard")
     others = {
         "backbone.quantize": config.backbone.quantize is not None,
         "train.compile": config.train.compile,
