@@ -60,6 +60,8 @@ class KindSpec:
     """Formats of new rows that tasks of this kind read beside tables: conll, text, squad."""
     peft: PeftHead | None = None
     """How PEFT names the head; None: such a run cannot be exported to PEFT."""
+    hub: str = ""
+    """The model hub's name for such tasks, as in a model card; default: the kind's own name."""
 
     @property
     def head_name(self) -> str:
@@ -70,6 +72,11 @@ class KindSpec:
     def rates_name(self) -> str:
         """Key of the methods' tables of learning rates."""
         return self.rates_of or self.name
+
+    @property
+    def hub_name(self) -> str:
+        """The model hub's name for such tasks."""
+        return self.hub or self.name
 
     @property
     def writes(self) -> bool:
@@ -100,6 +107,7 @@ KINDS = Registry(
                 pooled=True,
                 epochs=30,
                 peft=PeftHead(_SEQUENCE_CLASS, "SEQ_CLS", "a number for each label [rows, labels]"),
+                hub="text-classification",
             ),
             KindSpec(
                 "regression",
@@ -110,8 +118,16 @@ KINDS = Registry(
                 blank=math.nan,
                 dtype="float32",
                 peft=PeftHead(_SEQUENCE_CLASS, "SEQ_CLS", "one number for each row [rows, 1]"),
+                hub="text-classification",
             ),
-            KindSpec("choice", answer="choice", answer_key="label", pooled=True, epochs=30),
+            KindSpec(
+                "choice",
+                answer="choice",
+                answer_key="label",
+                pooled=True,
+                epochs=30,
+                hub="multiple-choice",
+            ),
             KindSpec(
                 "token",
                 answer="tags",
@@ -124,6 +140,7 @@ KINDS = Registry(
                     "TOKEN_CLS",
                     "a number for each tag at each token [rows, tokens, tags]",
                 ),
+                hub="token-classification",
             ),
             KindSpec(
                 "span",
@@ -138,6 +155,7 @@ KINDS = Registry(
                     "two numbers for each token, its answer's start and end [rows, tokens, 2]. "
                     "Hide padding and question yourself",
                 ),
+                hub="question-answering",
             ),
             KindSpec(
                 "generation",
@@ -152,6 +170,7 @@ KINDS = Registry(
                     "a number for each token of the vocabulary at each token of the text [rows, "
                     "tokens, tokens of the vocabulary]",
                 ),
+                hub="text-generation",
             ),
         )
     },

@@ -150,10 +150,10 @@ def _require_prose(format_: TableFormat, detail: bool) -> None:
     from ptv2_cli.errors import InputError
 
     if detail:
-        raise InputError.at("--detail", "has no prose", "leave --detail or --describe out")
+        raise InputError.at("--detail", "does not go with --describe", "leave one of them out")
     if format_ in (TableFormat.csv, TableFormat.json):
-        hint = "leave --format out, or take markdown or latex"
-        raise InputError.at("--describe", f"prose is no {format_.value}", hint)
+        hint = "leave --format out, or choose markdown or latex"
+        raise InputError.at("--describe", f"prose cannot be written as {format_.value}", hint)
 
 
 def _prose(made: Report, tests: Baseline | None, format_: TableFormat) -> None:

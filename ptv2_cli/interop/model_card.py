@@ -13,6 +13,7 @@ import yaml
 from ptv2_cli.backbones.locate import Located
 from ptv2_cli.backbones.package import PREFIX as PACKAGE
 from ptv2_cli.interop.opened import FinishedRun
+from ptv2_cli.kinds import kind_spec
 from ptv2_cli.version import __version__
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.S | re.M)
@@ -82,7 +83,8 @@ def _licence_of_package(name: str) -> str | None:
 
 def _front_matter(run: FinishedRun, repo: str, licence: str | None, library: str) -> dict[str, Any]:
     metrics = run.metrics
-    task = {"type": run.resolved.task.kind, "name": metrics["task"]["name"]}
+    kind = kind_spec(run.resolved.task.kind)
+    task = {"type": kind.hub_name, "name": metrics["task"]["name"]}
     results = [
         {
             "task": task,
@@ -122,7 +124,7 @@ def _about(run: FinishedRun) -> str:
     length = "" if metrics["prompt_len"] is None else f", prompt length {metrics['prompt_len']}"
     return (
         f"`{metrics['method']}`{length}, trained on `{metrics['task']['name']}` with "
-        f"ptv2 {__version__} over the backbone "
+        f"ptv2 {__version__} on the backbone "
         f"`{metrics['backbone']['name']}`: {parameters['trainable']:,.0f} parameters, "
         f"{parameters['trainable_percent']:.2g} % of the model."
     )
@@ -139,7 +141,10 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[str]:
             figures = (value, error, baseline.get(name) if selects else None)
             yield f"| {split} | {name} | {' | '.join(map(_percent, figures))} |"
     yield ""
-    yield f"Times 100. `{chosen['split']}` has chosen the epoch, by `{chosen['metric']}`."
+    yield (
+        f"Scores are times 100, at the epoch with the best `{chosen['metric']}` on "
+        f"`{chosen['split']}`."
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -161,7 +166,7 @@ for line in run.predict(rows):
     print(line["prediction"])
 ```
 
-`pip install ptv2` brings it. On the command line:
+This needs `pip install ptv2`. The same on the command line:
 `ptv2 predict rows.jsonl --run hub:{repo}`."""
 
 

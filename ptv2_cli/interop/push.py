@@ -42,7 +42,7 @@ def check_repo(repo: str) -> None:
         InputError: it is not OWNER/NAME.
     """
     if not REPO.fullmatch(repo) or "--" in repo or ".." in repo:
-        what = "is no name of a repository on the hub"
+        what = "is not the name of a repository"
         raise InputError.at(repo, what, "write OWNER/NAME, such as ann/rte-ptuning")
 
 
@@ -109,7 +109,7 @@ def upload(prepared: Prepared, repo: str, *, private: bool) -> str:
 def _obstacles(run: FinishedRun) -> Iterator[Problem]:
     where = str(run.directory.path)
     if run.resolved.config.include:
-        what = "uses code from a file (include), which nobody runs from the hub"
+        what = "uses code from a file (include), which cannot run from the hub"
         yield Problem(where, what, "make it a package with entry points: docs/extend.md")
     if run.resolved.config.backbone.trust_remote_code:
         what = "has a backbone with code of its own (trust_remote_code)"
@@ -126,7 +126,7 @@ def _adapter(run: FinishedRun, folder: Path, repo: str) -> tuple[str, list[str]]
                 "the backbone is a folder of this machine, which config.yaml names by its path: "
                 "nobody else can use the run until its backbone is a model on the hub"
             )
-        return "The backbone is no model on the hub, from which PEFT could load it.", notes
+        return "PEFT cannot load this run, because its backbone is not on the hub.", notes
     inner = folder / "adapter"
     try:
         written = export_peft(run, inner, repo)

@@ -39,9 +39,9 @@ def cells_grid(baseline: Baseline, report: Report) -> Grid:
 
 
 def rows_grid(baseline: Baseline, report: Report) -> Grid:
-    """For each row the test over all its settings."""
+    """For each row the test over all its pairs of task and backbone."""
     names = [name for name in label_columns(report) if name[0] != "backbone"]
-    headings = [*(name for name, _ in names), "settings", "better", "diff", "p", "delta"]
+    headings = [*(name for name, _ in names), "pairs", "better", "diff", "p", "delta"]
     rows = [
         [
             *(read(test.key) for _, read in names),
@@ -67,13 +67,13 @@ def cells_caption(baseline: Baseline) -> list[str]:
 
 
 def rows_caption(baseline: Baseline) -> list[str]:
-    """What the figures over all settings mean, a line each."""
+    """What the figures over all tasks and backbones mean, a line each."""
     lines = [
-        "settings: pairs of task and backbone; diff: mean of their differences, in points, "
-        "above 0 better",
-        "p: permutation test stratified by setting, over its seeds, "
-        f"Holm-corrected for {len(baseline.rows)} {_plural(len(baseline.rows), 'row')}",
-        "delta: Cliff's delta, pairs of runs won - lost, mean over the settings",
+        "pairs: of a task and a backbone, which both rows have; better: in how many of them",
+        "diff: mean of the differences in points; above 0: better",
+        "p: permutation test within each pair, over its seeds, Holm-corrected for "
+        f"{len(baseline.rows)} {_plural(len(baseline.rows), 'comparison')}",
+        "delta: Cliff's delta, share of runs won - share lost, mean over the pairs",
     ]
     least = max((test.least for test in baseline.rows), default=0.0)
     if least >= LEVEL:

@@ -163,7 +163,7 @@ def _selection(report: Report, runs: Sequence[ReportedRun]) -> Iterator[str]:
     splits = listed(sorted(split for split, _ in chosen), "or")
     best = "lowest" if {mode for _, mode in chosen} == {"min"} else "best"
     whose = "the run" if len(runs) == 1 else "each run"
-    yield f"of {whose} we keep the evaluation with the {best} {metrics} on the {splits} split"
+    yield f"we report {whose} at the evaluation with the {best} {metrics} on the {splits} split"
     patient = [run for run in runs if run.metrics["config"]["train"].get("early_stopping")]
     if patient:
         yield f"{counted(len(patient), 'run')} may stop early"

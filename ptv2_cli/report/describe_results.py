@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ptv2_cli.report.baseline import Baseline, RowTest
 from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
 from ptv2_cli.report.describe_words import method_name, metric_name, task_name
-from ptv2_cli.report.english import counted, listed
+from ptv2_cli.report.english import counted, listed, number
 from ptv2_cli.report.noise import LEVEL
 from ptv2_cli.report.table import short_backbone
 from ptv2_cli.report.text_table import p_value, percent
@@ -83,16 +83,19 @@ def test_sentences(report: Report, baseline: Baseline | None) -> Iterator[str]:
         )
     if baseline is None:
         return
+    backbones = {line.key.backbone for line in report.lines}
+    one, many = ("task", "tasks") if len(backbones) == 1 else ("pair", "pairs of task and backbone")
     for test in baseline.rows:
-        yield _against(test, baseline)
+        yield _against(test, baseline, many)
     if baseline.rows:
+        subject = "this test permutes" if len(baseline.rows) == 1 else "these tests permute"
         yield (
-            "these tests permute the methods' names within each setting, over its seeds, with "
-            f"Holm's correction for {counted(len(baseline.rows), 'row')}"
+            f"{subject} the methods' names within each {one}, over its seeds, with "
+            f"Holm's correction for {counted(len(baseline.rows), 'comparison')}"
         )
 
 
-def _against(test: RowTest, baseline: Baseline) -> str:
+def _against(test: RowTest, baseline: Baseline, shared: str) -> str:
     name = method_name(test.key.method, cited=False)
     if test.key.prompt_len:
         name += f" with {counted(test.key.prompt_len, 'token')}"
@@ -102,7 +105,7 @@ def _against(test: RowTest, baseline: Baseline) -> str:
     points = abs(100 * test.difference)
     where = "above" if test.difference >= 0 else "below"
     return (
-        f"over {counted(test.settings, 'setting')}, {name} is on average {points:.1f} "
+        f"over {number(test.settings)} {shared}, {name} is on average {points:.1f} "
         f"{'point' if f'{points:.1f}' == '1.0' else 'points'} {where} {rival} "
         f"({_p(test.p)}; Cliff's delta {test.delta:+.2f})"
     )

@@ -64,7 +64,7 @@ def latex(report: Report, baseline: Baseline | None = None) -> str:
     """
     tables = [floating(_tabular(report, baseline), _caption(report, baseline), "tab:ptv2")]
     if baseline is not None and baseline.rows:
-        caption = f"All settings together, against {escaped(baseline.name)}; "
+        caption = f"All tasks and backbones together, against {escaped(baseline.name)}; "
         caption += "; ".join(map(escaped, rows_caption(baseline))) + "."
         tables.append(floating(of_grid(rows_grid(baseline, report)), caption, "tab:ptv2-settings"))
     return "\n\n".join([HEADER, *tables])

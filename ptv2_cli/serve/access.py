@@ -31,13 +31,13 @@ def read_token(file: Path | None) -> str | None:
         try:
             token = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            what = f"cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"
+            what = f"cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
             raise ConfigError.at(where, what, f"a file with the token, or {VARIABLE}") from None
     if token is None:
         return None
     token = token.strip()
     if not token or not all("!" <= sign <= "~" for sign in token):
-        what = "holds no token" if not token else "holds spaces or characters that are no ASCII"
+        what = "holds no token" if not token else "holds spaces or characters beyond ASCII"
         hint = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
         raise ConfigError.at(where, what, hint)
     return token
@@ -106,5 +106,5 @@ def below(path: Path, roots: tuple[Path, ...]) -> Path:
     if any(root in real.parents for root in roots):
         return real
     allowed = ", ".join(map(str, roots))
-    what = "is in no folder from which runs may be added"
+    what = "is not in a folder from which runs may be added"
     raise Refusal.of(403, str(path)[:200], what, f"name a run below {allowed}")

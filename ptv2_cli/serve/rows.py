@@ -28,19 +28,19 @@ def json_body(body: bytes, keys: dict[str, bool], such_as: str) -> dict[str, Any
         such_as: an example, for the message.
 
     Raises:
-        Refusal: 400, it is no JSON object in UTF-8; 422, it has other keys.
+        Refusal: 400, it is not a JSON object in UTF-8; 422, it has other keys.
     """
     try:
         content = json.loads(body.decode("utf-8"))
     except json.JSONDecodeError as error:
-        what = f"no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        what = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise Refusal.of(400, BODY, what, such_as) from None
     except UnicodeDecodeError as error:
-        raise Refusal.of(400, BODY, f"is no UTF-8 at byte {error.start}", such_as) from None
+        raise Refusal.of(400, BODY, f"is not UTF-8 at byte {error.start}", such_as) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
         raise Refusal.of(400, BODY, f"cannot be read: {error}", such_as) from None
     if not isinstance(content, dict):
-        raise Refusal.of(400, BODY, "no JSON object", such_as)
+        raise Refusal.of(400, BODY, "is not a JSON object", such_as)
     unknown = [key for key in content if key not in keys]
     if unknown:
         what = f"has the key {visible(unknown[0])!r}; its keys are {', '.join(keys)}"

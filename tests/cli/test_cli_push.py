@@ -121,6 +121,7 @@ def test_the_card_says_what_was_measured(ptv2: Ptv2, on_hub: Path, hub: FakeHub)
     assert front["tags"] == ["ptv2", "ptuning_v2"]
     assert (front["license"], front["base_model"]) == ("mit", "bob/bert")
     (results,) = [each["results"] for each in front["model-index"]]
+    assert {each["task"]["type"] for each in results} == {"text-classification"}
     assert {each["dataset"]["split"] for each in results} == {"validation", "test"}
     from huggingface_hub import ModelCardData  # the hub's own reader takes it
 
@@ -232,7 +233,7 @@ def test_a_backbone_that_nobody_else_has_is_told(ptv2: Ptv2, finished: Path, hub
     assert "the licence of the backbone is unknown" in text
     files = hub.repositories[REPO].files
     assert not set(files) & ADAPTER
-    assert "is no model on the hub" in files["README.md"].decode()
+    assert "its backbone is not on the hub" in files["README.md"].decode()
 
 
 @pytest.mark.parametrize(

@@ -224,5 +224,5 @@ def test_the_runs_in_prose(runs: Path, ptv2: Ptv2, refused: Refused) -> None:
     assert ptv2("report", "--describe").out.startswith("We report five runs on two tasks, CB and")
     assert "\\%" in ptv2("report", "--describe", "--format", "latex").out
     assert "We report" in ptv2("report", "--describe", "--format", "markdown").out
-    refused("report", "--describe", "--format", "json", says=["prose is no json"])
-    refused("report", "--describe", "--detail", says=["has no prose"])
+    refused("report", "--describe", "--format", "json", says=["prose cannot be written as json"])
+    refused("report", "--describe", "--detail", says=["does not go with --describe"])

@@ -141,7 +141,7 @@ def test_rows_over_several_settings(tmp_path: Path) -> None:
     found = by_name(report, baseline)
     assert found["ptuning_v2", "cb"].g == pytest.approx(hedges_g(*pairs[0]))
     grid = rows_grid(baseline, report)
-    assert grid.headings[-5:] == ["settings", "better", "diff", "p", "delta"]
+    assert grid.headings[-5:] == ["pairs", "better", "diff", "p", "delta"]
     assert grid.rows[0][-5:] == ["3", "3", "+22.5", f"{expected.p:.3f}", "+1.00"]
     assert "g: Hedges' g" in "\n".join(cells_caption(baseline))
 

@@ -52,9 +52,9 @@ def test_one_run(tmp_path: Path) -> None:
         "Hutter 2019), batches of 16 rows, a weight decay of 0, gradients clipped at a norm of 1 "
         "and a linear schedule of the learning rate. There is no warm-up. Training computes in "
         "bf16.",
-        "Of the run we keep the evaluation with the best accuracy on the validation split. Scores "
-        "are reported on the same validation split, so they are a little too high by chance. The "
-        "run has one seed (11). How far another seed would move a score is not known.",
+        "We report the run at the evaluation with the best accuracy on the validation split. "
+        "Scores are reported on the same validation split, so they are a little too high by "
+        "chance. The run has one seed (11). How far another seed would move a score is not known.",
         "On CB (accuracy times 100), P-tuning v2 with 20 tokens reaches 50.0; the majority "
         "baseline has 25.0.",
         "The run used PyTorch 2.13.0 on a CPU. Training took 60 seconds.",
@@ -79,8 +79,8 @@ def test_many_runs(tmp_path: Path) -> None:
     assert "fine-tuning on tiny reaches 81.2 ± 0.1 (the best of two settings; three runs)" in text
     assert "one to three seeds (11, 12 and 13)" in text
     assert "of a task are tested over seeds by Welch's t-test, with Holm's" in text
-    assert "Over two settings, P-tuning v2 with 20 tokens is on average 20.0 points below" in text
-    assert "with Holm's correction for one row" in text
+    assert "Over two pairs of task and backbone, P-tuning v2 with 20 tokens is on average" in text
+    assert "with Holm's correction for one comparison" in text
 
 
 def test_several_settings_and_one_seed(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_a_run_alone_and_beside_another(browser: Any, address: str) -> None:
         shown.locator("#run-b").select_option(index=2)
         text = detail.inner_text()
         assert "What differs" in text
+        assert text.count("ptv2 errors") == 2
         assert re.search(r"method.name\s+finetune\s+ptuning_v2", text)
         before = shown.locator("#wrong .row:visible").count()
         shown.locator("#differ").check()

@@ -204,12 +204,12 @@ def test_tokens_are_compared_in_constant_time(rte: Path, monkeypatch: pytest.Mon
 
 
 BODIES: list[tuple[Any, int, str, str]] = [
-    (b"", 400, "the body", "no JSON"),
-    (b"{", 400, "the body", "no JSON"),
-    (b"\xff", 400, "the body", "is no UTF-8 at byte 0"),
+    (b"", 400, "the body", "is not JSON"),
+    (b"{", 400, "the body", "is not JSON"),
+    (b"\xff", 400, "the body", "is not UTF-8 at byte 0"),
     (b"[" * 5000, 400, "the body", "cannot be read"),
     (b'{"rows": [' + b"1" * 5000 + b"]}", 400, "the body", "cannot be read"),
-    ([], 400, "the body", "no JSON object"),
+    ([], 400, "the body", "is not a JSON object"),
     ({}, 422, "the body", "has no key 'rows'"),
     ({"rows": [ROW], "x": 1}, 422, "the body", "has the key 'x'; its keys are rows"),
     ({"rows": ROW}, 422, "rows", "is no list"),

@@ -122,11 +122,11 @@ def test_runs_that_cannot_be_added(run_of: RunOf, tmp_path: Path) -> None:
     (root / "empty").mkdir()
     (root / "inside").symlink_to(root / "empty")
     cases: list[tuple[Any, int, str]] = [
-        ({"directory": str(run)}, 403, "is in no folder from which"),
-        ({"directory": str(root / "link")}, 403, "is in no folder from which"),
-        ({"directory": str(root / ".." / "outside")}, 403, "is in no folder from which"),
-        ({"directory": str(root)}, 403, "is in no folder from which"),
-        ({"directory": "\0"}, 403, "is in no folder from which"),
+        ({"directory": str(run)}, 403, "is not in a folder from which"),
+        ({"directory": str(root / "link")}, 403, "is not in a folder from which"),
+        ({"directory": str(root / ".." / "outside")}, 403, "is not in a folder from which"),
+        ({"directory": str(root)}, 403, "is not in a folder from which"),
+        ({"directory": "\0"}, 403, "is not in a folder from which"),
         ({"directory": str(root / "gone")}, 422, "there is no such run directory"),
         ({"directory": str(root / "inside")}, 422, "is no run directory"),
         ({"directory": 3}, 422, "is no text"),

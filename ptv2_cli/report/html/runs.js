@@ -153,10 +153,13 @@ function wrongRows(runs) {
   const size = (at) => Math.max(...shared.map((run) => (wrong(run, at) ? 1 - (run.answers[at][2] ?? 0) : 0)));
   const shown = rows.map((row, at) => at).filter((at) => shared.some((run) => wrong(run, at)));
   shown.sort((a, b) => size(b) - size(a));
-  const counts = shared.map((run) => `${title(run)}: ${run.wrong} of ${run.count} rows are wrong.`);
+  const split = data.columns[first.column].split;
+  const counts = shared.map((run, place) => make('p', {},
+    `${shared.length > 1 ? `${'AB'[place]}: ` : ''}${title(run)}: ${run.wrong} of ${run.count} rows are wrong. `,
+    run.wrong ? make('code', {}, `ptv2 errors ${run.directory} --split ${split} --limit ${run.wrong}`) : null,
+    run.wrong ? ' shows them.' : ''));
   const only = shared.length > 1 ? make('label', {}, make('input', { type: 'checkbox', id: 'differ' }),
     ' only rows on which the answers differ') : null;
-  const split = data.columns[first.column].split;
   const list = make('div', {}, shown.map((at) => {
     const row = rows[at];
     const terms = [...Object.entries(row.columns), ['gold', row.gold]];
@@ -174,9 +177,8 @@ function wrongRows(runs) {
   }
   const other = second && shared.length === 1
     ? make('p', {}, 'The second run was scored on other rows, so its answers do not stand beside these.') : null;
-  return make('section', { id: 'wrong' }, make('h3', {}, 'Wrong rows'), counts.map((text) => make('p', {}, text)), other,
-    make('p', {}, `${shown.length} are in this page. All of them: `,
-      make('code', {}, `ptv2 errors ${first.directory} --split ${split} --limit ${first.wrong}`)), only, list);
+  return make('section', { id: 'wrong' }, make('h3', {}, 'Wrong rows'), counts, other,
+    make('p', {}, `Rows on this page: ${shown.length}.`), only, list);
 }
 
 function configs(runs) {
