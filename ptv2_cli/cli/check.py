@@ -167,6 +167,8 @@ def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tup
     whole = total_memory(device)
     each = f"each of {devices} devices" if devices > 1 else device
     line = f"about {gib(need.total)} of {gib(whole)} ({each}): {', '.join(parts)}"
+    if need.offloaded:
+        line += f", and {gib(need.offloaded)} of main memory"
     if need.gathered:
         line += f"; a step gets {gib(need.gathered)} from the others"
     if need.total < whole:

@@ -37,6 +37,7 @@ IGNORED = frozenset(
         "method.init.run",
         "train.cache",
         "train.shard",
+        "train.cpu_offload",
         "retention",
     }
 )

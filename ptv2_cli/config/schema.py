@@ -293,6 +293,12 @@ class TrainSection(Section):
         "backbone that trains its gradients and optimizer states too (FSDP2, arXiv 2304.11277), "
         "for models that are larger than one device; default: each device holds the whole backbone",
     )
+    cpu_offload: Flag = Field(
+        False,
+        description="with shard: full, keep each device's part of the weights, and of a backbone "
+        "that trains its gradients and optimizer states, in main memory, and copy layer by layer "
+        "to the device; no effect on a CPU",
+    )
     compile: Flag = Field(
         False,
         description="compile the backbone's layers with torch.compile, for long runs on a GPU; the "

@@ -27,8 +27,10 @@ from ptv2_cli.errors import RankEnded
 from ptv2_cli.learner import Learner
 
 
-def shard_layers(learner: Learner, group: ProcessGroup, device: torch.device) -> None:
-    """Leave this process its part of the backbone's weights of each layer, on the device.
+def shard_layers(
+    learner: Learner, group: ProcessGroup, device: torch.device, *, offload: bool = False
+) -> None:
+    """Move the learner to the device, and leave this process its part of each layer's weights.
 
     One layer after another is moved there, so that no more than one is there as a whole. Weights
     that are mapped from a file take no memory before that. What a method has added to a layer, and
@@ -36,19 +38,24 @@ def shard_layers(learner: Learner, group: ProcessGroup, device: torch.device) ->
 
     Args:
         learner: the same in all processes.
-        group: the processes; one alone keeps everything.
+        group: the processes, several.
         device: where this process trains.
+        offload: whether the part, and of weights that train its gradients and optimizer states,
+            stays in main memory, and is copied to the device when a layer is gathered.
     """
-    if group.size == 1:
-        return
-    from torch.distributed.fsdp import fully_shard  # not every run's to wait for
+    # not every run's to wait for
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
+    policy = OffloadPolicy()
+    if offload:
+        policy = CPUOffloadPolicy(pin_memory=device.type != "cpu")
     mesh = DeviceMesh.from_group(group.tensors, device.type)
     model = learner.backbone.model
     shared = shared_values(learner)
     whole = {value for value in model.parameters() if value not in shared}
     layers = [
-        fully_shard(layer, mesh=mesh, ignored_params=whole) for layer in layers_with_sites(model)
+        fully_shard(layer, mesh=mesh, offload_policy=policy, ignored_params=whole)
+        for layer in layers_with_sites(model)
     ]
     # With a root, a layer is gathered while the one before it computes.
     fully_shard(model, mesh=mesh, ignored_params=whole)
@@ -59,6 +66,9 @@ def shard_layers(learner: Learner, group: ProcessGroup, device: torch.device) ->
         # A run may go on with an evaluation, and tensors that inference mode makes cannot train.
         layer.unshard()
         layer.reshard()
+    for value in (*learner.parameters(), *learner.buffers()):
+        if not is_shared(value):
+            value.data = value.data.to(device)
 
 
 def shared_values(learner: Learner) -> set[nn.Parameter]:
@@ -110,7 +120,7 @@ def scattered_weight(
     group.scatter_rows(None if whole is None else whole.to(device), rows, len(like))
     form: Any = like
     return DTensor.from_local(
-        rows.to(part.device),
+        rows,
         form.device_mesh,
         form.placements,
         run_check=False,

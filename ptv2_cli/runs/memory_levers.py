@@ -125,6 +125,8 @@ def _possible(resolved: ResolvedConfig, devices: int) -> Iterator[Lever]:
     scaled = method.trains_backbone and train.precision == "fp16"
     if devices > 1 and whole and not scaled:
         yield Lever(("train.shard=full",), "same result, and the devices send weights")
+    if devices > 1 and train.shard is not None and not train.cpu_offload:
+        yield Lever(("train.cpu_offload=true",), "same result, more time")
     quantizes = find_spec("torchao") is not None and not train.compile and train.shard is None
     if quantizes and not method.changes_backbone and backbone.quantize is None:
         yield Lever(("backbone.quantize=int8",), "scores change a little, more time")

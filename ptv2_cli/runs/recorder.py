@@ -220,11 +220,10 @@ class RunRecorder:
         state["tracker"] = self.record.state()
         state["warnings"] = list(self.session.warnings)
         state["threads"] = torch.get_num_threads() * self.group.size
-        contents: dict[Role, Checkpoint] = {
-            "last": Checkpoint(gathered(tensors, self.group), state)
-        }
+        last = Checkpoint(gathered(tensors, self.group), state)
+        contents: dict[Role, Checkpoint] = {"last": last}
         if self._best_evaluation is not None and self.record.best is not None:
-            contents["best"] = self._best(self.record.best)
+            contents["best"] = self._best(self.record.best, last)
         return contents
 
     def add_to(self, save: Save, contents: Mapping[Role, Checkpoint]) -> None:
@@ -398,16 +397,18 @@ class RunRecorder:
         if note is not None:
             self.warn(note)
 
-    def _best(self, record: dict[str, Any]) -> Checkpoint:
-        """The checkpoint `best`."""
-        with self.lane.averaged():
-            tensors = {f"learner.{k}": v for k, v in self.session.learner.own_state().items()}
-            tensors = gathered(tensors, self.group)
+    def _best(self, record: dict[str, Any], last: Checkpoint) -> Checkpoint:
+        """The checkpoint `best`, whose weights are those of `last` unless they are averaged."""
+        tensors = {k: v for k, v in last.tensors.items() if k.startswith("learner.")}
+        if self.lane.averaged_steps:
+            with self.lane.averaged():
+                state = self.session.learner.own_state()
+                tensors = gathered({f"learner.{k}": v for k, v in state.items()}, self.group)
         best = {k: v for k, v in record.items() if k != "state"}
-        state = {**best, "task_state": record["state"]}
+        best["task_state"] = record["state"]
         if self.resolved_run.data.demonstrations:
-            state["demonstrations"] = plain(self.resolved_run.data.demonstrations)
-        return Checkpoint(tensors, state)
+            best["demonstrations"] = plain(self.resolved_run.data.demonstrations)
+        return Checkpoint(tensors, best)
 
     def _warn_at_end(self, status: str, selected: Evaluation | None) -> None:
         if status == "diverged":

@@ -221,9 +221,11 @@ def open_session(
     check_compiler(resolved.config, device)
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
     learner = build_learner(resolved, data, device, shared)
-    if resolved.config.train.shard is not None:
-        shard_layers(learner, group, device)
-    learner = learner.to(device)
+    train = resolved.config.train
+    if train.shard is not None and group.size > 1:
+        shard_layers(learner, group, device, offload=train.cpu_offload)
+    else:
+        learner = learner.to(device)
     predictor = Predictor(
         writer=_writer(resolved, data, learner),
         learner=learner,
@@ -236,4 +238,8 @@ def open_session(
         prompt=0 if resolved.method.uses_template else resolved.config.prompt_len or 0,
         class_weights=resolved_run.data.class_weights(resolved.config.train.class_weights),
     )
-    return Session(resolved_run, device, data, learner, predictor, group=group)
+    session = Session(resolved_run, device, data, learner, predictor, group=group)
+    if train.cpu_offload and (device.type == "cpu" or not session.sharded):
+        why = "the weights are in main memory" if device.type == "cpu" else "there is one device"
+        session.warnings.append(f"train.cpu_offload has no effect: {why}")
+    return session

@@ -56,6 +56,8 @@ class StepMemory:
     gathered: int = 0
     """What each of several devices gets from the others in a step, with `train.shard`: weights, and
     gradients of those that train."""
+    offloaded: int = 0
+    """What each of them keeps in main memory, with `train.cpu_offload`; not in the total."""
 
     @property
     def total(self) -> int:
@@ -112,12 +114,26 @@ def _simulated(
     others = sum(layers) * (devices - 1) // devices
     step = int(SLACK * (peak - dense)) + GATHERED * max(layers)
     passes = 2 if trained else 1
+    states = MOMENTS + (MEAN if train.average is not None else 0)
+    part = gradients = sum(layers) - others  # of what devices share
+    kept = 0
     if tuned and shared:
-        trained -= others // FP32
-        step += sum(layers) - others + REDUCED * max(layers)
+        trained -= sum(layers) // FP32
+        kept = part // FP32 * states
+        step += REDUCED * max(layers)
         passes += 1  # the gradients
-    kept = trained * (MOMENTS + (MEAN if train.average is not None else 0))
-    return StepMemory(held - others, kept, step, train.accumulate * passes * others)
+    else:
+        gradients = 0
+    away = 0
+    if _offloads(resolved, device):
+        away, part, gradients, kept = part + gradients + kept, 0, 0, 0
+    return StepMemory(
+        backbone=held - sum(layers) + part,
+        trained=trained * states + kept,
+        step=step + gradients,
+        gathered=train.accumulate * passes * others,
+        offloaded=away,
+    )
 
 
 def _largest_batch(resolved: ResolvedConfig, data: EncodedData, devices: int) -> Batch:
@@ -135,6 +151,11 @@ def _largest_batch(resolved: ResolvedConfig, data: EncodedData, devices: int) ->
     )
     rows = plan.largest
     return plan.collate(rows[: -(-len(rows) // devices)])
+
+
+def _offloads(resolved: ResolvedConfig, device: torch.device) -> bool:
+    """Whether what devices share is kept in another memory than theirs."""
+    return resolved.config.train.cpu_offload and device.type != "cpu"
 
 
 def _shared(learner: Learner) -> list[list[nn.Parameter]]:

@@ -17,8 +17,12 @@ from torch import Tensor
 
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.distributed.shard import is_shared, part_of
+from ptv2_cli.multiplex import Sharing
+from ptv2_cli.training.checkpoint import Checkpoint
 from ptv2_cli.training.lane import Lane
+from ptv2_cli.training.loop import train_batch
 from ptv2_cli.training.optim import trained_values
+from ptv2_cli.training.shared_checkpoint import received
 from tests.distributed import test_exact as exact
 from tests.distributed import test_stopping as stopping
 from tests.distributed.test_shard import FolderOf, write
@@ -63,7 +67,11 @@ def half(folder: Path, folder_of: FolderOf) -> dict[str, Any]:
     return {**one_module(folder, folder_of), "train": {**TRAIN, "precision": "bf16"}}
 
 
-CASES = (tuned, one_module, positions, prompted, writer, half)
+def offloaded(folder: Path, folder_of: FolderOf) -> dict[str, Any]:
+    return {**exact.sequence(folder, folder_of), **TUNED, "train": {**TRAIN, "cpu_offload": True}}
+
+
+CASES = (offloaded, tuned, one_module, positions, prompted, writer, half)
 
 
 def tensors(output: Path, role: str) -> dict[str, Tensor]:
@@ -188,3 +196,51 @@ def test_a_range_test_leaves_the_parts_as_they_were(tmp_path: Path, folder_of: F
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ptv2_cli.training.lr_range.rates_around", lambda rate: [rate, 9 * rate])
         assert ranks.in_ranks(2, tested) == [[], []]
+
+
+@pytest.mark.parametrize("method", ["finetune", "ptuning_v2"])
+def test_parts_stay_in_main_memory(method: str, tmp_path: Path, folder_of: FolderOf) -> None:
+    config = write(exact.sequence, tmp_path, folder_of)
+    length = "null" if method == "finetune" else "3"
+    sets = ("train.cpu_offload=true", f"method={method}", f"prompt_len={length}")
+
+    def offloading(group: ProcessGroup) -> Any:
+        session = tiny.opened(config, tmp_path / "runs", *sets, group=group)
+        layers = session.learner.backbone.model.encoder.layer
+        groups = [layer._get_fsdp_state()._fsdp_param_group for layer in layers]
+        parts = [part.offload_to_cpu for group in groups for part in group.fsdp_params]
+        return parts, session.warnings
+
+    for parts, warnings in ranks.in_ranks(2, offloading):
+        assert len(parts) > 40
+        assert all(parts)
+        assert warnings == ["train.cpu_offload has no effect: the weights are in main memory"]
+    assert "train.shard is not set" in tiny.problems(config, *sets, "train.shard=null")
+
+
+@pytest.mark.parametrize("shard", ["full", "null"])
+def test_a_step_under_way_is_added_up_once(shard: str, tmp_path: Path, folder_of: FolderOf) -> None:
+    """Trials that train side by side are saved between two batches of a step."""
+    config = write(tuned, tmp_path, folder_of)
+
+    def lane(group: ProcessGroup) -> Lane:
+        return tiny.opened(config, tmp_path, f"train.shard={shard}", group=group).new_lane()
+
+    def rest(lane: Lane) -> list[float]:
+        steps = [done for _ in range(3) for _, done in train_batch([lane], Sharing())]
+        return [float(done.loss) for done in steps]
+
+    begun = lane(ALONE)
+    assert train_batch([begun], Sharing()) == []
+    tensors, state = begun.state()
+    saved = Checkpoint({name: value.clone() for name, value in tensors.items()}, state)
+
+    def gone_on(group: ProcessGroup) -> list[float]:
+        other = lane(group)
+        read = received(saved if group.first else None, other.shared(), group)
+        assert read is not None
+        other.restore(read, tmp_path)
+        return rest(other)
+
+    found = ranks.in_ranks(2, gone_on)
+    assert found == [pytest.approx(rest(begun), abs=1e-5)] * 2

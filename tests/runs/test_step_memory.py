@@ -173,3 +173,26 @@ def test_devices_share_what_trains(run_of: Callable[..., ResolvedRun]) -> None:
     assert alone.gathered == 0
     # Beside a part of the gradients there is room for those of three layers, and for its weights.
     assert four.step < two.step < alone.step - sum(layers) // 2 + 6 * max(layers)
+
+
+def test_what_is_kept_in_main_memory(
+    run_of: Callable[..., ResolvedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU it is the same memory; on another device that memory is free."""
+    train = {"steps": 1, "batch_size": 8, "shard": "full"}
+    for method, times in (("finetune", 4), ("head_only", 1)):  # weights, gradients, two moments
+        run = run_of("llama", method=method, prompt_len=None, train=train)
+        data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+        (lever,) = [each for each in _possible(run.resolved, 2) if "offload" in each.sets[0]]
+        offloaded = _with(run.resolved, lever)
+        here = step_memory(run.resolved, data, tiny.CPU, 2)
+        assert here is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("ptv2_cli.runs.step_memory._offloads", lambda *_: True)
+            away = step_memory(offloaded, data, tiny.CPU, 2)
+        assert away is not None
+        backbone = tiny.open_session(run, tiny.CPU).learner.backbone
+        values = [value for each in backbone.model.layers for value in each.parameters()]
+        part = sum(value.nbytes for value in values) // 2
+        assert away.offloaded == times * part == here.total - away.total
+        assert step_memory(offloaded, data, tiny.CPU, 2) == here

@@ -112,6 +112,10 @@ def _sharding(loaded: LoadedConfig, method: MethodSpec) -> Iterator[Problem]:
     """What several devices cannot do while they share the backbone's weights."""
     config, where = loaded.config, loaded.where("train", "shard")
     if config.train.shard is None:
+        if config.train.cpu_offload:
+            what = "cpu_offload is about weights that devices share, and train.shard is not set"
+            key = loaded.where("train", "cpu_offload")
+            yield Problem(key, what, "add train.shard: full, or leave cpu_offload out")
         return
     if method.trains_backbone and config.train.precision == "fp16":
         what = "the loss of fp16 cannot be scaled where devices share weights that train"
