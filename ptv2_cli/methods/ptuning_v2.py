@@ -30,12 +30,14 @@ PAPER: Mapping[str, Any] = {
     "key_lr_factor": 1.0,
 }
 """What `recipe: paper` stands for: the options as the paper's code has them."""
-DEFAULTS: Mapping[str, Any] = {**PAPER}
-"""The options of a config without a recipe. Values that prove better than PAPER's belong here."""
+DEFAULTS: Mapping[str, Any] = {**PAPER, "init": None}
+"""The options of a config without a recipe; docs/levers.md compares them with others."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
 LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
-HEAD_RATES: Mapping[str, float] = {}
+INITS: Mapping[str, str] = {"token": "matched"}
+"""Default of `init` by kind, without a recipe; a kind that is not listed has PAPER's."""
+HEAD_RATES: Mapping[str, float] = {"token": 5e-3}
 """Default of `head.lr` by kind, without a recipe; a kind that is not listed has train.lr."""
 
 
@@ -60,13 +62,14 @@ class PTuningV2(MethodSpec):
         "residual: the output of a small network is added to the prompt (arXiv 2305.03937)",
     )
     reparam_hidden: Count = Field(512, description="hidden width of the network of reparam")
-    init: Init = Field(
+    init: Init | None = Field(
         DEFAULTS["init"],
         description="initial values: normal, N(0, 0.02) as published; {normal: STD}, N(0, STD); "
         "zero; keys and values that the frozen model computes for words (vocab, labels, unused, "
         "{text: WORDS}), for train rows (rows) or for 8 tokens from random places of them (chunks, "
         "arXiv 2508.17032); matched, draws with the mean and standard deviation of each value over "
-        "train rows; {run: DIR}, the prompt of a finished run",
+        "train rows; {run: DIR}, the prompt of a finished run; default: matched for tagging, else "
+        "normal",
     )
     dropout: Dropout = Field(
         DEFAULTS["dropout"],
@@ -104,6 +107,9 @@ class PTuningV2(MethodSpec):
         """The options, with default values for those that are not given."""
         if not isinstance(value, dict):
             return value
+        value = {
+            name: given for name, given in value.items() if name != "init" or given is not None
+        }
         if value.get("recipe") == "paper":
             return {**PAPER, **value}
         fixed = OF_NETWORKS.get(str(value.get("reparam")), ())
@@ -113,6 +119,12 @@ class PTuningV2(MethodSpec):
         """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
         head = None if self.recipe == "paper" else HEAD_RATES.get(kind.rates_name)
         return replace(frozen_defaults(LEARNING_RATES, kind), head_lr=head)
+
+    def for_kind(self, kind: KindSpec) -> PTuningV2:
+        """The same options with the kind's `init`, if the config gives none."""
+        if self.init is not None:
+            return self
+        return self.model_copy(update={"init": INITS.get(kind.rates_name, PAPER["init"])})
 
     def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""
@@ -126,7 +138,7 @@ class PTuningV2(MethodSpec):
         return prefix(
             context,
             self.layers_by_stack(Counter(site.stack for site in context.sites)),
-            init=self.init,
+            init=self.init or PAPER["init"],
             reparam=self.reparam,
             hidden=self.reparam_hidden,
             key_lr_factor=self.key_lr_factor,
@@ -162,7 +174,7 @@ class PTuningV2(MethodSpec):
         """Wrong `layers` or `sites`, and options that exclude each other."""
         if self.init == "zero" and self.reparam == "mlp":
             yield "init", "init: zero with reparam: mlp keeps all prompts equal throughout training"
-        elif drawn_std(self.init) is None and self.reparam == "mlp":
+        elif self.init and drawn_std(self.init) is None and self.reparam == "mlp":
             yield "init", "init sets keys and values, but with reparam: mlp the network sets them"
         if self.init == "zero" and self.softmax == "separate":
             what = "init: zero with softmax: separate: values and gates at zero, nothing learns"

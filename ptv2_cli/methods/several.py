@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -284,10 +284,17 @@ class Combined(Several):
             parts.append(Part(item["name"], spec, item[FACTOR]))
         return parts
 
+    def for_kind(self, kind: KindSpec) -> Combined:
+        """The same methods, each `for_kind`."""
+        return self._with(lambda spec: spec.for_kind(kind))
+
     def without_init(self) -> Combined:
         """The same methods, each `without_init`."""
+        return self._with(lambda spec: spec.without_init())
+
+    def _with(self, change: Callable[[MethodSpec], MethodSpec]) -> Combined:
         parts = [
-            {"name": part.name, **part.spec.without_init().model_dump(), FACTOR: part.lr_factor}
+            {"name": part.name, **change(part.spec).model_dump(), FACTOR: part.lr_factor}
             for part in self.parts
         ]
         return self.model_copy(update={"of": tuple(parts)})

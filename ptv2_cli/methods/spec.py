@@ -93,6 +93,10 @@ class MethodSpec(Section):
         """Training defaults for a kind of task."""
         raise NotImplementedError
 
+    def for_kind(self, kind: KindSpec) -> MethodSpec:
+        """The same method with the defaults of options that depend on the kind of task."""
+        return self
+
     def build(self, context: Context) -> Method:
         """The module that trains.
 

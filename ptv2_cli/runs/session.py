@@ -202,6 +202,8 @@ def open_session(
     resolved_run: ResolvedRun,
     device: torch.device,
     shared: Backbone | None = None,
+    reuse: Callable[[ResolvedConfig, EncodedData], None] | None = None,
+    *,
     group: ProcessGroup = ALONE,
 ) -> Session:
     """Load tokenizer and backbone, probe it, assemble the learner on the device.
@@ -210,6 +212,7 @@ def open_session(
         resolved_run: the run.
         device: where this process trains.
         shared: a view of a backbone that is loaded already.
+        reuse: gives the data features that exist already; called before anything reads them.
         group: the processes that train the run together.
 
     Raises:
@@ -220,6 +223,8 @@ def open_session(
     check_machine(resolved.config.backbone, device)
     check_compiler(resolved.config, device)
     data = encode(resolved, resolved_run.data, tokenizer_of(resolved))
+    if reuse is not None:
+        reuse(resolved, data)
     learner = build_learner(resolved, data, device, shared)
     train = resolved.config.train
     if train.shard is not None and group.size > 1:

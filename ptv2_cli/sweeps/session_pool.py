@@ -9,6 +9,7 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.encoding import EncodedData
+from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweeps.compatibility import alone, difference
@@ -35,8 +36,9 @@ class SessionPool:
             BackboneError: the backbone cannot be loaded or prompted.
             ConfigError: this machine cannot hold its weights as the config wants.
         """
-        session = open_session(resolved_run, self.device, self._view(resolved_run))
-        self._share_features(session)
+        view = self._view(resolved_run)
+        session = open_session(resolved_run, self.device, view, self._share_features)
+        self._open.append(session.data)
         return session
 
     def close(self, resolved_run: ResolvedRun) -> None:
@@ -58,17 +60,16 @@ class SessionPool:
         self._backbone = None
         free(self.device)
 
-    def _share_features(self, session: Session) -> None:
-        """Give the session the features that an equal encoder made from the same rows."""
-        key = _feature_key(session)
+    def _share_features(self, resolved: ResolvedConfig, data: EncodedData) -> None:
+        """Give the data the features that an equal encoder made from the same rows."""
+        key = data.encoder.identity, resolved.task.kind, resolved.task.options.model_dump_json()
         if key not in self._features:
             # Other text: nobody needs the features of runs that have ended.
-            in_use = {other: data for other, data in self._features.items() if data in self._open}
+            in_use = {k: held for k, held in self._features.items() if held in self._open}
             self._features = in_use
         else:
-            session.data.reuse(self._features[key])
-        self._features[key] = session.data
-        self._open.append(session.data)
+            data.reuse(self._features[key])
+        self._features[key] = data
 
 
 def free(device: torch.device) -> None:
@@ -76,8 +77,3 @@ def free(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _feature_key(session: Session) -> FeatureKey:
-    task = session.resolved.task
-    return session.data.encoder.identity, task.kind, task.options.model_dump_json()

@@ -15,6 +15,7 @@ from ptv2_cli.config.load import load_config
 from ptv2_cli.kinds import kind_spec
 from ptv2_cli.methods import ptuning_v2
 from ptv2_cli.methods.ptuning_v2 import DEFAULTS, PAPER, PTuningV2
+from ptv2_cli.methods.several import Combined
 
 MOVED = {"init": "chunks", "position_offset": "keep", "key_lr_factor": 0.3, "dropout": "off"}
 WORDS = {"right": "true", "wrong": "false"}
@@ -47,6 +48,45 @@ def test_one_table_holds_the_defaults(moved) -> None:
     said = options()
     assert {name: said[name] for name in MOVED} == MOVED
     assert {name: options(recipe=None)[name] for name in MOVED} == MOVED
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "init"),
+    [
+        ("token", {}, "matched"),
+        ("token", {"init": None}, "matched"),
+        ("token", {"init": "vocab"}, "vocab"),
+        ("token", {"recipe": "paper"}, "normal"),
+        ("token", {"reparam": "mlp"}, "normal"),
+        ("token", {"reparam": "residual"}, "matched"),
+        ("sequence", {}, "normal"),
+        ("span", {}, "normal"),
+    ],
+)
+def test_initial_values_of_each_kind(kind: str, given: dict[str, Any], init: str) -> None:
+    method = PTuningV2.model_validate(given)
+    assert list(method.problems(None, {"self": 3})) == []
+    assert method.for_kind(kind_spec(kind)).init == init
+    together = Combined(of=[{"name": "ptuning_v2", **given}, "bitfit"])
+    assert together.for_kind(kind_spec(kind)).of[0]["init"] == init
+
+
+def test_tagging_by_default(folder_of, tmp_path) -> None:
+    config = tiny.write_config(
+        tmp_path / "c.yaml",
+        folder_of("bert"),
+        tiny.write_ner(tmp_path / "ner"),
+        task={"name": "ner/conll2003", "data": str(tmp_path / "ner")},
+    )
+    resolved = tiny.resolved(config)
+    assert resolved.config.method.options["init"] == "matched"
+    assert resolved.config.head.lr == 5e-3
+    said = ["method.init=matched", "head.lr=5e-3"]
+    marks = [tiny.prepared(config, tmp_path / "runs", sets).fingerprint for sets in ([], said)]
+    assert marks[0] == marks[1]
+    published = tiny.resolved(config, "method.recipe=paper")
+    assert published.config.method.options["init"] == "normal"
+    assert published.config.head.lr is None
 
 
 def test_a_recipe_keeps_what_is_given(moved) -> None:

@@ -155,10 +155,11 @@ def test_text_is_tokenized_once(
         return really(task, rows, encoder)
 
     monkeypatch.setattr(Classification, "encode", encoding)
-    trials = [*LENGTHS, {"method": "ptuning_v1", "prompt_len": 6}]
+    from_rows = {"method": {"name": "ptuning_v2", "init": "matched"}, "prompt_len": 3}
+    trials = [*LENGTHS, from_rows, {"method": "ptuning_v1", "prompt_len": 6}]
     configs = laned.write(tmp_path, folder_of("bert"), rte, *trials, train=TRAIN)
-    swept = laned.sweep(configs, tmp_path / "runs", 5)
-    assert swept.statuses == ["finished"] * 5
+    swept = laned.sweep(configs, tmp_path / "runs", 6)
+    assert swept.statuses == ["finished"] * 6
     assert sorted(encoded) == [12, 12, 16, 16]  # a template is other text
     encoded.clear()
     laned.sweep(configs[:4], tmp_path / "few", 2)

@@ -194,7 +194,7 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
     gather(problems, ConfigError)
     assert method is not None
     assert task is not None
-    return method, task
+    return method.for_kind(task.kind_spec), task
 
 
 def _notes(config: RunConfig, method: MethodSpec) -> Iterator[str]:
