@@ -131,8 +131,8 @@ class Search:
         marks = [trial.fingerprint for trial in store.records]
         self._numbers = {mark: number for number, mark in enumerate(marks, 1)}
         """Fingerprint -> number of the trial, those of earlier commands included."""
-        self._counted: dict[str, int] = {}
-        """Fingerprint -> evaluations that were reported."""
+        self._evaluated: dict[str, list[int]] = {}
+        """Fingerprint -> the steps after which its run was evaluated."""
 
     def specs(self, refuse: Callable[[Trial], None]) -> Iterator[TrialSpec]:
         """The trials, each decided on when it is asked for; those of earlier commands first.
@@ -153,9 +153,13 @@ class Search:
         if self.options.prune is None:
             return False
         number = self._open[mark][0].number
-        self._counted[mark] = self._counted.get(mark, self._evaluated(trial)) + 1
+        if mark not in self._evaluated:
+            self._evaluated[mark] = _evaluated_before(trial)
+        steps = self._evaluated[mark]
+        if evaluation.step not in steps:  # else its process died before it was saved
+            steps.append(evaluation.step)
         value = evaluation.scores.get(trial.record.metric or "", math.nan)
-        self._study.report(number, self._counted[mark], value)
+        self._study.report(number, steps.index(evaluation.step) + 1, value)
         return self._study.gives_up(number)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
@@ -227,16 +231,6 @@ class Search:
             self._study.tell(setting.number, "failed")
         else:  # also one that diverged: worse than any other
             self._study.tell(setting.number, "pruned")
-
-    def _evaluated(self, trial: Trial) -> int:
-        """Evaluations of a trial before this command."""
-        run = trial.resolved_run
-        if run is None or not run.started:
-            return 0
-        from ptv2_cli.training.checkpoint import load_state
-
-        state = load_state(run.directory.checkpoints, "last", run.fingerprint)
-        return len(state["tracker"]["history"])
 
     def _combined(self, values: Sequence[Any], seed: Any) -> Combination:
         axes, seeds = [*self.space, *self._seed_axes], [] if seed is None else [seed]
@@ -320,6 +314,17 @@ def plan_search(
         memo=context.memo,
         samples=min(lanes, options.trials or lanes),
     )
+
+
+def _evaluated_before(trial: Trial) -> list[int]:
+    """The steps after which a trial was evaluated before its last save."""
+    run = trial.resolved_run
+    if run is None or not run.started:
+        return []
+    from ptv2_cli.training.checkpoint import load_state
+
+    state = load_state(run.directory.checkpoints, "last", run.fingerprint)
+    return [evaluation["step"] for evaluation in state["tracker"]["history"]]
 
 
 def _evaluations(run: ResolvedRun | None) -> int:

@@ -27,7 +27,6 @@ TORCHRUN = {
 
 
 def exchange(group: ProcessGroup) -> dict[str, Any]:
-    group_module.BUCKET = 5
     own = [torch.full((2, 2), float(group.rank)), torch.ones(3), torch.ones(1).bfloat16()]
     group.sum(own)
     return {
@@ -39,7 +38,8 @@ def exchange(group: ProcessGroup) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_what_ranks_send_each_other(size: int) -> None:
+def test_what_ranks_send_each_other(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "BUCKET", 5)
     found = ranks.in_ranks(size, exchange)
     total = float(sum(range(size)))
     assert (

@@ -153,6 +153,29 @@ def test_a_trial_that_ended_is_told_after_a_kill(
     assert len(again.scores) == 3
 
 
+def test_an_evaluation_that_a_dead_process_repeats_is_counted_once(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, where a task goes on from a save before what it has told already."""
+    sweep = {"search": "random", "trials": 1, "space": RATES, "prune": "median"}
+    reported: list[tuple[int, float]] = []
+    report, really = Study.report, Search.should_stop
+
+    def reports(self: Study, number: int, evaluation: int, value: float) -> None:
+        reported.append((evaluation, value))
+        report(self, number, evaluation, value)
+
+    def twice(self: Search, trial: Any, evaluation: EvalDone) -> bool:
+        really(self, trial, evaluation)
+        return really(self, trial, evaluation)
+
+    monkeypatch.setattr(Study, "report", reports)
+    monkeypatch.setattr(Search, "should_stop", twice)
+    searched = Searched(config, tmp_path / "runs", sweep)
+    assert searched.statuses == ["finished"]
+    assert [evaluation for evaluation, _ in reported] == [1, 1, 2, 2]
+
+
 def test_a_pruned_trial_leaves_its_place(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
