@@ -176,10 +176,10 @@ def sweep(
     from ptv2_cli.cli.sweep_view import view
     from ptv2_cli.registry import ENGINES
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
-    from ptv2_cli.runs.lock import locked, unlocked_warning
+    from ptv2_cli.runs.lock import unlocked_warning
     from ptv2_cli.sweeps.engine import EngineContext
     from ptv2_cli.sweeps.join import run_joined
-    from ptv2_cli.sweeps.membership import writing_alone
+    from ptv2_cli.sweeps.membership import refuse_writer, writing_alone
     from ptv2_cli.sweeps.run import run_trials
     from ptv2_cli.sweeps.search import plan_search
     from ptv2_cli.sweeps.store import Store
@@ -202,9 +202,12 @@ def sweep(
         show_plan(store, every=dry_run)
     again = "free some space; the same command continues"
     if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
-        writing = locked(store.folder) if join else writing_alone(store.folder)
-        with writing_at(store.folder, ELSEWHERE, again, RunError), writing:
-            pass
+        with writing_at(store.folder, ELSEWHERE, again, RunError):
+            if join:
+                refuse_writer(store.folder)
+            else:
+                with writing_alone(store.folder):
+                    pass
     forecast = runner.forecast(store.specs() if proposer is None else proposer.samples)
     if proposer is not None:
         show_search_forecast(forecast, proposer, store, every=dry_run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,16 +18,22 @@ from ptv2_cli.files import UNSUPPORTED, refuse_link
 LOCK = ".lock"
 """The lock file in a folder. It is removed with the lock; a killed process leaves it, unlocked."""
 _WAIT = 0.1
-"""Seconds to wait, because `in_use` holds the lock for a moment."""
+"""Seconds to wait for the lock before looking who holds it."""
+_MOMENT = 10.0
+"""Longest time in seconds that a process may hold the lock without a name, only to look."""
 _HOLDER_AT = 1
 """Where the holder's name begins: Windows lets nobody else read the first byte, which is locked."""
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool]:
+def locked(folder: Path, *, looking: bool = False) -> Iterator[bool]:
     """Hold the folder's lock; the system releases it when the process ends, however it ends.
 
     Yields False where the file system has no locks: then nothing keeps a second process away.
+
+    Args:
+        folder: a run folder or a sweep folder.
+        looking: whether to hold it for a moment only, without a name; other processes wait so long.
 
     Raises:
         RunError: another process holds it; the message names that process.
@@ -34,7 +41,7 @@ def locked(folder: Path) -> Iterator[bool]:
     refuse_link(folder)
     lock = _lock(folder)
     try:
-        lock.acquire(timeout=_WAIT)
+        _acquire(lock, folder)
     except Timeout:
         raise RunError.at(
             str(folder),
@@ -44,7 +51,7 @@ def locked(folder: Path) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-    if lock.is_locked:
+    if lock.is_locked and not looking:
         _write_holder(folder)
     try:
         yield lock.is_locked
@@ -78,6 +85,29 @@ def unlocked_warning(folder: Path) -> str:
 
 def _lock(folder: Path) -> FileLock:
     return FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Get the lock, waiting for processes that only look: they hold it without a name.
+
+    Raises:
+        Timeout: a process holds it that writes.
+    """
+    until = time.monotonic() + _MOMENT
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT)
+        except Timeout:
+            if _is_named(folder) or time.monotonic() > until:
+                raise
+        else:
+            return
+
+
+def _is_named(folder: Path) -> bool:
+    """Whether the lock has the name of a process that may be alive; a killed one left its name."""
+    pid, host = _read_holder(folder)
+    return pid >= 0 and (host != platform.node() or psutil.pid_exists(pid))
 
 
 def _write_holder(folder: Path) -> None:

@@ -78,13 +78,10 @@ class Membership:
         write_atomic(self._alive, json.dumps(content).encode())
         try:
             # After the sign of life: of two processes that start at once, one sees the other.
-            with locked(self._sweep):
-                pass
-        except RunError as error:
+            refuse_writer(self._sweep)
+        except RunError:
             self._alive.unlink(missing_ok=True)
-            problem = error.problems[0]
-            hint = "start both with --join, or wait for the other one"
-            raise RunError.at(problem.where, problem.what, hint) from None
+            raise
         self._thread.start()
         return self
 
@@ -193,6 +190,21 @@ def living(sweep: Path) -> list[dict[str, Any]]:
             with suppress(OSError, ValueError):
                 found.append(json.loads(path.read_text()))
     return found
+
+
+def refuse_writer(sweep: Path) -> None:
+    """See that no process writes a sweep alone.
+
+    Raises:
+        RunError: one does.
+    """
+    try:
+        with locked(sweep, looking=True):
+            pass
+    except RunError as error:
+        problem = error.problems[0]
+        hint = "start both with --join, or wait for the other one"
+        raise RunError.at(problem.where, problem.what, hint) from None
 
 
 @contextmanager

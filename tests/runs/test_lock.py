@@ -12,7 +12,8 @@ import pytest
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.files import sync_folder
-from ptv2_cli.runs.lock import LOCK, in_use, locked
+from ptv2_cli.runs import lock
+from ptv2_cli.runs.lock import LOCK, _lock, in_use, locked
 
 HOLD = """
 import sys
@@ -52,6 +53,35 @@ def test_lock_is_released(tmp_path: Path) -> None:
         with locked(tmp_path):
             assert in_use(tmp_path)
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", ["", " 99999999 here\n"], ids=["new", "of a killed process"])
+def test_a_process_that_only_looks_is_waited_for(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "here")
+    (tmp_path / LOCK).write_text(left)
+    looking = _lock(tmp_path)
+    looking.acquire()
+    waited: list[int] = []
+    read = lock._read_holder
+
+    def released(folder: Path) -> tuple[int, str]:
+        found = read(folder)
+        waited.append(1)
+        looking.release()
+        return found
+
+    monkeypatch.setattr(lock, "_read_holder", released)
+    with locked(tmp_path):
+        assert in_use(tmp_path)
+    assert waited
+
+
+def test_who_only_looks_leaves_no_name(tmp_path: Path) -> None:
+    with locked(tmp_path, looking=True):
+        assert (tmp_path / LOCK).read_text() == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_holder_on_another_machine_is_named_with_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,16 @@ def test_a_file_that_is_being_written_is_no_free_trial(tmp_path: Path) -> None:
         long_ago = time.time() - 2 * membership.STALE_SECONDS
         os.utime(claim, (long_ago, long_ago))
         assert one.take("a")
+
+
+def test_one_that_joins_at_the_same_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = locked(tmp_path, looking=True)
+    first.__enter__()
+    threading.Timer(0.5, first.__exit__, (None, None, None)).start()
+    with Membership(tmp_path) as one:
+        assert one.count() == 1
 
 
 def test_the_clock_of_the_file_system_counts(
