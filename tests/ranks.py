@@ -18,7 +18,7 @@ from ptv2_cli.distributed.group import ProcessGroup, join, leave
 from ptv2_cli.distributed.rank import Rank
 from ptv2_cli.threads import count_restored
 
-SECONDS = 120.0
+SECONDS = 600.0
 """When ranks that have not ended are killed."""
 _FORK: Any = multiprocessing.get_context("fork")
 

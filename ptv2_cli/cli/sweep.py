@@ -201,7 +201,10 @@ def sweep(
     else:
         show_plan(store, every=dry_run)
     again = "free some space; the same command continues"
-    if not dry_run and store.folder.is_dir():  # refused before the forecast loads anything
+    # What follows is refused before the forecast loads anything.
+    if not dry_run and proposer is not None:
+        proposer.require_database()
+    if not dry_run and store.folder.is_dir():
         with writing_at(store.folder, ELSEWHERE, again, RunError):
             if join:
                 refuse_writer(store.folder)

@@ -8,7 +8,7 @@ GPU), objects and decisions by gloo, so that a GPU's queue never waits for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -33,6 +33,8 @@ MEETING = timedelta(minutes=10)
 WORKING = timedelta(days=7)
 """How long they wait for one another afterwards; rank 0 may work alone for a while. A rank that
 ends is noticed at once, because its connections close."""
+LEAVING = timedelta(minutes=5)
+"""How long they wait for a rank that has failed to leave, which first finds out why."""
 BUCKET = 1 << 24
 """Values of one flat sum (fp32: 64 MiB); prompts, adapters and heads fit into one."""
 
@@ -162,6 +164,14 @@ class ProcessGroup:
             dist.scatter(received, parts, src=0, group=self._tensors)
         mine.copy_(received[: len(mine)])
 
+    def outlive(self, rank: int) -> None:
+        """Wait until a rank that has failed has left; until then it finds out what would help.
+
+        The other processes of a run are killed soon after the first of them has ended.
+        """
+        with suppress(RuntimeError):  # the connection closes, nothing is ever sent
+            dist.irecv(torch.zeros(1), rank, group=self._objects).wait(LEAVING)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Leave the block with all ranks: an error in one of them ends it in all.
@@ -210,7 +220,13 @@ def joined(rank: Rank | None, device: torch.device) -> Iterator[ProcessGroup]:
         yield ALONE
         return
     try:
-        yield join(rank, device)
+        group = join(rank, device)
+        try:
+            yield group
+        except RankEnded as ended:
+            if ended.rank is not None:
+                group.outlive(ended.rank)
+            raise
     finally:
         leave()
 

@@ -105,6 +105,17 @@ class Search:
         expected = self._expected() * len(self._seeds)
         self.plan = Plan(name, self._identity(mark), (), 0, expected=expected, searched=True)
 
+    def require_database(self) -> None:
+        """See that the database of the search can be used, if it has one.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.options.storage is not None:
+            from ptv2_cli.sweeps.study import open_database
+
+            open_database(self.options.storage)
+
     def begin(self, store: Store) -> None:
         """Open the study. Make and lock the sweep's folder before.
 
@@ -150,6 +161,8 @@ class Search:
     def should_stop(self, trial: Trial, evaluation: EvalDone) -> bool:
         """Report an evaluation to the study; whether it gives the trial up."""
         mark = trial.record.fingerprint
+        if self.options.seconds is not None:  # a trial that is interrupted has taken time too
+            self._study.note_seconds(self._seconds())
         if self.options.prune is None:
             return False
         number = self._open[mark][0].number

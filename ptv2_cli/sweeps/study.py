@@ -108,7 +108,7 @@ class Study:
         path = folder / JOURNAL
         try:
             self._study = optuna.create_study(
-                storage=_database(options.storage) if options.storage else _journal(path),
+                storage=open_database(options.storage) if options.storage else _journal(path),
                 study_name=name or folder.name,
                 direction="maximize" if mode == "max" else "minimize",
                 load_if_exists=True,
@@ -126,7 +126,7 @@ class Study:
 
     @property
     def seconds(self) -> float:
-        """The time of the search until the last result, over all commands."""
+        """The time of the search until it was last noted, over all commands."""
         return float(self._study.user_attrs.get(_SECONDS, 0.0))
 
     def note_seconds(self, seconds: float) -> None:
@@ -314,7 +314,12 @@ def _journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
-def _database(url: str) -> BaseStorage:
+def open_database(url: str) -> BaseStorage:
+    """The database of a search; its tables are made if it has none.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
     try:
         return RDBStorage(url)
     except Exception as error:  # whatever the database's driver raises

@@ -13,6 +13,9 @@ import yaml
 from commandline import Material, Ptv2, Refused, tree
 from killing import signalled, sweep_folder, sweep_results
 
+from ptv2_cli.sweeps.engine import Forecast
+from ptv2_cli.sweeps.engines.local import LocalEngine
+
 pytest.importorskip("optuna")
 
 RATES = "train.lr={log: [1e-3, 1e-1]}"
@@ -158,6 +161,18 @@ def test_without_optuna_the_command_that_brings_it_is_named(
 
     monkeypatch.setattr("ptv2_cli.sweeps.search_options.find_spec", absent)
     refused("sweep", *SEARCH, says=["is not installed", "pip install 'ptv2[search]'"])
+
+
+def test_a_database_that_cannot_be_used_is_refused_before_anything_is_loaded(
+    config: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+    monkeypatch.setattr(LocalEngine, "forecast", lambda *words: timed.append(1) or Forecast())
+    result = ptv2("sweep", *SEARCH, "--storage", "sqlite:////no/such/folder/x.db")
+    assert result.code == 2
+    assert "the database of the search cannot be used" in result.err
+    assert not timed
+    assert not Path("runs").exists()
 
 
 def test_a_password_is_never_shown(config: Path, ptv2: Ptv2) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,30 @@ def test_an_error_of_a_rank_is_raised_once_and_ends_all() -> None:
     for other in (others, last):
         assert isinstance(other, RankEnded)
         assert (other.rank, other.exit_code, other.problems) == (1, 2, ())
+
+
+def test_the_others_outlive_the_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take a while to find out what would have helped, and nobody may kill it meanwhile."""
+    monkeypatch.setattr(group_module, "leave", lambda: None)  # the helper does it
+    said = tmp_path / "said"
+
+    def fails(group: ProcessGroup) -> bool:
+        monkeypatch.setattr(group_module, "join", lambda rank, device: group)
+        rank = Rank(group.rank, group.size, group.rank, group.size)
+        try:
+            with group_module.joined(rank, torch.device("cpu")), group.together():
+                if group.rank == 1:
+                    raise MemoryError
+        except MemoryError:
+            time.sleep(1)
+            said.touch()
+        except RankEnded:
+            pass
+        return said.exists()
+
+    assert ranks.in_ranks(3, fails) == [True] * 3
 
 
 def interrupted(group: ProcessGroup) -> None:

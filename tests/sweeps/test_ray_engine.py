@@ -93,10 +93,21 @@ class Machines:
         self.other = self.cluster.add_node(**SMALL, env_vars=environment)
 
 
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def first_machine() -> Any:
+    """A cluster of one node; Ray gives it half a minute to start, too little on a busy machine."""
     from ray.cluster_utils import Cluster
 
+    for _ in range(4):
+        try:
+            return Cluster(initialize_head=True, head_node_args=SMALL)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return Cluster(initialize_head=True, head_node_args=SMALL)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # 15 starves beside other tests
@@ -104,7 +115,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         folder = tmp_path_factory.mktemp("machines")
         for name in ("hidden", "disk", "markers"):
             (folder / name).mkdir()
-        cluster = Cluster(initialize_head=True, head_node_args=SMALL)
+        cluster = first_machine()
         there = Machines(cluster, None, folder / "hidden", folder / "disk", folder / "markers")
         try:
             there.add_other()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.errors import ConfigError
+from ptv2_cli.errors import ConfigError, MachineError, Ptv2Error
 from ptv2_cli.sweeps.engine import EngineContext
 from ptv2_cli.sweeps.engines import ray as ray_engine
 from ptv2_cli.sweeps.engines.ray import RayEngine, mark_of
@@ -45,6 +45,50 @@ def test_nobody_listens() -> None:
     with pytest.raises(ConfigError, match="no cluster: ") as raised:
         made(f"127.0.0.1:{port}")
     assert "ray start --head" in raised.value.problems[0].hint
+
+
+@pytest.mark.usefixtures("needs_ray")
+def test_nobody_listens_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match="no cluster: ") as raised:
+        made()
+    assert raised.value.problems[0].where == f"RAY_ADDRESS {address}"
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    made()
+
+
+@pytest.mark.usefixtures("needs_ray")
+@pytest.mark.parametrize(
+    ("address", "variable", "kind", "where"),
+    [
+        (None, "", MachineError, "--engine ray"),
+        ("auto", "", ConfigError, "--address auto"),
+        (None, "auto", ConfigError, "RAY_ADDRESS auto"),
+    ],
+)
+def test_ray_that_does_not_start_is_no_bug(
+    address: str | None,
+    variable: str,
+    kind: type[Ptv2Error],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    from ptv2_cli.sweeps.engines.ray_cluster import connect
+
+    def fails(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(kind, match="timed out during startup") as raised:
+        connect(ClusterRequest(address))
+    assert raised.value.problems[0].where == where
 
 
 @pytest.mark.usefixtures("needs_ray")

@@ -273,6 +273,26 @@ def test_no_setting_starts_after_the_time(
     assert len(longer.statuses) == 3
 
 
+def test_the_time_of_an_interrupted_setting_counts(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = {"search": "random", "time": "1h", "trials": 1, "space": RATES}
+    really = Search.should_stop
+
+    def stopping(self: Search, trial: Any, evaluation: EvalDone) -> bool:
+        really(self, trial, evaluation)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "_seconds", lambda self: 7.0)
+        patch.setattr(Search, "should_stop", stopping)
+        with pytest.raises(Interrupted):
+            Searched(config, tmp_path / "runs", sweep)
+    again = Searched(config, tmp_path / "runs", sweep)
+    assert again.statuses == ["finished"]
+    assert again.search._before == 7.0
+
+
 def test_another_space_is_another_search(config: Path, tmp_path: Path) -> None:
     def folder(**sweep: Any) -> Path:
         return Searched(config, tmp_path / "runs", {"trials": 1, **sweep}).store.folder

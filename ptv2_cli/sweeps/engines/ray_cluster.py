@@ -14,11 +14,13 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ptv2_cli.errors import ConfigError, Problem, gather
+from ptv2_cli.errors import ConfigError, MachineError, Problem, gather
 from ptv2_cli.sweeps.engines import ray_probe
 from ptv2_cli.sweeps.options import ClusterRequest
 
 ADDRESS = "--address"
+VARIABLE = "RAY_ADDRESS"
+"""Ray's own: the address of the cluster where no other is given."""
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
 NODE_SECONDS = 300.0
@@ -43,18 +45,20 @@ class Node:
         return NodeAffinitySchedulingStrategy(self.id, soft=False)
 
 
-def check_address(address: str | None) -> None:
-    """See that something listens there.
+def check_address(given: str | None) -> None:
+    """See that something listens at the address given, or else at that of `RAY_ADDRESS`.
 
     Raises:
         ConfigError: the address cannot be used, or nobody answers.
     """
-    if address is None or address in {"auto", "local"}:
+    where = ADDRESS if given else VARIABLE
+    address = given or os.environ.get(VARIABLE)
+    if not address or address in {"auto", "local"} or (not given and ray.is_initialized()):
         return
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise ConfigError.at(
-            ADDRESS,
+            where,
             f"{address!r} is no address of a cluster",
             f"type {ADDRESS} HOST:PORT, or {ADDRESS} auto on a machine that belongs to the cluster",
         )
@@ -62,7 +66,7 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-        raise _no_cluster(address, reason) from None
+        raise _no_cluster(f"{where} {address}", reason) from None
 
 
 def connect(request: ClusterRequest) -> None:
@@ -70,12 +74,15 @@ def connect(request: ClusterRequest) -> None:
 
     Raises:
         ConfigError: there is no such cluster, or its versions of Python or Ray differ.
+        MachineError: Ray does not start on this machine.
     """
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"address": request.address} if request.address else {}
-    if not request.address and not os.environ.get("RAY_ADDRESS"):
+    variable = os.environ.get(VARIABLE)
+    starts = not request.address and not variable
+    if starts:
         options["include_dashboard"] = False
     # Ray prints there that a process has died, among the results; a warning says it anyway.
     ray._private.worker.print_to_stdstream = lambda *words, **options: None
@@ -83,8 +90,16 @@ def connect(request: ClusterRequest) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except (RuntimeError, ConnectionError, RayError, ValueError) as error:
-        raise _no_cluster(request.address or "auto", str(error).strip()) from None
+    except Exception as error:  # Ray raises bare ones too
+        reason = str(error).strip()
+        if starts:
+            hint = (
+                "try again when the machine has less to do; /tmp/ray/session_latest has Ray's log"
+            )
+            problem = Problem("--engine ray", f"Ray does not start here: {reason}", hint)
+            raise MachineError(problem) from error
+        given = f"{ADDRESS} {request.address}" if request.address else f"{VARIABLE} {variable}"
+        raise _no_cluster(given, reason) from error
     finally:
         if main and before is not None:  # Ray's own would leave without saving
             signal.signal(signal.SIGTERM, before)
@@ -174,9 +189,9 @@ def on_nodes(able: Sequence[Node], task: Any, *arguments: Any) -> list[Any]:
     return answers
 
 
-def _no_cluster(address: str, reason: str) -> ConfigError:
+def _no_cluster(where: str, reason: str) -> ConfigError:
     return ConfigError.at(
-        f"{ADDRESS} {address}",
+        where,
         f"no cluster: {reason}",
         "start one with ray start --head, and join other machines with ray start --address "
         f"HOST:PORT; without {ADDRESS}, ptv2 starts one on this machine alone",
