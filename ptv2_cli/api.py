@@ -177,6 +177,8 @@ def sweep(
     else:
         plan = plan_trials(combinations, Path(output), offline=offline, memo=context.memo)
     store = Store(plan, Path(output))
+    if search is not None:
+        search.require_database()
     runner.forecast(store.specs() if search is None else search.samples, timed=False)
     full = "free some space; the same call continues"
     with writing_at(store.folder, ELSEWHERE, full, RunError):

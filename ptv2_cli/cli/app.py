@@ -132,6 +132,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
         console.problems(error.problems)
         return error.exit_code
     except _UsageError as error:
+        ranks.after_rank_0()
         return _usage(error)
     except (typer.Abort, KeyboardInterrupt):
         console.note("interrupted")

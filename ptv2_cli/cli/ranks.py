@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from ptv2_cli.cli import console
-from ptv2_cli.distributed.rank import Rank, rank_of_process
+from ptv2_cli.distributed.rank import LAUNCHED, Rank, rank_of_process
 from ptv2_cli.errors import ConfigError, InputError, Interrupted, RankEnded
 
+SAME_SECONDS = 60.0
+"""How long another process waits for rank 0 to say what is wrong with their input."""
+_other = False
+"""Whether this process is another one than rank 0."""
 _joined = False
 """Whether this process has met the others: from then on it may fail where rank 0 does not."""
 
@@ -16,10 +23,12 @@ def begin(command: str | None) -> None:
     Raises:
         ConfigError: several processes were started for a command that works in one.
     """
+    global _other
     rank = rank_of_process()
     if rank is None:
         return
     if rank.number:
+        _other = True
         console.mute(f"rank {rank.number}")
     if command != "train":
         raise ConfigError.at(
@@ -37,8 +46,20 @@ def joined() -> None:
 
 def tell(error: BaseException) -> None:
     """Let this process print an error, unless rank 0 prints the same or another rank its own."""
-    alike = isinstance(error, InputError) and not _joined  # all processes read the same input
-    if not alike and not isinstance(error, Interrupted | RankEnded):
+    if isinstance(error, InputError) and not _joined:
+        after_rank_0()
+    elif not isinstance(error, Interrupted | RankEnded):
+        console.unmute()
+
+
+def after_rank_0() -> None:
+    """Leave it to rank 0 to print what is wrong with the input, which all processes read.
+
+    torchrun ends all processes with the first of them, which must be rank 0. Where that does not
+    come, on its machine there is nothing wrong: then this process prints its error.
+    """
+    if _other and not os.environ.get(LAUNCHED):
+        time.sleep(SAME_SECONDS)
         console.unmute()
 
 

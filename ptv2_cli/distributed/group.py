@@ -170,7 +170,9 @@ class ProcessGroup:
         The other processes of a run are killed soon after the first of them has ended.
         """
         with suppress(RuntimeError):  # the connection closes, nothing is ever sent
-            dist.irecv(torch.zeros(1), rank, group=self._objects).wait(LEAVING)
+            work = dist.irecv(torch.zeros(1), rank, group=self._objects)
+            if work is not None:
+                work.wait(LEAVING)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ptv2_cli.errors import EXIT_RANK_ENDED, MachineError, Problem
+from ptv2_cli.distributed.rank import LAUNCHED
+from ptv2_cli.errors import EXIT_INPUT, EXIT_RANK_ENDED, MachineError, Problem
 from ptv2_cli.threads import VARIABLE, free_cores
 
 GRACE = 10.0
 """Seconds that the other processes have to end after one of them has failed."""
+SAME_GRACE = 60.0
+"""Seconds that rank 0 has to say what is wrong with the input, if another process has found it."""
 POLL = 0.05
 """Seconds between two looks at the processes."""
-LAUNCHED = "PTV2_LAUNCHED"
-"""Set in processes whose standard input is open as long as the launcher lives."""
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -125,7 +126,8 @@ def _wait(
                 continue
             ended[rank] = code
             if code not in (0, 128 + sent):
-                deadline = min(deadline, time.monotonic() + GRACE)
+                grace = SAME_GRACE if code == EXIT_INPUT and rank else GRACE
+                deadline = min(deadline, time.monotonic() + grace)
         while noted:
             if sent:  # a second signal: stop at once
                 deadline = min(deadline, time.monotonic() + GRACE)

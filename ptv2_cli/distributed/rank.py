@@ -10,6 +10,8 @@ from ptv2_cli.errors import ConfigError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun sets for each process; all of them are needed."""
+LAUNCHED = "PTV2_LAUNCHED"
+"""Set in processes whose standard input is open as long as the launcher lives."""
 
 
 @dataclass(frozen=True)

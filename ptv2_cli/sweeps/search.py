@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,19 +151,21 @@ class Search:
 
         `refuse` is called with a trial that cannot run; it must end in `ended`.
         """
-        for asked in self._left():
-            yield from self._begun(asked, refuse)
-        while not self._over():
-            following = self._study.ask()
-            if following is None:
-                return
-            yield from self._begun(following, refuse)
+        with self._storing():
+            for asked in self._left():
+                yield from self._begun(asked, refuse)
+            while not self._over():
+                following = self._study.ask()
+                if following is None:
+                    return
+                yield from self._begun(following, refuse)
 
     def should_stop(self, trial: Trial, evaluation: EvalDone) -> bool:
         """Report an evaluation to the study; whether it gives the trial up."""
         mark = trial.record.fingerprint
         if self.options.seconds is not None:  # a trial that is interrupted has taken time too
-            self._study.note_seconds(self._seconds())
+            with self._storing():
+                self._study.note_seconds(self._seconds())
         if self.options.prune is None:
             return False
         number = self._open[mark][0].number
@@ -172,14 +175,30 @@ class Search:
         if evaluation.step not in steps:  # else its process died before it was saved
             steps.append(evaluation.step)
         value = evaluation.scores.get(trial.record.metric or "", math.nan)
-        self._study.report(number, steps.index(evaluation.step) + 1, value)
-        return self._study.gives_up(number)
+        with self._storing():
+            self._study.report(number, steps.index(evaluation.step) + 1, value)
+            return self._study.gives_up(number)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the study of the settings that have all their results now."""
-        for setting in self._open.pop(trial.record.fingerprint, []):
-            self._settle(setting)
-        self._study.note_seconds(self._seconds())
+        with self._storing():
+            for setting in self._open.pop(trial.record.fingerprint, []):
+                self._settle(setting)
+            self._study.note_seconds(self._seconds())
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Report a database that fails meanwhile.
+
+        Raises:
+            MachineError: it did.
+        """
+        with ExitStack() as failures:
+            if self.options.storage is not None:
+                from ptv2_cli.sweeps.study import database_failures
+
+                failures.enter_context(database_failures(self.options.storage))
+            yield
 
     @property
     def over(self) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +23,9 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPE
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from ptv2_cli.errors import ConfigError, RunError
+from ptv2_cli.errors import ConfigError, MachineError, Problem, RunError
 from ptv2_cli.files import refuse_link
 from ptv2_cli.rng import derive
 from ptv2_cli.sweeps.axes import Axis
@@ -40,6 +43,11 @@ On the grid of docs/grid.md regret after 10 trials is half of that with 10, and 
 """
 REDUCTION = 3
 """Hyperband promotes one run of so many from each rung."""
+STARTS = 5
+"""Times that a database is opened again whose tables another process makes at the same moment."""
+LOCKED_SECONDS = 120.0
+"""How long a process waits for others that write an SQLite file."""
+_MADE_MEANWHILE = re.compile("already exists|duplicate|UNIQUE constraint", re.IGNORECASE)
 LISTED = 100_000
 """Settings up to which those that are left are listed; of more, one is drawn at random."""
 State = Literal["running", "finished", "pruned", "failed"]
@@ -320,16 +328,42 @@ def open_database(url: str) -> BaseStorage:
     Raises:
         ConfigError: it cannot be used.
     """
+    waits = {"connect_args": {"timeout": LOCKED_SECONDS}} if url.startswith("sqlite") else {}
     try:
-        return RDBStorage(url)
+        for _ in range(STARTS):
+            try:
+                return RDBStorage(url, engine_kwargs=waits)
+            except Exception as error:
+                if not _MADE_MEANWHILE.search(str(error)):
+                    raise
+        return RDBStorage(url, engine_kwargs=waits)
     except Exception as error:  # whatever the database's driver raises
-        lines = str(error).strip().splitlines()
-        text = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        password = password_of(url)
-        text = text.replace(password, "***") if password else text
-        what = f"the database of the search cannot be used: {text}"
+        what = f"the database of the search cannot be used: {_told(error, url)}"
         hint = "check the URL and that its driver is installed; without storage, a file is used"
         raise ConfigError.at("storage", what, hint) from None
+
+
+@contextmanager
+def database_failures(url: str) -> Iterator[None]:
+    """Report a database that fails while a search uses it.
+
+    Raises:
+        MachineError: it did.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        what = f"the database of the search failed: {_told(error.__cause__ or error, url)}"
+        hint = "the same command continues the search when it works again"
+        raise MachineError(Problem("storage", what, hint)) from error
+
+
+def _told(error: BaseException, url: str) -> str:
+    """The first line of a driver's error, without the password."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    password = password_of(url)
+    return text.replace(password, "***") if password else text
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801

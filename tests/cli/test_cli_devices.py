@@ -78,11 +78,31 @@ def test_gpus_that_are_not_there(config: Path, monkeypatch: pytest.MonkeyPatch) 
     assert choose_device("cpu", Rank(0, 4, 0, 4)) == torch.device("cpu")
 
 
-def test_another_process_is_silent_about_what_rank_0_says(config: Path) -> None:
+def second_process(code: str = "") -> forked.Command:
+    """A command with wrong input in the second process of two that torchrun has started."""
     environment = "".join(f"os.environ[{name!r}] = {value!r}; " for name, value in SECOND.items())
-    code = f"import os; {environment}{forked.MAIN}"
-    done = forked.finish("train", "--set", "prompt_len=-1", code=code)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    program = f"import os; {environment}{code}{forked.MAIN}"
+    return forked.begin("train", "--set", "prompt_len=-1", code=program)
+
+
+def test_another_process_leaves_it_to_rank_0_to_say_what_is_wrong(config: Path) -> None:
+    """torchrun ends all when the first has ended: rank 0 would not come to say it."""
+    waits = (
+        "from ptv2_cli.cli import ranks; import sys, types; ranks.time = types.SimpleNamespace("
+        "sleep=lambda seconds: (os.write(1, b'%d\\n' % seconds), sys.stdin.read())); "
+    )
+    with second_process(waits) as process:
+        assert process.stdout.readline() == "60\n"
+        process.send_signal(signal.SIGTERM)  # what torchrun does
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (-signal.SIGTERM, "", "")
+
+
+def test_an_error_that_rank_0_does_not_have_is_told(config: Path) -> None:
+    with second_process("from ptv2_cli.cli import ranks; ranks.SAME_SECONDS = 0; ") as process:
+        out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("error: rank 1: --set prompt_len: ")
 
 
 def test_ctrl_c_saves_and_one_device_goes_on(config: Path, ptv2: Ptv2) -> None:

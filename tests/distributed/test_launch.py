@@ -90,11 +90,18 @@ def test_all_done(processes: Any) -> None:
 
 def test_a_failure_ends_the_others_with_its_exit_code(processes: Any) -> None:
     ended = f"import sys, time; time.sleep(0.2); sys.exit({EXIT_RANK_ENDED})"
-    started = processes(WAITS, "import sys; sys.exit(2)", ended)
+    started = processes(WAITS, "import sys; sys.exit(1)", ended)
     began = time.monotonic()
-    assert launch([], 3) == 2
+    assert launch([], 3) == 1
     assert time.monotonic() - began < 30
-    assert [process.returncode for process in started] == [-9, 2, EXIT_RANK_ENDED]
+    assert [process.returncode for process in started] == [-9, 1, EXIT_RANK_ENDED]
+
+
+def test_rank_0_has_time_to_say_what_another_process_has_found(processes: Any) -> None:
+    first = "import sys, time; time.sleep(1.5); sys.exit(2)"  # the grace is a third of a second
+    started = processes(first, "import sys; sys.exit(2)")
+    assert launch([], 2) == 2
+    assert [process.returncode for process in started] == [2, 2]
 
 
 def test_a_killed_process_is_named(processes: Any) -> None:

@@ -19,7 +19,10 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from ptv2_cli.errors import ConfigError, RunError
+from sqlalchemy.exc import OperationalError
+
+from ptv2_cli.errors import ConfigError, MachineError, RunError
+from ptv2_cli.sweeps import study as study_module
 from ptv2_cli.sweeps.axes import Axis
 from ptv2_cli.sweeps.search_options import JOURNAL, SearchOptions, without_password
 from ptv2_cli.sweeps.study import Asked, Study
@@ -226,6 +229,32 @@ def test_a_database_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used") as raised:
         opened(tmp_path / "s", [RATE], storage="postgresql+nodriver://me:secret@host/db")
     assert "secret" not in str(raised.value)
+
+
+def test_two_that_make_the_tables_of_a_database_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_with: list[Any] = []
+    really = study_module.RDBStorage
+
+    def first_fails(url: str, **options: Any) -> Any:
+        opened_with.append(options["engine_kwargs"]["connect_args"]["timeout"])
+        if len(opened_with) == 1:
+            raise OperationalError("CREATE TABLE", {}, Exception("table studies already exists"))
+        return really(url, **options)
+
+    monkeypatch.setattr(study_module, "RDBStorage", first_fails)
+    told(opened(tmp_path / "s", [RATE], storage=f"sqlite:///{tmp_path}/study.db"), 1)
+    assert opened_with == [study_module.LOCKED_SECONDS] * 2
+
+
+def test_a_database_that_fails_later_is_no_bug() -> None:
+    url = "postgresql://me:secret@host/db"
+    failing = study_module.database_failures(url)
+    with pytest.raises(MachineError, match="failed: OperationalError") as raised, failing:
+        raise OperationalError("INSERT", {}, Exception("no secret host"))
+    assert "secret" not in str(raised.value)
+    assert "continues the search" in raised.value.problems[0].hint
 
 
 def test_the_dashboard_opens_a_study(tmp_path: Path, free_port: Callable[[], int]) -> None:
