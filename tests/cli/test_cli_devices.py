@@ -91,16 +91,16 @@ def test_another_process_leaves_it_to_rank_0_to_say_what_is_wrong(config: Path) 
         "from ptv2_cli.cli import ranks; import sys, types; ranks.time = types.SimpleNamespace("
         "sleep=lambda seconds: (os.write(1, b'%d\\n' % seconds), sys.stdin.read())); "
     )
-    with second_process(waits) as process:
-        assert process.stdout.readline() == "60\n"
-        process.send_signal(signal.SIGTERM)  # what torchrun does
-        out, err = process.communicate()
+    process = second_process(waits)
+    assert process.stdout.readline() == "60\n"
+    process.send_signal(signal.SIGTERM)  # what torchrun does
+    out, err = process.communicate()
     assert (process.returncode, out, err) == (-signal.SIGTERM, "", "")
 
 
 def test_an_error_that_rank_0_does_not_have_is_told(config: Path) -> None:
-    with second_process("from ptv2_cli.cli import ranks; ranks.SAME_SECONDS = 0; ") as process:
-        out, err = process.communicate()
+    process = second_process("from ptv2_cli.cli import ranks; ranks.SAME_SECONDS = 0; ")
+    out, err = process.communicate()
     assert (process.returncode, out) == (2, "")
     assert err.startswith("error: rank 1: --set prompt_len: ")
 

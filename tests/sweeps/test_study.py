@@ -244,7 +244,8 @@ def test_two_that_make_the_tables_of_a_database_at_once(
         return really(url, **options)
 
     monkeypatch.setattr(study_module, "RDBStorage", first_fails)
-    told(opened(tmp_path / "s", [RATE], storage=f"sqlite:///{tmp_path}/study.db"), 1)
+    url = f"sqlite:///{tmp_path}/study.db"
+    told(opened(tmp_path / "s", [RATE, LENGTH], storage=url), 1)
     assert opened_with == [study_module.LOCKED_SECONDS] * 2
 
 
