@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,26 @@ def test_nobody_listens_where_the_variable_says(monkeypatch: pytest.MonkeyPatch)
     assert raised.value.problems[0].where == f"RAY_ADDRESS {address}"
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     made()
+
+
+@pytest.mark.usefixtures("needs_ray")
+def test_what_listens_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray.exceptions import RpcError
+
+    from ptv2_cli.sweeps.engines.ray_cluster import connect
+
+    def no_answer(address: str) -> None:
+        raise RpcError(f"nobody answers at {address}")
+
+    begun: list[Any] = []
+    monkeypatch.setattr(ray._raylet, "GcsClient", no_answer)
+    monkeypatch.setattr(ray, "init", lambda **options: begun.append(options))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match="nobody answers at host:8265") as raised:
+        connect(ClusterRequest("host:8265"))
+    assert raised.value.problems[0].where == "--address host:8265"
+    assert not begun
 
 
 @pytest.mark.usefixtures("needs_ray")

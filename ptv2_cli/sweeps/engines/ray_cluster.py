@@ -88,7 +88,10 @@ def connect(request: ClusterRequest) -> None:
     ray._private.worker.print_to_stdstream = lambda *words, **options: None
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
+    address = request.address or variable
     try:
+        if address and ":" in address:  # else `ray.init` tries again for a quarter of an hour
+            ray._raylet.GcsClient(address=address)
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises bare ones too
         reason = str(error).strip()
