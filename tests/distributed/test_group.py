@@ -57,6 +57,23 @@ def test_what_ranks_send_each_other(size: int, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_rows_go_to_the_first_rank_and_back(count: int) -> None:
+    """Of 2 rows the third rank has none, of 5 one."""
+    whole = torch.arange(2.0 * count).view(count, 2)
+    parts = [whole[:2], whole[2:4], whole[4:]] if count == 5 else [whole[:1], whole[1:], whole[2:]]
+
+    def exchanged(group: ProcessGroup) -> Any:
+        mine = torch.zeros_like(parts[group.rank])
+        group.scatter_rows(whole if group.first else None, mine, count)
+        rows = group.gather_rows(mine, count)
+        return mine.tolist(), None if rows is None else rows.tolist()
+
+    found = ranks.in_ranks(3, exchanged)
+    assert [mine for mine, _ in found] == [part.tolist() for part in parts]
+    assert [rows for _, rows in found] == [whole.tolist(), None, None]
+
+
 def fails(group: ProcessGroup) -> None:
     with group.together():
         if group.rank:
