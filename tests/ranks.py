@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 import time
 import traceback
@@ -15,6 +14,7 @@ from typing import Any
 import tiny
 
 from ptv2_cli.distributed.group import ProcessGroup, join, leave
+from ptv2_cli.distributed.launch import free_port
 from ptv2_cli.distributed.rank import Rank
 from ptv2_cli.threads import count_restored
 
@@ -63,14 +63,6 @@ def _alone(call: Callable[[ProcessGroup], Any]) -> Any:
             return call(ProcessGroup())
         except Exception as error:
             return error
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _received(pipe: Connection, until: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -24,6 +25,7 @@ SAME_GRACE = 60.0
 """Seconds that rank 0 has to say what is wrong with the input, if another process has found it."""
 POLL = 0.05
 """Seconds between two looks at the processes."""
+_PORTS = range(20000, 32768)
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -51,6 +53,23 @@ def launch(words: Sequence[str], devices: int) -> int:
     return _outcome(ended, sent)
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on.
+
+    It is below those that systems give to outgoing connections: one of these could take it before
+    rank 0, which imports torch first, listens on it.
+    """
+    with socket.socket() as probe:
+        for _ in range(100):
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", secrets.choice(_PORTS)))
+                break
+        else:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def watch_launcher() -> None:
     """In a launched process: save and stop, as after SIGTERM, if the launcher is killed."""
     if os.environ.get(LAUNCHED):
@@ -64,14 +83,11 @@ def _watch() -> None:
 
 def _variables(devices: int) -> dict[str, str]:
     """What all processes find in their environment; see `rank_of_process`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     variables = {
         "WORLD_SIZE": str(devices),
         "LOCAL_WORLD_SIZE": str(devices),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         LAUNCHED: "1",
     }
     if VARIABLE not in os.environ:

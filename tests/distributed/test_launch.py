@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -72,6 +73,16 @@ def test_the_processes_are_ranks_of_this_machine() -> None:
     variables = module._variables(3)
     whole = {**variables, "RANK": "2", "LOCAL_RANK": "2"}
     assert rank_of_process(whole) == Rank(number=2, size=3, local=2, local_size=3)
+
+
+def test_a_port_that_no_connection_of_the_system_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = module.free_port()
+    assert 20000 <= port < 32768
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        drawn = iter([port, port, module.free_port()])
+        monkeypatch.setattr(module.secrets, "choice", lambda ports: next(drawn))
+        assert module.free_port() != port
 
 
 def test_threads_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
