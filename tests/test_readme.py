@@ -57,6 +57,9 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize("script", ["quickstart", "test", "environment", "baselines", "picture.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["quickstart", "test", "environment", "baselines", "picture.py", "screenshots.py"],
+)
 def test_scripts_are_executable(script: str) -> None:
     assert (ROOT / "scripts" / script).stat().st_mode & 0o111

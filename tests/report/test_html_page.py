@@ -103,7 +103,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
 def test_every_plot_is_there(tmp_path: Path) -> None:
     a_few(tmp_path)
     words = set(Elements(page_of(tmp_path)).texts)
-    plots = {"Learning curves", "Loss, dotted: train", "By prompt length", "By learning rate"}
+    plots = {"Learning curves", "Loss (dotted: train)", "By prompt length", "By learning rate"}
     assert plots | {"By share that trains", "ptuning_v2: lr by prompt_len"} <= words
     assert any(word.startswith("Confusion of run-ptuning_v2-p100") for word in words)
 

@@ -54,7 +54,7 @@ def _figures(
     notes: list[str] = []
     drawings: list[tuple[str, str, Callable[[Report, TaskColumn], Picture | None], str]] = [
         ("Learning curves", "training (epochs)", learning_curves, ""),
-        ("Loss, dotted: train", "training (epochs)", loss_curves, "loss"),
+        ("Loss (dotted: train)", "training (epochs)", loss_curves, "loss"),
         ("By prompt length", "prompt length (tokens, log scale)", by_prompt_length, "log"),
         ("By learning rate", "peak learning rate (log scale)", by_learning_rate, "log"),
         ("By depth", "layers with prompts", by_depth, ""),
