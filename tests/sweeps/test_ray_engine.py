@@ -270,15 +270,18 @@ def test_a_killed_machine_loses_no_trial(
 def test_a_full_disk_of_one_machine_stops_no_other(
     machines: Machines, configs: list[Path], whole: laned.Swept, output: Path
 ) -> None:
+    told: list[str] = []
     (machines.markers / "full").touch()
     try:
-        watch = laned.Watch()
-        swept = sweep(configs, output, watch)
+        for number in range(5):  # a node that has just joined may come too late for a trial
+            watch = laned.Watch()
+            same(sweep(configs, output / str(number), watch), whole)
+            told = [event.text for events in watch.events.values() for event in events
+                    if isinstance(event, Warned)]  # fmt: skip
+            if told:
+                break
     finally:
         (machines.markers / "full").unlink()
-    same(swept, whole)
-    told = [event.text for events in watch.events.values() for event in events
-            if isinstance(event, Warned)]  # fmt: skip
     assert any("the disk is full; it goes on on another node" in text for text in told)
 
 
