@@ -263,6 +263,7 @@ def test_a_killed_machine_loses_no_trial(
         swept = sweep(configs, output, watch)
     finally:
         machines.add_other()
+        machines.cluster.wait_for_nodes(120)  # until Ray knows that the other one is gone
     assert lost
     same(swept, whole)
 
