@@ -25,7 +25,7 @@ from ptv2_cli.training.optim import trained_values
 from ptv2_cli.training.shared_checkpoint import received
 from tests.distributed import test_exact as exact
 from tests.distributed import test_stopping as stopping
-from tests.distributed.test_shard import FolderOf, write
+from tests.distributed.test_shard import FolderOf, assert_trains_alike, write
 
 TRAIN = {**exact.TRAIN, "lr": 0.001, "clip": 0.05}
 TUNED = {"method": "finetune", "prompt_len": None, "train": TRAIN}
@@ -99,20 +99,8 @@ def test_shared_weights_train_as_whole_ones(
     case: Callable[..., dict[str, Any]], size: int, tmp_path: Path, folder_of: FolderOf
 ) -> None:
     config = write(case, tmp_path, folder_of)
-    alone = exact.trained(config, tmp_path / "alone", ALONE)
-    found = ranks.in_ranks(size, lambda group: exact.trained(config, tmp_path / "several", group))
-    first, other, *_ = found
     close = 1e-2 if case is half else 1e-5
-    assert first["losses"] == pytest.approx(alone["losses"], abs=close)
-    assert first["validation"] == pytest.approx(alone["validation"], abs=close)
-    assert len(alone["losses"]) >= 3
-    if case is not half:
-        predictions = [exact.predictions(tmp_path / name) for name in ("several", "alone")]
-        exact.assert_close(*predictions)
-        exact.assert_close(first["metrics"]["metrics"], alone["metrics"]["metrics"])
-    assert first["metrics"]["fingerprint"] == alone["metrics"]["fingerprint"]
-    assert first["metrics"]["parameters"] == alone["metrics"]["parameters"]
-    assert other["metrics"] == first["metrics"]
+    first = assert_trains_alike(config, tmp_path, size, close)
     for role in ("last", "best"):
         assert_alike(*(tensors(tmp_path / name, role) for name in ("several", "alone")), close)
     # The checkpoint is that of one process, and has the weights that were scored.
