@@ -174,7 +174,7 @@ def timed(asked: argparse.Namespace, build: Callable[[], Any]) -> dict[str, floa
     import torch
     from gpu_sides import clock
 
-    from ptv2_cli.runs.environment import peak_bytes
+    from ptv2_cli.memory import peak_bytes
 
     device = asked.torch_device
     step = None

@@ -39,8 +39,8 @@ def rows_of(runs: list[Any], repeat: int) -> list[dict[str, Any]]:
 def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, Any]:
     """Seconds of loading and of predicting, and the peak resident set in bytes."""
     from ptv2_cli.data.formats import RawRow
+    from ptv2_cli.memory import peak_bytes
     from ptv2_cli.runs.directory import RunDirectory
-    from ptv2_cli.runs.environment import peak_bytes
     from ptv2_cli.runs.multi_run_predict import MixedRuns
     from ptv2_cli.runs.predict import Run
 

@@ -35,6 +35,7 @@ def content(
     percent: float = 0.42,
     trainable: int = 50,
     seconds: float = 60.0,
+    peak: int = 3 * 2**29,
     detail: dict[str, Any] | None = None,
     origin: dict[str, Any] | None = None,
     standard_error: float | None = None,
@@ -83,6 +84,7 @@ def content(
             "prompt_percent": 0.42,
         },
         "timing": {"train_seconds": seconds, "examples_per_second": 9.0},
+        "memory": {"peak_bytes": peak},
         "data_note": None,
         "data": {
             "train": {"rows": 9, "sha256": "c" * 64},

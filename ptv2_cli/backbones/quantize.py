@@ -7,8 +7,6 @@ have no backward pass (int4). The layer here keeps the integers and dequantizes 
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
 from importlib import util
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError, ConfigError
+from ptv2_cli.memory import trim
 
 Kind = Literal["int8", "int4"]
 Dense = Callable[[Tensor, torch.dtype], Tensor]
@@ -186,9 +185,7 @@ def release_memory(module: nn.Module) -> None:
     for parameter in module.parameters():
         if type(parameter.data) is torch.Tensor:
             parameter.data = parameter.data.clone()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    trim()
 
 
 def keep_fp32(module: nn.Module | None) -> None:

@@ -151,8 +151,9 @@ def _refused(config: Path, trials: TrialCheck) -> int:
 
 def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tuple[str, list[str]]:
     """The memory that a training step needs on a device, and a warning if there is less."""
+    from ptv2_cli.memory import in_words
     from ptv2_cli.runs.environment import choose_device
-    from ptv2_cli.runs.memory_levers import NAMED, gib, levers, total_memory
+    from ptv2_cli.runs.memory_levers import NAMED, levers, total_memory
     from ptv2_cli.runs.step_memory import step_memory
 
     device = choose_device("auto")
@@ -160,17 +161,17 @@ def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tup
     if need is None:
         return "not known for this model", []
     parts = [
-        f"{gib(need.backbone)} backbone",
-        f"{gib(need.step)} activations and gradients",
-        *([f"{gib(need.trained)} optimizer"] if need.trained else []),
+        f"{in_words(need.backbone)} backbone",
+        f"{in_words(need.step)} activations and gradients",
+        *([f"{in_words(need.trained)} optimizer"] if need.trained else []),
     ]
     whole = total_memory(device)
     each = f"each of {devices} devices" if devices > 1 else device
-    line = f"about {gib(need.total)} of {gib(whole)} ({each}): {', '.join(parts)}"
+    line = f"about {in_words(need.total)} of {in_words(whole)} ({each}): {', '.join(parts)}"
     if need.offloaded:
-        line += f", and {gib(need.offloaded)} of main memory"
+        line += f", and {in_words(need.offloaded)} of main memory"
     if need.gathered:
-        line += f"; a step gets {gib(need.gathered)} from the others"
+        line += f"; a step gets {in_words(need.gathered)} from the others"
     if need.total < whole:
         return line, []
     helping = "".join(f"; {lever}" for lever in levers(resolved, encoded, device, devices)[:NAMED])

@@ -16,10 +16,10 @@ from ptv2_cli.errors import InputError, Problem, gather
 from ptv2_cli.interop.fitting import fit_backbone, fit_head, fit_prompt
 from ptv2_cli.interop.foreign import Foreign
 from ptv2_cli.interop.opened import new_folder, require_new
+from ptv2_cli.memory import peak_bytes
 from ptv2_cli.methods.ptuning_v2 import PAPER
 from ptv2_cli.registry import METHODS
 from ptv2_cli.runs.directory import RunDirectory, directory_name, write_config
-from ptv2_cli.runs.environment import peak_bytes
 from ptv2_cli.runs.evaluation import Evaluation
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import build_metrics, write_history, write_json, write_predictions

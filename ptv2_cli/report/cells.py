@@ -103,6 +103,13 @@ class Cell:
             return None
         return statistics.fmean(run.metrics["timing"]["train_seconds"] for run in self.runs)
 
+    @property
+    def peak_bytes(self) -> int | None:
+        """Largest peak of memory; None where a run's is not known."""
+        found = [run.peak_bytes for run in self.runs]
+        known = [size for size in found if size is not None]
+        return max(known) if len(known) == len(found) else None
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -143,6 +150,16 @@ class TableRow:
         found = [cell.seconds for cell in cells]
         known = [seconds for seconds in found if seconds is not None]
         return statistics.fmean(known) if len(known) == len(found) else None
+
+    def peak_bytes(self, columns: Sequence[TaskColumn]) -> int | None:
+        """Largest peak of memory of a run, over `columns`, or over all that the row has.
+
+        None where a run's is not known.
+        """
+        cells = [self.cells[column] for column in columns] or list(self.cells.values())
+        found = [cell.peak_bytes for cell in cells]
+        known = [size for size in found if size is not None]
+        return max(known) if len(known) == len(found) else None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ def csv_text(report: Report) -> str:
         headings += [f"{name} {figure}" for figure in FIGURES]
     headings += ["average"] if report.averages else []
     headings += ["retention_kl"] if report.texts else []
-    headings += ["trainable_percent_least", "trainable_percent_most", "train_seconds"]
+    headings += ["trainable_percent_least", "trainable_percent_most"]
+    headings += ["train_seconds", "peak_bytes"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(map(guarded_cell, headings))
@@ -34,7 +35,8 @@ def csv_text(report: Report) -> str:
             row += _fields(line.cells.get(column), report.majority(column))
         row += [line.average(report.common)] if report.averages else []
         row += [line.retention] if report.texts else []
-        row += [*line.trainable_percent, line.seconds(report.common)]
+        row += [*line.trainable_percent]
+        row += [line.seconds(report.common), line.peak_bytes(report.common)]
         writer.writerow(map(guarded_cell, row))
     return out.getvalue()
 
@@ -79,6 +81,7 @@ def _row(report: Report, line: TableRow) -> dict[str, Any]:
         **({"retention_kl": line.retention} if report.texts else {}),
         "trainable_percent": {"least": low, "most": high},
         "train_seconds": line.seconds(report.common),
+        "peak_bytes": line.peak_bytes(report.common),
     }
 
 
@@ -93,6 +96,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "verdict": None if cell.verdict is None else _verdict(cell.verdict),
         "stuck": [str(run.directory.path) for run in cell.stuck],
         "train_seconds": cell.seconds,
+        "peak_bytes": cell.peak_bytes,
         "runs": [str(run.directory.path) for run in cell.runs],
     }
 

@@ -54,6 +54,14 @@ class ReportedRun:
         return self.origin == "imported"
 
     @property
+    def peak_bytes(self) -> int | None:
+        """Peak of memory while it was trained; None if it was trained elsewhere."""
+        if self.imported:
+            return None
+        found = (self.metrics.get("memory") or {}).get("peak_bytes")
+        return None if found is None else int(found)
+
+    @property
     def prompt_len(self) -> int | None:
         """Tokens of prompt, None for methods without one."""
         found = self.metrics["prompt_len"]

@@ -6,14 +6,20 @@ from collections.abc import Callable
 
 from ptv2_cli.report.cells import Cell, Report, RowKey, TableRow, TaskColumn
 from ptv2_cli.report.noise import LEVEL
-from ptv2_cli.report.text_table import Grid, escaped, markdown_table, percent, seconds
+from ptv2_cli.report.text_table import Grid, escaped, markdown_table, memory, percent, seconds
 
 MARKS = {"best": "*", "noise": "~", "worse": "", "untested": "?"}
 """What a cell says beside the best of its column."""
 
 
-def grid(report: Report, sign: str = "±") -> Grid:
-    """The table; `sign` stands between mean and standard deviation."""
+def grid(report: Report, sign: str = "±", *, wide: bool = False) -> Grid:
+    """The table.
+
+    Args:
+        report: what it shows.
+        sign: stands between mean and standard deviation.
+        wide: whether it has the column of memory, for which 80 columns have no room.
+    """
     names = label_columns(report)
     headings = [name for name, _ in names]
     headings += [
@@ -21,19 +27,22 @@ def grid(report: Report, sign: str = "±") -> Grid:
     ]
     headings += ["average"] if report.averages else []
     headings += ["KL\nelsewhere"] if report.texts else []
-    headings += ["trainable\n%", "time"]
+    headings += ["trainable\n%", "time", *["memory"] * wide]
     rows = []
     for line in report.lines:
         row = [read(line.key) for _, read in names]
         row += [_cell(line.cells.get(c), report, c, sign) for c in report.columns]
         row += [percent(line.average(report.common))] if report.averages else []
         row += [_kl(line.retention)] if report.texts else []
-        rows.append([*row, share(line), seconds(line.seconds(report.common))])
-    return Grid(headings, [*rows, *_beside(report, len(names))], len(names))
+        row += [share(line), seconds(line.seconds(report.common))]
+        row += [memory(line.peak_bytes(report.common))] * wide
+        rows.append(row)
+    below = _beside(report, len(names), len(headings))
+    return Grid(headings, [*rows, *below], len(names))
 
 
-def caption(report: Report, sign: str = "±") -> list[str]:
-    """What the figures and the marks are, a line each."""
+def caption(report: Report, sign: str = "±", *, wide: bool = False) -> list[str]:
+    """What the figures and the marks of the same `grid` are, a line each."""
     splits = ", ".join(sorted({column.split for column in report.columns}))
     counts = sorted(report.counts)
     if counts[-1] < 2:
@@ -43,11 +52,12 @@ def caption(report: Report, sign: str = "±") -> list[str]:
     else:
         spread = f"mean {sign} sample sd (seeds)"
     lines = [f"scores times 100 on {splits} at the chosen epoch, {spread}"]
-    over = "time: training of one run"
+    peak = ", memory: its peak" * wide
+    over = f"time: training of one run{peak}"
     if report.common and len(report.common) < len(report.columns):
         names = ", ".join(report.names[column] for column in report.common)
         what = "average and time" if report.averages else "time"
-        over = f"{what}: over the tasks that every row has ({names}), training of one run"
+        over = f"{what}: over the tasks that every row has ({names}), training of one run{peak}"
     lines.append(over)
     cells = [cell for column in report.columns for cell in report.cells(column)]
     words = {cell.verdict.word for cell in cells if cell.verdict}
@@ -74,26 +84,20 @@ def caption(report: Report, sign: str = "±") -> list[str]:
 
 def markdown(report: Report) -> str:
     """The table and its caption as markdown."""
-    return f"{markdown_table(grid(report))}\n\n{escaped('; '.join(caption(report)))}."
+    lines = escaped("; ".join(caption(report, wide=True)))
+    return f"{markdown_table(grid(report, wide=True))}\n\n{lines}."
 
 
-def _beside(report: Report, labels: int) -> list[list[str]]:
+def _beside(report: Report, labels: int, width: int) -> list[list[str]]:
     """What every score stands beside: the majority baseline and the standard error."""
     rows = []
-    others = 2 + report.averages + bool(report.texts)
     facts = (("majority baseline", report.majority), ("standard error", report.error))
     for name, figure in facts:
         found = {column: figure(column) for column in report.columns}
         if any(value is not None for value in found.values()):
             figures = [_padded(percent(value), report, column) for column, value in found.items()]
-            rows.append(
-                [
-                    name,
-                    *[""] * (labels - 1),
-                    *figures,
-                    *[""] * others,
-                ]
-            )
+            row = [name, *[""] * (labels - 1), *figures]
+            rows.append([*row, *[""] * (width - len(row))])
     return rows
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ptv2_cli.memory import in_words
+
 GAP = 2
 """Columns of the terminal between two columns of a table."""
 
@@ -37,6 +39,11 @@ def seconds(value: float | None) -> str:
     if value < 100:
         return f"{value:.0f} s"
     return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
+
+
+def memory(size: int | None) -> str:
+    """`1.7 GiB`, `640 MiB`; `-` for none."""
+    return "-" if size is None else in_words(size)
 
 
 def blocks(table: Grid, width: int) -> list[Grid]:

@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from ptv2_cli.config.schema import RunConfig
@@ -100,18 +99,6 @@ def computed_in(config: RunConfig) -> str:
     """The type of the backbone's activations: autocast's, else that of its weights."""
     precision = config.train.precision
     return config.backbone.dtype if precision == "fp32" else precision
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Most memory so far: the allocator's on CUDA, the process's resident set elsewhere."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # psutil knows the peak on Windows alone, and Windows has no such module
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ import torch
 
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import LESS_MEMORY, MachineError, Problem, out_of_memory
+from ptv2_cli.memory import in_words
 from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
@@ -39,7 +40,7 @@ class Lever:
 
     def __str__(self) -> str:
         flags = " ".join(f"--set {each}" for each in self.sets)
-        return f"{flags} saves about {gib(self.saved)} ({self.cost})"
+        return f"{flags} saves about {in_words(self.saved)} ({self.cost})"
 
 
 def levers(
@@ -83,8 +84,8 @@ def memory_explained(run: ResolvedRun, device: torch.device, devices: int = 1) -
             helping = levers(resolved, data, device, devices)
         except Exception:  # of any type: where memory is short, anything may fail
             raise error from None
-        whole = gib(total_memory(device))
-        what += f": a training step needs about {gib(need.total)}, and {device} has {whole}"
+        whole = in_words(total_memory(device))
+        what += f": a training step needs about {in_words(need.total)}, and {device} has {whole}"
         if helping:
             hint = "; or ".join(str(lever) for lever in helping[:NAMED])
         raise MachineError(Problem(str(run.directory.path), what, hint)) from error
@@ -95,13 +96,6 @@ def total_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     return int(psutil.virtual_memory().total)
-
-
-def gib(size: int) -> str:
-    """Bytes for people: 18 GiB, 1.7 GiB, 40 MiB."""
-    if size < 2**30:
-        return f"{size / 2**20:.0f} MiB"
-    return f"{size / 2**30:.{1 if size < 10 * 2**30 else 0}f} GiB"
 
 
 def _possible(resolved: ResolvedConfig, devices: int) -> Iterator[Lever]:

@@ -17,10 +17,10 @@ import torch
 from ptv2_cli.distributed.group import ALONE, ProcessGroup
 from ptv2_cli.distributed.shard import losses_noticed
 from ptv2_cli.errors import Interrupted
+from ptv2_cli.memory import peak_bytes
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.directory import ELSEWHERE, writing
-from ptv2_cli.runs.environment import peak_bytes
 from ptv2_cli.runs.evaluation import Evaluation, evaluate
 from ptv2_cli.runs.interrupts import Interrupts
 from ptv2_cli.runs.recorder import Prune, RunRecorder

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.memory import forget_peak, free
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
@@ -36,6 +35,8 @@ class SessionPool:
             BackboneError: the backbone cannot be loaded or prompted.
             ConfigError: this machine cannot hold its weights as the config wants.
         """
+        if not self._open:
+            forget_peak(self.device)
         view = self._view(resolved_run)
         session = open_session(resolved_run, self.device, view, self._share_features)
         self._open.append(session.data)
@@ -70,10 +71,3 @@ class SessionPool:
         else:
             data.reuse(self._features[key])
         self._features[key] = data
-
-
-def free(device: torch.device) -> None:
-    """Free the memory of what has ended."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

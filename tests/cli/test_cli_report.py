@@ -68,9 +68,9 @@ def test_a_terminal_without_the_sign(
 def test_markdown(runs: Path, ptv2: Ptv2) -> None:
     lines = ptv2("report", "--format", "markdown").out.splitlines()
     assert lines[:3] == [
-        "| method | prompt | cb accuracy | rte accuracy | trainable % | time |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-        "| ptuning_v2 | 20 | 55.0±7.1 (2) ? | 55.0±7.1 (2) | 0.42 | 60 s |",
+        "| method | prompt | cb accuracy | rte accuracy | trainable % | time | memory |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| ptuning_v2 | 20 | 55.0±7.1 (2) ? | 55.0±7.1 (2) | 0.42 | 60 s | 1.5 GiB |",
     ]
 
 

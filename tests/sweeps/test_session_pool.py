@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import laned
 import lm
+import pytest
 import tiny
 
 from ptv2_cli.inputs.feature_table import FeatureTable
+from ptv2_cli.memory import peak_bytes
 from ptv2_cli.sweeps.session_pool import SessionPool
 
 
@@ -73,3 +76,32 @@ def test_prompts_that_begin_at_train_rows_keep_one_copy_of_them(
     path = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data, method=method)
     one, same = tables(path, tmp_path / "runs", "train.lr=0.05,0.1", "train")
     assert one is same
+
+
+def use(size: int) -> None:
+    """Write to so many bytes, and free them."""
+    bytearray(b"x") * size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system keeps the process's peak")
+def test_a_trial_has_the_peak_of_its_own_memory(
+    tmp_path: Path, folder_of: Callable[[str], Path]
+) -> None:
+    data = tiny.write_rte(tmp_path / "rte")
+    path = tiny.write_config(tmp_path / "c.yaml", folder_of("bert"), data)
+    trials = laned.plan([path], tmp_path / "runs", grid="train.seed=1,2").trials
+    one, other = (trial.resolved_run for trial in trials)
+    assert one is not None
+    assert other is not None
+    pool = SessionPool(tiny.CPU)
+    use(500_000_000)
+    before = peak_bytes(tiny.CPU)
+    pool.open(one)
+    assert peak_bytes(tiny.CPU) < before - 300_000_000
+    use(500_000_000)
+    pool.open(other)  # the memory may belong to the first one, which trains still
+    assert peak_bytes(tiny.CPU) > before - 100_000_000
+    pool.close(one)
+    pool.close(other)
+    pool.open(one)
+    assert peak_bytes(tiny.CPU) < before - 300_000_000

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptv2_cli.errors import ConfigError
+from ptv2_cli.memory import in_words
 
 EPOCH_BYTES = 2**30
 """Size limit of the store for one epoch; beyond it the oldest rows are computed again."""
@@ -187,7 +188,7 @@ def require_space(keep: Keep, needed: int, folder: Path | None = None) -> None:
     other = "write train.cache: disk, " if keep == "memory" else "free some space, "
     raise ConfigError.at(
         "train.cache",
-        f"{keep} would take {_gib(needed)} of {where}, which has {_gib(free)} free",
+        f"{keep} would take {in_words(needed)} of {where}, which has {in_words(free)} free",
         f"{other}remove train.cache, or use fewer rows with task.limit",
     )
 
@@ -205,7 +206,3 @@ def free_disk(folder: Path | None) -> int:
     path = Path(folder or tempfile.gettempdir()).absolute()
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     return shutil.disk_usage(existing).free
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:,.1f} MiB"

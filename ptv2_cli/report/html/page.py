@@ -72,7 +72,7 @@ def page(
     tables, figures, methods = [], [], []
     if report:
         data = page_data(report, entries, rows, row_sets(rows.values()))
-        words = ". ".join(text[0].upper() + text[1:] for text in caption(report))
+        words = ". ".join(text[0].upper() + text[1:] for text in caption(report, wide=True))
         tables = [settings_table(report, entries, f"{words}."), runs_table(report, entries)]
         figures = task_figures(report, entries, rows)
         methods = list(dict.fromkeys(line.key.method for line in report.lines))

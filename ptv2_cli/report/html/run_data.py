@@ -135,14 +135,13 @@ def _figures(entry: ShownRun) -> list[list[Any]]:
     """Name, value and unit of what the run used."""
     metrics = entry.run.metrics
     parameters, timing = metrics["parameters"], metrics["timing"]
-    memory = (metrics.get("memory") or {}).get("peak_bytes")
     found = [
         ["values that train", parameters["trainable"], "count"],
         ["of them in the prompt", parameters["prompt"], "count"],
         ["share that trains", parameters["trainable_percent"], "%"],
         ["training", timing["train_seconds"], "s"],
         ["examples per second", timing["examples_per_second"], ""],
-        ["peak memory", memory, "bytes"],
+        ["peak memory", entry.run.peak_bytes, "bytes"],
         ["evaluations", metrics.get("evaluations"), "count"],
     ]
     return [[name, _rounded(value), unit] for name, value, unit in found if value is not None]

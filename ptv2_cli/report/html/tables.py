@@ -9,7 +9,7 @@ from ptv2_cli.report.cells import Cell, Report
 from ptv2_cli.report.html.shown_runs import ShownRun
 from ptv2_cli.report.noise import Verdict
 from ptv2_cli.report.table import MARKS, share, short_backbone
-from ptv2_cli.report.text_table import percent, seconds
+from ptv2_cli.report.text_table import memory, percent, seconds
 
 WORDS = {"best": "best", "noise": "within the noise of the best", "untested": "not tested"}
 """What a mark means, for those who do not see it."""
@@ -86,7 +86,7 @@ def settings_table(report: Report, entries: Sequence[ShownRun], caption: str) ->
         headings.append(Heading(report.names[column], True, at, column.metric))
     headings += [Heading("average", True)] * report.averages
     headings += [Heading("KL elsewhere", True)] * bool(report.texts)
-    headings += [Heading("trainable %", True), Heading("time", True)]
+    headings += [Heading("trainable %", True), Heading("time", True), Heading("memory", True)]
     rows = []
     for line in report.lines:
         key = line.key
@@ -101,8 +101,9 @@ def settings_table(report: Report, entries: Sequence[ShownRun], caption: str) ->
         if report.texts:
             kl = line.retention
             fields.append(Field("-" if kl is None else f"{kl:.3f}", kl))
-        time = line.seconds(report.common)
+        time, peak = line.seconds(report.common), line.peak_bytes(report.common)
         fields += [Field(share(line), line.trainable_percent[1]), Field(seconds(time), time)]
+        fields.append(Field(memory(peak), peak))
         own = [at for at, column in enumerate(report.columns) if column in line.cells]
         words = (key.method, key.backbone, f"p{key.prompt_len or 0}", key.setting)
         rows.append(Row(fields, key.method, f" {' '.join(map(str, own))} ", _text(words)))

@@ -18,6 +18,7 @@ from ptv2_cli.errors import (
     Ptv2Error,
     out_of_memory,
 )
+from ptv2_cli.memory import free
 from ptv2_cli.runs.environment import choose_device
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.trainer import Trainer
@@ -35,7 +36,7 @@ from ptv2_cli.sweeps.engine import (
 from ptv2_cli.sweeps.estimate import estimate
 from ptv2_cli.sweeps.options import Lanes
 from ptv2_cli.sweeps.records import Outcome
-from ptv2_cli.sweeps.session_pool import SessionPool, free
+from ptv2_cli.sweeps.session_pool import SessionPool
 from ptv2_cli.threads import use_threads
 from ptv2_cli.training.events import EvalDone
 
