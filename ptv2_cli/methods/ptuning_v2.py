@@ -34,7 +34,10 @@ DEFAULTS: Mapping[str, Any] = {**PAPER, "init": None}
 """The options of a config without a recipe; docs/levers.md compares them with others."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
-LEARNING_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
+PAPER_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
+"""Default of `train.lr` by kind with `recipe: paper`, and for the network of `reparam: mlp`."""
+LEARNING_RATES = {**PAPER_RATES, "token": 6e-2}
+"""Without a recipe; higher for tagging, whose head has a rate of its own."""
 INITS: Mapping[str, str] = {"token": "matched"}
 """Default of `init` by kind, without a recipe; a kind that is not listed has PAPER's."""
 HEAD_RATES: Mapping[str, float] = {"token": 5e-3}
@@ -116,9 +119,11 @@ class PTuningV2(MethodSpec):
         return {**DEFAULTS, **{name: PAPER[name] for name in fixed}, **value}
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """Our starting points: 1e-2, 3e-2 for tags, 5e-3 for spans."""
-        head = None if self.recipe == "paper" else HEAD_RATES.get(kind.rates_name)
-        return replace(frozen_defaults(LEARNING_RATES, kind), head_lr=head)
+        """Our starting points: 1e-2, 6e-2 for tags (see `PAPER_RATES`), 5e-3 for spans."""
+        published = self.recipe == "paper"
+        rates = PAPER_RATES if published or self.reparam == "mlp" else LEARNING_RATES
+        head = None if published else HEAD_RATES.get(kind.rates_name)
+        return replace(frozen_defaults(rates, kind), head_lr=head)
 
     def for_kind(self, kind: KindSpec) -> PTuningV2:
         """The same options with the kind's `init`, if the config gives none."""

@@ -77,16 +77,20 @@ def test_tagging_by_default(folder_of, tmp_path) -> None:
         folder_of("bert"),
         tiny.write_ner(tmp_path / "ner"),
         task={"name": "ner/conll2003", "data": str(tmp_path / "ner")},
+        train={"epochs": 1},
     )
     resolved = tiny.resolved(config)
     assert resolved.config.method.options["init"] == "matched"
     assert resolved.config.head.lr == 5e-3
-    said = ["method.init=matched", "head.lr=5e-3"]
+    assert resolved.config.train.lr == 6e-2
+    said = ["method.init=matched", "head.lr=5e-3", "train.lr=6e-2"]
     marks = [tiny.prepared(config, tmp_path / "runs", sets).fingerprint for sets in ([], said)]
     assert marks[0] == marks[1]
     published = tiny.resolved(config, "method.recipe=paper")
     assert published.config.method.options["init"] == "normal"
     assert published.config.head.lr is None
+    assert published.config.train.lr == 3e-2
+    assert tiny.resolved(config, "method.reparam=mlp").config.train.lr == 3e-2
 
 
 def test_a_recipe_keeps_what_is_given(moved) -> None:
