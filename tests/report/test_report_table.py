@@ -10,6 +10,7 @@ import pytest
 from made import content, unfinished, write
 
 from ptv2_cli.errors import InputError, RunError
+from ptv2_cli.report import export
 from ptv2_cli.report.build import build_report
 from ptv2_cli.report.cells import Report
 from ptv2_cli.report.runs import find_runs, plain
@@ -197,6 +198,25 @@ def test_an_imported_run_is_no_further_seed(report_of: Any) -> None:
         ["ptuning_v2, imported", "20", "20.0 (1)", "-"],
     ]
     assert report.notes == ()
+
+
+def test_memory_is_the_largest_peak(report_of: Any) -> None:
+    report = report_of(
+        {"peak": 3 * 2**29},
+        {"peak": 2**29, "seed": 12},
+        {"peak": 2**33, "task": "superglue/rte"},
+        {"peak": 2**28, "method": "head_only", "prompt_len": None},
+        {"peak": 2**28, "origin": imported("1")},
+    )
+    table = grid(report, wide=True)
+    assert table.headings[-1] == "memory"
+    assert [row[-1] for row in table.rows[:3]] == ["1.5 GiB", "-", "256 MiB"]
+    assert [row["peak_bytes"] for row in export.content(report)["rows"]] == [3 * 2**29, None, 2**28]
+    lines = export.csv_text(report).splitlines()
+    assert lines[0].endswith(",peak_bytes")
+    assert [line.split(",")[-1] for line in lines[1:]] == [str(3 * 2**29), "", str(2**28)]
+    assert "memory: its peak" in " ".join(caption(report, wide=True))
+    assert "memory" not in " ".join([*grid(report).headings, *caption(report)])
 
 
 def test_two_imported_runs_are_two_rows(report_of: Any) -> None:
