@@ -3,7 +3,7 @@
 
     scripts/screenshots.py FOLDER [--chromium FILE] [--no-training]
 
-FOLDER gets the runs: 8 short ones on the synthetic sentences of the quick start. Runs that have
+FOLDER gets the runs: 7 short ones on the synthetic sentences of the quick start. Runs that have
 finished there are not trained again, and `--no-training` pictures any folder of runs as it is.
 The pictures are those of headless Chromium, driven by Playwright: the light scheme, 900 pixels wide
 (about the width of a page of documentation), cut to the part that they show.
