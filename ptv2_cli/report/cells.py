@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,9 +106,7 @@ class Cell:
     @property
     def peak_bytes(self) -> int | None:
         """Largest peak of memory; None where a run's is not known."""
-        found = [run.peak_bytes for run in self.runs]
-        known = [size for size in found if size is not None]
-        return max(known) if len(known) == len(found) else None
+        return _largest(run.peak_bytes for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -157,9 +155,7 @@ class TableRow:
         None where a run's is not known.
         """
         cells = [self.cells[column] for column in columns] or list(self.cells.values())
-        found = [cell.peak_bytes for cell in cells]
-        known = [size for size in found if size is not None]
-        return max(known) if len(known) == len(found) else None
+        return _largest(cell.peak_bytes for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -249,3 +245,9 @@ def _names(columns: Sequence[TaskColumn], folders: Sequence[str]) -> list[str]:
             for name, more in zip(short, further, strict=True)
         ]
     return short
+
+
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    found = list(sizes)
+    known = [size for size in found if size is not None]
+    return max(known) if len(known) == len(found) else None

@@ -35,7 +35,7 @@ def csv_text(report: Report) -> str:
             row += _fields(line.cells.get(column), report.majority(column))
         row += [line.average(report.common)] if report.averages else []
         row += [line.retention] if report.texts else []
-        row += [*line.trainable_percent]
+        row += line.trainable_percent
         row += [line.seconds(report.common), line.peak_bytes(report.common)]
         writer.writerow(map(guarded_cell, row))
     return out.getvalue()

@@ -29,6 +29,8 @@ from ptv2_cli.report.predictions import task_of
 from ptv2_cli.report.runs import ReportedRun, find_runs
 from ptv2_cli.runs.directory import RunDirectory
 
+CELL = "<t[hd].*?</t[hd]>"
+
 
 class Elements(HTMLParser):
     """The elements of a page with their attributes, and their texts."""
@@ -77,6 +79,18 @@ def test_the_tables_stand_in_the_file_itself(tmp_path: Path) -> None:
     assert len(best) == 1  # of CB; the other task has one row, which is no contest
     assert " within the noise of the best" in elements.texts
     assert "killed" in elements.texts
+
+
+def test_memory_stands_under_its_heading(tmp_path: Path) -> None:
+    write(tmp_path, peak=3 * 2**29)
+    text = page_of(tmp_path)
+    table = text[text.index('id="table-settings"') : text.index('id="table-runs"')]
+    headings, row, *_ = (
+        [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall(CELL, line, re.S)]
+        for line in re.findall("<tr.*?</tr>", table, re.S)
+    )
+    assert headings[-1].startswith("memory")
+    assert row[len(headings) - 1] == "1.5 GiB"
 
 
 def test_every_link_leads_to_a_run(tmp_path: Path) -> None:
