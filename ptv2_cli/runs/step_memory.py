@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ REDUCED = 3
 """Layers whose gradients it has room for: the present one, what it sends, and what is under way."""
 SLACK = 1.3
 """Factor on what comes and goes in a step: an allocator cannot use all gaps again."""
+MOST_ANSWERS = 10_000
+"""Questions about values that a step may ask; a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the fake storages that are alive, and answers questions about values.
 
     What is computed from the batch alone is computed, so that masks and targets count as they are.
-    Code that asks for a value of a fake tensor gets True, 1 or 0.0.
+    Code that asks for a value of a fake tensor gets True and False in turn, so that a loop that
+    waits for one of them ends; or 1, or 0.0. More than `MOST_ANSWERS` questions are an error.
 
     Attributes:
         now: bytes that are alive.
@@ -198,7 +202,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.now = self.peak = self._answers = 0
+        self._truths = cycle((True, False))
         self._seen: dict[int, int] = {}
 
     def start(self) -> None:
@@ -220,12 +225,20 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
         if func is torch.ops.aten._local_scalar_dense.default:
-            return _answer(args[0].dtype)
+            self._answers += 1
+            if self._answers > MOST_ANSWERS:
+                raise RuntimeError("a loop ends only with the values of tensors")
+            return self._answer(args[0].dtype)
         result = func(*args, **kwargs)
         for each in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(each, Tensor):
                 self._add(each)
         return result
+
+    def _answer(self, dtype: torch.dtype) -> bool | int | float:
+        if dtype == torch.bool:
+            return next(self._truths)
+        return 0.0 if dtype.is_floating_point else 1
 
     def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -250,9 +263,3 @@ def _chosen(indices: list[Tensor | None]) -> list[Tensor | None]:
             with unset_fake_temporarily():
                 chosen += index.nonzero().unbind(1)
     return chosen
-
-
-def _answer(dtype: torch.dtype) -> bool | int | float:
-    if dtype == torch.bool:
-        return True
-    return 0.0 if dtype.is_floating_point else 1

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ptv2_cli.errors import MachineError
+from ptv2_cli.heads.base import Output
+from ptv2_cli.inputs.batch import Batch
+from ptv2_cli.learner import Learner
 from ptv2_cli.runs.encoding import encode, tokenizer_of
 from ptv2_cli.runs.memory_levers import _possible, _with, levers, memory_explained
 from ptv2_cli.runs.resolved_run import ResolvedRun
-from ptv2_cli.runs.step_memory import SLACK, StepMemory, step_memory
+from ptv2_cli.runs.step_memory import MOST_ANSWERS, SLACK, StepMemory, step_memory
 from ptv2_cli.sweeps import memory_estimate
 from tests import tiny
 
@@ -56,6 +60,11 @@ def told(run: ResolvedRun) -> StepMemory:
         ("albert", "superglue/rte", "prompt_tuning"),
         ("bert", "qa/squad", "ptuning_v2"),
         ("bert", "superglue/rte", "ptuning_v1"),
+        ("bert", "superglue/rte", "houlsby_adapter"),
+        ("bert", "superglue/rte", "parallel_adapter"),
+        ("bert", "superglue/rte", "mam"),
+        ("bert", "superglue/rte", "bitfit"),
+        ("bert", "superglue/rte", "prefix_tuning_plus"),
         ("modernbert", "superglue/rte", "ptuning_v2"),
         ("deberta-v2", "superglue/rte", "ptuning_v2"),
         ("llama", "superglue/rte", "ptuning_v2"),
@@ -111,6 +120,32 @@ def test_code_that_needs_values_is_not_known(
     monkeypatch.setattr("ptv2_cli.learner.Learner.forward", lambda *_: 1 / 0)
     assert step_memory(run.resolved, data, tiny.CPU) is None
     assert levers(run.resolved, data, tiny.CPU) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "known", "turns"),
+    [(torch.any, True, 1), (torch.sum, False, MOST_ANSWERS)],  # True, then False; 1 for ever
+)
+def test_a_loop_that_waits_for_values_ends(
+    question: Callable[[Tensor], Tensor],
+    known: bool,
+    turns: int,
+    run_of: Callable[..., ResolvedRun],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of("bert")
+    data = encode(run.resolved, run.data, tokenizer_of(run.resolved))
+    forward, seen = Learner.forward, []
+
+    def waits(learner: Learner, batch: Batch) -> Output:
+        output = forward(learner, batch)
+        while question(output.loss > 0).item():
+            seen.append(1)
+        return output
+
+    monkeypatch.setattr(Learner, "forward", waits)
+    assert (step_memory(run.resolved, data, tiny.CPU) is not None) == known
+    assert len(seen) == turns
 
 
 def test_out_of_memory_names_what_helps_most(
