@@ -69,11 +69,11 @@ def check(
     from ptv2_cli.runs.preview import preview
     from ptv2_cli.runs.resolve.offline_rules import require_offline
     from ptv2_cli.runs.resolve.resolved_config import resolve_config
-    from ptv2_cli.runs.warm_start import inherited_identity
+    from ptv2_cli.runs.warm_start import require_inherited
 
     require_offline(loaded, offline=offline)
     resolved, data = read_data(resolve_config(loaded, offline=offline), offline=offline)
-    inherited_identity(resolved.method)  # the run of init: {run: DIR} is there and whole
+    require_inherited(resolved)
     tokenizer = tokenizer_of(resolved)
     encoded = encode(resolved, data, tokenizer)
     if trials is not None:

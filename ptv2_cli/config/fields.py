@@ -30,13 +30,23 @@ def _flag(value: Any) -> Any:
     return {"True": True, "TRUE": True, "False": False, "FALSE": False}.get(str(value), value)
 
 
+MAX_COUNT = 2**31
+"""No run has as many rows, steps or positions; torch has no room for sizes of 2**63."""
+
+
+def _below_most(value: int) -> int:
+    if value >= MAX_COUNT:
+        raise ValueError(f"must be below {MAX_COUNT}")
+    return value
+
+
 Text = Annotated[
     str,
     BeforeValidator(_source_text),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0), AfterValidator(_below_most)]
 
 
 def spelled(registry: Registry) -> WithJsonSchema:

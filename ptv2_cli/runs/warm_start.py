@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ptv2_cli.backbones.sites import KeysValues
 from ptv2_cli.config.load import load_config
+from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import RunError
 from ptv2_cli.methods.base import Context
 from ptv2_cli.methods.spec import MethodSpec
@@ -33,6 +34,18 @@ def inherited_identity(method: MethodSpec) -> dict[str, str]:
     return {"method.init.run": next(directory.checkpoints.glob("best-*.safetensors")).stem}
 
 
+def require_inherited(resolved: ResolvedConfig) -> None:
+    """Refuse a method that begins with the prompt of a run that has none for this backbone.
+
+    Raises:
+        RunError: it is no finished run, is of another backbone, or changed its backbone.
+        CheckpointError: its checkpoint is missing or damaged.
+    """
+    if (folder := resolved.method.inherited_run) is not None:
+        directory, _, _ = _source(folder, resolved)
+        _best(directory)
+
+
 def trained_prompt(
     folder: str, resolved: ResolvedConfig, context: Context
 ) -> Mapping[int, KeysValues]:
@@ -43,24 +56,7 @@ def trained_prompt(
             method has none.
         CheckpointError: its checkpoint is missing or damaged.
     """
-    directory = _finished(folder)
-    trained_on = directory.read_metrics()["backbone"]
-    if resolved.located.changes(trained_on):
-        raise RunError.at(
-            folder,
-            f"was trained on {trained_on['name']}, whose files are not this backbone's",
-            "prompts mean something to their own backbone alone: name a run of the same one",
-        )
-    loaded = load_config(directory.config)
-    config = loaded.config
-    spec: MethodSpec = METHODS.load(config.method.name).model_validate(config.method.options)
-    if spec.changes_backbone:
-        raise RunError.at(
-            folder,
-            f"is a run of {config.method.name}: what it has learnt belongs to the backbone that it "
-            "changed",
-            "name a run of ptuning_v2",
-        )
+    directory, config, spec = _source(folder, resolved)
     method = spec.without_init().build(replace(context, prompt_len=config.prompt_len or 0))
     tensors = _best(directory).part("learner")
     own = {
@@ -77,6 +73,28 @@ def trained_prompt(
             "name a run of ptuning_v2",
         )
     return {at: (key.detach(), value.detach()) for at, (key, value) in found.items()}
+
+
+def _source(folder: str, resolved: ResolvedConfig) -> tuple[RunDirectory, RunConfig, MethodSpec]:
+    """The run that the prompt comes from, its config and its method."""
+    directory = _finished(folder)
+    trained_on = directory.read_metrics()["backbone"]
+    if resolved.located.changes(trained_on):
+        raise RunError.at(
+            folder,
+            f"was trained on {trained_on['name']}, whose files are not this backbone's",
+            "prompts mean something to their own backbone alone: name a run of the same one",
+        )
+    config = load_config(directory.config).config
+    spec: MethodSpec = METHODS.load(config.method.name).model_validate(config.method.options)
+    if spec.changes_backbone:
+        raise RunError.at(
+            folder,
+            f"is a run of {config.method.name}: what it has learnt belongs to the backbone that it "
+            "changed",
+            "name a run of ptuning_v2",
+        )
+    return directory, config, spec
 
 
 def _best(directory: RunDirectory) -> Checkpoint:

@@ -79,6 +79,15 @@ def test_a_checkpoint_of_another_run(
     refused_oneline(refused, "train", says=["checkpoints/last.json", whose])
 
 
+def test_a_prompt_of_a_run_that_has_none(finished: Path, ptv2: Ptv2, refused: Refused) -> None:
+    assert ptv2("train", "--set", "method=finetune", "--unset", "prompt_len").code == 0
+    tuned = next(run for run in Path("runs").iterdir() if "-finetune-" in run.name)
+    says = ["is a run of finetune: what it has learnt belongs to the backbone"]
+    begin = ("--set", f"method={{name: ptuning_v2, init: {{run: {tuned}}}}}")
+    for command in ("check", "train"):
+        refused_oneline(refused, command, *begin, says=says)
+
+
 def test_checkpoints_that_changed_places(finished: Path, refused: Refused) -> None:
     folder = finished / "checkpoints"
     (folder / "best.json").rename(folder / "aside")

@@ -61,6 +61,11 @@ def only(problems: list[Problem]) -> Problem:
         ),
         ("train: {batch_size: 1_000}", None, "write train: {batch_size: 1000}"),
         ("train: {batch_size: 0}", "train.batch_size must be 1 or more, not 0", "(32)"),
+        (
+            "train: {batch_size: 9223372036854775808}",
+            "train.batch_size must be below 2147483648, not 9223372036854775808",
+            "(32)",
+        ),
         ("train: {seed: -1}", "train.seed must be 0 or more, not -1", "(11)"),
         ("train: {seed: 4294967296}", "train.seed must be below 4294967296, not 4294967296", ""),
         ("train: {seed: [1, 2]}", "train.seed must be a whole number, not a list", "--seed A,B"),
