@@ -283,6 +283,8 @@ def _variants(loaded: LoadedConfig, value: Any, problems: list[Problem]) -> Iter
             what = f"variant {name} must be a mapping of keys, not {seen(keys, 'a mapping')}"
             problems.append(Problem(where, what, _VARIANTS_SAMPLE))
             continue
+        if origin.line is None:  # no line tells them apart
+            where = f"{where}, variant {name}"
         parsed = [(parse_key(key, where), item, where) for key, item in keys.items()]
         settings[str(name)] = tuple(
             Override(path, _anchored(path, item, base), where) for path, item, where in parsed

@@ -162,3 +162,13 @@ def test_an_unknown_key_of_a_variant_names_its_line(tmp_path: Path) -> None:
     (problem,) = raised.value.problems
     assert problem.where == f"{path}:8"
     assert "prompt_len" in problem.hint
+
+
+def test_an_unknown_key_of_a_variant_of_a_flag_names_the_variant(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(BASE)
+    swept = parse_set("sweep={variants: {plain: {}, odd: {promt_len: 4}}}")
+    with pytest.raises(ConfigError) as raised:
+        make_combinations([path], [swept], [])
+    (problem,) = raised.value.problems
+    assert problem.where == "--set sweep, variant odd"
