@@ -20,6 +20,7 @@ from ptv2_cli.interop.stock_models import StockHead
 from ptv2_cli.interop.to_peft import (
     HEAD_FILE,
     NO_CLASS,
+    PREDICT,
     Adapter,
     Written,
     assembly_of,
@@ -33,8 +34,6 @@ from ptv2_cli.interop.to_peft import (
 )
 from ptv2_cli.methods.peft_layers import wrapped
 from ptv2_cli.runs.session import Session
-
-PREDICT = "ptv2 predict uses the run as it is"
 
 
 def obstacles(run: FinishedRun) -> Iterator[Problem]:
@@ -53,7 +52,7 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
         what = f"transformers has no head for {resolved.task.kind}"
         yield Problem(where, what, PREDICT)
     if resolved.shape.family.two_stacks and not spec.writes:
-        yield Problem(where, NO_CLASS, "ptv2 predict uses the run as it is")
+        yield Problem(where, NO_CLASS, PREDICT)
 
 
 def export_merged(run: FinishedRun, folder: Path) -> Written:

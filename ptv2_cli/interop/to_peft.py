@@ -40,6 +40,7 @@ from ptv2_cli.runs.session import Session
 NO_CLASS = (
     "an encoder-decoder: no class of transformers has a head that reads what the run's head reads"
 )
+PREDICT = "ptv2 predict and ptv2 eval use it as it is"
 
 
 @dataclass(frozen=True)
@@ -61,30 +62,31 @@ def obstacles(run: FinishedRun) -> Iterator[Problem]:
     """Reasons why PEFT cannot represent a run, as far as its config shows."""
     resolved = run.resolved
     where = str(run.directory.path)
-    hint = "train such a run again, or use it with ptv2 predict"
-    inside = resolved.method.in_peft
-    if not resolved.method.uses_prompt and not inside:
-        changed = "changed the whole backbone: " if resolved.method.trains_backbone else ""
+    method, inside = resolved.method, resolved.method.in_peft
+    if not method.uses_prompt and not inside:
+        tuned = method.trains_backbone
+        changed = "changed the whole backbone: " if tuned else ""
         what = f"{resolved.config.method.name}: {changed}there is no prompt to export"
-        yield Problem(where, what, hint)
+        merged = "ptv2 export RUN --to merged writes the model"
+        yield Problem(where, what, merged if tuned else PREDICT)
         return
     if resolved.task.kind_spec.peft is None:
-        yield Problem(where, f"PEFT has no {resolved.task.kind} head", hint)
+        yield Problem(where, f"PEFT has no {resolved.task.kind} head", PREDICT)
     if is_temporary(resolved.located.folder):
         what = "its backbone is a GGUF file, whose converted weights end with this command"
         yield Problem(where, what, "let PTV2_CACHE name a folder, where they stay")
     two_stacks = resolved.located.config.get("is_encoder_decoder")
     if two_stacks and inside and not resolved.task.kind_spec.writes:
-        yield Problem(where, NO_CLASS, hint)
+        yield Problem(where, NO_CLASS, PREDICT)
     if two_stacks and not inside:
         what = (
             "an encoder-decoder: PEFT has one prompt for both stacks, and no head that reads the "
             "decoder's first position"
         )
-        yield Problem(where, what, hint)
+        yield Problem(where, what, PREDICT)
         return
-    for what, fix in () if inside else resolved.method.peft_obstacles(resolved.shape.layers):
-        yield Problem(where, what, fix or hint)
+    for what, fix in () if inside else method.peft_obstacles(resolved.shape.layers):
+        yield Problem(where, what, fix or PREDICT)
 
 
 def to_adapter(run: FinishedRun, session: Session) -> Adapter:
@@ -118,7 +120,7 @@ def _inside(session: Session) -> Adapter:
 
 def refused(run: FinishedRun, what: str) -> RunError:
     """The error for a run that cannot be exported."""
-    return RunError.at(str(run.directory.path), what, "ptv2 predict and ptv2 eval use it as it is")
+    return RunError.at(str(run.directory.path), what, PREDICT)
 
 
 def _prefix(run: FinishedRun, session: Session, prompts: Prompts) -> Adapter:

@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     with pytest.raises(RunError, match="PEFT"):
         export_peft(open_finished(whole, offline=True), tmp_path / "adapter")
     refusals = list(obstacles(open_finished(whole, offline=True)))
-    assert refusals[0].hint == "ptv2 predict uses the run as it is"
+    assert refusals[0].hint == "ptv2 predict and ptv2 eval use it as it is"
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "t5", "albert", "mpnet"])
