@@ -52,6 +52,8 @@ class Variant:
     label: str = ""
     """Ends the names of its runs, where two rows have one method and length."""
     words: tuple[str, ...] = ()
+    rates: str = ""
+    """The learning rates to choose among, where they are not those of the method."""
     kinds: tuple[str, ...] = ("sequence", "token", "span")
     """Kinds of the tasks that it can do."""
 
@@ -70,6 +72,7 @@ ANSWERS = ("--set", "head.name=verbalizer", "--unset", "head.lr")
 """The model's own language-model head answers with a word."""
 TAGS_FASTER = {"token": "3e-3,1e-2,3e-2", "span": "1e-3,3e-3,1e-2", "sequence": "1e-3,3e-3,1e-2"}
 PREFIX_AND_LORA = "{name: combined, of: [lora, {name: ptuning_v2, lr_factor: 10}]}"
+PREFIX_AND_BIASES = "{name: combined, of: [bitfit, {name: ptuning_v2, lr_factor: 10}]}"
 TABLES = {
     "minilm": Table(
         (
@@ -88,6 +91,7 @@ TABLES = {
             Variant("prompt_tuning", 100),
             Variant("prefix_tuning_plus"),
             Variant("combined", 20, PREFIX_AND_LORA),
+            Variant("combined", 100, PREFIX_AND_BIASES, label="biases", rates="2e-3,5e-3,1e-2"),
             Variant("dora"),
             Variant("rslora"),
             Variant("ln_tuning"),
@@ -227,7 +231,7 @@ def sweep(cell: Cell, name: str, output: Path, *words: str) -> None:
 def best_rate(cell: Cell, output: Path) -> str:
     """Choose the learning rate on a tenth held out of train, with one seed."""
     name = f"{cell.name}-search"
-    rates = TABLES[cell.backbone].rates[cell.variant.method]
+    rates = cell.variant.rates or TABLES[cell.backbone].rates[cell.variant.method]
     if not isinstance(rates, str):
         rates = rates[cell.kind]
     sweep(

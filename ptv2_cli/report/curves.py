@@ -1,15 +1,15 @@
-"""What the pictures show: scores over training, by prompt length and by learning rate."""
+"""What the pictures show: scores over training, and by a setting that is a number."""
 
 from __future__ import annotations
 
 import math
 import re
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptv2_cli.report.cells import Cell, Report, TableRow, TaskColumn
+from ptv2_cli.report.cells import Cell, Report, RowKey, TableRow, TaskColumn
 from ptv2_cli.report.runs import ReportedRun
 from ptv2_cli.report.table import short_backbone
 
@@ -17,6 +17,13 @@ LEAST = 0.02
 """Fraction that a picture's y axis spans at least, however many rows were scored."""
 MOST = 8
 """Lines that one picture can tell apart."""
+TRAIN_ROWS = "task.limit.train"
+LOG_SCALES = {
+    "prompt-length": "prompt length (tokens, log scale)",
+    "learning-rate": "peak learning rate (log scale)",
+    "train-rows": "train rows (log scale)",
+}
+"""Pictures by a setting, and what their x axes say."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def by_prompt_length(report: Report, column: TaskColumn) -> Picture | None:
     A line per setting where all lengths of a method were tried with the same settings, else a
     line of the best setting length. None if no method has two lengths.
     """
-    lines = [line for line in report.lines if _mean(line, column) is not None]
+    lines = _scored(report, column)
     lengths = [line for line in lines if line.key.prompt_len]
     groups = _group(lengths, lambda line: (line.key.backbone, line.key.method))
     series = [one for group in groups for one in _lengths(report, column, group)]
@@ -128,18 +135,40 @@ def by_prompt_length(report: Report, column: TaskColumn) -> Picture | None:
 
 def by_learning_rate(report: Report, column: TaskColumn) -> Picture | None:
     """Scores by peak learning rate, a line per row but for the rate. None without two rates."""
-    scored = [line for line in report.lines if _mean(line, column) is not None]
-    lines = [line for line in scored if _rated(line.cells[column])]
+    lines = [line for line in _scored(report, column) if _rated(line.cells[column])]
+    at = {line.key: _rate(line.cells[column]) for line in lines}
+    return _by_number(report, column, "train.lr", at)
+
+
+def by_train_rows(report: Report, column: TaskColumn) -> Picture | None:
+    """Scores by `task.limit.train`, a line per row but for it. None without two such numbers."""
+    at = {}
+    for line in _scored(report, column):
+        settings = dict(zip(line.key.keys, line.key.values, strict=True))
+        if settings.get(TRAIN_ROWS, "").isdecimal():
+            at[line.key] = float(settings[TRAIN_ROWS])
+    return _by_number(report, column, TRAIN_ROWS, at)
+
+
+def _by_number(
+    report: Report, column: TaskColumn, key: str, at: Mapping[RowKey, float]
+) -> Picture | None:
+    """Scores by the value `at` of each row's `key`, a line for rows that differ in no other."""
+    lines = [line for line in report.lines if line.key in at]
     series = [
         points(
-            ", ".join([row_name(report, group[0]), *map(" ".join, _others(group[0]))]),
-            {_rate(line.cells[column]): line.cells[column] for line in group},
+            ", ".join([row_name(report, group[0]), *map(" ".join, _others(group[0], key))]),
+            {at[line.key]: line.cells[column] for line in group},
         )
-        for group in _group(lines, lambda line: (*line.key[:3], _others(line)))
+        for group in _group(lines, lambda line: (*line.key[:3], _others(line, key)))
     ]
     if not any(len(one.x) > 1 for one in series):
         return None
     return _picture(report, column, series, _majority(report, column))
+
+
+def _scored(report: Report, column: TaskColumn) -> list[TableRow]:
+    return [line for line in report.lines if _mean(line, column) is not None]
 
 
 def _lengths(report: Report, column: TaskColumn, group: Sequence[TableRow]) -> list[Series]:
@@ -281,9 +310,9 @@ def _rated(cell: Cell) -> bool:
     return not run.imported and run.settings["train.lr"] not in (None, "auto")
 
 
-def _others(line: TableRow) -> tuple[tuple[str, str], ...]:
+def _others(line: TableRow, but: str) -> tuple[tuple[str, str], ...]:
     pairs = zip(line.key.keys, line.key.values, strict=True)
-    return tuple((key.partition(".")[2] or key, v) for key, v in pairs if key != "train.lr")
+    return tuple((key.partition(".")[2] or key, v) for key, v in pairs if key != but)
 
 
 def _method(report: Report, line: TableRow) -> str:

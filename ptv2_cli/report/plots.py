@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ptv2_cli.errors import InputError
 from ptv2_cli.report.cells import Report, TaskColumn
 from ptv2_cli.report.curves import (
+    LOG_SCALES,
     Picture,
     Series,
     by_depth,
     by_learning_rate,
     by_prompt_length,
+    by_train_rows,
     learning_curves,
     loss_curves,
 )
@@ -76,10 +78,10 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
     """Draw all pictures that the runs allow, each as .png and .svg; yields the files.
 
     For every task `learning-curves-TASK` and `loss-TASK`; `prompt-length-TASK`,
-    `learning-rate-TASK` and `depth-TASK` (the first or last k layers) where some method was run
-    with two of them; `trained-TASK`, scores against the number of values that train, where there
-    are two such numbers; `range-test-TASK`, train loss against learning rate, of runs with
-    `train.lr: auto`.
+    `learning-rate-TASK`, `train-rows-TASK` and `depth-TASK` (the first or last k layers) where some
+    method was run with two of them; `trained-TASK`, scores against the number of values that train,
+    where there are two such numbers; `range-test-TASK`, train loss against learning rate, of runs
+    with `train.lr: auto`.
 
     Raises:
         InputError: matplotlib is missing, or the folder cannot be written.
@@ -94,6 +96,7 @@ def draw(report: Report, folder: Path) -> Iterator[Path]:
             LOSS: loss_curves(report, column),
             "prompt-length": by_prompt_length(report, column),
             "learning-rate": by_learning_rate(report, column),
+            "train-rows": by_train_rows(report, column),
             "depth": by_depth(report, column),
         }
         for kind, picture in made.items():
@@ -110,8 +113,7 @@ def saved_picture(picture: Picture, kind: str, title: str, path: Path) -> Iterat
 
     Args:
         picture: what to draw.
-        kind: what its x axis is: `learning-curves`, `loss`, `prompt-length`, `learning-rate` or
-            `depth`.
+        kind: what its x axis is: `learning-curves`, `loss`, `depth` or one of `LOG_SCALES`.
         title: above it.
         path: the files without their endings.
     """
@@ -276,10 +278,7 @@ def _x_axis(axes: Axes, picture: Picture, kind: str) -> None:
     # A margin in the scale's own measure, so that no point stands on the frame.
     pad = (values[-1] / values[0]) ** 0.06
     axes.set_xlim(values[0] / pad, values[-1] * pad)
-    length = kind == "prompt-length"
-    axes.set_xlabel(
-        "prompt length (tokens, log scale)" if length else "peak learning rate (log scale)"
-    )
+    axes.set_xlabel(LOG_SCALES[kind])
 
 
 def _tick(value: float) -> str:

@@ -19,6 +19,7 @@ from ptv2_cli.report.curves import (
     by_depth,
     by_learning_rate,
     by_prompt_length,
+    by_train_rows,
     learning_curves,
     loss_curves,
 )
@@ -134,10 +135,28 @@ def test_learning_rates(tmp_path: Path) -> None:
     assert picture.series[0].mean == pytest.approx((0.6, 0.7))
 
 
+def test_train_rows(tmp_path: Path) -> None:
+    report = report_of(
+        tmp_path,
+        {"task__limit": {"train": 50}, "score": 0.6},
+        {"task__limit": {"train": 500}, "score": 0.7},
+        {"task__limit": {"train": 50}, "method": "finetune", "prompt_len": None, "score": 0.5},
+        {"method": "finetune", "prompt_len": None, "score": 0.8},
+    )
+    picture = by_train_rows(report, report.columns[0])
+    assert picture is not None
+    assert [(one.label, one.x) for one in picture.series] == [
+        ("ptuning_v2 p20", (50.0, 500.0)),
+        ("finetune", (50.0,)),
+    ]
+    assert picture.series[0].mean == pytest.approx((0.6, 0.7))
+
+
 def test_nothing_to_show_by_length_or_rate(tmp_path: Path) -> None:
     report = report_of(tmp_path, {}, {"method": "finetune", "prompt_len": None})
     assert by_prompt_length(report, report.columns[0]) is None
     assert by_learning_rate(report, report.columns[0]) is None
+    assert by_train_rows(report, report.columns[0]) is None
 
 
 def test_of_too_many_lines_the_best_are_shown(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.cells import Report, TaskColumn
 from ptv2_cli.report.curves import (
+    LOG_SCALES,
     Picture,
     by_depth,
     by_learning_rate,
     by_prompt_length,
+    by_train_rows,
     learning_curves,
     loss_curves,
 )
@@ -55,8 +57,9 @@ def _figures(
     drawings: list[tuple[str, str, Callable[[Report, TaskColumn], Picture | None], str]] = [
         ("Learning curves", "training (epochs)", learning_curves, ""),
         ("Loss (dotted: train)", "training (epochs)", loss_curves, "loss"),
-        ("By prompt length", "prompt length (tokens, log scale)", by_prompt_length, "log"),
-        ("By learning rate", "peak learning rate (log scale)", by_learning_rate, "log"),
+        ("By prompt length", LOG_SCALES["prompt-length"], by_prompt_length, "log"),
+        ("By learning rate", LOG_SCALES["learning-rate"], by_learning_rate, "log"),
+        ("By train rows", LOG_SCALES["train-rows"], by_train_rows, "log"),
         ("By depth", "layers with prompts", by_depth, ""),
     ]
     for title, x_label, read, how in drawings:
