@@ -192,8 +192,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the fake storages that are alive, and answers questions about values.
 
     What is computed from the batch alone is computed, so that masks and targets count as they are.
-    Code that asks for a value of a fake tensor gets True and False in turn, so that a loop that
-    waits for one of them ends; or 1, or 0.0. More than `MOST_ANSWERS` questions are an error.
+    Code that asks for a truth value of a fake tensor gets True and False in turn, so that a loop
+    that waits for one of them ends. Code that asks for a number gets 1 or 0.0. More than
+    `MOST_ANSWERS` questions are an error.
 
     Attributes:
         now: bytes that are alive.

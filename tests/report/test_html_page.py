@@ -122,6 +122,13 @@ def test_every_plot_is_there(tmp_path: Path) -> None:
     assert any(word.startswith("Confusion of run-ptuning_v2-p100") for word in words)
 
 
+def test_a_plot_by_train_rows(tmp_path: Path) -> None:
+    for rows in (50, 500):
+        write(tmp_path, task__limit={"train": rows})
+    words = Elements(page_of(tmp_path)).texts
+    assert {"By train rows", "train rows (log scale)"} <= set(words)
+
+
 def test_the_data_of_runs(tmp_path: Path) -> None:
     a_few(tmp_path)
     data = data_of(page_of(tmp_path))

@@ -152,6 +152,12 @@ def test_train_rows(tmp_path: Path) -> None:
     assert picture.series[0].mean == pytest.approx((0.6, 0.7))
 
 
+def test_train_rows_are_drawn(tmp_path: Path) -> None:
+    runs = [{"task__limit": {"train": rows}} for rows in (50, 500)]
+    drawn = {path.name for path in plots.draw(report_of(tmp_path / "runs", *runs), tmp_path / "to")}
+    assert {"train-rows-cb.png", "train-rows-cb.svg"} <= drawn
+
+
 def test_nothing_to_show_by_length_or_rate(tmp_path: Path) -> None:
     report = report_of(tmp_path, {}, {"method": "finetune", "prompt_len": None})
     assert by_prompt_length(report, report.columns[0]) is None
