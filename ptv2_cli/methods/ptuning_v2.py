@@ -30,16 +30,18 @@ PAPER: Mapping[str, Any] = {
     "key_lr_factor": 1.0,
 }
 """What `recipe: paper` stands for: the options as the paper's code has them."""
-DEFAULTS: Mapping[str, Any] = {**PAPER, "init": None}
-"""The options of a config without a recipe; docs/levers.md compares them with others."""
+OF_KINDS: Mapping[str, Mapping[str, Any]] = {"token": {"init": "matched", "dropout": "off"}}
+"""Defaults of `init` and `dropout` by kind, without a recipe; other kinds have PAPER's."""
+DEFAULTS: Mapping[str, Any] = {
+    name: value for name, value in PAPER.items() if name not in {"init", "dropout"}
+}
+"""The other options of a config without a recipe. docs/levers.md compares both with others."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
 PAPER_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
 """Default of `train.lr` by kind with `recipe: paper`, and for the network of `reparam: mlp`."""
 LEARNING_RATES = {**PAPER_RATES, "token": 6e-2}
 """Without a recipe; higher for tagging, whose head has a rate of its own."""
-INITS: Mapping[str, str] = {"token": "matched"}
-"""Default of `init` by kind, without a recipe; a kind that is not listed has PAPER's."""
 HEAD_RATES: Mapping[str, float] = {"token": 5e-3}
 """Default of `head.lr` by kind, without a recipe; a kind that is not listed has train.lr."""
 
@@ -66,7 +68,7 @@ class PTuningV2(MethodSpec):
     )
     reparam_hidden: Count = Field(512, description="hidden width of the network of reparam")
     init: Init | None = Field(
-        DEFAULTS["init"],
+        None,
         description="initial values: normal, N(0, 0.02) as published; {normal: STD}, N(0, STD); "
         "zero; keys and values that the frozen model computes for words (vocab, labels, unused, "
         "{text: WORDS}), for train rows (rows) or for 8 tokens from random places of them (chunks, "
@@ -75,8 +77,9 @@ class PTuningV2(MethodSpec):
         "normal",
     )
     dropout: Dropout = Field(
-        DEFAULTS["dropout"],
-        description="dropout on prompt keys and values; default: the backbone's hidden dropout",
+        None,
+        description="dropout on prompt keys and values; null: the backbone's hidden dropout; "
+        "default: off for tagging, else null",
     )
     position_offset: Literal["shift", "keep"] = Field(
         DEFAULTS["position_offset"],
@@ -126,10 +129,11 @@ class PTuningV2(MethodSpec):
         return replace(frozen_defaults(rates, kind), head_lr=head)
 
     def for_kind(self, kind: KindSpec) -> PTuningV2:
-        """The same options with the kind's `init`, if the config gives none."""
-        if self.init is not None:
-            return self
-        return self.model_copy(update={"init": INITS.get(kind.rates_name, PAPER["init"])})
+        """The same options with the kind's `init` and `dropout`, if the config gives none."""
+        own = {name: PAPER[name] for name in ("init", "dropout")}
+        own |= OF_KINDS.get(kind.rates_name, {})
+        missing = own.keys() - self.model_fields_set
+        return self.model_copy(update={name: own[name] for name in missing})
 
     def build(self, context: Context) -> Method:
         """Keys and values [1, K, P, D] for each site in `layers` of the stacks in `sites`."""

@@ -199,7 +199,8 @@ def _part(value: Any) -> dict[str, Any]:
         what = f"{name}: {FACTOR} must be a number above 0, not {factor}"
         raise impossible(what, "1 is the run's own train.lr")
     _check_alone(name, spec)
-    return {"name": name, **spec.model_dump(), FACTOR: float(factor)}
+    # What is not given stays open: its default may depend on the kind of task.
+    return {"name": name, **spec.model_dump(exclude_unset=True), FACTOR: float(factor)}
 
 
 def _explained(

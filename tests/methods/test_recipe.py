@@ -51,24 +51,32 @@ def test_one_table_holds_the_defaults(moved) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "init"),
+    ("kind", "given", "init", "dropout"),
     [
-        ("token", {}, "matched"),
-        ("token", {"init": None}, "matched"),
-        ("token", {"init": "vocab"}, "vocab"),
-        ("token", {"recipe": "paper"}, "normal"),
-        ("token", {"reparam": "mlp"}, "normal"),
-        ("token", {"reparam": "residual"}, "matched"),
-        ("sequence", {}, "normal"),
-        ("span", {}, "normal"),
+        ("token", {}, "matched", "off"),
+        ("token", {"init": None}, "matched", "off"),
+        ("token", {"init": "vocab"}, "vocab", "off"),
+        ("token", {"dropout": None}, "matched", None),
+        ("token", {"dropout": 0.3}, "matched", 0.3),
+        ("token", {"recipe": "paper"}, "normal", None),
+        ("token", {"reparam": "mlp"}, "normal", "off"),
+        ("token", {"reparam": "residual"}, "matched", "off"),
+        ("sequence", {}, "normal", None),
+        ("sequence", {"dropout": "off"}, "normal", "off"),
+        ("span", {}, "normal", None),
     ],
 )
-def test_initial_values_of_each_kind(kind: str, given: dict[str, Any], init: str) -> None:
+def test_what_a_kind_of_task_has_by_default(
+    kind: str, given: dict[str, Any], init: str, dropout: float | str | None
+) -> None:
     method = PTuningV2.model_validate(given)
     assert list(method.problems(None, {"self": 3})) == []
-    assert method.for_kind(kind_spec(kind)).init == init
-    together = Combined(of=[{"name": "ptuning_v2", **given}, "bitfit"])
-    assert together.for_kind(kind_spec(kind)).of[0]["init"] == init
+    chosen = method.for_kind(kind_spec(kind))
+    assert (chosen.init, chosen.dropout) == (init, dropout)
+    again = PTuningV2.model_validate(chosen.model_dump()).for_kind(kind_spec("token"))
+    assert again.model_dump() == chosen.model_dump()
+    together = Combined(of=[{"name": "ptuning_v2", **given}, "bitfit"]).for_kind(kind_spec(kind))
+    assert (together.of[0]["init"], together.of[0]["dropout"]) == (init, dropout)
 
 
 def test_tagging_by_default(folder_of, tmp_path) -> None:
@@ -81,13 +89,17 @@ def test_tagging_by_default(folder_of, tmp_path) -> None:
     )
     resolved = tiny.resolved(config)
     assert resolved.config.method.options["init"] == "matched"
+    assert resolved.config.method.options["dropout"] == "off"
     assert resolved.config.head.lr == 5e-3
     assert resolved.config.train.lr == 6e-2
-    said = ["method.init=matched", "head.lr=5e-3", "train.lr=6e-2"]
+    said = ["method.init=matched", "method.dropout=off", "head.lr=5e-3", "train.lr=6e-2"]
     marks = [tiny.prepared(config, tmp_path / "runs", sets).fingerprint for sets in ([], said)]
     assert marks[0] == marks[1]
     published = tiny.resolved(config, "method.recipe=paper")
     assert published.config.method.options["init"] == "normal"
+    assert published.config.method.options["dropout"] is None
+    drops = tiny.resolved(config, "method.dropout=null").config.method.options
+    assert (drops["init"], drops["dropout"]) == ("matched", None)
     assert published.config.head.lr is None
     assert published.config.train.lr == 3e-2
     assert tiny.resolved(config, "method.reparam=mlp").config.train.lr == 3e-2
