@@ -128,9 +128,9 @@ def estimate(config: Path, cards: int, recomputes: bool) -> Any:
     import torch
 
     from ptv2_cli.config.load import load_config, parse_set
-    from ptv2_cli.runs.data import read_data
-    from ptv2_cli.runs.encoding import encode, tokenizer_of
     from ptv2_cli.runs.resolve.resolved_config import resolve_config
+    from ptv2_cli.runs.rows.data import read_data
+    from ptv2_cli.runs.rows.encoding import encode, tokenizer_of
     from ptv2_cli.runs.step_memory import step_memory
 
     sets = [parse_set(f"train.gradient_checkpointing={str(recomputes).lower()}")]

@@ -219,8 +219,8 @@ def estimate(args: argparse.Namespace, sets: list[str]) -> dict[str, Any]:
     import torch
 
     from ptv2_cli.config.load import load_config, parse_set
-    from ptv2_cli.runs.encoding import encode, tokenizer_of
     from ptv2_cli.runs.resolved_run import prepare
+    from ptv2_cli.runs.rows.encoding import encode, tokenizer_of
     from ptv2_cli.runs.step_memory import step_memory
 
     loaded = load_config(args.folder / "config.yaml", [parse_set(text) for text in sets])

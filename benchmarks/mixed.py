@@ -41,8 +41,8 @@ def measured(way: str, paths: list[Path], repeat: int, size: int) -> dict[str, A
     from ptv2_cli.data.formats import RawRow
     from ptv2_cli.memory import peak_bytes
     from ptv2_cli.runs.directory import RunDirectory
-    from ptv2_cli.runs.multi_run_predict import MixedRuns
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.prediction.predict import Run
 
     runs = [Run(RunDirectory(path), device="cpu", offline=True) for path in paths]
     rows = rows_of(runs, repeat)

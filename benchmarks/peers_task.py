@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, rows: int) -> None:
 
 def finish(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> argparse.Namespace:
     """Find the data; `asked.folder` becomes the folder of the backbone."""
-    from ptv2_cli.backbones.locate import locate
+    from ptv2_cli.backbones.files.locate import locate
     from ptv2_cli.config.schema import BackboneSection
 
     if asked.data is None:

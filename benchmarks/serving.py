@@ -108,7 +108,7 @@ class Load:
 def requests_of(paths: dict[str, Path]) -> list[tuple[str, bytes]]:
     """A request for each validation row of each run, and the run."""
     from ptv2_cli.runs.directory import RunDirectory
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
 
     made = []
     for name, path in paths.items():

@@ -65,14 +65,14 @@ def main() -> int:
 
 def measured(name: str, folder: Path, max_len: int, count: int, options: Any) -> str:
     """The figures of one kind."""
-    from ptv2_cli.backbones.locate import locate
+    from ptv2_cli.backbones.files.locate import locate
     from ptv2_cli.backbones.tokenizer import load_tokenizer
     from ptv2_cli.config.schema import BackboneSection
     from ptv2_cli.data.row_store import RowStore
     from ptv2_cli.data.source import FolderSource
     from ptv2_cli.inputs.encoder import Encoder
-    from ptv2_cli.runs import kept_tokens
-    from ptv2_cli.runs.encoding import encode_rows
+    from ptv2_cli.runs.rows import kept_tokens
+    from ptv2_cli.runs.rows.encoding import encode_rows
     from ptv2_cli.tasks.catalog import load_task
 
     kept_tokens.LEAST = 0

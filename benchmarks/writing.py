@@ -65,10 +65,10 @@ def prepared(asked: argparse.Namespace) -> Callable[[int], dict[str, Side]]:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    from ptv2_cli.backbones.files.locate import locate
+    from ptv2_cli.backbones.language.writing import write
     from ptv2_cli.backbones.load import load_language_model
-    from ptv2_cli.backbones.locate import locate
     from ptv2_cli.backbones.sites import PlainBatch, Prompts
-    from ptv2_cli.backbones.writing import write
     from ptv2_cli.config.schema import BackboneSection
     from ptv2_cli.rng import generator
 

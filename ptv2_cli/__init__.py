@@ -25,11 +25,11 @@ from ptv2_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ptv2_cli.config.schema import RunConfig as RunConfig
-    from ptv2_cli.runs.predict import Run as Run
+    from ptv2_cli.runs.prediction.predict import Run as Run
 
 wait_passively()
 
-_WHERE = {"Run": "ptv2_cli.runs.predict", "RunConfig": "ptv2_cli.config.schema"}
+_WHERE = {"Run": "ptv2_cli.runs.prediction.predict", "RunConfig": "ptv2_cli.config.schema"}
 """Classes whose modules are imported when somebody asks for them."""
 
 

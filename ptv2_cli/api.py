@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ptv2_cli.config.overrides import Override
     from ptv2_cli.config.schema import RunConfig
     from ptv2_cli.runs.directory import RunDirectory
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
     from ptv2_cli.sweeps.leaderboard import Leaderboard
 
     Config = str | Path | Mapping[str, Any] | RunConfig
@@ -72,10 +72,10 @@ def train(
         hint = 'call sweep(...), or add unset=["sweep"] for one run without the lists'
         raise ConfigError.at(loaded.where("sweep"), what, hint)
     from ptv2_cli.backbones.quantize import check_machine
-    from ptv2_cli.cli.progress import Progress
+    from ptv2_cli.cli.views.progress import Progress
     from ptv2_cli.runs.directory import ELSEWHERE, writing
     from ptv2_cli.runs.environment import choose_device
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
     from ptv2_cli.runs.resolved_run import prepare
     from ptv2_cli.runs.session import open_session
     from ptv2_cli.runs.trainer import train as train_run
@@ -154,10 +154,10 @@ def sweep(
     combinations = [] if options else make_combinations(sources, base, flags)
     request = requested_lanes(None if lanes is None else str(lanes), sources, base)
     name = requested_engine(engine, sources, base)
-    from ptv2_cli.cli.sweep_view import view
+    from ptv2_cli.cli.views.sweep_view import view
     from ptv2_cli.errors import RunError
     from ptv2_cli.runs.directory import ELSEWHERE, RunDirectory, writing_at
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
     from ptv2_cli.sweeps.engine import EngineContext
     from ptv2_cli.sweeps.membership import writing_alone
     from ptv2_cli.sweeps.records import ENDED
@@ -317,7 +317,7 @@ def load(
     """
     _settle(threads)
     from ptv2_cli.config.overrides import override_of
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
     from ptv2_cli.threads import use_threads
 
     use_threads(threads)

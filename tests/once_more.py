@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.rescore import open_for_rescoring
 from ptv2_cli.training.events import StepDone
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.backbones import locate
+from ptv2_cli.backbones.files import locate
 from ptv2_cli.cli.app import run
 from ptv2_cli.config.load import load_config
 from ptv2_cli.config.schema import RunConfig

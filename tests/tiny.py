@@ -16,10 +16,10 @@ import yaml
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
+from ptv2_cli.backbones.files.locate import locate
+from ptv2_cli.backbones.language.lm_head import Vocabulary
 from ptv2_cli.backbones.layer_parts import layer_parts
-from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.load import load_backbone
-from ptv2_cli.backbones.locate import locate
 from ptv2_cli.backbones.sites import KeysValues, Prompts
 from ptv2_cli.config.load import load_config, parse_set
 from ptv2_cli.config.schema import BackboneSection

@@ -20,7 +20,7 @@ import transformers
 
 from ptv2_cli import cache
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.files.locate import Located
 from ptv2_cli.backbones.probe import probe
 from ptv2_cli.backbones.sites import Site, Stack
 

@@ -12,10 +12,17 @@ from ptv2_cli.backbones import adapters
 from ptv2_cli.backbones.attention import NAME
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.families import Shape, hidden_dropout, set_dropout, shape_of
+from ptv2_cli.backbones.files.locate import Located
+from ptv2_cli.backbones.files.remote_code import check_own_code
 from ptv2_cli.backbones.known_sites import probe_once
-from ptv2_cli.backbones.language_model import LanguageModel
-from ptv2_cli.backbones.lm_head import LanguageHead, head_names, lacking, model_class, take_head
-from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.language.language_model import LanguageModel
+from ptv2_cli.backbones.language.lm_head import (
+    LanguageHead,
+    head_names,
+    lacking,
+    model_class,
+    take_head,
+)
 from ptv2_cli.backbones.model_code import AutoConfig, AutoModel, no_init_weights
 from ptv2_cli.backbones.probe import find_sites
 from ptv2_cli.backbones.quantize import (
@@ -26,7 +33,6 @@ from ptv2_cli.backbones.quantize import (
     release_memory,
 )
 from ptv2_cli.backbones.quiet import quiet
-from ptv2_cli.backbones.remote_code import check_own_code
 from ptv2_cli.backbones.tokenizer import unusable
 from ptv2_cli.errors import BackboneError, out_of_memory
 from ptv2_cli.rng import normal_

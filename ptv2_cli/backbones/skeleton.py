@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.files.locate import Located
 from ptv2_cli.backbones.model_code import AutoConfig, AutoModel
 from ptv2_cli.backbones.quiet import quiet
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.files.locate import Located
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.errors import BackboneError
 

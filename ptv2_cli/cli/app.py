@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ptv2_cli import plugins
-from ptv2_cli.backbones import gguf_folder
+from ptv2_cli.backbones.gguf import folder as gguf_folder
 from ptv2_cli.cli import (
     check,
     clean,

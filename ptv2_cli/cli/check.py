@@ -28,8 +28,8 @@ from ptv2_cli.cli.options import (
 
 if TYPE_CHECKING:
     from ptv2_cli.config.load import LoadedConfig, Override
-    from ptv2_cli.runs.encoding import EncodedData
     from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+    from ptv2_cli.runs.rows.encoding import EncodedData
     from ptv2_cli.sweeps.trials import TrialCheck
 
 
@@ -63,12 +63,12 @@ def check(
         trials = _checked_trials(config, loaded, base, offline)
         # What follows is told of the first trial: the base itself need not be able to run.
         loaded = trials.able[0].loaded
-    from ptv2_cli.runs.data import read_data
-    from ptv2_cli.runs.data_warnings import data_warnings, require_known
-    from ptv2_cli.runs.encoding import encode, tokenizer_of
-    from ptv2_cli.runs.preview import preview
     from ptv2_cli.runs.resolve.offline_rules import require_offline
     from ptv2_cli.runs.resolve.resolved_config import resolve_config
+    from ptv2_cli.runs.rows.data import read_data
+    from ptv2_cli.runs.rows.data_warnings import data_warnings, require_known
+    from ptv2_cli.runs.rows.encoding import encode, tokenizer_of
+    from ptv2_cli.runs.rows.preview import preview
     from ptv2_cli.runs.warm_start import require_inherited
 
     require_offline(loaded, offline=offline)
@@ -180,8 +180,8 @@ def _memory(resolved: ResolvedConfig, encoded: EncodedData, devices: int) -> tup
 
 def _facts(resolved: ResolvedConfig, encoded: EncodedData, memory: str) -> None:
     """Print what the run would be."""
-    from ptv2_cli.runs.data_warnings import unknown_tokens
-    from ptv2_cli.runs.preview import answer_lengths, lengths
+    from ptv2_cli.runs.rows.data_warnings import unknown_tokens
+    from ptv2_cli.runs.rows.preview import answer_lengths, lengths
 
     config, shape, train = resolved.config, resolved.shape, resolved.config.train
     length = f"{train.epochs} epochs" if train.epochs else f"{train.steps} steps"

@@ -78,7 +78,7 @@ def errors(
     from ptv2_cli.report.runs import parts
 
     if plot is not None:
-        from ptv2_cli.report.plots import require_drawable
+        from ptv2_cli.report.pictures.plots import require_drawable
 
         require_drawable(plot, "--plot")
     directory = chosen_or_newest(run, output, "ptv2 errors")
@@ -104,7 +104,7 @@ def errors(
 def _draw(views: Sequence[RunPredictions], path: Path) -> None:
     """A file for each task; with several, each has its task's name in the file's."""
     from ptv2_cli.report.mistakes import confusion
-    from ptv2_cli.report.plots import draw_matrix
+    from ptv2_cli.report.pictures.plots import draw_matrix
 
     for view in views:
         name = view.run.prefix.removesuffix(".")

@@ -48,9 +48,9 @@ def evaluate(
     """Score a finished run again and compare with the logged scores."""
     settle(offline, threads)
     from ptv2_cli.errors import EXIT_DEFECT
-    from ptv2_cli.runs.data_warnings import skipped_rows, undefined_metrics
     from ptv2_cli.runs.environment import choose_device
     from ptv2_cli.runs.rescore import canonical_split, open_for_rescoring
+    from ptv2_cli.runs.rows.data_warnings import skipped_rows, undefined_metrics
     from ptv2_cli.threads import use_threads
 
     canonical_split(split)

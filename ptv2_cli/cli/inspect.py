@@ -76,7 +76,7 @@ def inspect(
 
     canonical_split(split)
     if plot is not None:
-        from ptv2_cli.report.plots import require_drawable
+        from ptv2_cli.report.pictures.plots import require_drawable
 
         require_drawable(plot, "--plot")
     use_threads(threads)
@@ -93,7 +93,7 @@ def inspect(
         _show(session, split, read, layers, words)
     if plot is not None:
         if layers:
-            from ptv2_cli.report.heat_map import draw_heads
+            from ptv2_cli.report.pictures.heat_map import draw_heads
 
             title = f"{directory.path.name}\n{read} rows of {split}"
             draw_heads(layers, title, plot)

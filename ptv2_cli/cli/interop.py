@@ -104,8 +104,8 @@ def import_run(
     loaded = read_config(config, sets=sets, unsets=unsets)
     settle(offline, threads)
     from ptv2_cli.backbones.families import shape_of
-    from ptv2_cli.backbones.locate import locate
-    from ptv2_cli.cli.summary import percent
+    from ptv2_cli.backbones.files.locate import locate
+    from ptv2_cli.cli.views.summary import percent
     from ptv2_cli.interop.from_peft import read_peft
     from ptv2_cli.interop.from_reference import read_reference
     from ptv2_cli.interop.import_run import import_checkpoint, settings_of

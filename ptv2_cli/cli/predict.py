@@ -17,12 +17,12 @@ from ptv2_cli.cli.options import DeviceOption, OfflineOption, ThreadsOption, set
 from ptv2_cli.cli.predict_text import predict_text, require_alone
 
 if TYPE_CHECKING:
-    from ptv2_cli.cli.progress import Counting
+    from ptv2_cli.cli.views.progress import Counting
     from ptv2_cli.data.rows import Reading
-    from ptv2_cli.runs.multi_run_predict import MixedRuns
-    from ptv2_cli.runs.predict import Run
-    from ptv2_cli.runs.prediction_stream import Chunk
-    from ptv2_cli.runs.row_files import PartFile, RowFile
+    from ptv2_cli.runs.prediction.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.prediction.predict import Run
+    from ptv2_cli.runs.prediction.prediction_stream import Chunk
+    from ptv2_cli.runs.prediction.row_files import PartFile, RowFile
 
 STDIN = Path("-")
 
@@ -116,9 +116,9 @@ def predict(
     from ptv2_cli.config.overrides import parse_set
     from ptv2_cli.errors import DataError, InputError
     from ptv2_cli.runs.directory import DEFAULT_OUTPUT
-    from ptv2_cli.runs.multi_run_predict import MixedRuns
-    from ptv2_cli.runs.predict import Run
-    from ptv2_cli.runs.row_files import PartFile, RowFile, check_output
+    from ptv2_cli.runs.prediction.multi_run_predict import MixedRuns
+    from ptv2_cli.runs.prediction.predict import Run
+    from ptv2_cli.runs.prediction.row_files import PartFile, RowFile, check_output
     from ptv2_cli.threads import use_threads
 
     use_threads(threads)
@@ -216,7 +216,7 @@ def _carry_out(
     batch_size: int | None,
 ) -> None:
     """Read, predict and write; the rows written so far stay if it fails."""
-    from ptv2_cli.cli.progress import Counting
+    from ptv2_cli.cli.views.progress import Counting
     from ptv2_cli.data.stream import read_records
 
     name = Path("standard input") if path == STDIN else path
@@ -246,7 +246,7 @@ def _carry_out(
 
 
 def _write(chunk: Chunk, good: RowFile | None, bad: PartFile | None) -> None:
-    from ptv2_cli.runs.prediction_stream import bad_line
+    from ptv2_cli.runs.prediction.prediction_stream import bad_line
     from ptv2_cli.runs.results import as_line
 
     if good is None:

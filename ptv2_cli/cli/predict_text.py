@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ptv2_cli.cli import console
 
 if TYPE_CHECKING:
-    from ptv2_cli.runs.predict import NewRow, Run
+    from ptv2_cli.runs.prediction.predict import NewRow, Run
     from ptv2_cli.tasks.base import Task
 
 

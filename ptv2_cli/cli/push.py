@@ -32,7 +32,7 @@ def push(
 ) -> None:
     """Upload a finished run, with a model card, to the model hub."""
     settle(offline, threads)
-    from ptv2_cli.backbones.locate import is_offline
+    from ptv2_cli.backbones.files.locate import is_offline
     from ptv2_cli.cli.chosen import chosen_run
     from ptv2_cli.errors import InputError
     from ptv2_cli.interop.opened import open_finished

@@ -101,7 +101,7 @@ def report(
         _require_prose(format_, detail)
     if plots is not None:
         # Before any work: the folder and matplotlib may be missing.
-        from ptv2_cli.report.plots import require_matplotlib
+        from ptv2_cli.report.pictures.plots import require_matplotlib
 
         require_matplotlib()
     if html is not None:
@@ -110,7 +110,7 @@ def report(
         require_page(html)
     found = find_runs(folders or [Path("runs")])
     if layout is Layout.paper:
-        from ptv2_cli.cli.paper import show_paper
+        from ptv2_cli.cli.views.paper import show_paper
 
         asked: dict[str, object] = {"--metric": metric, "--split": split, "--baseline": baseline}
         asked |= {"--detail": detail, "--html": html, "--describe": describe}
@@ -157,7 +157,7 @@ def _require_prose(format_: TableFormat, detail: bool) -> None:
 
 
 def _prose(made: Report, tests: Baseline | None, format_: TableFormat) -> None:
-    from ptv2_cli.cli.table_output import plus_minus
+    from ptv2_cli.cli.views.table_output import plus_minus
     from ptv2_cli.report.describe import describe
     from ptv2_cli.report.latex import escaped as for_latex
     from ptv2_cli.report.text_table import escaped as for_markdown
@@ -172,14 +172,14 @@ def _prose(made: Report, tests: Baseline | None, format_: TableFormat) -> None:
 
 
 def _draw(made: Report, folder: Path) -> None:
-    from ptv2_cli.report.plots import draw
+    from ptv2_cli.report.pictures.plots import draw
 
     for path in draw(made, folder):
         console.note(f"wrote {path}")
 
 
 def _table(made: Report, more: list[Detail], tests: Baseline | None) -> None:
-    from ptv2_cli.cli.table_output import plus_minus, show_grid
+    from ptv2_cli.cli.views.table_output import plus_minus, show_grid
     from ptv2_cli.report import table as render
 
     sign = plus_minus()
@@ -199,7 +199,7 @@ def _table(made: Report, more: list[Detail], tests: Baseline | None) -> None:
 
 
 def _tests(made: Report, tests: Baseline) -> None:
-    from ptv2_cli.cli.table_output import encodable, show_grid
+    from ptv2_cli.cli.views.table_output import encodable, show_grid
     from ptv2_cli.report.baseline_table import tables
 
     plain = {} if encodable("†‡") else str.maketrans("†‡", "^v")

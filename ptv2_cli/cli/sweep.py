@@ -9,7 +9,6 @@ import typer
 
 from ptv2_cli.cli import complete, console
 from ptv2_cli.cli.chosen import require_config
-from ptv2_cli.cli.gpu_hours import show_gpu_hours
 from ptv2_cli.cli.options import (
     DeviceOption,
     IncludeOption,
@@ -21,6 +20,7 @@ from ptv2_cli.cli.options import (
     read_overrides,
     settle,
 )
+from ptv2_cli.cli.views.gpu_hours import show_gpu_hours
 from ptv2_cli.errors import ConfigError, RunError
 
 
@@ -171,9 +171,9 @@ def sweep(
     settle(offline, threads)
     if dry_run:  # before planning, which needs the data and the backbones
         show_gpu_hours(combinations, tflops)
-    from ptv2_cli.cli.search_table import show_search, show_search_end, show_search_forecast
-    from ptv2_cli.cli.sweep_table import show_forecast, show_plan, show_results
-    from ptv2_cli.cli.sweep_view import view
+    from ptv2_cli.cli.views.search_table import show_search, show_search_end, show_search_forecast
+    from ptv2_cli.cli.views.sweep_table import show_forecast, show_plan, show_results
+    from ptv2_cli.cli.views.sweep_view import view
     from ptv2_cli.registry import ENGINES
     from ptv2_cli.runs.directory import ELSEWHERE, writing_at
     from ptv2_cli.runs.lock import unlocked_warning

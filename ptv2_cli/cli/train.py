@@ -142,8 +142,8 @@ def _train(
     resume: bool,
 ) -> None:
     """Train the run, and show its score."""
-    from ptv2_cli.cli.progress import Progress
-    from ptv2_cli.cli.summary import run_summary
+    from ptv2_cli.cli.views.progress import Progress
+    from ptv2_cli.cli.views.summary import run_summary
     from ptv2_cli.runs.agreement import require_same_run
     from ptv2_cli.runs.directory import ELSEWHERE, writing
     from ptv2_cli.runs.memory_levers import memory_explained
@@ -162,7 +162,7 @@ def _train(
 
 def _show_finished(resolved_run: ResolvedRun, command: list[str]) -> None:
     """Say that the run has ended before, and show its score."""
-    from ptv2_cli.cli.summary import run_summary
+    from ptv2_cli.cli.views.summary import run_summary
 
     console.note("this run is finished already (--resume never trains it again)")
     metrics = resolved_run.directory.read_metrics()
@@ -176,9 +176,9 @@ def _show_finished(resolved_run: ResolvedRun, command: list[str]) -> None:
 
 def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
     """Print what is wrong with the data and which parameters would train."""
-    from ptv2_cli.runs.data_warnings import data_warnings
-    from ptv2_cli.runs.encoding import encode, tokenizer_of
-    from ptv2_cli.runs.preview import answer_lengths, lengths
+    from ptv2_cli.runs.rows.data_warnings import data_warnings
+    from ptv2_cli.runs.rows.encoding import encode, tokenizer_of
+    from ptv2_cli.runs.rows.preview import answer_lengths, lengths
 
     resolved, data = resolved_run.resolved, resolved_run.data
     encoded = encode(resolved, data, tokenizer_of(resolved))
@@ -192,7 +192,7 @@ def _dry_run(resolved_run: ResolvedRun, device: torch.device) -> None:
             console.say(f"{split}: {len(data.rows(split))} rows, {lengths(features)}; {found}")
     # Neither is needed with the other: a million rows' tokens, the model and its code.
     encoded.by_split.clear()
-    from ptv2_cli.cli.summary import parameter_table
+    from ptv2_cli.cli.views.summary import parameter_table
     from ptv2_cli.runs.session import open_session
 
     parameter_table(open_session(resolved_run, device))

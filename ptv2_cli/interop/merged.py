@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.language.language_model import LanguageModel
 from ptv2_cli.backbones.quiet import quiet
 from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.interop.opened import FinishedRun, head_weights, new_folder, require_new

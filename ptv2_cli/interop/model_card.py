@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ptv2_cli.backbones.locate import Located
-from ptv2_cli.backbones.package import PREFIX as PACKAGE
+from ptv2_cli.backbones.files.locate import Located
+from ptv2_cli.backbones.files.package import PREFIX as PACKAGE
 from ptv2_cli.interop.opened import FinishedRun
 from ptv2_cli.kinds import kind_spec
 from ptv2_cli.version import __version__

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ptv2_cli.backbones.locate import is_offline
-from ptv2_cli.backbones.package import PREFIX as PACKAGE
+from ptv2_cli.backbones.files.locate import is_offline
+from ptv2_cli.backbones.files.package import PREFIX as PACKAGE
 from ptv2_cli.errors import InputError, Problem, RunError, gather
 from ptv2_cli.interop.model_card import card, code_of, licence_of
 from ptv2_cli.interop.opened import FinishedRun, new_folder

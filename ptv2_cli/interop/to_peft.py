@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import save
 from torch import Tensor
 
-from ptv2_cli.backbones.gguf_folder import is_temporary
+from ptv2_cli.backbones.gguf.folder import is_temporary
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.errors import Problem, RunError, gather
 from ptv2_cli.interop.opened import (

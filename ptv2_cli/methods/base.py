@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ptv2_cli.backbones.language.lm_head import Vocabulary
 from ptv2_cli.backbones.layer_parts import LayerParts
-from ptv2_cli.backbones.lm_head import Vocabulary
 from ptv2_cli.backbones.sites import KeysValues, Prompts, Site
 from ptv2_cli.inputs.ragged import Ragged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptv2_cli.report.cells import Report, TaskColumn
-from ptv2_cli.report.published import published
+from ptv2_cli.report.paper.published import published
 
 _METHODS = {
     "ptuning_v2": "P-tuning v2 (Liu et al. 2022)",

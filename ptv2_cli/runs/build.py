@@ -6,9 +6,9 @@ import torch
 
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.backbones.compiling import compile_layers
-from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.language.language_model import LanguageModel
+from ptv2_cli.backbones.language.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.layer_parts import layer_parts
-from ptv2_cli.backbones.lm_head import LanguageHead, Vocabulary
 from ptv2_cli.backbones.load import (
     draw_untrained,
     load_backbone,
@@ -21,8 +21,8 @@ from ptv2_cli.learner import Learner
 from ptv2_cli.methods.base import Context, Method
 from ptv2_cli.registry import HEADS
 from ptv2_cli.rng import generator
-from ptv2_cli.runs.encoding import EncodedData, label_tokens
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.rows.encoding import EncodedData, label_tokens
 from ptv2_cli.runs.warm_start import trained_prompt
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.training.optim import LearningRates

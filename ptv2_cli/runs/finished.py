@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.gguf_header import is_gguf
-from ptv2_cli.backbones.locate import Located, locate
+from ptv2_cli.backbones.files.locate import Located, locate
+from ptv2_cli.backbones.gguf.header import is_gguf
 from ptv2_cli.config.load import LoadedConfig, load_config
 from ptv2_cli.config.overrides import Override
 from ptv2_cli.data.rows import Split
 from ptv2_cli.errors import RunError
-from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, resolve_config
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.data import RunData
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.training.checkpoint import load_state
 

@@ -14,9 +14,9 @@ import torch
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import LESS_MEMORY, MachineError, Problem, out_of_memory
 from ptv2_cli.memory import in_words
-from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.step_memory import step_memory
 
 LEAST = 0.05

@@ -17,7 +17,6 @@ from ptv2_cli.files import (
     remove_temporary,
     sync_folder,
 )
-from ptv2_cli.runs.data_warnings import data_warnings
 from ptv2_cli.runs.directory import write_config
 from ptv2_cli.runs.environment import git_state, now
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest
@@ -33,6 +32,7 @@ from ptv2_cli.runs.results import (
     write_predictions,
 )
 from ptv2_cli.runs.retention import measure_retention
+from ptv2_cli.runs.rows.data_warnings import data_warnings
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.sinks.base import MakeSink, Sinks
 from ptv2_cli.runs.sinks.log import LogFile

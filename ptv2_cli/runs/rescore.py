@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from ptv2_cli.backbones.lm_head import check_has_head
+from ptv2_cli.backbones.language.lm_head import check_has_head
 from ptv2_cli.config.retention import RetentionSection
 from ptv2_cli.config.suggestions import SPLITS
 from ptv2_cli.errors import ConfigError, InputError, MachineError, Problem, RunError
-from ptv2_cli.runs.data import read_split
 from ptv2_cli.runs.directory import RunDirectory, writing_at
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.resolve.offline_rules import require_offline
@@ -21,7 +20,8 @@ from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolve.retention_rules import retention_obstacle, retention_text
 from ptv2_cli.runs.results import write_json
 from ptv2_cli.runs.retention import measure_retention
-from ptv2_cli.runs.row_selection import DRAWN
+from ptv2_cli.runs.rows.data import read_split
+from ptv2_cli.runs.rows.row_selection import DRAWN
 from ptv2_cli.runs.session import Session
 from ptv2_cli.threads import count_restored, go_on_with, typed_other
 

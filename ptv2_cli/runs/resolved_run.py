@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.load import LoadedConfig
-from ptv2_cli.runs.data import Memo, RunData, read_data
-from ptv2_cli.runs.data_warnings import require_known
 from ptv2_cli.runs.directory import RunDirectory, directory_name, find_by_fingerprint
-from ptv2_cli.runs.encoding import tokenizer_of
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig, resolve_config
-from ptv2_cli.runs.row_selection import DRAWN
+from ptv2_cli.runs.rows.data import Memo, RunData, read_data
+from ptv2_cli.runs.rows.data_warnings import require_known
+from ptv2_cli.runs.rows.encoding import tokenizer_of
+from ptv2_cli.runs.rows.row_selection import DRAWN
 from ptv2_cli.runs.warm_start import inherited_identity
 from ptv2_cli.training.checkpoint import resumable
 

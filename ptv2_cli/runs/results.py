@@ -12,10 +12,10 @@ from ptv2_cli.data.formats import BadRow
 from ptv2_cli.data.rows import Row, source_of
 from ptv2_cli.files import make_folder, write_atomic
 from ptv2_cli.registry import Source
-from ptv2_cli.runs.data import RunData
 from ptv2_cli.runs.environment import environment, provenance
 from ptv2_cli.runs.evaluation import Evaluation
-from ptv2_cli.runs.prediction_stream import bad_line
+from ptv2_cli.runs.prediction.prediction_stream import bad_line
+from ptv2_cli.runs.rows.data import RunData
 from ptv2_cli.runs.run_files import PREDICTIONS_SCHEMA, SCHEMA_VERSION
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.training_record import TrainingRecord

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.language.language_model import LanguageModel
 from ptv2_cli.backbones.load import load_language_model
 from ptv2_cli.backbones.sites import InputVectors, PlainBatch, Prompts
 from ptv2_cli.config.retention import RetentionSection

@@ -20,11 +20,11 @@ from ptv2_cli.learner import Learner
 from ptv2_cli.rng import BACKBONE_DROPOUT, derive
 from ptv2_cli.runs.build import build_learner, learning_rates
 from ptv2_cli.runs.calibration import Calibration, content_free_inputs
-from ptv2_cli.runs.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.runs.evaluation import Evaluation, EvaluationRequest, evaluate
 from ptv2_cli.runs.resolve.backbone_rules import require_cache_room
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.encoding import EncodedData, encode, tokenizer_of
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.checkpoint import load_checkpoint, load_tensors
 from ptv2_cli.training.drawing import Drawing

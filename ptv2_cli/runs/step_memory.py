@@ -25,8 +25,8 @@ from ptv2_cli.distributed.shard import shared_values
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
 from ptv2_cli.runs.build import build_learner
-from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
+from ptv2_cli.runs.rows.encoding import EncodedData
 from ptv2_cli.training.batches import BatchPlan
 from ptv2_cli.training.loop import autocast
 

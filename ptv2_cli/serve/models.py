@@ -14,8 +14,8 @@ from ptv2_cli.errors import DataError, MachineError, Problem, UnfitRow, out_of_m
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.runs.build import load_for
 from ptv2_cli.runs.calibration import calibrated
-from ptv2_cli.runs.multi_run_predict import unshared_reason
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.multi_run_predict import unshared_reason
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.results import prediction_line
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.runs.session import Session

@@ -9,7 +9,7 @@ from ptv2_cli.data.formats import BadRow, RawRow, Record, row_or_bad
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import DataError, Problem
 from ptv2_cli.files import not_writable
-from ptv2_cli.runs.prediction_stream import record_of, visible
+from ptv2_cli.runs.prediction.prediction_stream import record_of, visible
 from ptv2_cli.serve.limits import Limits
 from ptv2_cli.serve.models import CheckedRows, OpenModel
 from ptv2_cli.serve.refusal import Refusal

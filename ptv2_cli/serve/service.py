@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ptv2_cli.errors import InputError, Problem, Ptv2Error
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.run_files import PredictionLine
 from ptv2_cli.serve.batching import Answers, Batcher, Closed, Job, QueueFull
 from ptv2_cli.serve.bodies import BodiesUnderWay

@@ -181,7 +181,7 @@ def _usable(name: str) -> str:
         BackboneError: there is none of that name, or it cannot be prompted.
     """
     from ptv2_cli.backbones.families import shape_of
-    from ptv2_cli.backbones.locate import NotCached, is_offline, locate
+    from ptv2_cli.backbones.files.locate import NotCached, is_offline, locate
 
     try:
         located = locate(BackboneSection(name=name), offline=is_offline(False), weights=False)

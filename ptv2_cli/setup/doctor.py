@@ -15,9 +15,9 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
-from ptv2_cli.backbones.gguf_checks import INSTALL, NEEDED
-from ptv2_cli.backbones.locate import is_offline
-from ptv2_cli.backbones.package import LANGUAGE_MODEL
+from ptv2_cli.backbones.files.locate import is_offline
+from ptv2_cli.backbones.files.package import LANGUAGE_MODEL
+from ptv2_cli.backbones.gguf.checks import INSTALL, NEEDED
 from ptv2_cli.version import __version__
 
 State = Literal["ok", "warning", "missing"]

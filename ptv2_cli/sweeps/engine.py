@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from ptv2_cli.config.load import load_config
 from ptv2_cli.errors import RunError
-from ptv2_cli.runs.data import Memo
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
+from ptv2_cli.runs.rows.data import Memo
 from ptv2_cli.runs.sinks.base import MakeSink
 from ptv2_cli.sweeps.options import ClusterRequest, LaneRequest
 from ptv2_cli.sweeps.records import Outcome

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ptv2_cli.backbones.families import shape_of
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import InputError

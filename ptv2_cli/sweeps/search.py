@@ -17,9 +17,9 @@ from ptv2_cli.config.load import ConfigSource, load_config
 from ptv2_cli.config.overrides import Override
 from ptv2_cli.errors import ConfigError, InputError, gather
 from ptv2_cli.rng import derive
-from ptv2_cli.runs.data import Memo
 from ptv2_cli.runs.resolved_run import ResolvedRun
 from ptv2_cli.runs.results import plain
+from ptv2_cli.runs.rows.data import Memo
 from ptv2_cli.sweeps.axes import Axis, Variants, from_section, joined
 from ptv2_cli.sweeps.engine import EngineContext, TrialSpec
 from ptv2_cli.sweeps.grid import Combination, combination_of

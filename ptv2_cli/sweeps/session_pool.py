@@ -7,9 +7,9 @@ import torch
 from ptv2_cli.backbones.backbone import Backbone
 from ptv2_cli.memory import forget_peak, free
 from ptv2_cli.runs.build import load_for
-from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolve.resolved_config import ResolvedConfig
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.encoding import EncodedData
 from ptv2_cli.runs.session import Session, open_session
 from ptv2_cli.sweeps.compatibility import alone, difference
 

@@ -12,11 +12,11 @@ from ptv2_cli.config.merge import NAMED
 from ptv2_cli.config.origins import dotted
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, InputError, Problem, gather
-from ptv2_cli.runs.data import Memo, read_data
 from ptv2_cli.runs.resolve.offline_rules import require_offline
 from ptv2_cli.runs.resolve.resolved_config import resolve_config, resolve_names
 from ptv2_cli.runs.resolved_run import ResolvedRun, prepare
 from ptv2_cli.runs.results import plain
+from ptv2_cli.runs.rows.data import Memo, read_data
 from ptv2_cli.sweeps.axes import SEED
 from ptv2_cli.sweeps.engine import TrialSpec, remember
 from ptv2_cli.sweeps.grid import Combination, told

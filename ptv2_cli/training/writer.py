@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.language.language_model import LanguageModel
+from ptv2_cli.backbones.language.writing import write
 from ptv2_cli.backbones.sites import PlainBatch
-from ptv2_cli.backbones.writing import write
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.kinds import IGNORE
 from ptv2_cli.learner import Learner

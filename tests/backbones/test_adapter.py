@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 
@@ -64,7 +64,7 @@ def test_an_adapter_in_a_package_is_refused(folder: Path, tmp_path: Path, monkey
 
 
 SCRIPT = """
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 for weights in (True, False):

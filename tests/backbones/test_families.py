@@ -9,8 +9,8 @@ import tiny
 import transformers
 
 from ptv2_cli.backbones.families import FAMILIES, REFUSED, shape_of
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.backbones.load import load_backbone
-from ptv2_cli.backbones.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.rng import generator

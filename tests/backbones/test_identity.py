@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ptv2_cli.backbones.locate import Located, locate
+from ptv2_cli.backbones.files.locate import Located, locate
 from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.config.schema import BackboneSection
 

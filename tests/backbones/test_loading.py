@@ -14,7 +14,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 
@@ -217,7 +217,7 @@ def test_folder_that_a_package_lacks(package) -> None:
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import sys
-from ptv2_cli.backbones.locate import locate, missing
+from ptv2_cli.backbones.files.locate import locate, missing
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 for name in sys.argv[1:]:

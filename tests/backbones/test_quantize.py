@@ -18,7 +18,7 @@ from torch import nn
 
 from ptv2_cli.backbones import load
 from ptv2_cli.backbones import quantize as quantized
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.backbones.quantize import QuantizedLinear, check_machine
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError, ConfigError
@@ -206,8 +206,8 @@ def test_int4_on_a_gpu(tmp_path) -> None:
     folder = tiny.save_model(
         tmp_path, "bert", hidden_size=256, intermediate_size=512, initializer_range=0.05
     )
+    from ptv2_cli.backbones.files.locate import locate
     from ptv2_cli.backbones.load import load_backbone
-    from ptv2_cli.backbones.locate import locate
     from ptv2_cli.rng import generator
 
     device, results = torch.device("cuda"), []

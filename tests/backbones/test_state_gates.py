@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ptv2_cli.backbones.families import FAMILIES
 from ptv2_cli.backbones.injection import combined, injection_of
+from ptv2_cli.backbones.language.writing import write
 from ptv2_cli.backbones.sites import PlainBatch, Prompts, StateGate
-from ptv2_cli.backbones.writing import write
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.inputs.batch import join_batches
 

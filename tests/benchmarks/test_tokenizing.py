@@ -34,7 +34,7 @@ def test_a_line_has_all_sides(
 ) -> None:
     import tiny
 
-    from ptv2_cli.runs import kept_tokens
+    from ptv2_cli.runs.rows import kept_tokens
 
     monkeypatch.setenv("PTV2_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kept_tokens, "LEAST", kept_tokens.LEAST)

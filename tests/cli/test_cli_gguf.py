@@ -11,7 +11,7 @@ import gguf_files
 import pytest
 from commandline import Material, Ptv2, Refused, only_run
 
-from ptv2_cli.backbones import gguf_folder
+from ptv2_cli.backbones.gguf import folder as gguf_folder
 
 
 @pytest.fixture(scope="session")

@@ -214,7 +214,7 @@ def test_arguments_that_cannot_be(
 
 
 def test_no_memory_for_a_run(finished: Path, ptv2: Ptv2, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
 
     def failing(self: Any, shared: Any) -> Any:
         raise MemoryError

@@ -11,10 +11,10 @@ import tiny
 import torch
 import transformers
 
-from ptv2_cli.backbones import lm_head
 from ptv2_cli.backbones.families import FAMILIES
+from ptv2_cli.backbones.files.locate import Located, locate
+from ptv2_cli.backbones.language import lm_head
 from ptv2_cli.backbones.load import load_with_language
-from ptv2_cli.backbones.locate import Located, locate
 from ptv2_cli.config.schema import BackboneSection
 from ptv2_cli.errors import BackboneError
 from ptv2_cli.heads.verbalizer import VerbalizerHead

@@ -12,7 +12,7 @@ from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.features import Feature
 from ptv2_cli.inputs.table_builder import TableBuilder
 from ptv2_cli.inputs.template import parse_template
-from ptv2_cli.runs import encoding
+from ptv2_cli.runs.rows import encoding
 from ptv2_cli.tasks.catalog import load_task
 
 BARE = [Feature(0, [5, 6, 7]), Feature(1, [8]), Feature(1, [])]

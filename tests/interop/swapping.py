@@ -56,7 +56,7 @@ def reopened(run: RunDirectory) -> Session:
 
 def batch_of(session: Session, data: Path) -> Batch:
     """The validation rows as one padded batch."""
-    from ptv2_cli.runs.data import read_split
+    from ptv2_cli.runs.rows.data import read_split
 
     rows = read_split(session.resolved, "validation", None, offline=True).rows
     encoder = session.data.encoder

@@ -18,7 +18,7 @@ from ptv2_cli.errors import RunError
 from ptv2_cli.interop.merged import export_merged
 from ptv2_cli.interop.opened import open_finished
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 
 FolderOf = Callable[[str], Path]
 METHODS = ("lora", "dora", "rslora", "ia3", "ln_tuning")

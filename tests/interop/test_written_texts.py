@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from ptv2_cli.errors import RunError
 from ptv2_cli.interop.folded import export_folded
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 
 CHANGES: dict[str, dict[str, Any]] = {"gpt2": {"n_positions": 120}}
 

@@ -11,7 +11,7 @@ import tiny
 import transformers
 
 from ptv2_cli import load
-from ptv2_cli.backbones.locate import locate
+from ptv2_cli.backbones.files.locate import locate
 from ptv2_cli.backbones.tokenizer import load_tokenizer
 from ptv2_cli.cli.app import run as ptv2
 from ptv2_cli.config.schema import BackboneSection

@@ -7,7 +7,7 @@ import tiny
 import torch
 from pydantic import ValidationError
 
-from ptv2_cli.backbones.lm_head import Vocabulary
+from ptv2_cli.backbones.language.lm_head import Vocabulary
 from ptv2_cli.errors import ConfigError
 from ptv2_cli.methods.ptuning_v2 import PTuningV2
 

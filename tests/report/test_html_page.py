@@ -251,7 +251,7 @@ def test_the_grid_of_a_sweep(tmp_path: Path) -> None:
 
 
 def test_a_line_of_one_point_can_be_drawn(tmp_path: Path) -> None:
-    from ptv2_cli.report.curves import learning_curves
+    from ptv2_cli.report.pictures.curves import learning_curves
 
     cb(tmp_path, (1,), history=[0.5])
     report = build_report(find_runs([tmp_path]))

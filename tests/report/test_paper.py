@@ -15,11 +15,11 @@ from latex_check import tables
 from made import content, write
 
 from ptv2_cli.errors import InputError
-from ptv2_cli.report import paper_table
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.paper import HERE, PaperTable, paper_tables
-from ptv2_cli.report.paper_figures import depth_picture, draw_figures, size_figure
-from ptv2_cli.report.published import published
+from ptv2_cli.report.paper import text as paper_table
+from ptv2_cli.report.paper.figures import depth_picture, draw_figures, size_figure
+from ptv2_cli.report.paper.published import published
+from ptv2_cli.report.paper.tables import HERE, PaperTable, paper_tables
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.tasks.catalog import load_task
 

@@ -11,10 +11,10 @@ import matplotlib.axes as mpl_axes
 import pytest
 from made import write
 
-from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
 from ptv2_cli.report.cells import Report
-from ptv2_cli.report.pareto import front, tradeoffs
+from ptv2_cli.report.pictures import plots
+from ptv2_cli.report.pictures.pareto import front, tradeoffs
 from ptv2_cli.report.runs import find_runs
 
 METHODS = {

@@ -12,10 +12,10 @@ import pytest
 from made import write
 
 from ptv2_cli.errors import InputError, RunError
-from ptv2_cli.report import plots
 from ptv2_cli.report.build import build_report
 from ptv2_cli.report.cells import Report
-from ptv2_cli.report.curves import (
+from ptv2_cli.report.pictures import plots
+from ptv2_cli.report.pictures.curves import (
     by_depth,
     by_learning_rate,
     by_prompt_length,

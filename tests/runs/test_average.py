@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ptv2_cli.errors import Interrupted
 from ptv2_cli.runs import trainer
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.session import Session
 from ptv2_cli.sweeps.memory_estimate import need_of
 from ptv2_cli.training.averaging import WeightAverage

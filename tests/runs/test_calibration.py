@@ -16,13 +16,13 @@ import torch
 import transformers
 
 import ptv2_cli
-from ptv2_cli.cli.summary import run_summary
+from ptv2_cli.cli.views.summary import run_summary
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.errors import InputError
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.runs.calibration import CONTENT_FREE, Calibration, calibrated, content_free_inputs
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.recorder import RunRecorder
 from ptv2_cli.runs.rescore import open_for_rescoring
 from ptv2_cli.tasks.catalog import load_task

@@ -18,7 +18,7 @@ from left_behind import read_checkpoint
 from ptv2_cli.errors import Interrupted, RunError
 from ptv2_cli.multiplex import Sharing
 from ptv2_cli.report.build import build_report
-from ptv2_cli.report.plots import draw
+from ptv2_cli.report.pictures.plots import draw
 from ptv2_cli.report.runs import find_runs
 from ptv2_cli.runs import trainer
 from ptv2_cli.runs.session import Session

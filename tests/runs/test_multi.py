@@ -117,7 +117,7 @@ def test_paths_are_relative_to_the_file_and_max_len_is_each_task_s_own(
 
 
 def test_a_preview_tells_what_each_task_cuts_off(folder_of, data, tmp_path) -> None:
-    from ptv2_cli.runs.preview import preview
+    from ptv2_cli.runs.rows.preview import preview
 
     tasks = [
         {"name": "text/tagging", "data": str(data[1]), "max_len": 4},
@@ -164,8 +164,8 @@ def test_every_batch_is_of_one_task_and_only_its_head_gets_gradient(
 
 def test_a_report_sets_it_beside_runs_of_one_task(folder_of, data, tmp_path) -> None:
     from ptv2_cli.report.build import build_report
-    from ptv2_cli.report.curves import learning_curves
     from ptv2_cli.report.html.page import page
+    from ptv2_cli.report.pictures.curves import learning_curves
     from ptv2_cli.report.runs import find_runs
 
     runs = tmp_path / "runs"

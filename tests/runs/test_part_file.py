@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ptv2_cli.errors import InputError, MachineError
-from ptv2_cli.runs import row_files
-from ptv2_cli.runs.row_files import PartFile, check_output
+from ptv2_cli.runs.prediction import row_files
+from ptv2_cli.runs.prediction.row_files import PartFile, check_output
 
 
 def test_the_name_comes_last(tmp_path: Path) -> None:

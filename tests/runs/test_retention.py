@@ -16,7 +16,7 @@ import torch
 import transformers
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ptv2_cli.backbones.language_model import LanguageModel
+from ptv2_cli.backbones.language.language_model import LanguageModel
 from ptv2_cli.backbones.sites import Prompts
 from ptv2_cli.config.fingerprint import fingerprint
 from ptv2_cli.config.retention import RetentionSection

@@ -14,9 +14,9 @@ from ptv2_cli.errors import MachineError
 from ptv2_cli.heads.base import Output
 from ptv2_cli.inputs.batch import Batch
 from ptv2_cli.learner import Learner
-from ptv2_cli.runs.encoding import encode, tokenizer_of
 from ptv2_cli.runs.memory_levers import _possible, _with, levers, memory_explained
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.encoding import encode, tokenizer_of
 from ptv2_cli.runs.step_memory import MOST_ANSWERS, SLACK, StepMemory, step_memory
 from ptv2_cli.sweeps import memory_estimate
 from tests import tiny

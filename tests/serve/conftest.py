@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from ptv2_cli.runs.directory import RunDirectory
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 
 TRAIN = {"lr": 0.05, "epochs": 2, "batch_size": 8, "seed": 11}
 WORDS = {"right": "true", "wrong": "false"}

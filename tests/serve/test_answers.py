@@ -13,7 +13,7 @@ import pytest
 from serving import serving
 
 from ptv2_cli.backbones.backbone import Backbone
-from ptv2_cli.runs.predict import Run
+from ptv2_cli.runs.prediction.predict import Run
 from ptv2_cli.runs.results import as_line
 
 RunOf = Callable[[str], Path]

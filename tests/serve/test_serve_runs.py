@@ -193,7 +193,7 @@ def test_who_may_change_the_runs(
 def test_a_run_that_fails_to_load_changes_nothing(
     run_of: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ptv2_cli.runs.predict import Run
+    from ptv2_cli.runs.prediction.predict import Run
 
     def failing(self: Any, shared: Any) -> Any:
         raise MemoryError

@@ -15,8 +15,8 @@ import torch
 from test_engine import ready
 
 from ptv2_cli.errors import BackboneError, ConfigError
-from ptv2_cli.runs.encoding import EncodedData
 from ptv2_cli.runs.resolved_run import ResolvedRun
+from ptv2_cli.runs.rows.encoding import EncodedData
 from ptv2_cli.runs.session import Session
 from ptv2_cli.runs.trainer import CPU_ROWS
 from ptv2_cli.sweeps import capacity, memory_estimate, session_pool

@@ -19,7 +19,7 @@ from ptv2_cli.inputs.chat import ChatTemplate
 from ptv2_cli.inputs.encoder import Encoder
 from ptv2_cli.inputs.template import parse_template
 from ptv2_cli.kinds import IGNORE
-from ptv2_cli.runs.duplicate_text import overlap_warnings
+from ptv2_cli.runs.rows.duplicate_text import overlap_warnings
 from ptv2_cli.tasks.catalog import load_task
 
 ROW = {"input": "the cat", "output": "a dog"}

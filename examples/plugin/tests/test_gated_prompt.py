@@ -41,8 +41,8 @@ def test_closed_gates_leave_the_backbone_as_it_is(backbone: Path) -> None:
     from ptv2_example.gated_module import GatedModule
     from transformers import BertModel
 
+    from ptv2_cli.backbones.files.locate import locate
     from ptv2_cli.backbones.load import load_backbone
-    from ptv2_cli.backbones.locate import locate
     from ptv2_cli.backbones.sites import PlainBatch
     from ptv2_cli.config.schema import BackboneSection
     from ptv2_cli.rng import generator

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ptv2_cli.report.cells import TaskColumn
-from ptv2_cli.report.curves import Picture, Series
 from ptv2_cli.report.html.scales import Scale, Tick, linear_ticks, number, shown
-from ptv2_cli.report.pareto import Tradeoff, front
-from ptv2_cli.report.plots import FAR
+from ptv2_cli.report.pictures.curves import Picture, Series
+from ptv2_cli.report.pictures.pareto import Tradeoff, front
+from ptv2_cli.report.pictures.plots import FAR
 from ptv2_cli.report.text_table import Grid, percent
 
 WIDTH, HEIGHT = 460.0, 280.0
@@ -79,7 +79,7 @@ class Chart:
 def line_chart(
     picture: Picture, title: str, x_label: str, *, log: bool = False, loss: bool = False
 ) -> Chart:
-    """The plot of a picture of report/curves.py.
+    """The plot of a picture of report/pictures/curves.py.
 
     Args:
         picture: at least one line.

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from ptv2_cli.errors import RunError
 from ptv2_cli.report.cells import Report, TaskColumn
-from ptv2_cli.report.curves import (
+from ptv2_cli.report.html.charts import Chart, line_chart, tradeoff_chart
+from ptv2_cli.report.html.heat_maps import HeatMap, confusion_map, grid_maps
+from ptv2_cli.report.html.rows import RunRows
+from ptv2_cli.report.html.shown_runs import ShownRun
+from ptv2_cli.report.pictures.curves import (
     LOG_SCALES,
     Picture,
     by_depth,
@@ -17,11 +21,7 @@ from ptv2_cli.report.curves import (
     learning_curves,
     loss_curves,
 )
-from ptv2_cli.report.html.charts import Chart, line_chart, tradeoff_chart
-from ptv2_cli.report.html.heat_maps import HeatMap, confusion_map, grid_maps
-from ptv2_cli.report.html.rows import RunRows
-from ptv2_cli.report.html.shown_runs import ShownRun
-from ptv2_cli.report.pareto import tradeoffs
+from ptv2_cli.report.pictures.pareto import tradeoffs
 
 CLASSES = 20
 """Classes of a confusion matrix, at most; `ptv2 errors --plot` draws larger ones."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptv2_cli.backbones.lm_head import Vocabulary
+from ptv2_cli.backbones.language.lm_head import Vocabulary
 from ptv2_cli.rng import generator
 
 NEAREST = 5

@@ -9,11 +9,11 @@ import torch
 
 from ptv2_cli.data.rows import Row
 from ptv2_cli.errors import RunError
-from ptv2_cli.runs.data import read_split
 from ptv2_cli.runs.directory import RunDirectory
 from ptv2_cli.runs.finished import load_run_config, open_best_session, resolve_finished
 from ptv2_cli.runs.rescore import canonical_split
 from ptv2_cli.runs.resolve.offline_rules import require_offline
+from ptv2_cli.runs.rows.data import read_split
 from ptv2_cli.runs.session import Session
 from ptv2_cli.tasks.base import Task
 from ptv2_cli.tasks.multi import task_of_row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import util
 
-from ptv2_cli.backbones.locate import Located
+from ptv2_cli.backbones.files.locate import Located
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.errors import Problem
 from ptv2_cli.methods.spec import MethodSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from ptv2_cli.backbones.locate import is_offline, missing
+from ptv2_cli.backbones.files.locate import is_offline, missing
 from ptv2_cli.config.load import LoadedConfig
 from ptv2_cli.config.schema import TaskSection
 from ptv2_cli.data.source import HubSource

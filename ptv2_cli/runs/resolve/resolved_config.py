@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptv2_cli.backbones.families import Shape, shape_of
-from ptv2_cli.backbones.locate import Located, locate
-from ptv2_cli.backbones.remote_code import check_own_code
+from ptv2_cli.backbones.files.locate import Located, locate
+from ptv2_cli.backbones.files.remote_code import check_own_code
 from ptv2_cli.config.fields import HeldDtype
 from ptv2_cli.config.load import LoadedConfig, options_from
 from ptv2_cli.config.schema import RunConfig, names_folder
@@ -135,7 +135,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     )
     gather(module_problems(loaded, method, task, located), ConfigError)
     if config.head.name == VERBALIZER or task.kind_spec.writes or config.retention is not None:
-        from ptv2_cli.backbones.lm_head import check_has_head
+        from ptv2_cli.backbones.language.lm_head import check_has_head
 
         check_has_head(located, shape.family)
     filled = _resolved(_with_dtype(config, dtype), method, task, shape)

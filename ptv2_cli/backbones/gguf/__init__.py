@@ -1,0 +1,1 @@
+"""GGUF files: read, checked, and converted once for transformers."""

@@ -1,0 +1,1 @@
+"""Language models: their heads, and the text that they write."""

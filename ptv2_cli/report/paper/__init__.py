@@ -1,0 +1,1 @@
+"""The seed paper's tables and figures, filled from runs."""

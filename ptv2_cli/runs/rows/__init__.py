@@ -1,0 +1,1 @@
+"""The rows of a run: read, chosen, checked and encoded."""
