@@ -240,9 +240,9 @@ def flatten(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str,
 
 
 def plain(value: Any) -> str:
-    """A config value as people write it: `0.006`, `none`, `a, b`, `{name: lora, r: 8}`."""
+    """A config value as people write it: `0.006`, `null`, `a, b`, `{name: lora, r: 8}`."""
     if value is None:
-        return "none"
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -110,7 +110,8 @@ class Leaderboard:
         """The cells that identify a setting: its config where there are several, its values."""
         record = setting.records[0]
         first = [record.config] if len(self.configs) > 1 else []
-        return first + [show(record.values.get(key)) for key in self.keys]
+        values = record.values
+        return first + [show(values[key]) if key in values else "-" for key in self.keys]
 
     def best_line(self) -> str:
         """The best setting and its score, in one line."""
@@ -218,9 +219,9 @@ def short(key: str) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as YAML writes it on one line; a dash for None."""
+    """A value as YAML writes it on one line."""
     if value is None:
-        return "-"
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

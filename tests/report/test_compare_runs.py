@@ -158,7 +158,7 @@ def test_configs(tmp_path: Path) -> None:
     assert set(found.differences) == {
         Difference("method.name", "ptuning_v2", "finetune"),
         Difference("method.reparam", "mlp", None),
-        Difference("prompt_len", "20", "none"),
+        Difference("prompt_len", "20", "null"),
         Difference("train.lr", "0.01", "0.006"),
     }
 

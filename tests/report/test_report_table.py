@@ -119,7 +119,7 @@ def test_the_rate_of_the_head_keeps_its_section(report_of: Any) -> None:
 
 def test_another_train_set_is_another_row(report_of: Any) -> None:
     report = report_of({}, {"seed": 12, "task__limit__train": 100})
-    assert [line.key.setting for line in report.lines] == ["limit.train 100", "limit.train none"]
+    assert [line.key.setting for line in report.lines] == ["limit.train 100", "limit.train null"]
 
 
 def test_a_limit_of_a_split_that_nobody_read_is_no_difference(report_of: Any) -> None:

@@ -131,7 +131,7 @@ def test_an_edge_is_seen_among_the_best_settings_own_neighbours() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.005, "0.005"), (1e-05, "1e-05"), (20, "20"), (None, "-"), (True, "true"),
+        (0.005, "0.005"), (1e-05, "1e-05"), (20, "20"), (None, "null"), (True, "true"),
         ({"train": 10}, "{train: 10}"), ([1, "a"], "[1, a]"), ("cls", "cls"),
     ],
 )  # fmt: skip

@@ -86,7 +86,7 @@ def _point(row: PaperRow, columns: Sequence[int]) -> SizePoint | None:
     return SizePoint(row.method, row.source, row.backbone, size, statistics.fmean(scores))
 
 
-EVERY = "none"
+EVERY = "null"
 """How a report prints `method.layers` where it is not set."""
 _INTERVAL = re.compile(r"(?P<end>first|last):(?P<count>\d+)|(?P<low>\d+)(?:-(?P<high>\d+))?")
 

@@ -27,7 +27,7 @@ def test_what_is_said(pair: tuple[Path, Path], ptv2: Ptv2) -> None:
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert lines[0].endswith(str(pair[0]))
     assert "train.lr 0.05 0.5" in lines
-    assert "prompt_len 3 none" in lines
+    assert "prompt_len 3 null" in lines
     assert "superglue/rte validation, 6 rows, scores times 100" in lines
     assert any(line.startswith("accuracy ") for line in lines)
     assert any("McNemar" in line for line in lines)

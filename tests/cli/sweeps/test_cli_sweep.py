@@ -115,7 +115,7 @@ def test_finetune_is_one_trial_whatever_the_prompt(config: Path, ptv2: Ptv2) -> 
         "sweep", "--prompt-len", "2,4", "--grid", "method=ptuning_v2,finetune", "--dry-run"
     )
     assert "3 trials (1 duplicate merged: equal runs)" in result.out
-    assert result.out.count("prompt_len -, method finetune") == 1
+    assert result.out.count("prompt_len null, method finetune") == 1
 
 
 def test_mappings_in_a_list(config: Path, ptv2: Ptv2) -> None:
