@@ -59,6 +59,10 @@ class Axis:
         """The name of its overrides, which messages replace by `where`."""
         return f"--grid {self.key}"
 
+    def gave(self, where: str) -> bool:
+        """Whether a problem at `where` is one of its values."""
+        return where == self.origin
+
     @property
     def paths(self) -> tuple[tuple[str, ...], ...]:
         """The keys that its values set."""
@@ -74,6 +78,10 @@ class Variants(Axis):
     """Settings of several keys each, by name; the names are the values."""
 
     settings: Mapping[str, tuple[Override, ...]]
+
+    def gave(self, where: str) -> bool:
+        """Whether a problem at `where` is in one of the variants."""
+        return any(each.origin == where for of in self.settings.values() for each in of)
 
     @property
     def paths(self) -> tuple[tuple[str, ...], ...]:

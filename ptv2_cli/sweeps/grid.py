@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ptv2_cli.config.load import ConfigSource, LoadedConfig, Override, load_conf
 from ptv2_cli.config.overrides import FLAGS
 from ptv2_cli.config.schema import RunConfig
 from ptv2_cli.errors import ConfigError, Problem, gather
-from ptv2_cli.sweeps.axes import SEED, Axis, from_section, in_section, joined
+from ptv2_cli.sweeps.axes import SEED, Axis, Variants, from_section, in_section, joined
 from ptv2_cli.sweeps.search_options import require_no_ranges
 
 _WITHOUT_SWEEP = Override(("sweep",), None, "--unset sweep", unset=True)
@@ -91,7 +91,7 @@ def combination_of(
 def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
     """The problems of one combination, in terms of the sweep's flags and lists."""
     return [
-        next((_told(problem, axis) for axis in axes if problem.where == axis.origin), problem)
+        next((_told(problem, axis) for axis in axes if axis.gave(problem.where)), problem)
         for problem in problems
     ]
 
@@ -99,6 +99,8 @@ def told(problems: Iterable[Problem], axes: Sequence[Axis]) -> list[Problem]:
 def _told(problem: Problem, axis: Axis) -> Problem:
     """A problem of the one value, with a hint that proposes other values for the axis."""
     fix, hint = problem.fix, problem.hint
+    if isinstance(axis, Variants):
+        return _in_variant(problem, axis)
     if fix is not None and fix.value is None:
         change = f"give it other values, or leave {fix.key} out for its default"
         hint = f"{fix.before}{change}{fix.after}"
@@ -106,6 +108,20 @@ def _told(problem: Problem, axis: Axis) -> Problem:
         text = axis.text if fix.renames else fix.value or ""
         hint = f"{fix.before}{_listed(axis, fix.key, text)}{fix.after}"
     return Problem(axis.where, problem.what, hint)
+
+
+def _in_variant(problem: Problem, axis: Variants) -> Problem:
+    """A problem of a variant, with a hint that is written as the variant is."""
+    fix = problem.fix
+    if fix is None:
+        return problem
+    path = tuple(fix.key.split("."))
+    if not fix.renames and not any(path[: len(own)] == own for own in axis.paths):
+        return problem
+    change = f"write {fix.key}: {fix.value}"
+    if fix.value is None:
+        change = f"leave {fix.key} out of the variant for its default"
+    return replace(problem, hint=f"{fix.before}{change}{fix.after}")
 
 
 def _listed(axis: Axis, key: str, text: str) -> str:

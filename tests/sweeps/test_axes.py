@@ -161,7 +161,7 @@ def test_an_unknown_key_of_a_variant_names_its_line(tmp_path: Path) -> None:
         make_combinations([path], [], [])
     (problem,) = raised.value.problems
     assert problem.where == f"{path}:8"
-    assert "prompt_len" in problem.hint
+    assert problem.hint == "did you mean prompt_len? write prompt_len: 4"
 
 
 def test_an_unknown_key_of_a_variant_of_a_flag_names_the_variant(tmp_path: Path) -> None:
@@ -172,3 +172,22 @@ def test_an_unknown_key_of_a_variant_of_a_flag_names_the_variant(tmp_path: Path)
         make_combinations([path], [swept], [])
     (problem,) = raised.value.problems
     assert problem.where == "--set sweep, variant odd"
+    assert problem.hint == "did you mean prompt_len? write prompt_len: 4"
+
+
+@pytest.mark.parametrize(
+    ("variant", "hint"),
+    [
+        ("{train.lr: -1}", "write train.lr: 5e-3"),
+        ("{head: {dropout: 2}}", "leave head.dropout out of the variant for its default"),
+        ("{train: {lrr: 1e-3}}", "did you mean train.lr? write train.lr: 1e-3"),
+    ],
+)
+def test_the_hint_for_a_variant_is_written_as_a_variant(
+    variant: str, hint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(BASE)
+    with pytest.raises(ConfigError) as raised:
+        make_combinations([path], [parse_set(f"sweep={{variants: {{odd: {variant}}}}}")], [])
+    assert [problem.hint for problem in raised.value.problems] == [hint]
