@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from material import SPECIALS, WORDS, write_rows
+from parts.material import SPECIALS, WORDS, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -162,7 +162,7 @@ def measured(folder: Path, args: argparse.Namespace) -> None:
 
 WRITE = """
 from pathlib import Path
-from material import write_model
+from parts.material import write_model
 write_model(Path({folder!r}), "llama", "bfloat16", {shape!r})
 """
 

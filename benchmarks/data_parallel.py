@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import carry_out
+from parts.processes import carry_out
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "ptv2_cli", "train", str(ROOT / "configs" / "rte-minilm.yaml")]

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from gpu_sides import Setting
+    from parts.gpu_sides import Setting
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -172,7 +172,7 @@ def shown(value: Any) -> str:
 def timed(asked: argparse.Namespace, build: Callable[[], Any]) -> dict[str, float]:
     """Milliseconds of a step, MiB held after the first and at the peak, seconds of warming up."""
     import torch
-    from gpu_sides import clock
+    from parts.gpu_sides import clock
 
     from ptv2_cli.memory import peak_bytes
 
@@ -245,7 +245,7 @@ def shape(asked: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
 
 def compare(asked: argparse.Namespace, report: Report, title: str, setting: Setting) -> None:
     """ptv2 in its variants, PEFT, fine-tuning and the floor, for every batch size."""
-    import gpu_sides as sides
+    import parts.gpu_sides as sides
 
     named: dict[str, Callable[[Setting], Any]] = {
         "floor": sides.floor,
@@ -294,7 +294,7 @@ def side(
 
 def lanes(asked: argparse.Namespace, report: Report, setting: Setting) -> None:
     """Rows a second of lanes, by rows of a lane and number of lanes."""
-    import gpu_sides as sides
+    import parts.gpu_sides as sides
 
     columns = ("rows", "lanes", "rows/s", "x first", "of the peak %", "ms", "peak MiB")
     report.table("Lanes of one backbone", *columns)
@@ -326,7 +326,7 @@ def several(
 
 def cache(asked: argparse.Namespace, report: Report, setting: Setting) -> None:
     """Steps with prompts in the upper third of the layers, with the lower ones cached or not."""
-    import gpu_sides as sides
+    import parts.gpu_sides as sides
 
     report.table("Prompts in the upper third of the layers", "train.cache", "ms", "peak MiB")
     for name, keep in (("none", False), ("memory", True)):
@@ -336,7 +336,7 @@ def cache(asked: argparse.Namespace, report: Report, setting: Setting) -> None:
 
 def large(asked: argparse.Namespace, report: Report, setting: Setting) -> None:
     """Memory and time of a 10 B model from those of 2 and 4 of its layers."""
-    import gpu_sides as sides
+    import parts.gpu_sides as sides
 
     whole = asked.layers or LARGE["num_hidden_layers"]
     columns = ("weights", "layers", "held MiB", "peak MiB", "ms")
@@ -384,7 +384,7 @@ def main() -> None:
     asked = arguments()
     began = time.monotonic()
     import torch
-    from gpu_sides import Setting, matrix_peak
+    from parts.gpu_sides import Setting, matrix_peak
 
     from ptv2_cli.runs.environment import choose_device
 

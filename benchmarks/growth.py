@@ -39,8 +39,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from growth_rows import LARGEST, ROWS, measure_rows
-from material import write_model, write_rows
+from parts.growth_rows import LARGEST, ROWS, measure_rows
+from parts.material import write_model, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -317,7 +317,7 @@ def main() -> None:
         print(f"\n{rate:,.0f} rows/s beyond the start")
         show(titles["memory"], found["memory"], "bytes")
     if asked.plot:
-        from growth_plot import draw
+        from parts.growth_plot import draw
 
         draw(found, titles, asked.plot)
     if asked.json:

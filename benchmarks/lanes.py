@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import carry_out
+from parts.processes import carry_out
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "import sys; from ptv2_cli.cli.app import main; sys.exit(main())"

@@ -26,7 +26,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import gpu
 
     yield gpu
-    for name in ("gpu", "gpu_sides"):
+    for name in ("gpu", "parts.gpu_sides"):
         sys.modules.pop(name, None)
 
 

@@ -80,7 +80,7 @@ def test_rows_are_predicted_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_is_that_of_the_command_alone(growth: Any) -> None:
     held = b"x" * (400 << 20)
-    seconds, peak = importlib.import_module("growth_rows").carry_out(["list", "methods"])
+    seconds, peak = importlib.import_module("parts.growth_rows").carry_out(["list", "methods"])
     assert held
     assert seconds > 0
     assert 10 << 20 < peak < 300 << 20

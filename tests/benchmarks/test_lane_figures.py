@@ -35,7 +35,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
-    carry_out = load("processes").carry_out
+    carry_out = load("parts/processes").carry_out
     commands = [[sys.executable, "-c", HOLD]] * 2
     apart, one = carry_out(commands, 1, os.environ, tmp_path)
     trainer, two = carry_out(commands, 2, os.environ, tmp_path)
@@ -48,13 +48,15 @@ def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_children_count(load: Any, tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
-    _, peak = load("processes").carry_out([[sys.executable, "-c", code]], 1, os.environ, tmp_path)
+    _, peak = load("parts/processes").carry_out(
+        [[sys.executable, "-c", code]], 1, os.environ, tmp_path
+    )
     assert peak > 100 * MEBIBYTE
 
 
 def test_a_failed_command_ends_the_measurement(load: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no such thing"):
-        load("processes").carry_out(
+        load("parts/processes").carry_out(
             [[sys.executable, "-c", "raise ValueError('no such thing')"]], 1, os.environ, tmp_path
         )
 

@@ -14,7 +14,7 @@ import forked
 import pytest
 import tiny
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
 PEFT = importlib.util.find_spec("peft") is not None
 
 
@@ -108,7 +108,7 @@ def asked(folder_of: Any, data: Path) -> Any:
 def test_a_whole_run_tells_its_phases(
     at: int, peers: Any, folder_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = importlib.import_module("peers_whole")
+    whole = importlib.import_module("whole_runs")
     way = whole.ways(["bf16"])[at]
     if way.kind == "peft" and not PEFT:
         pytest.skip("needs peft")
@@ -136,7 +136,7 @@ def test_a_whole_run_tells_its_phases(
 def test_what_follows_the_last_phase_belongs_to_the_end(
     peers: Any, folder_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = importlib.import_module("peers_whole")
+    whole = importlib.import_module("whole_runs")
     content = {"clock": {"steps": 0.1, "end": 0.0}, "cpu": {"steps": 0.0, "end": 0.0}, "score": 0.5}
 
     def command(way: Any, options: Any, folder: Path) -> list[str]:
@@ -155,7 +155,7 @@ def test_what_follows_the_last_phase_belongs_to_the_end(
 def test_whole_runs_are_compared_with_ptv2_and_with_the_floor(
     peers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = importlib.import_module("peers_whole")
+    whole = importlib.import_module("whole_runs")
     floor, ptv2, plain, by_length = (way.name for way in whole.ways(["bf16"]))
 
     def measured(steps: float, end: float) -> Any:

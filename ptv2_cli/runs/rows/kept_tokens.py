@@ -26,7 +26,7 @@ from ptv2_cli.inputs.feature_table import FeatureTable
 from ptv2_cli.inputs.table_file import read_table, write_table
 from ptv2_cli.tasks.base import Task
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 KIND = "tokens"
 FORMAT = "1"
 """Raised whenever the same key stands for other content."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """RTE by PEFT's prefix tuning and transformers' Trainer, as their documentation writes it.
 
-    python benchmarks/peers_trainer.py --data FOLDER --backbone FOLDER --output FOLDER
+    python benchmarks/peers/trainer.py --data FOLDER --backbone FOLDER --output FOLDER
         [--bf16] [--group-by-length] [--rows N] [--epochs N | --steps N]
 
 Rows are padded to the longest of their batch, the Trainer's default. It evaluates and saves after

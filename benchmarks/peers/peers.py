@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """ptv2 beside PEFT with transformers' Trainer, full fine-tuning, and the floor of all of them.
 
-    PTV2_DATA=FOLDER python benchmarks/peers.py steps [--only WORD] [--json FILE]
-    PTV2_DATA=FOLDER python benchmarks/peers.py whole [--steps N] [--repeat N] [--precision WORD]
+    PTV2_DATA=FOLDER python benchmarks/peers/peers.py steps [--only WORD] [--json FILE]
+    PTV2_DATA=FOLDER python benchmarks/peers/peers.py whole [--steps N] [--repeat N]
 
 The *floor* is the least that training prompts in every layer can cost with stock code: forward and
 backward of the frozen model without prompts, in fp32, dropout off, batches of rows of nearly equal
@@ -11,10 +11,10 @@ length. All sides train MiniLM on the same rows of RTE, prompt length 20, batche
 `steps`: all sides in one process take their steps in turns, batch by batch. Times are processor
 time. Sides whose batches have the floor's rows are compared batch by batch, the others with the
 mean of the floor's batches in the same round; given are the median and the quartiles of all these
-ratios. The first step of each side is not counted. `peers_sides.py` says what a step includes.
+ratios. The first step of each side is not counted. `sides.py` says what a step includes.
 
 `whole`: a run from the start of its process to its end, the ways in turns: `ptv2 train`, and
-`peers_trainer.py`, a script for PEFT and transformers' Trainer as their documentation writes it,
+`trainer.py`, a script for PEFT and transformers' Trainer as their documentation writes it,
 with rows in random order and grouped by length. Both evaluate all validation rows after each epoch
 and save checkpoints. The floor takes the same number of steps; only these are counted. Every run
 has empty caches (with --warm: those of the runs before).
@@ -35,13 +35,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import peers_task
-import peers_whole
+import task
+import whole_runs
 
 if TYPE_CHECKING:
-    from peers_sides import Side
+    from sides import Side
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 NEVER = 10**6
 """Steps of a run: more than are ever taken."""
@@ -120,19 +120,19 @@ def take_turns(sides: Sequence[Side], material: Any, rounds: int) -> dict[str, l
 def steps(asked: argparse.Namespace) -> None:
     """Measure the steps of all sides and print a table."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    import peers_sides
+    import sides
     import torch
 
     chosen = [
         side
-        for side in peers_sides.SIDES
+        for side in sides.SIDES
         if side.name == "floor" or not asked.only or any(word in side.name for word in asked.only)
     ]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "rte.yaml")
-        peers_task.write_config(config, asked, {"steps": NEVER, "eval_every": NEVER})
+        task.write_config(config, asked, {"steps": NEVER, "eval_every": NEVER})
         torch.set_num_threads(1)
-        material = peers_sides.material(config)
+        material = sides.material(config)
         times = take_turns(chosen, material, asked.rounds)
     found = [compare(side, times[side.name], times["floor"]) for side in chosen]
     print(
@@ -150,11 +150,11 @@ def steps(asked: argparse.Namespace) -> None:
 
 def whole(asked: argparse.Namespace) -> None:
     """Measure whole runs and print tables."""
-    found = peers_whole.measure(asked)
+    found = whole_runs.measure(asked)
     threads = "1 thread" if asked.threads == 1 else f"{asked.threads} threads"
     length = f"{asked.steps} steps" if asked.steps else f"{asked.epochs} epoch(s)"
     print(f"{asked.rows} rows, {length}, batches of {asked.batch_size}, {threads}\n")
-    peers_whole.report(asked, found)
+    whole_runs.report(asked, found)
     if asked.json:
         content = {name: asdict(measured) for name, measured in found.items()}
         asked.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -167,7 +167,7 @@ def arguments() -> argparse.Namespace:
     one = commands.add_parser("steps", help="processor time of a step, in turns")
     one.add_argument("--only", action="append", help="sides whose name holds this; repeatable")
     one.add_argument("--rounds", type=int, default=2, help="passes over the rows (default 2)")
-    peers_task.add_options(one, rows=128)
+    task.add_options(one, rows=128)
     one.set_defaults(run=steps)
     two = commands.add_parser("whole", help="whole runs in processes of their own")
     two.add_argument("--epochs", type=int, default=1)
@@ -176,11 +176,11 @@ def arguments() -> argparse.Namespace:
     two.add_argument("--precision", nargs="+", choices=["bf16", "fp32"], default=["bf16"])
     two.add_argument("--threads", type=int, default=1, help="of every run (default 1)")
     two.add_argument("--warm", action="store_true", help="keep caches from run to run")
-    peers_task.add_options(two, rows=1200)
+    task.add_options(two, rows=1200)
     two.set_defaults(run=whole)
     for command in (one, two):
         command.add_argument("--json", type=Path, help="write all figures to this file")
-    return peers_task.finish(parser, parser.parse_args())
+    return task.finish(parser, parser.parse_args())
 
 
 def main() -> None:

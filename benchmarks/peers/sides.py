@@ -75,7 +75,7 @@ class Side:
 
 
 def material(config: Path) -> Material:
-    """What all sides share, of a config that `peers_task.write_config` wrote."""
+    """What all sides share, of a config that `task.write_config` wrote."""
     session = _session(config, [])
     resolved = session.resolved
     assert resolved.config.task.max_len is not None

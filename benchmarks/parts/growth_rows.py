@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from material import WORDS, write_model, write_rows
-from processes import SAMPLE_SECONDS, resident
+from parts.material import WORDS, write_model, write_rows
+from parts.processes import SAMPLE_SECONDS, resident
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from ptv2_cli.cli.app import main; sys.exit(main())"
 ROWS = (1_000, 3_000, 10_000, 30_000)
 LARGEST = (100_000, 1_000_000)

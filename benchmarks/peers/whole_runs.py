@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import peers_task
+import task
 from phases import BEGAN
 
 FOLDER = Path(__file__).resolve().parent
@@ -40,9 +40,9 @@ class Way:
     def command(self, asked: argparse.Namespace, folder: Path) -> list[str]:
         """The command line of one run in a folder of its own."""
         if self.kind == "floor":
-            return [sys.executable, str(FOLDER / "peers_floor.py"), *_options(asked, folder)]
+            return [sys.executable, str(FOLDER / "floor.py"), *_options(asked, folder)]
         if self.kind == "peft":
-            command = [sys.executable, str(FOLDER / "peers_trainer.py"), *_options(asked, folder)]
+            command = [sys.executable, str(FOLDER / "trainer.py"), *_options(asked, folder)]
             command += ["--output", str(folder / "output")]
             command += ["--bf16"] if self.precision == "bf16" else []
             return command + (["--group-by-length"] if self.by_length else [])
@@ -50,7 +50,7 @@ class Way:
         length = {"steps": asked.steps} if asked.steps else {"epochs": asked.epochs}
         tracker = {"name": "phases", "file": str(phases)}
         train = {**length, "precision": self.precision}
-        peers_task.write_config(config, asked, train, track=[tracker])
+        task.write_config(config, asked, train, track=[tracker])
         command = [sys.executable, "-c", COMMAND, "train", str(config), "--offline"]
         command += ["--device", "cpu", "--output", str(folder / "runs")]
         return [*command, "--include", str(FOLDER / "phases_tracker.py")]
@@ -150,7 +150,7 @@ def _run(way: Way, asked: argparse.Namespace, folder: Path, caches: Path, into: 
     environment = {
         **os.environ,
         BEGAN: repr(began),
-        "PYTHONPATH": f"{FOLDER.parent}{os.pathsep}{FOLDER}",
+        "PYTHONPATH": f"{FOLDER.parents[1]}{os.pathsep}{FOLDER}",
         "OMP_NUM_THREADS": str(asked.threads),
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(caches / "datasets"),
