@@ -123,10 +123,9 @@ def test_an_adapter_behind_a_layer_of_peft_sees_all_that_it_gives(folder_of: Fol
             ).abs().max() > 0
 
 
-def test_each_part_has_its_own_rate(backbone_of: Any) -> None:
-    learner = tiny.make_learner(
-        backbone_of("bert"), "combined", 3, of=[{**PREFIX, "lr_factor": 4}, HOULSBY]
-    )
+def test_each_part_has_its_own_rate(folder_of: FolderOf) -> None:
+    backbone = tiny.load(folder_of("bert"))
+    learner = tiny.make_learner(backbone, "combined", 3, of=[{**PREFIX, "lr_factor": 4}, HOULSBY])
     optimizer = build_optimizer(learner, LearningRates(0.5, 0.1, 0.1), 0.0)
     rates = {
         id(value): group["peak_lr"] for group in optimizer.param_groups for value in group["params"]
@@ -134,7 +133,7 @@ def test_each_part_has_its_own_rate(backbone_of: Any) -> None:
     prefix, houlsby = learner.method.methods
     assert {rates[id(value)] for value in prefix.parameters()} == {2.0}
     assert {rates[id(value)] for value in houlsby.parameters()} == {0.5}
-    mam = tiny.make_method(backbone_of("bert"), "mam", 3)
+    mam = tiny.make_method(backbone, "mam", 3)
     assert set(mam.rate_factors().values()) == {1.0, 50.0}
 
 
