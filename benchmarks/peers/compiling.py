@@ -65,13 +65,13 @@ def main() -> None:
         material = sides.material(config)
         for precision in asked.precision:
             common = (f"train.precision={precision}", "backbone.dropout=off")
-            sides = [sides.ptv2(*common, *more)(material) for more in ((), ("train.compile=true",))]
+            ways = [sides.ptv2(*common, *more)(material) for more in ((), ("train.compile=true",))]
             times: list[list[float]] = [[], []]
             batches = len(material.sorted_batches)
             for turn in range(asked.rounds * batches):
-                for side, taken in zip(sides, times, strict=True):
+                for step, taken in zip(ways, times, strict=True):
                     began = processor_seconds()
-                    side(turn % batches)
+                    step(turn % batches)
                     taken.append(processor_seconds() - began)
                 print(f"turn {turn}", file=sys.stderr, flush=True)
             print(row(precision, times, batches), flush=True)

@@ -3,6 +3,7 @@
 
     PTV2_DATA=FOLDER python benchmarks/peers/peers.py steps [--only WORD] [--json FILE]
     PTV2_DATA=FOLDER python benchmarks/peers/peers.py whole [--steps N] [--repeat N]
+                                                            [--precision WORD]
 
 The *floor* is the least that training prompts in every layer can cost with stock code: forward and
 backward of the frozen model without prompts, in fp32, dropout off, batches of rows of nearly equal

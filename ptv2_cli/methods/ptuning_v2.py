@@ -30,12 +30,12 @@ PAPER: Mapping[str, Any] = {
     "key_lr_factor": 1.0,
 }
 """What `recipe: paper` stands for: the options as the paper's code has them."""
+BY_KIND = ("init", "dropout")
+"""Options whose default without a recipe depends on the kind of task."""
 OF_KINDS: Mapping[str, Mapping[str, Any]] = {"token": {"init": "matched", "dropout": "off"}}
-"""Defaults of `init` and `dropout` by kind, without a recipe; other kinds have PAPER's."""
-DEFAULTS: Mapping[str, Any] = {
-    name: value for name, value in PAPER.items() if name not in {"init", "dropout"}
-}
-"""The other options of a config without a recipe. docs/levers.md compares both with others."""
+"""These defaults by kind; a kind or an option that is not listed has PAPER's."""
+DEFAULTS: Mapping[str, Any] = {name: value for name, value in PAPER.items() if name not in BY_KIND}
+"""The other defaults without a recipe. docs/levers.md compares all of them with others."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
 PAPER_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
@@ -130,9 +130,8 @@ class PTuningV2(MethodSpec):
 
     def for_kind(self, kind: KindSpec) -> PTuningV2:
         """The same options with the kind's `init` and `dropout`, if the config gives none."""
-        own = {name: PAPER[name] for name in ("init", "dropout")}
-        own |= OF_KINDS.get(kind.rates_name, {})
-        missing = own.keys() - self.model_fields_set
+        own = {**PAPER, **OF_KINDS.get(kind.rates_name, {})}
+        missing = (name for name in BY_KIND if name not in self.model_fields_set)
         return self.model_copy(update={name: own[name] for name in missing})
 
     def build(self, context: Context) -> Method:

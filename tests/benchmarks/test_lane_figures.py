@@ -33,9 +33,15 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
     return get
 
 
+@pytest.fixture
+def carry_out(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What runs the commands of a benchmark."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("parts.processes").carry_out
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
-    carry_out = load("parts/processes").carry_out
+def test_processes_at_one_time_are_added_up(carry_out: Any, tmp_path: Path) -> None:
     commands = [[sys.executable, "-c", HOLD]] * 2
     apart, one = carry_out(commands, 1, os.environ, tmp_path)
     trainer, two = carry_out(commands, 2, os.environ, tmp_path)
@@ -46,17 +52,15 @@ def test_processes_at_one_time_are_added_up(load: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_children_count(load: Any, tmp_path: Path) -> None:
+def test_children_count(carry_out: Any, tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
-    _, peak = load("parts/processes").carry_out(
-        [[sys.executable, "-c", code]], 1, os.environ, tmp_path
-    )
+    _, peak = carry_out([[sys.executable, "-c", code]], 1, os.environ, tmp_path)
     assert peak > 100 * MEBIBYTE
 
 
-def test_a_failed_command_ends_the_measurement(load: Any, tmp_path: Path) -> None:
+def test_a_failed_command_ends_the_measurement(carry_out: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no such thing"):
-        load("parts/processes").carry_out(
+        carry_out(
             [[sys.executable, "-c", "raise ValueError('no such thing')"]], 1, os.environ, tmp_path
         )
 

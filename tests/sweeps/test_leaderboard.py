@@ -139,6 +139,13 @@ def test_shown(value: Any, text: str) -> None:
     assert show(value) == text
 
 
+def test_a_key_that_is_null_is_not_a_key_that_is_missing() -> None:
+    made = board((record(config="c", a=None), 0.5), (record(config="d", b=1), 0.6))
+    assert [made.cells(setting) for setting in made.settings] == [
+        ["c", "null", "-"], ["d", "-", "1"],
+    ]  # fmt: skip
+
+
 def test_the_best_line_says_what_could_as_well_be_best() -> None:
     made = board((record(a=1), 0.9), (record(a=2), 0.8), (record(a=3), 0.1))
     assert made.best_line() == "a 1: accuracy 90.0"
