@@ -118,18 +118,19 @@ def report(
         return
     made = build_report(found, metric, None if split is None else SPLITS.get(split, split))
     tests = None if baseline is None else against(made, baseline)
-    if describe:
-        _prose(made, tests, format_)
-    else:
-        _WRITERS[format_](made, details(made) if detail else [], tests)
-    for text in made.notes:
-        console.note(f"note: {text}")
+    # Files before the table: what reads the table may close the pipe early, as head does.
     if plots is not None:
         _draw(made, plots)
     if html is not None:
         from ptv2_cli.cli.page import write_page
 
         write_page(made, found, html)
+    if describe:
+        _prose(made, tests, format_)
+    else:
+        _WRITERS[format_](made, details(made) if detail else [], tests)
+    for text in made.notes:
+        console.note(f"note: {text}")
 
 
 def _require_room(format_: TableFormat, asked: dict[str, bool]) -> None:

@@ -32,6 +32,12 @@ def show_paper(
         what = "means nothing with --layout paper, whose columns say split and metric"
         raise InputError.at(refused[0], what, f"leave {refused[0]} out")
     tables = paper_tables(found)
+    # Before the tables: what reads them may close the pipe early, as head does.
+    if plots is not None:
+        from ptv2_cli.report.paper.figures import draw_figures
+
+        for path in draw_figures(build_report(found), tables, plots):
+            console.note(f"wrote {path}")
     if format_ == "latex":
         console.lines([render.latex(tables)])
     elif format_ == "csv":
@@ -50,8 +56,3 @@ def show_paper(
             console.say()
             for text in render.caption(table, sign):
                 console.say(text)
-    if plots is not None:
-        from ptv2_cli.report.paper.figures import draw_figures
-
-        for path in draw_figures(build_report(found), tables, plots):
-            console.note(f"wrote {path}")
