@@ -64,6 +64,7 @@ LATER: Mapping[str, Any] = {
     "head.train": False,
     "head.calibrate": None,
     "task.demonstrations": None,
+    "task.words": None,
     "task.limit.sample": "first",
     "task.limit.seed": None,
 }

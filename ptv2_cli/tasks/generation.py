@@ -13,7 +13,7 @@ import numpy as np
 from ptv2_cli.config.section import Section
 from ptv2_cli.data.formats import RawRow, unknown_column
 from ptv2_cli.data.readers import read_split
-from ptv2_cli.data.row_checks import check_text
+from ptv2_cli.data.row_checks import check_label, check_text
 from ptv2_cli.data.rows import DataSource, Row, SourceRow, Split
 from ptv2_cli.errors import DataError, UnfitRow
 from ptv2_cli.inputs.encoder import Encoder
@@ -30,7 +30,7 @@ from ptv2_cli.tasks.definition import Definition
 from ptv2_cli.tasks.generation_options import GenerationOptions
 from ptv2_cli.tasks.messages import check_messages, parsed, plain_text, split_answer
 from ptv2_cli.tasks.texts import FORMATS, encode_texts
-from ptv2_cli.tasks.user_data import LABELLED
+from ptv2_cli.tasks.user_data import LABELLED, as_label
 
 SHOWN = 60
 """Characters of a text that a message shows."""
@@ -39,7 +39,8 @@ SHOWN = 60
 class Generation(Task):
     """Rows `{input columns..., output: TEXT or [TEXT, ...]}`; without an output: unlabelled.
 
-    Of several right texts the first is trained on, and what is written is compared with all.
+    Of several right texts the first is trained on, and what is written is compared with all. With
+    `words` the output is a label, and a row has the label's text in its place.
     With `messages` a row has its conversation without the answer, and this under `gold_key`.
     """
 
@@ -60,6 +61,7 @@ class Generation(Task):
             self.columns = own.input
             self.gold_key = own.output
         self.template = own.template
+        self.words = own.words
 
     @property
     def gold_columns(self) -> tuple[str, ...]:
@@ -107,10 +109,15 @@ class Generation(Task):
         value = row.pop(self.gold_key, None)
         if value is None or value == [] or (isinstance(value, str) and not value.strip()):
             return row
+        if self.words is not None:
+            label = check_label(line, as_label(value), list(self.words))
+            return {**row, self.gold_key: self.words[label]}
         right = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) and text.strip() for text in right):
             what = f"column {self.gold_key!r} holds {str(value)[:SHOWN]!r}"
             hint = "it must be a text in quotes, or a list of texts that are all right"
+            if len(right) == 1 and isinstance(right[0], bool | int):
+                hint += "; task.words gives labels their texts"
             raise DataError.at(line.where, what, hint)
         return {**row, self.gold_key: value}
 

@@ -34,6 +34,11 @@ class GenerationOptions(Section):
         "default: output",
         validate_default=True,
     )
+    words: dict[Text, Text] | None = Field(
+        None,
+        description="labels in the column of output, and the text to write for each: "
+        "{true: yes, false: no}; default: the column holds the texts",
+    )
     template: Text | None = Field(
         None,
         description="how the columns become input: '{title} {text} Summary:'; a line break in it "
@@ -64,6 +69,20 @@ class GenerationOptions(Section):
         if value in (info.data.get("input") or ()):
             what = f"the column {value!r} is a column of task.input too"
             raise impossible(what, "write output: the column of the text to write")
+        return value
+
+    @field_validator("words")
+    @classmethod
+    def _texts(cls, value: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        if info.data.get("messages") is not None:
+            _refuse_beside_messages(value, info)
+            return None
+        if value is None:
+            return None
+        texts = [text.strip() for text in value.values()]
+        if not all(texts) or len(set(texts)) != len(texts):
+            what = "gives each label a text of its own"
+            raise impossible(what, "write words: {LABEL: TEXT, OTHER_LABEL: OTHER_TEXT}")
         return value
 
     @field_validator("template")

@@ -55,8 +55,9 @@ def options_fail(**options: Any) -> str:
 
 
 def test_messages_stand_alone() -> None:
-    for key in ("input", "output", "template"):
-        assert "no meaning beside messages" in options_fail(messages="talk", **{key: "x"})
+    given = {"input": "x", "output": "x", "template": "x", "words": {"a": "b"}}
+    for key, value in given.items():
+        assert "no meaning beside messages" in options_fail(messages="talk", **{key: value})
     task = own(messages="talk")
     assert own(**task.options.model_dump()).options == task.options
 
@@ -134,6 +135,39 @@ def test_lists_in_tables_are_texts_and_said(corpus: Any) -> None:
     assert "several right texts are a list in jsonl or parquet" in found.notes[0]
     corpus.put("train.csv", 'input,output\nx,"[""a""]"\ny,c\n')
     assert task.read(corpus.source, "train").notes == ()
+
+
+# Labels that are written as texts
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train.jsonl", [{"input": "x", "output": True}], {True: "yes", False: "no"}),
+        ("train.jsonl", [{"input": "x", "output": 1}], {"0": "no", "1": "yes"}),
+        ("train.jsonl", [{"input": "x", "output": "entailment"}], {"entailment": "yes"}),
+        ("train.tsv", "input\toutput\nx\t1\n", {"0": "no", "1": "yes"}),
+    ],
+)
+def test_words_stand_for_labels(corpus: Any, name: str, content: Any, words: Any) -> None:
+    corpus.put(name, content)
+    task = own(words=words)
+    (row,) = task.read(corpus.source, "train").rows
+    assert task.references(row) == ["yes"]
+    assert own(**task.options.model_dump()).options == task.options
+
+
+@pytest.mark.parametrize("value", ["maybe", 2, ["yes"]])
+def test_a_label_without_a_word(corpus: Any, value: Any) -> None:
+    path = corpus.put("train.jsonl", [{"input": "x", "output": value}])
+    says = fails(own(words={"true": "yes", "false": "no"}), corpus.source)
+    assert f"{path}:1: label " in says
+    assert "labels of this task: true, false" in says
+
+
+@pytest.mark.parametrize("words", [{"a": "yes", "b": " yes"}, {"a": " ", "b": "no"}])
+def test_each_label_has_a_text_of_its_own(words: Any) -> None:
+    assert "gives each label a text of its own" in options_fail(words=words)
 
 
 # Conversations
