@@ -400,6 +400,14 @@ class RunConfig(Section):
         "from a plug-in; a name, a section with options, or a list of both",
     )
 
+    @field_validator("report", mode="before")
+    @classmethod
+    def _no_retention(cls, report: Any) -> Any:
+        if isinstance(report, list | tuple) and "retention" in report:
+            what = "names retention, which is measured on a text of its own and is no split"
+            raise impossible(what, "leave it out of report, and write retention: true")
+        return report
+
     @field_validator("report")
     @classmethod
     def _names_a_split(cls, report: tuple[str, ...] | None) -> tuple[str, ...] | None:

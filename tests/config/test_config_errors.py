@@ -340,6 +340,12 @@ def test_report_of_nothing(fail: Fail) -> None:
     assert problem.hint == "write report: [validation]"
 
 
+def test_retention_is_no_split(fail: Fail) -> None:
+    problem = only(fail("report: [validation, retention]\n"))
+    assert "names retention" in problem.what
+    assert problem.hint.endswith("write retention: true")
+
+
 @pytest.mark.parametrize(
     ("override", "fix"),
     [

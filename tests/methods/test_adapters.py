@@ -130,6 +130,49 @@ def test_parallel_adapters_in_bert_read_what_the_part_reads(backbone_of: Backbon
         torch.testing.assert_close(backbone(batch, method()), expected, atol=2e-5, rtol=1e-4)
 
 
+def test_mam_in_bert_is_a_prefix_and_a_scaled_parallel_adapter(backbone_of: BackboneOf) -> None:
+    """A whole pass of BERT with MAM, in plain matrix products (arXiv 2110.04366)."""
+    backbone, batch = backbone_of("bert"), tiny.text_batch(LENGTHS)
+    mam = tiny.make_method(backbone, "mam", 3, bottleneck=5, scale=2.0).eval()
+    draws = torch.Generator().manual_seed(3)
+    for parameter in mam.parameters():
+        with torch.no_grad():
+            parameter.normal_(0.0, 0.3, generator=draws)
+    prompts, model = mam(), backbone.model
+    adapters = next(part for part in mam.methods if hasattr(part, "adapters")).adapters
+    rows, length = batch.input_ids.shape
+    hidden_words = batch.attention_mask[:, None, None, :] == 0
+    hidden = torch.cat([torch.zeros(rows, 1, 1, 3, dtype=torch.bool), hidden_words], -1)
+    positions = torch.arange(3, 3 + length)  # the text's begin behind the prefix
+
+    def heads(states: Tensor) -> Tensor:
+        return states.view(rows, length, 4, 8).transpose(1, 2)
+
+    with torch.no_grad():
+        embeddings = model.embeddings
+        states = embeddings.LayerNorm(
+            embeddings.word_embeddings(batch.input_ids)
+            + embeddings.position_embeddings(positions)
+            + embeddings.token_type_embeddings.weight[0]
+        )
+        for at, (layer, adapter) in enumerate(zip(model.encoder.layer, adapters, strict=True)):
+            own, (prefix_keys, prefix_values) = layer.attention.self, prompts.keys_values[at]
+            keys = torch.cat([prefix_keys.expand(rows, -1, -1, -1), heads(own.key(states))], 2)
+            values = torch.cat([prefix_values.expand(rows, -1, -1, -1), heads(own.value(states))], 2)
+            scores = heads(own.query(states)) @ keys.mT / 8**0.5
+            mixed = scores.masked_fill(hidden, -1e30).softmax(-1) @ values
+            ends = layer.attention.output
+            joined = ends.dense(mixed.transpose(1, 2).reshape(rows, length, 32))
+            states = ends.LayerNorm(joined + states)
+            inner = layer.output.dense(nn.functional.gelu(layer.intermediate.dense(states)))
+            beside = 2.0 * plain(adapter, torch.relu, states)
+            states = layer.output.LayerNorm(inner + beside + states)
+        found, bare = backbone(batch, prompts), backbone(batch)
+    words = batch.attention_mask == 1
+    torch.testing.assert_close(found[words], states[words], atol=2e-5, rtol=1e-4)
+    assert (found - bare)[words].abs().max() > 0.1
+
+
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_adapter_gets_gradient(name: str, family: str, backbone_of: BackboneOf) -> None:
