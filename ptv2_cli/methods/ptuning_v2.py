@@ -30,11 +30,13 @@ PAPER: Mapping[str, Any] = {
     "key_lr_factor": 1.0,
 }
 """What `recipe: paper` stands for: the options as the paper's code has them."""
-BY_KIND = ("init", "dropout")
-"""Options whose default without a recipe depends on the kind of task."""
+BY_TASK = ("init", "dropout")
+"""Options whose default without a recipe depends on the kind of task or on the backbone."""
 OF_KINDS: Mapping[str, Mapping[str, Any]] = {"token": {"init": "matched", "dropout": "off"}}
 """These defaults by kind; a kind or an option that is not listed has PAPER's."""
-DEFAULTS: Mapping[str, Any] = {name: value for name, value in PAPER.items() if name not in BY_KIND}
+OF_CAUSAL: Mapping[str, Any] = {"init": "vocab"}
+"""These defaults for causal models, of all kinds."""
+DEFAULTS: Mapping[str, Any] = {name: value for name, value in PAPER.items() if name not in BY_TASK}
 """The other defaults without a recipe. docs/levers.md compares all of them with others."""
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
@@ -73,8 +75,8 @@ class PTuningV2(MethodSpec):
         "zero; keys and values that the frozen model computes for words (vocab, labels, unused, "
         "{text: WORDS}), for train rows (rows) or for 8 tokens from random places of them (chunks, "
         "arXiv 2508.17032); matched, draws with the mean and standard deviation of each value over "
-        "train rows; {run: DIR}, the prompt of a finished run; default: matched for tagging, else "
-        "normal",
+        "train rows; {run: DIR}, the prompt of a finished run; default: vocab for causal "
+        "models, else matched for tagging, else normal",
     )
     dropout: Dropout = Field(
         None,
@@ -128,10 +130,10 @@ class PTuningV2(MethodSpec):
         head = None if published else HEAD_RATES.get(kind.rates_name)
         return replace(frozen_defaults(rates, kind), head_lr=head)
 
-    def for_kind(self, kind: KindSpec) -> PTuningV2:
-        """The same options with the kind's `init` and `dropout`, if the config gives none."""
-        own = {**PAPER, **OF_KINDS.get(kind.rates_name, {})}
-        missing = (name for name in BY_KIND if name not in self.model_fields_set)
+    def suited_to(self, kind: KindSpec, causal: bool) -> PTuningV2:
+        """The same options with the `init` and `dropout` that suit, if the config gives none."""
+        own = {**PAPER, **OF_KINDS.get(kind.rates_name, {}), **(OF_CAUSAL if causal else {})}
+        missing = (name for name in BY_TASK if name not in self.model_fields_set)
         return self.model_copy(update={name: own[name] for name in missing})
 
     def build(self, context: Context) -> Method:

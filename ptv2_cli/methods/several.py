@@ -285,9 +285,9 @@ class Combined(Several):
             parts.append(Part(item["name"], spec, item[FACTOR]))
         return parts
 
-    def for_kind(self, kind: KindSpec) -> Combined:
-        """The same methods, each `for_kind`."""
-        return self._with(lambda spec: spec.for_kind(kind))
+    def suited_to(self, kind: KindSpec, causal: bool) -> Combined:
+        """The same methods, each `suited_to`."""
+        return self._with(lambda spec: spec.suited_to(kind, causal))
 
     def without_init(self) -> Combined:
         """The same methods, each `without_init`."""

@@ -93,8 +93,13 @@ class MethodSpec(Section):
         """Training defaults for a kind of task."""
         raise NotImplementedError
 
-    def for_kind(self, kind: KindSpec) -> MethodSpec:
-        """The same method with the defaults of options that depend on the kind of task."""
+    def suited_to(self, kind: KindSpec, causal: bool) -> MethodSpec:
+        """The same method with the defaults of options that depend on task or backbone.
+
+        Args:
+            kind: the kind of the task.
+            causal: whether the backbone is a causal model.
+        """
         return self
 
     def build(self, context: Context) -> Method:

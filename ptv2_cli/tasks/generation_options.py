@@ -77,12 +77,9 @@ class GenerationOptions(Section):
         if info.data.get("messages") is not None:
             _refuse_beside_messages(value, info)
             return None
-        if value is None:
-            return None
-        texts = [text.strip() for text in value.values()]
-        if not all(texts) or len(set(texts)) != len(texts):
-            what = "gives each label a text of its own"
-            raise impossible(what, "write words: {LABEL: TEXT, OTHER_LABEL: OTHER_TEXT}")
+        for label, text in (value or {}).items():
+            if not text.strip():
+                raise impossible(f"gives the label {label!r} no text", "write words: {LABEL: TEXT}")
         return value
 
     @field_validator("template")

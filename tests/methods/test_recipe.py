@@ -71,12 +71,41 @@ def test_what_a_kind_of_task_has_by_default(
 ) -> None:
     method = PTuningV2.model_validate(given)
     assert list(method.problems(None, {"self": 3})) == []
-    chosen = method.for_kind(kind_spec(kind))
+    chosen = method.suited_to(kind_spec(kind), causal=False)
     assert (chosen.init, chosen.dropout) == (init, dropout)
-    again = PTuningV2.model_validate(chosen.model_dump()).for_kind(kind_spec("token"))
-    assert again.model_dump() == chosen.model_dump()
-    together = Combined(of=[{"name": "ptuning_v2", **given}, "bitfit"]).for_kind(kind_spec(kind))
+    for causal in (False, True):
+        again = PTuningV2.model_validate(chosen.model_dump()).suited_to(kind_spec("token"), causal)
+        assert again.model_dump() == chosen.model_dump()
+    both = Combined(of=[{"name": "ptuning_v2", **given}, "bitfit"])
+    together = both.suited_to(kind_spec(kind), causal=False)
     assert (together.of[0]["init"], together.of[0]["dropout"]) == (init, dropout)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "init", "dropout"),
+    [
+        ("sequence", {}, "vocab", None),
+        ("sequence", {"init": None}, "vocab", None),
+        ("sequence", {"init": "normal"}, "normal", None),
+        ("sequence", {"recipe": "paper"}, "normal", None),
+        ("sequence", {"reparam": "mlp"}, "normal", None),
+        ("generation", {}, "vocab", None),
+        ("token", {}, "vocab", "off"),
+    ],
+)
+def test_what_a_causal_model_has_by_default(
+    kind: str, given: dict[str, Any], init: str, dropout: str | None
+) -> None:
+    chosen = PTuningV2.model_validate(given).suited_to(kind_spec(kind), causal=True)
+    assert (chosen.init, chosen.dropout) == (init, dropout)
+
+
+def test_the_backbone_decides(folder_of, tmp_path) -> None:
+    """A decoder's prompt begins at words, an encoder's as published."""
+    rte = tiny.write_rte(tmp_path / "rte", train=8, validation=4)
+    for family, init in (("llama", "vocab"), ("bert", "normal"), ("t5", "normal")):
+        config = tiny.write_config(tmp_path / f"{family}.yaml", folder_of(family), rte)
+        assert tiny.resolved(config).config.method.options["init"] == init
 
 
 def test_tagging_by_default(folder_of, tmp_path) -> None:

@@ -125,6 +125,7 @@ def resolve_config(loaded: LoadedConfig, *, offline: bool) -> ResolvedConfig:
     located = locate(config.backbone, offline=offline, weights=False)
     check_own_code(located, config.backbone)
     shape = shape_of(located.name, located.config)
+    method = method.suited_to(task.kind_spec, shape.family.causal)
     dtype = config.backbone.held_dtype(located.config)
     gather(
         [
@@ -194,7 +195,7 @@ def resolve_names(loaded: LoadedConfig) -> tuple[MethodSpec, Task]:
     gather(problems, ConfigError)
     assert method is not None
     assert task is not None
-    return method.for_kind(task.kind_spec), task
+    return method, task
 
 
 def _notes(config: RunConfig, method: MethodSpec) -> Iterator[str]:
