@@ -158,7 +158,9 @@ def test_mam_in_bert_is_a_prefix_and_a_scaled_parallel_adapter(backbone_of: Back
         for at, (layer, adapter) in enumerate(zip(model.encoder.layer, adapters, strict=True)):
             own, (prefix_keys, prefix_values) = layer.attention.self, prompts.keys_values[at]
             keys = torch.cat([prefix_keys.expand(rows, -1, -1, -1), heads(own.key(states))], 2)
-            values = torch.cat([prefix_values.expand(rows, -1, -1, -1), heads(own.value(states))], 2)
+            values = torch.cat(
+                [prefix_values.expand(rows, -1, -1, -1), heads(own.value(states))], 2
+            )
             scores = heads(own.query(states)) @ keys.mT / 8**0.5
             mixed = scores.masked_fill(hidden, -1e30).softmax(-1) @ values
             ends = layer.attention.output
