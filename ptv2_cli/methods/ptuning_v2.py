@@ -41,7 +41,15 @@ DEFAULTS: Mapping[str, Any] = {name: value for name, value in PAPER.items() if n
 OF_NETWORKS = {"none": (), "mlp": ("init", "key_lr_factor"), "residual": ("key_lr_factor",)}
 """For each `reparam`, options whose only possible default is PAPER's value."""
 PAPER_RATES = {"sequence": 1e-2, "regression": 1e-2, "choice": 9e-3, "token": 3e-2, "span": 5e-3}
-"""Default of `train.lr` by kind with `recipe: paper`, and for the network of `reparam: mlp`."""
+"""Default of `train.lr` by kind with `recipe: paper`."""
+NETWORK_RATES = {
+    "sequence": 3e-3,
+    "regression": 3e-3,
+    "choice": 3e-3,
+    "token": 2e-3,
+    "span": 1e-3,
+}
+"""For the network of `reparam: mlp`, which fails at the rates of a prompt (docs/ablations.md)."""
 LEARNING_RATES = {**PAPER_RATES, "token": 6e-2}
 """Without a recipe; higher for tagging, whose head has a rate of its own."""
 HEAD_RATES: Mapping[str, float] = {"token": 5e-3}
@@ -126,7 +134,8 @@ class PTuningV2(MethodSpec):
     def defaults(self, kind: KindSpec) -> TrainDefaults:
         """Our starting points: 1e-2, 6e-2 for tags (see `PAPER_RATES`), 5e-3 for spans."""
         published = self.recipe == "paper"
-        rates = PAPER_RATES if published or self.reparam == "mlp" else LEARNING_RATES
+        rates = NETWORK_RATES if self.reparam == "mlp" else LEARNING_RATES
+        rates = PAPER_RATES if published else rates
         head = None if published else HEAD_RATES.get(kind.rates_name)
         return replace(frozen_defaults(rates, kind), head_lr=head)
 

@@ -131,7 +131,9 @@ def test_tagging_by_default(folder_of, tmp_path) -> None:
     assert (drops["init"], drops["dropout"]) == ("matched", None)
     assert published.config.head.lr is None
     assert published.config.train.lr == 3e-2
-    assert tiny.resolved(config, "method.reparam=mlp").config.train.lr == 3e-2
+    assert tiny.resolved(config, "method.reparam=mlp").config.train.lr == 2e-3
+    published = tiny.resolved(config, "method.reparam=mlp", "method.recipe=paper")
+    assert published.config.train.lr == 3e-2
 
 
 def test_a_recipe_keeps_what_is_given(moved) -> None:
