@@ -34,7 +34,7 @@ WORKING = timedelta(days=7)
 """How long they wait for one another afterwards; rank 0 may work alone for a while. A rank that
 ends is noticed at once, because its connections close."""
 LEAVING = timedelta(minutes=5)
-"""How long they wait for a rank that has failed to leave, which first finds out why."""
+"""How long they wait for a rank to leave that has failed, or that says what was saved."""
 BUCKET = 1 << 24
 """Values of one flat sum (fp32: 64 MiB); prompts, adapters and heads fit into one."""
 
@@ -165,7 +165,7 @@ class ProcessGroup:
         mine.copy_(received[: len(mine)])
 
     def outlive(self, rank: int) -> None:
-        """Wait until a rank that has failed has left; until then it finds out what would help.
+        """Wait until a rank that has something to say, or to find out first, has left.
 
         The other processes of a run are killed soon after the first of them has ended.
         """
@@ -228,6 +228,10 @@ def joined(rank: Rank | None, device: torch.device) -> Iterator[ProcessGroup]:
         except RankEnded as ended:
             if ended.rank is not None:
                 group.outlive(ended.rank)
+            raise
+        except Interrupted:
+            if not group.first:  # it may still hear this one, and then says what was saved
+                group.outlive(0)
             raise
     finally:
         leave()

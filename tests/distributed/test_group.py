@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,25 +90,31 @@ def test_an_error_of_a_rank_is_raised_once_and_ends_all() -> None:
         assert (other.rank, other.exit_code, other.problems) == (1, 2, ())
 
 
-def test_the_others_outlive_the_one_that_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("raised", "speaker"),
+    [(MemoryError(), 1), (Interrupted(15, Problem("runs/x", "interrupted")), 0)],
+    ids=["failed", "interrupted"],
+)
+def test_the_others_outlive_the_one_that_speaks(
+    raised: Exception, speaker: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may take a while to find out what would have helped, and nobody may kill it meanwhile."""
+    """Finding out what would have helped takes a while, and so does saving; nobody ends it."""
     monkeypatch.setattr(group_module, "leave", lambda: None)  # the helper does it
     said = tmp_path / "said"
 
     def fails(group: ProcessGroup) -> bool:
         monkeypatch.setattr(group_module, "join", lambda rank, device: group)
         rank = Rank(group.rank, group.size, group.rank, group.size)
-        try:
-            with group_module.joined(rank, torch.device("cpu")), group.together():
-                if group.rank == 1:
-                    raise MemoryError
-        except MemoryError:
+        with (
+            suppress(MemoryError, Interrupted, RankEnded),
+            group_module.joined(rank, torch.device("cpu")),
+            group.together(),
+        ):
+            if group.rank == 1:
+                raise raised
+        if group.rank == speaker:
             time.sleep(1)
             said.touch()
-        except RankEnded:
-            pass
         return said.exists()
 
     assert ranks.in_ranks(3, fails) == [True] * 3
