@@ -97,3 +97,5 @@ def test_every_name_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     boxes = [name.get_window_extent() for name in names]
     assert len(boxes) == len(METHODS)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert names[0].axes.get_legend() is None  # a point may stand anywhere
+    assert any(text.startswith("line: best up to this number") for text in texts)

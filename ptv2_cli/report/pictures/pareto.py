@@ -81,7 +81,6 @@ def draw_tradeoffs(axes: Axes, figure: Figure, points: Sequence[Tradeoff]) -> No
         where="post",
         color="#0072B2",
         linewidth=1.2,
-        label="best up to this number of values",
     )
     for point in points:
         error = None if point.spread is None else 100 * point.spread
@@ -97,7 +96,10 @@ def draw_tradeoffs(axes: Axes, figure: Figure, points: Sequence[Tradeoff]) -> No
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter())
-    axes.set_xlabel("values that train (log scale)")
+    axes.set_xlabel(
+        "values that train (log scale)\n"
+        "line: best up to this number of values; bars: sd over seeds, of one run standard error"
+    )
     axes.margins(x=0.12, y=0.15)
     _name(axes, figure, points)
 

@@ -157,7 +157,6 @@ def _save_tradeoffs(
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_ylabel(f"{column.metric} on {column.split} (%)")
         draw_tradeoffs(axes, figure, points)
-        axes.legend(loc="lower right", title="bars: sd over seeds; one run: standard error")
         yield from saved(figure, path)
 
 
