@@ -132,12 +132,11 @@ class PTuningV2(MethodSpec):
         return {**DEFAULTS, **{name: PAPER[name] for name in fixed}, **value}
 
     def defaults(self, kind: KindSpec) -> TrainDefaults:
-        """Our starting points: 1e-2, 6e-2 for tags (see `PAPER_RATES`), 5e-3 for spans."""
-        published = self.recipe == "paper"
+        """Published rates, or our starting points for a prompt or the network of `mlp`."""
+        if self.recipe == "paper":
+            return frozen_defaults(PAPER_RATES, kind)
         rates = NETWORK_RATES if self.reparam == "mlp" else LEARNING_RATES
-        rates = PAPER_RATES if published else rates
-        head = None if published else HEAD_RATES.get(kind.rates_name)
-        return replace(frozen_defaults(rates, kind), head_lr=head)
+        return replace(frozen_defaults(rates, kind), head_lr=HEAD_RATES.get(kind.rates_name))
 
     def suited_to(self, kind: KindSpec, causal: bool) -> PTuningV2:
         """The same options with the `init` and `dropout` that suit, if the config gives none."""

@@ -136,6 +136,23 @@ def test_tagging_by_default(folder_of, tmp_path) -> None:
     assert published.config.train.lr == 3e-2
 
 
+@pytest.mark.parametrize(
+    ("kind", "prompt", "network", "published"),
+    [
+        ("sequence", 1e-2, 3e-3, 1e-2),
+        ("regression", 1e-2, 3e-3, 1e-2),
+        ("choice", 9e-3, 3e-3, 9e-3),
+        ("token", 6e-2, 2e-3, 3e-2),
+        ("span", 5e-3, 1e-3, 5e-3),
+    ],
+)
+def test_the_rate_by_default(kind: str, prompt: float, network: float, published: float) -> None:
+    """At a prompt's rate a network learns nothing."""
+    given = ({}, {"reparam": "mlp"}, {"reparam": "mlp", "recipe": "paper"})
+    found = [PTuningV2.model_validate(each).defaults(kind_spec(kind)).lr for each in given]
+    assert found == [prompt, network, published]
+
+
 def test_a_recipe_keeps_what_is_given(moved) -> None:
     published = options(recipe="paper")
     assert {name: published[name] for name in PAPER} == PAPER
